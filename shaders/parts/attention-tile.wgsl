@@ -1,0 +1,335 @@
+// One workgroup's share of fused attention: BLOCK_Q query rows against a range of keys, BLOCK_K keys at a time, with an
+// online softmax (Milakov & Gimelshein 2018; Dao, FlashAttention-2, 2023). For a tile of keys
+//
+//     S = scale · Q Kᵀ + mask        [BLOCK_Q, BLOCK_K]
+//     m' = max(m, rowmax S)   P = exp(S - m')   l' = l·exp(m - m') + rowsum P   O' = O·exp(m - m') + P V
+//
+// and O / l once at the end; log-sum-exp = m + log l. O stays in registers, not normalised.
+//
+// 64 invocations as 8 × 8: invocation (x, y) owns rows y + 8·r, in S the keys 4·(x + 8·g) … + 3, in O the columns
+// 32·c + 4·x … + 3. Head dims are staged 32 at a time, so workgroup memory does not depend on the head dim:
+//
+//     Q chunk [BLOCK_Q][8 + 1] vec4, K or V chunk [BLOCK_K][8 + 1] vec4, P [BLOCK_Q][BLOCK_K / 4 + 1] vec4
+//
+// with one vec4 of padding a row against bank conflicts. At 32 × 32 that is 14.5 KiB with the row maxima.
+// Per chunk and invocation 16 · (BLOCK_Q / 8) · (BLOCK_K / 32) fused multiply-adds on vec4 for 8 or 5 vec4 loads a step.
+
+struct Params {
+  groups: u32,            // workgroups with work
+  query_tiles: u32,       // ⌈Nq / BLOCK_Q⌉
+  heads: u32,             // H, of the query
+  group_size: u32,        // query heads that share a key head
+  query_length: u32,      // Nq
+  key_length: u32,        // Nk
+  head_dim: u32,          // D
+  value_dim: u32,         // Dv ≤ VALUE_DIM
+  scale: f32,             // multiplies the scores
+  band_left: i32,         // keys, see visibility
+  band_right: i32,
+  query_offset: i32,
+  q_strides: vec4<u32>,   // elements: batch, head, row, column
+  k_strides: vec4<u32>,
+  v_strides: vec4<u32>,
+  output_strides: vec4<u32>,
+  mask_strides: vec4<u32>,      // batch, head, query, key; 0 where broadcast
+  key_mask_strides: vec2<u32>,  // batch, key
+  q_offset: u32,          // elements
+  k_offset: u32,
+  v_offset: u32,
+  mask_offset: u32,
+  key_mask_offset: u32,
+  mask_kind: u32,
+  has_key_mask: u32,
+  vector_loads: u32,      // bits 0, 1, 2: q, k, v may be read four columns at a time
+  writes_log_sum_exp: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<vec4<u32>>;         // [B, H, Nq, D], f32 or f16
+@group(0) @binding(2) var<storage, read> k: array<vec4<u32>>;         // [B, Hkv, Nk, D]
+@group(0) @binding(3) var<storage, read> v: array<vec4<u32>>;         // [B, Hkv, Nk, Dv]
+@group(0) @binding(4) var<storage, read> mask: array<u32>;            // broadcast to [B, H, Nq, Nk]: bool, f32 or f16
+@group(0) @binding(5) var<storage, read> key_mask: array<u32>;        // [B, Nk], bool
+@group(0) @binding(6) var<storage, read_write> output: array<u32>;    // [B, H, Nq, Dv], dtype of q
+@group(0) @binding(7) var<storage, read_write> log_sum_exp: array<u32>;  // [B, H, Nq], f32
+
+const LANES: u32 = 8u;          // invocations along a row
+const ROWS: u32 = BLOCK_Q / 8u;  // query rows an invocation
+const DIM_STEP: u32 = 32u;      // head dims staged at a time
+const PITCH: u32 = 9u;          // vec4s a staged row: DIM_STEP / 4 + 1
+const KEY_QUADS: u32 = BLOCK_K / 4u;
+const QUADS: u32 = (KEY_QUADS + 7u) / 8u;  // key quads an invocation in S
+const P_PITCH: u32 = KEY_QUADS + 1u;
+const CHUNKS: u32 = VALUE_DIM / DIM_STEP;  // column chunks of O
+
+var<workgroup> q_chunk: array<vec4<f32>, BLOCK_Q * PITCH>;
+var<workgroup> kv_chunk: array<vec4<f32>, BLOCK_K * PITCH>;
+var<workgroup> p_tile: array<vec4<f32>, BLOCK_Q * P_PITCH>;
+var<workgroup> row_partial: array<f32, BLOCK_Q * LANES>;
+// Set for good once a staged value is not finite: from then on a weight of 0 is skipped, not multiplied, so that what
+// a masked key holds never leaks. A weight of 0 times a finite value needs no such care.
+var<workgroup> v_not_finite: atomic<u32>;
+
+// Where a tile's work lies.
+struct Tile {
+  batch: u32,
+  head: u32,
+  first_query: u32,
+  q_base: u32,  // element of q[batch, head, 0, 0]
+  k_base: u32,
+  v_base: u32,
+}
+
+fn tile_of(group: u32) -> Tile {
+  let first_query = (group % params.query_tiles) * BLOCK_Q;
+  let head = (group / params.query_tiles) % params.heads;
+  let batch = group / (params.query_tiles * params.heads);
+  let kv_head = head / params.group_size;
+  return Tile(
+    batch, head, first_query,
+    params.q_offset + batch * params.q_strides.x + head * params.q_strides.y,
+    params.k_offset + batch * params.k_strides.x + kv_head * params.k_strides.y,
+    params.v_offset + batch * params.v_strides.x + kv_head * params.v_strides.y,
+  );
+}
+
+// *_quad: columns [column, column + 4) of the row that begins at element `row`; zero past the dim. A loop rather than
+// four calls for unaligned rows: it is compiled once for each use.
+fn q_element(element: u32) -> f32 {
+  let word = word_index(element, IS_F16);
+  return decode_element(q[word >> 2u][word & 3u], element, IS_F16);
+}
+
+fn q_quad(row: u32, column: u32) -> vec4<f32> {
+  if (params.vector_loads & 1u) != 0u && column + 4u <= params.head_dim {
+    return decode_quad(q[quad_index(row + column, IS_F16)], row + column, IS_F16);
+  }
+  var quad = vec4<f32>(0.0);
+  for (var i = column; i < min(column + 4u, params.head_dim); i++) {
+    quad[i - column] = q_element(row + i * params.q_strides.w);
+  }
+  return quad;
+}
+
+fn k_element(element: u32) -> f32 {
+  let word = word_index(element, IS_F16);
+  return decode_element(k[word >> 2u][word & 3u], element, IS_F16);
+}
+
+fn k_quad(row: u32, column: u32) -> vec4<f32> {
+  if (params.vector_loads & 2u) != 0u && column + 4u <= params.head_dim {
+    return decode_quad(k[quad_index(row + column, IS_F16)], row + column, IS_F16);
+  }
+  var quad = vec4<f32>(0.0);
+  for (var i = column; i < min(column + 4u, params.head_dim); i++) {
+    quad[i - column] = k_element(row + i * params.k_strides.w);
+  }
+  return quad;
+}
+
+fn v_element(element: u32) -> f32 {
+  let word = word_index(element, IS_F16);
+  return decode_element(v[word >> 2u][word & 3u], element, IS_F16);
+}
+
+fn v_quad(row: u32, column: u32) -> vec4<f32> {
+  if (params.vector_loads & 4u) != 0u && column + 4u <= params.value_dim {
+    return decode_quad(v[quad_index(row + column, IS_F16)], row + column, IS_F16);
+  }
+  var quad = vec4<f32>(0.0);
+  for (var i = column; i < min(column + 4u, params.value_dim); i++) {
+    quad[i - column] = v_element(row + i * params.v_strides.w);
+  }
+  return quad;
+}
+
+fn stage_q(tile: Tile, first_column: u32, lane: u32) {
+  for (var i = lane; i < BLOCK_Q * 8u; i += 64u) {
+    let query = tile.first_query + i / 8u;
+    var quad = vec4<f32>(0.0);
+    if query < params.query_length {
+      quad = q_quad(tile.q_base + query * params.q_strides.z, first_column + 4u * (i % 8u));
+    }
+    q_chunk[(i / 8u) * PITCH + i % 8u] = quad;
+  }
+}
+
+// Keys lie so that the eight lanes, which read keys 4·x + c for one c at a time, read neighbouring rows.
+fn key_slot(key: u32) -> u32 {
+  return (key & 3u) * KEY_QUADS + (key >> 2u);
+}
+
+fn stage_k(tile: Tile, first_key: u32, first_column: u32, lane: u32) {
+  for (var i = lane; i < BLOCK_K * 8u; i += 64u) {
+    let key = first_key + i / 8u;
+    var quad = vec4<f32>(0.0);
+    if key < params.key_length {
+      quad = k_quad(tile.k_base + key * params.k_strides.z, first_column + 4u * (i % 8u));
+    }
+    kv_chunk[key_slot(i / 8u) * PITCH + i % 8u] = quad;
+  }
+}
+
+fn stage_v(tile: Tile, first_key: u32, first_column: u32, lane: u32) {
+  for (var i = lane; i < BLOCK_K * 8u; i += 64u) {
+    let key = first_key + i / 8u;
+    var quad = vec4<f32>(0.0);
+    if key < params.key_length {
+      quad = v_quad(tile.v_base + key * params.v_strides.z, first_column + 4u * (i % 8u));
+    }
+    let exponents = bitcast<vec4<u32>>(quad) & vec4<u32>(0x7f800000u);
+    if any(exponents == vec4<u32>(0x7f800000u)) { atomicStore(&v_not_finite, 1u); }
+    kv_chunk[(i / 8u) * PITCH + i % 8u] = quad;
+  }
+}
+
+// Hides the scores of four keys that may not be attended to, and adds the mask to the others.
+fn mask_quad(tile: Tile, first_key: u32, row: u32, quad: u32) {
+  let query = min(tile.first_query + row, params.query_length - 1u);
+  for (var i = 0u; i < 4u; i++) {
+    let at = row * P_PITCH + quad;
+    p_tile[at][i] = masked_score(p_tile[at][i], tile.batch, tile.head, query, first_key + 4u * quad + i);
+  }
+}
+
+// O[row, column quad] += P[row, 4 keys] · V[4 keys, column quad]
+fn accumulate(o: vec4<f32>, p: vec4<f32>, v0: vec4<f32>, v1: vec4<f32>, v2: vec4<f32>, v3: vec4<f32>) -> vec4<f32> {
+  return fma(vec4<f32>(p.w), v3, fma(vec4<f32>(p.z), v2, fma(vec4<f32>(p.y), v1, fma(vec4<f32>(p.x), v0, o))));
+}
+
+fn weighted(p: f32, value: vec4<f32>) -> vec4<f32> {
+  return select(p * value, vec4<f32>(0.0), p == 0.0);
+}
+
+// Attends the tile's queries to keys [first_key, end_key) and writes its output.
+fn attend(tile: Tile, begin_key: u32, end_key: u32, lane: u32) {
+  let x = lane % LANES;
+  let y = lane / LANES;
+  let last_query = min(tile.first_query + BLOCK_Q, params.query_length) - 1u;
+
+  var o: array<vec4<f32>, ROWS * CHUNKS> = array<vec4<f32>, ROWS * CHUNKS>();
+  var row_max: array<f32, ROWS> = array<f32, ROWS>();
+  var row_sum: array<f32, ROWS> = array<f32, ROWS>();  // this lane's keys only, until the end
+  for (var r = 0u; r < ROWS; r++) { row_max[r] = HIDDEN; }
+
+  for (var first_key = begin_key; first_key < end_key; first_key += BLOCK_K) {
+    var s: array<vec4<f32>, ROWS * QUADS> = array<vec4<f32>, ROWS * QUADS>();
+    for (var i = 0u; i < ROWS * QUADS; i++) { s[i] = vec4<f32>(0.0); }
+
+    for (var d = 0u; d < params.head_dim; d += DIM_STEP) {
+      workgroupBarrier();
+      stage_q(tile, d, lane);
+      stage_k(tile, first_key, d, lane);
+      workgroupBarrier();
+      // counted at run time: no work past the head dim, and compilers keep the loop a loop
+      let steps = (min(params.head_dim - d, DIM_STEP) + 3u) / 4u;
+      for (var step = 0u; step < steps; step++) {
+        for (var g = 0u; g < QUADS; g++) {
+          let quad = min(x + LANES * g, KEY_QUADS - 1u);
+          let k0 = kv_chunk[quad * PITCH + step];
+          let k1 = kv_chunk[(quad + KEY_QUADS) * PITCH + step];
+          let k2 = kv_chunk[(quad + 2u * KEY_QUADS) * PITCH + step];
+          let k3 = kv_chunk[(quad + 3u * KEY_QUADS) * PITCH + step];
+          for (var r = 0u; r < ROWS; r++) {
+            let row = q_chunk[(y + 8u * r) * PITCH + step];
+            s[r * QUADS + g] += vec4<f32>(dot(row, k0), dot(row, k1), dot(row, k2), dot(row, k3));
+          }
+        }
+      }
+    }
+
+    for (var i = 0u; i < ROWS * QUADS; i++) { s[i] *= params.scale; }
+    if !all_visible(tile.first_query, last_query, first_key, first_key + BLOCK_K - 1u) {
+      // through P's memory, so that the predicate is compiled once and lanes read neighbouring keys of the mask
+      for (var r = 0u; r < ROWS; r++) {
+        for (var g = 0u; g < QUADS; g++) {
+          if x + LANES * g < KEY_QUADS { p_tile[(y + 8u * r) * P_PITCH + x + LANES * g] = s[r * QUADS + g]; }
+        }
+      }
+      workgroupBarrier();
+      for (var i = lane; i < BLOCK_Q * KEY_QUADS; i += 64u) { mask_quad(tile, first_key, i / KEY_QUADS, i % KEY_QUADS); }
+      workgroupBarrier();
+      for (var r = 0u; r < ROWS; r++) {
+        for (var g = 0u; g < QUADS; g++) {
+          s[r * QUADS + g] = p_tile[(y + 8u * r) * P_PITCH + min(x + LANES * g, KEY_QUADS - 1u)];
+        }
+      }
+    }
+    for (var r = 0u; r < ROWS; r++) {
+      var highest = HIDDEN;
+      for (var g = 0u; g < QUADS; g++) {
+        // lanes past a block of fewer than 32 keys computed the last quad again
+        if x + LANES * g >= KEY_QUADS { s[r * QUADS + g] = vec4<f32>(HIDDEN); }
+        let scores = s[r * QUADS + g];
+        highest = max(highest, max(max(scores.x, scores.y), max(scores.z, scores.w)));
+      }
+      row_partial[(y + 8u * r) * LANES + x] = highest;
+    }
+    workgroupBarrier();
+
+    for (var r = 0u; r < ROWS; r++) {
+      let row = y + 8u * r;
+      var highest = row_max[r];
+      for (var i = 0u; i < LANES; i++) { highest = max(highest, row_partial[row * LANES + i]); }
+      // a row that has seen no key yet: exp(HIDDEN - 0) is 0, exp(HIDDEN - HIDDEN) would not be
+      let shift = select(highest, 0.0, highest == HIDDEN);
+      let rescale = exp(row_max[r] - shift);
+      row_max[r] = highest;
+      row_sum[r] *= rescale;
+      for (var c = 0u; c < CHUNKS; c++) { o[r * CHUNKS + c] *= rescale; }
+      for (var g = 0u; g < QUADS; g++) {
+        let p = exp(s[r * QUADS + g] - vec4<f32>(shift));
+        row_sum[r] += p.x + p.y + p.z + p.w;
+        if x + LANES * g < KEY_QUADS { p_tile[row * P_PITCH + x + LANES * g] = p; }
+      }
+    }
+
+    for (var c = 0u; c < CHUNKS; c++) {
+      if c * DIM_STEP >= params.value_dim { break; }
+      workgroupBarrier();
+      stage_v(tile, first_key, c * DIM_STEP, lane);
+      workgroupBarrier();
+      let guarded = atomicLoad(&v_not_finite) != 0u;
+      let key_quads = (min(params.key_length - first_key, BLOCK_K) + 3u) / 4u;
+      for (var quad = 0u; quad < key_quads; quad++) {
+        let v0 = kv_chunk[(4u * quad) * PITCH + x];
+        let v1 = kv_chunk[(4u * quad + 1u) * PITCH + x];
+        let v2 = kv_chunk[(4u * quad + 2u) * PITCH + x];
+        let v3 = kv_chunk[(4u * quad + 3u) * PITCH + x];
+        for (var r = 0u; r < ROWS; r++) {
+          let p = p_tile[(y + 8u * r) * P_PITCH + quad];
+          if guarded {
+            o[r * CHUNKS + c] += weighted(p.x, v0) + weighted(p.y, v1) + weighted(p.z, v2) + weighted(p.w, v3);
+          } else {
+            o[r * CHUNKS + c] = accumulate(o[r * CHUNKS + c], p, v0, v1, v2, v3);
+          }
+        }
+      }
+    }
+  }
+
+  workgroupBarrier();
+  for (var r = 0u; r < ROWS; r++) { row_partial[(y + 8u * r) * LANES + x] = row_sum[r]; }
+  workgroupBarrier();
+  for (var r = 0u; r < ROWS; r++) {
+    let row = y + 8u * r;
+    let query = tile.first_query + row;
+    if query >= params.query_length { continue; }
+    var sum = 0.0;
+    for (var i = 0u; i < LANES; i++) { sum += row_partial[row * LANES + i]; }
+    let is_empty = row_max[r] == HIDDEN;
+    let normaliser = select(1.0 / sum, 0.0, is_empty);
+    let base = dot(params.output_strides.xyz, vec3<u32>(tile.batch, tile.head, query));
+    for (var c = 0u; c < CHUNKS; c++) {
+      let column = c * DIM_STEP + 4u * x;
+      if column < params.value_dim {
+        let count = min(params.value_dim - column, 4u);
+        store_quad(base + column, select(o[r * CHUNKS + c] * normaliser, vec4<f32>(0.0), is_empty), count, IS_F16);
+      }
+    }
+    if params.writes_log_sum_exp != 0u && x == 0u {
+      let index = (tile.batch * params.heads + tile.head) * params.query_length + query;
+      log_sum_exp[index] = select(bitcast<u32>(row_max[r] + log(sum)), MINUS_INFINITY_BITS, is_empty);
+    }
+  }
+}

@@ -1,0 +1,29 @@
+// Elements of storage that is bound as array<vec4<u32>>, so that one source reads f32 and f16, a single element at any
+// stride or four aligned ones at once. f16 lies in pairs in 32-bit words, which needs no `shader-f16`.
+
+fn word_index(element: u32, is_f16: bool) -> u32 {
+  if is_f16 { return element >> 1u; }
+  return element;
+}
+
+fn decode_element(word: u32, element: u32, is_f16: bool) -> f32 {
+  if is_f16 {
+    let pair = unpack2x16float(word);
+    return select(pair.x, pair.y, (element & 1u) == 1u);
+  }
+  return bitcast<f32>(word);
+}
+
+// The vec4<u32> that holds elements [element, element + 4); element must be a multiple of 4.
+fn quad_index(element: u32, is_f16: bool) -> u32 {
+  if is_f16 { return element >> 3u; }
+  return element >> 2u;
+}
+
+fn decode_quad(words: vec4<u32>, element: u32, is_f16: bool) -> vec4<f32> {
+  if is_f16 {
+    let half = select(words.xy, words.zw, (element & 4u) != 0u);
+    return vec4<f32>(unpack2x16float(half.x), unpack2x16float(half.y));
+  }
+  return bitcast<vec4<f32>>(words);
+}

@@ -1,0 +1,18 @@
+// Writing `output: array<u32>`, whose rows begin at a word. Scalar words, not vec4<u32>: a row whose length is no
+// multiple of four ends inside a vector that another invocation writes too.
+
+// Writes the first `count` (1 to 4) of four neighbouring elements; `element` is even. The padding of an odd f16 row is
+// overwritten with zero.
+fn store_quad(element: u32, values: vec4<f32>, count: u32, is_f16: bool) {
+  if is_f16 {
+    let kept = select(vec4<f32>(0.0), values, vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(count));
+    output[element >> 1u] = pack2x16float(kept.xy);
+    if count > 2u { output[(element >> 1u) + 1u] = pack2x16float(kept.zw); }
+    return;
+  }
+  let words = bitcast<vec4<u32>>(values);
+  output[element] = words.x;
+  if count > 1u { output[element + 1u] = words.y; }
+  if count > 2u { output[element + 2u] = words.z; }
+  if count > 3u { output[element + 3u] = words.w; }
+}

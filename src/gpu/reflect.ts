@@ -1,0 +1,114 @@
+/** The one file that reads WGSL declarations: bindings, uniform layout and workgroup size as plain data. */
+import { ResourceType, WgslReflect, type TemplateInfo, type VariableInfo } from 'wgsl_reflect/wgsl_reflect.module.js';
+
+export type ScalarType = 'u32' | 'i32' | 'f32';
+
+export interface UniformField {
+  /** Byte offset in the struct. */
+  readonly offset: number;
+  readonly type: ScalarType;
+  /** Scalars in the field: 1, or the width of a vector. */
+  readonly count: number;
+}
+
+export interface StorageBinding {
+  readonly name: string;
+  readonly binding: number;
+  readonly access: 'read-only-storage' | 'storage';
+}
+
+export interface ShaderLayout {
+  readonly entryPoint: string;
+  readonly workgroupSize: readonly [number, number, number];
+  readonly storage: readonly StorageBinding[];
+  readonly uniform?: {
+    readonly binding: number;
+    readonly size: number;
+    readonly fields: ReadonlyMap<string, UniformField>;
+  };
+}
+
+/** Reads the layout of a specialised source: one compute entry point, all bindings in group 0, at most one uniform. */
+export function reflect(name: string, source: string): ShaderLayout {
+  const reflection = new WgslReflect(declarations(source));
+  const entry = reflection.entry.compute[0];
+  if (entry === undefined || reflection.entry.compute.length > 1) {
+    throw new Error(`shader ${name}: expected one compute entry point, found ${reflection.entry.compute.length}`);
+  }
+  if (entry.workgroupSize === null) throw new Error(`shader ${name}: the workgroup size is not a constant`);
+  const storage: StorageBinding[] = [];
+  for (const variable of reflection.storage) {
+    if (variable.resourceType !== ResourceType.Storage)
+      throw new Error(`shader ${name}: ${variable.name} is no buffer`);
+    storage.push({
+      name: variable.name,
+      binding: variable.binding,
+      access: variable.access === 'read_write' ? 'storage' : 'read-only-storage',
+    });
+  }
+  if (reflection.uniforms.length > 1) throw new Error(`shader ${name}: more than one uniform`);
+  return {
+    entryPoint: entry.name,
+    workgroupSize: entry.workgroupSize,
+    storage,
+    uniform: reflection.uniforms[0] && uniformLayout(name, reflection.uniforms[0]),
+  };
+}
+
+/** The source with empty function bodies: wgsl_reflect need not, and in part cannot, parse what stands in them. */
+function declarations(source: string): string {
+  const text = source.replace(/\/\/.*$/gm, '');
+  let kept = '';
+  let depth = 0;
+  let inFunction = false;
+  for (const [token] of text.matchAll(/\bfn\b|[{}]|[^{}f]+|f/g)) {
+    if (token === 'fn' && depth === 0) inFunction = true;
+    const wasInBody = inFunction && depth > 0;
+    if (token === '{') depth++;
+    if (token === '}') depth--;
+    if (!wasInBody || depth === 0) kept += token;
+    if (token === '}' && depth === 0) inFunction = false;
+  }
+  return kept;
+}
+
+function uniformLayout(name: string, variable: VariableInfo): NonNullable<ShaderLayout['uniform']> {
+  const fields = new Map<string, UniformField>();
+  for (const member of variable.members ?? []) {
+    const vector = /^vec([234])$/.exec(member.type.name);
+    const type = vector ? (member.type as TemplateInfo).format?.name : member.type.name;
+    if (type !== 'u32' && type !== 'i32' && type !== 'f32') {
+      throw new Error(`shader ${name}: uniform field ${member.name} has the unsupported type ${member.type.name}`);
+    }
+    fields.set(member.name, { offset: member.offset, type, count: vector ? Number(vector[1]) : 1 });
+  }
+  return { binding: variable.binding, size: variable.size, fields };
+}
+
+/** Writes `values` into a struct's bytes; every field of the struct must be given, and nothing else. */
+export function packUniform(
+  shader: string,
+  layout: NonNullable<ShaderLayout['uniform']>,
+  values: Readonly<Record<string, number | readonly number[]>>,
+  target: DataView,
+  base: number,
+): void {
+  for (const [name, { offset, type, count }] of layout.fields) {
+    const value = values[name];
+    if (value === undefined) throw new Error(`shader ${shader}: uniform field ${name} is not set`);
+    const scalars = typeof value === 'number' ? [value] : value;
+    if (scalars.length !== count) {
+      throw new Error(`shader ${shader}: uniform field ${name} takes ${count} numbers, got ${scalars.length}`);
+    }
+    for (let i = 0; i < count; i++) {
+      const at = base + offset + 4 * i;
+      const scalar = scalars[i];
+      if (type === 'f32') target.setFloat32(at, scalar, true);
+      else if (type === 'u32') target.setUint32(at, scalar, true);
+      else target.setInt32(at, scalar, true);
+    }
+  }
+  for (const name of Object.keys(values)) {
+    if (!layout.fields.has(name)) throw new Error(`shader ${shader}: there is no uniform field ${name}`);
+  }
+}

@@ -1,0 +1,366 @@
+/**
+ * The GPU runtime: records dispatches, submits them in batches, reads back. Knows nothing of attention.
+ *
+ * Recorded work is plain data until `flush()`, the one place that talks to a command encoder. Uniforms of a batch are
+ * packed into slots of one buffer and written once, just before the submit: `queue.writeBuffer` overtakes recorded
+ * work, so each slot is used once a batch.
+ */
+import { BufferPool, STORAGE_USAGE, type MemoryUse, type StorageBuffer } from './buffers.ts';
+import { DeviceLostError, OutOfMemoryError, ShaderError, ValidationError } from './errors.ts';
+import { PipelineCache, type Pipeline } from './pipelines.ts';
+import { packUniform } from './reflect.ts';
+import type { Constants, Shader } from './shader.ts';
+import { Stopwatch, type DispatchTime } from './stopwatch.ts';
+import { BufferUsage, MAP_MODE_READ } from './usage.ts';
+
+/** What a kernel's plan decides, all of it plain data. */
+export interface Launch {
+  /** Name in timings and error messages; defaults to the shader's. */
+  readonly label?: string;
+  readonly shader: Shader;
+  readonly constants: Constants;
+  /** Fields of the shader's uniform struct by name. */
+  readonly params: Readonly<Record<string, number | readonly number[]>>;
+  readonly workgroups: readonly [number, number, number];
+}
+
+/** Buffers by the name of the WGSL variable; an optional input that is absent gets a small placeholder. */
+export type Bindings = Readonly<Record<string, StorageBuffer | undefined>>;
+
+interface RecordedDispatch {
+  readonly kind: 'dispatch';
+  readonly label: string;
+  readonly pipeline: Pipeline;
+  readonly bindGroup: GPUBindGroup;
+  readonly uniformOffset: number;
+  readonly workgroups: readonly [number, number, number];
+}
+
+type Recorded =
+  | RecordedDispatch
+  | { readonly kind: 'clear'; readonly target: GPUBuffer; readonly bytes: number }
+  | {
+      readonly kind: 'read';
+      readonly source: GPUBuffer;
+      readonly offset: number;
+      readonly target: GPUBuffer;
+      readonly bytes: number;
+    };
+
+const UNIFORM_SLOT = 256;
+const MAX_BATCH = 256;
+const MAX_BIND_GROUPS = 4096;
+const PLACEHOLDER_BYTES = 256;
+
+/** Work done so far; tests and benchmarks read differences. */
+export interface Counters {
+  readonly submits: number;
+  readonly dispatches: number;
+  readonly pipelines: number;
+  readonly buffers: number;
+}
+
+export class Runtime {
+  readonly gpu: GPUDevice;
+  readonly #pool: BufferPool;
+  readonly #pipelines: PipelineCache;
+  readonly #bindGroups = new Map<string, GPUBindGroup>();
+  readonly #placeholders = new Map<string, StorageBuffer>();
+  readonly #uniforms: GPUBuffer;
+  readonly #uniformBytes = new DataView(new ArrayBuffer(UNIFORM_SLOT * MAX_BATCH));
+  readonly #staging = new Map<number, GPUBuffer[]>();
+  #recorded: Recorded[] = [];
+  #uniformEnd = 0;
+  #batch = 0;
+  readonly #failures = new Set<Promise<Error | undefined>>();
+  #lost: DeviceLostError | undefined;
+  #stopwatch: Stopwatch | undefined;
+  #submits = 0;
+  #dispatches = 0;
+  #buffers = 0;
+
+  constructor(gpu: GPUDevice, memoryBudget: number) {
+    this.gpu = gpu;
+    this.#pool = new BufferPool(
+      (bytes) => this.#createBuffer(bytes, STORAGE_USAGE),
+      () => {
+        this.flush();
+        this.#bindGroups.clear();
+      },
+      memoryBudget,
+    );
+    this.#pipelines = new PipelineCache(gpu, (work, shader) =>
+      this.#guarded(work, (message) => new ShaderError(`${shader}: ${message}`)),
+    );
+    this.#uniforms = gpu.createBuffer({
+      label: 'uniforms',
+      size: UNIFORM_SLOT * MAX_BATCH,
+      usage: BufferUsage.UNIFORM | BufferUsage.COPY_DST,
+    });
+    void gpu.lost.then((info) => {
+      this.#lost ??= new DeviceLostError(`device: the GPU device was lost: ${info.message || info.reason}`);
+    });
+  }
+
+  /** Records one dispatch. */
+  dispatch(launch: Launch, bindings: Bindings): void {
+    this.assertUsable();
+    if (this.#recorded.length >= MAX_BATCH) this.flush();
+    const { shader, constants, params, workgroups } = launch;
+    const pipeline = this.#pipelines.get(shader, constants);
+    const { uniform } = pipeline.layout;
+    const uniformOffset = this.#uniformEnd;
+    if (uniform) {
+      packUniform(shader.name, uniform, params, this.#uniformBytes, uniformOffset);
+      this.#uniformEnd += Math.ceil(uniform.size / UNIFORM_SLOT) * UNIFORM_SLOT;
+    }
+    const bindGroup = this.#bindGroup(pipeline, bindings);
+    this.#recorded.push({
+      kind: 'dispatch',
+      label: launch.label ?? shader.name,
+      pipeline,
+      bindGroup,
+      uniformOffset,
+      workgroups,
+    });
+    this.#dispatches++;
+  }
+
+  /** Records filling a buffer with zero bytes. */
+  clear(buffer: StorageBuffer): void {
+    this.assertUsable();
+    if (this.#recorded.length >= MAX_BATCH) this.flush();
+    buffer.lastBatch = this.#batch;
+    this.#recorded.push({ kind: 'clear', target: buffer.gpu, bytes: buffer.bytes });
+  }
+
+  /** Writes from the host; ordered after everything recorded before. */
+  write(buffer: StorageBuffer, data: Uint8Array<ArrayBuffer>): void {
+    this.assertUsable();
+    if (buffer.lastBatch === this.#batch) this.flush();
+    const whole = data.byteLength & ~3;
+    if (whole > 0) this.gpu.queue.writeBuffer(buffer.gpu, 0, data, 0, whole);
+    if (whole < data.byteLength) {
+      const tail = new Uint8Array(4);
+      tail.set(data.subarray(whole));
+      this.gpu.queue.writeBuffer(buffer.gpu, whole, tail);
+    }
+  }
+
+  /** Submits what was recorded. */
+  flush(): void {
+    if (this.#recorded.length === 0 || this.#lost) return;
+    const recorded = this.#recorded;
+    const stopwatch = this.#stopwatch;
+    this.#recorded = [];
+    this.#guarded(
+      () => {
+        if (this.#uniformEnd > 0) {
+          this.gpu.queue.writeBuffer(this.#uniforms, 0, this.#uniformBytes.buffer, 0, this.#uniformEnd);
+        }
+        const encoder = this.gpu.createCommandEncoder();
+        let pass: GPUComputePassEncoder | undefined;
+        for (const command of recorded) {
+          if (command.kind === 'dispatch') {
+            pass ??= encoder.beginComputePass(stopwatch?.timestampWrites(command.label));
+            pass.setPipeline(command.pipeline.gpu);
+            pass.setBindGroup(0, command.bindGroup, command.pipeline.layout.uniform ? [command.uniformOffset] : []);
+            pass.dispatchWorkgroups(...command.workgroups);
+            if (!stopwatch) continue;
+          }
+          pass?.end();
+          pass = undefined;
+          if (command.kind === 'clear') encoder.clearBuffer(command.target, 0, command.bytes);
+          if (command.kind === 'read') {
+            encoder.copyBufferToBuffer(command.source, command.offset, command.target, 0, command.bytes);
+          }
+        }
+        pass?.end();
+        stopwatch?.resolve(encoder);
+        this.gpu.queue.submit([encoder.finish()]);
+        stopwatch?.collect();
+      },
+      (message) => new ValidationError(`device: recorded work was rejected: ${message}`),
+    );
+    this.#uniformEnd = 0;
+    this.#batch++;
+    this.#submits++;
+  }
+
+  /** Submits, waits for the GPU, and rejects with the first failure since the last wait. */
+  async wait(): Promise<void> {
+    this.flush();
+    if (!this.#lost) await this.gpu.queue.onSubmittedWorkDone();
+    await this.#reportFailures();
+  }
+
+  /** Copies `bytes` from `offset` (both multiples of 4) to the host. */
+  async read(buffer: StorageBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
+    this.assertUsable();
+    const size = 2 ** Math.ceil(Math.log2(Math.max(bytes, 256)));
+    const staging =
+      this.#staging.get(size)?.pop() ?? this.#createBuffer(size, BufferUsage.MAP_READ | BufferUsage.COPY_DST);
+    this.#recorded.push({ kind: 'read', source: buffer.gpu, offset, target: staging, bytes });
+    buffer.lastBatch = this.#batch;
+    this.flush();
+    try {
+      await staging.mapAsync(MAP_MODE_READ, 0, bytes);
+    } catch (error) {
+      staging.destroy();
+      await this.#reportFailures();
+      throw new DeviceLostError(`device: a result could not be read back: ${(error as Error).message}`);
+    }
+    const copy = staging.getMappedRange(0, bytes).slice(0);
+    staging.unmap();
+    const free = this.#staging.get(size);
+    if (free) free.push(staging);
+    else this.#staging.set(size, [staging]);
+    await this.#reportFailures();
+    return copy;
+  }
+
+  /**
+   * Runs `work`, which records dispatches, and times each of them on the GPU. Times are `undefined` where the device
+   * has no timestamp queries.
+   */
+  async time<T>(work: () => T): Promise<{ value: T; dispatches: DispatchTime[] | undefined }> {
+    this.flush();
+    if (this.#stopwatch) throw new ValidationError('device: profile calls cannot be nested or overlap');
+    if (!this.gpu.features.has('timestamp-query')) {
+      const value = work();
+      await this.wait();
+      return { value, dispatches: undefined };
+    }
+    const stopwatch = new Stopwatch(this.gpu, MAX_BATCH);
+    this.#stopwatch = stopwatch;
+    try {
+      const value = work();
+      this.flush();
+      await this.wait();
+      return { value, dispatches: await stopwatch.finish() };
+    } finally {
+      this.#stopwatch = undefined;
+      stopwatch.destroy();
+    }
+  }
+
+  acquire(bytes: number): StorageBuffer {
+    this.assertUsable();
+    return this.#pool.acquire(bytes);
+  }
+
+  release(buffer: StorageBuffer): void {
+    if (!this.#lost) this.#pool.release(buffer);
+  }
+
+  adopt(gpu: GPUBuffer): StorageBuffer {
+    return this.#pool.adopt(gpu);
+  }
+
+  memory(): MemoryUse {
+    return this.#pool.use();
+  }
+
+  counters(): Counters {
+    return {
+      submits: this.#submits,
+      dispatches: this.#dispatches,
+      pipelines: this.#pipelines.size,
+      buffers: this.#buffers,
+    };
+  }
+
+  assertUsable(): void {
+    if (this.#lost) throw this.#lost;
+  }
+
+  /** `destroyGpu` is false for a device that the caller passed in: then only what the runtime made is destroyed. */
+  dispose(destroyGpu: boolean): void {
+    if (this.#lost) return;
+    this.flush();
+    this.#pool.trim();
+    for (const buffer of this.#placeholders.values()) buffer.gpu.destroy();
+    for (const free of this.#staging.values()) for (const buffer of free) buffer.destroy();
+    this.#uniforms.destroy();
+    this.#lost = new DeviceLostError('device: the device was disposed');
+    if (destroyGpu) this.gpu.destroy();
+  }
+
+  #bindGroup(pipeline: Pipeline, bindings: Bindings): GPUBindGroup {
+    const { storage, uniform } = pipeline.layout;
+    const buffers = storage.map(({ name, access }) => {
+      const buffer = bindings[name] ?? this.#placeholder(access === 'storage' ? name : '');
+      buffer.lastBatch = this.#batch;
+      return buffer;
+    });
+    for (const name of Object.keys(bindings)) {
+      if (!storage.some((binding) => binding.name === name)) {
+        throw new Error(`shader ${pipeline.name}: there is no binding ${name}`);
+      }
+    }
+    const key = `${pipeline.id}:${buffers.map(({ id }) => id).join()}`;
+    const known = this.#bindGroups.get(key);
+    if (known) return known;
+    const entries: GPUBindGroupEntry[] = storage.map(({ binding }, i) => ({
+      binding,
+      resource: { buffer: buffers[i].gpu },
+    }));
+    if (uniform) entries.push({ binding: uniform.binding, resource: { buffer: this.#uniforms, size: uniform.size } });
+    const bindGroup = this.#guarded(
+      () => this.gpu.createBindGroup({ layout: pipeline.bindGroupLayout, entries }),
+      (message) => new ValidationError(`${pipeline.name}: ${message}`),
+    );
+    if (this.#bindGroups.size >= MAX_BIND_GROUPS) this.#bindGroups.clear();
+    this.#bindGroups.set(key, bindGroup);
+    return bindGroup;
+  }
+
+  /** A small buffer for an absent optional input: all read-only slots share one, each writable slot has its own. */
+  #placeholder(name: string): StorageBuffer {
+    let placeholder = this.#placeholders.get(name);
+    if (!placeholder) {
+      placeholder = this.#pool.adopt(this.#createBuffer(PLACEHOLDER_BYTES, STORAGE_USAGE));
+      this.#placeholders.set(name, placeholder);
+    }
+    return placeholder;
+  }
+
+  #createBuffer(size: number, usage: number): GPUBuffer {
+    this.#buffers++;
+    return this.#guarded(
+      () => this.gpu.createBuffer({ size, usage }),
+      (message) => new OutOfMemoryError(`memory: a buffer of ${size} bytes could not be made: ${message}`),
+    );
+  }
+
+  /** Runs WebGPU calls; what the GPU process later finds wrong with them rejects the next wait. */
+  #guarded<T>(work: () => T, explain: (message: string) => Error): T {
+    const { gpu } = this;
+    gpu.pushErrorScope('out-of-memory');
+    gpu.pushErrorScope('validation');
+    try {
+      return work();
+    } finally {
+      const validation = gpu.popErrorScope();
+      const memory = gpu.popErrorScope();
+      const failure = Promise.all([validation, memory]).then(
+        ([invalid, exhausted]) => {
+          if (exhausted) return new OutOfMemoryError(`memory: the GPU is out of memory: ${exhausted.message}`);
+          if (invalid) return explain(invalid.message);
+          this.#failures.delete(failure);
+          return undefined;
+        },
+        () => undefined,
+      );
+      this.#failures.add(failure);
+    }
+  }
+
+  async #reportFailures(): Promise<void> {
+    const failures = [...this.#failures];
+    this.#failures.clear();
+    const first = (await Promise.all(failures)).find((failure) => failure !== undefined);
+    if (first) throw first;
+    if (this.#lost) throw this.#lost;
+  }
+}

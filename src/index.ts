@@ -1,0 +1,36 @@
+export { createDevice, Device } from './tensor/device.ts';
+export type { DeviceInfo, DeviceOptions, Profile, TensorSource } from './tensor/device.ts';
+export { Tensor } from './tensor/tensor.ts';
+export type { DType, FloatDType, TensorData } from './tensor/dtype.ts';
+export type { Shape } from './tensor/shape.ts';
+export type { MemoryUse } from './gpu/buffers.ts';
+export type { DispatchTime } from './gpu/stopwatch.ts';
+export {
+  AdapterNotFoundError,
+  ArgumentError,
+  DeviceLostError,
+  LoadError,
+  OutOfMemoryError,
+  ShaderError,
+  ValidationError,
+  WebGPUAttentionError,
+} from './gpu/errors.ts';
+
+export { matmul } from './ops/matmul.ts';
+export type { MatmulOptions } from './ops/matmul.ts';
+export { softmax } from './ops/softmax.ts';
+export type { SoftmaxOptions } from './ops/softmax.ts';
+export { cast, concat, contiguous, reshape } from './ops/copy.ts';
+export { scaledDotProductAttention } from './ops/scaled-dot-product-attention.ts';
+export type {
+  ScaledDotProductAttentionOptions,
+  ScaledDotProductAttentionResult,
+} from './ops/scaled-dot-product-attention.ts';
+export { flashAttention } from './ops/flash-attention.ts';
+export type { FlashAttentionOptions } from './ops/flash-attention.ts';
+export { localAttention } from './ops/local-attention.ts';
+export type { LocalAttentionOptions } from './ops/local-attention.ts';
+export type { AttentionOptions, AttentionResult } from './ops/attention.ts';
+export type { Alignment, Causal, VisibilityOptions, Window } from './ops/visibility.ts';
+
+export { loadSafetensors, saveSafetensors } from './io/safetensors.ts';

@@ -1,0 +1,28 @@
+import { ArgumentError } from '../gpu/errors.ts';
+
+/** The device limits that plans depend on; `GPUDevice.limits` is one. */
+export interface Limits {
+  readonly maxComputeWorkgroupStorageSize: number;
+  readonly maxComputeWorkgroupsPerDimension: number;
+}
+
+/** Where an operand's elements lie: strides by axis, and the first element. Twin of the `*_strides` parameters. */
+export interface Operand {
+  readonly strides: readonly number[];
+  readonly offset: number;
+}
+
+/** Folds more workgroups than one dimension holds into y; shaders undo it with `linear_group`. */
+export function foldWorkgroups(op: string, count: number, limits: Limits): [number, number, number] {
+  const most = limits.maxComputeWorkgroupsPerDimension;
+  const y = Math.ceil(count / most);
+  if (y > most) {
+    throw new ArgumentError(`${op}: the problem must need at most ${most * most} workgroups, got ${count}`);
+  }
+  return [Math.ceil(count / y), y, 1];
+}
+
+/** Whether the elements [i, i + 4) along `axis` always lie in one aligned 16-byte (f16: 8-byte) vector. */
+export function readsQuads({ strides, offset }: Operand, axis: number): boolean {
+  return offset % 4 === 0 && strides.every((stride, i) => (i === axis ? stride === 1 : stride % 4 === 0));
+}

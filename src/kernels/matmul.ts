@@ -1,0 +1,104 @@
+import source from '../../shaders/matmul.wgsl';
+import { ArgumentError } from '../gpu/errors.ts';
+import type { Launch } from '../gpu/runtime.ts';
+import { joinParts } from '../gpu/shader.ts';
+import type { FloatDType } from '../tensor/dtype.ts';
+import { coalesce, formatShape, rowPitch, type Shape } from '../tensor/shape.ts';
+import { foldWorkgroups, readsQuads, type Limits, type Operand } from './launch.ts';
+import { PARTS } from './parts.ts';
+
+const shader = joinParts('matmul', source, PARTS);
+
+/** output [batch…, M, N] = a [batch…, M, K] · b [batch…, K, N] + bias [N]. */
+export interface MatmulProblem {
+  /** The op's name, for errors. */
+  readonly op: string;
+  readonly batchShape: Shape;
+  readonly rows: number;
+  readonly columns: number;
+  readonly depth: number;
+  readonly aDType: FloatDType;
+  readonly bDType: FloatDType;
+  readonly outDType: FloatDType;
+  /** Strides of the batch axes (0 where broadcast), rows, columns. */
+  readonly a: Operand;
+  readonly b: Operand;
+  readonly biasOffset?: number;
+  /** An exact zero in a times anything in b is zero, be it NaN or infinite. */
+  readonly zeroAnnihilates?: boolean;
+}
+
+export interface MatmulTile {
+  /** Rows and columns of the output a workgroup. */
+  readonly size: 32 | 64;
+  readonly reason: string;
+}
+
+/** Output tiles of 64 × 64 below which a device is not full, and half the tile gives four times the workgroups. */
+const FEW_TILES = 64;
+
+export function chooseMatmulTile(batch: number, rows: number, columns: number): MatmulTile {
+  const tiles = batch * Math.ceil(rows / 64) * Math.ceil(columns / 64);
+  if (rows <= 32 || columns <= 32) return { size: 32, reason: 'at most 32 rows or columns' };
+  if (tiles < FEW_TILES) return { size: 32, reason: `fewer than ${FEW_TILES} tiles of 64 × 64` };
+  return { size: 64, reason: `${tiles} tiles of 64 × 64 fill the device` };
+}
+
+/** Four neighbours of a matrix in one vector: 1 along a row, 2 along a column, 0 neither. */
+function quadAxis({ strides, offset }: Operand): number {
+  const rank = strides.length;
+  if (readsQuads({ strides, offset }, rank - 1)) return 1;
+  return readsQuads({ strides, offset }, rank - 2) ? 2 : 0;
+}
+
+export function planMatmul(problem: MatmulProblem, limits: Limits): Launch {
+  const { op, batchShape, rows, columns, depth, a, b } = problem;
+  const batchAxes = batchShape.length;
+  const batch = coalesce(batchShape, [a.strides.slice(0, batchAxes), b.strides.slice(0, batchAxes)]);
+  if (batch.shape.length > 3) {
+    throw new ArgumentError(
+      `${op}: batch axes must merge into at most three evenly strided ones, got ${formatShape(batchShape)}`,
+    );
+  }
+  const size = batchShape.reduce((product, length) => product * length, 1);
+  const tile = chooseMatmulTile(size, rows, columns).size;
+  const rowTiles = Math.ceil(rows / tile);
+  const columnTiles = Math.ceil(columns / tile);
+  const groups = rowTiles * columnTiles * size;
+  const inner3 = (values: readonly number[], fill: number) => [
+    ...Array.from({ length: 3 - values.length }, () => fill),
+    ...values,
+    0,
+  ];
+  return {
+    shader,
+    constants: {
+      TILE: tile,
+      A_F16: problem.aDType === 'float16',
+      B_F16: problem.bDType === 'float16',
+      OUT_F16: problem.outDType === 'float16',
+      ZERO_ANNIHILATES: problem.zeroAnnihilates ?? false,
+    },
+    params: {
+      groups,
+      rows,
+      columns,
+      depth,
+      row_tiles: rowTiles,
+      column_tiles: columnTiles,
+      batch_shape: inner3(batch.shape, 1),
+      a_batch_strides: inner3(batch.strides[0], 0),
+      b_batch_strides: inner3(batch.strides[1], 0),
+      a_strides: a.strides.slice(-2),
+      b_strides: b.strides.slice(-2),
+      a_offset: a.offset,
+      b_offset: b.offset,
+      bias_offset: problem.biasOffset ?? 0,
+      has_bias: problem.biasOffset === undefined ? 0 : 1,
+      a_quads: quadAxis(a),
+      b_quads: quadAxis(b),
+      output_pitch: rowPitch(columns, problem.outDType),
+    },
+    workgroups: foldWorkgroups(op, groups, limits),
+  };
+}

@@ -1,0 +1,52 @@
+import source from '../../shaders/softmax.wgsl';
+import type { Launch } from '../gpu/runtime.ts';
+import { joinParts } from '../gpu/shader.ts';
+import type { FloatDType } from '../tensor/dtype.ts';
+import { rowPitch } from '../tensor/shape.ts';
+import { foldWorkgroups, type Limits, type Operand } from './launch.ts';
+import { PARTS } from './parts.ts';
+import { visibilityParams, type Visibility } from './visibility.ts';
+
+const shader = joinParts('softmax', source, PARTS);
+
+export interface SoftmaxProblem {
+  /** The op's name, for errors. */
+  readonly op: string;
+  /** [B, H, Nq, Nk]. */
+  readonly shape: readonly [number, number, number, number];
+  readonly inDType: FloatDType;
+  readonly outDType: FloatDType;
+  readonly x: Operand;
+  readonly scale: number;
+  readonly visibility: Visibility;
+  readonly writesLogSumExp: boolean;
+}
+
+const WORKGROUP = 128;
+/** Rows up to this length share a workgroup, sixteen invocations each. */
+const SHORT_ROW = 256;
+
+export function planSoftmax(problem: SoftmaxProblem, limits: Limits): Launch {
+  const [batch, heads, queryLength, keyLength] = problem.shape;
+  const lanes = keyLength <= SHORT_ROW ? 16 : WORKGROUP;
+  const rows = batch * heads * queryLength;
+  const groups = Math.ceil(rows / (WORKGROUP / lanes));
+  return {
+    shader,
+    constants: { LANES: lanes, IN_F16: problem.inDType === 'float16', OUT_F16: problem.outDType === 'float16' },
+    params: {
+      groups,
+      heads,
+      rows,
+      query_length: queryLength,
+      key_length: keyLength,
+      scale: problem.scale,
+      x_strides: problem.x.strides,
+      x_offset: problem.x.offset,
+      output_pitch: rowPitch(keyLength, problem.outDType),
+      writes_log_sum_exp: problem.writesLogSumExp ? 1 : 0,
+      ...visibilityParams(problem.visibility),
+    },
+    workgroups: foldWorkgroups(problem.op, groups, limits),
+  };
+}

@@ -1,0 +1,89 @@
+import { ArgumentError } from '../gpu/errors.ts';
+import { planCopy, type CopyProblem } from '../kernels/copy.ts';
+import type { DType, FloatDType } from '../tensor/dtype.ts';
+import { broadcastStrides, formatShape, reshapeStrides, type Shape } from '../tensor/shape.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { checkAlike, checkFloat, checkTensor, describe } from './check.ts';
+import { enqueue, operandOf } from './enqueue.ts';
+
+/** x in row-major order without gaps: another handle on x where it lies so already, else a copy. Any dtype. */
+export function contiguous(x: Tensor): Tensor {
+  checkTensor('contiguous', 'x', x);
+  return x.isContiguous ? x.reshape(x.shape) : copy('contiguous', x, x.dtype, x.shape);
+}
+
+/** x's elements, in row-major order, in another shape: a view where there is one (`x.reshape`), else a copy. */
+export function reshape(x: Tensor, shape: Shape): Tensor {
+  checkTensor('reshape', 'x', x);
+  if (reshapeStrides(x.shape, x.strides, shape)) return x.reshape(shape);
+  return copy('reshape', x, x.dtype, shape);
+}
+
+/**
+ * x converted between float32 and float16, rounding to nearest even; another handle on x where it has the dtype.
+ *
+ * @throws ArgumentError for a dtype that is not a float
+ */
+export function cast(x: Tensor, dtype: FloatDType): Tensor {
+  checkFloat('cast', 'x', x);
+  if (dtype !== 'float32' && dtype !== 'float16') {
+    throw new ArgumentError(`cast: dtype must be float32 or float16, got ${describe(dtype)}`);
+  }
+  return x.dtype === dtype ? x.reshape(x.shape) : copy('cast', x, dtype, x.shape);
+}
+
+/**
+ * Two tensors of any one dtype joined along an axis, as torch.cat. The second broadcasts along the other axes.
+ *
+ * @param x for example [B, N, E]
+ * @param y [B, M, E] for axis 1 (or [1, M, E], …)
+ * @returns [B, N + M, E]
+ * @throws ArgumentError for shapes, dtypes or an axis that do not fit
+ */
+export function concat(x: Tensor, y: Tensor, axis: number): Tensor {
+  const op = 'concat';
+  checkTensor(op, 'x', x);
+  checkTensor(op, 'y', y);
+  checkAlike(op, 'x', { x, y });
+  const at = axis < 0 ? axis + x.rank : axis;
+  if (!Number.isInteger(axis) || at < 0 || at >= x.rank) {
+    throw new ArgumentError(`${op}: axis must be an axis of x ${formatShape(x.shape)}, got ${describe(axis)}`);
+  }
+  const added = y.rank === x.rank ? y.shape[at] : NaN;
+  const strides = broadcastStrides(y.shape, y.strides, x.shape.with(at, added));
+  if (!strides) {
+    throw new ArgumentError(
+      `${op}: y must have x's shape ${formatShape(x.shape)} but for axis ${axis}, got ${formatShape(y.shape)}`,
+    );
+  }
+  const split = x.shape[at];
+  const shape = x.shape.with(at, split + added);
+  return run(
+    op,
+    { shape, outputShape: shape, joined: { y: { strides, offset: y.offset }, axis: at, split } },
+    x,
+    x.dtype,
+    y,
+  );
+}
+
+function copy(op: string, x: Tensor, dtype: DType, outputShape: Shape): Tensor {
+  return run(op, { shape: x.shape, outputShape }, x, dtype);
+}
+
+function run(
+  op: string,
+  problem: Pick<CopyProblem, 'shape' | 'outputShape' | 'joined'>,
+  x: Tensor,
+  dtype: DType,
+  y?: Tensor,
+): Tensor {
+  const { device } = x;
+  const output = device.empty(problem.outputShape, dtype, op);
+  const launch = planCopy(
+    { op, ...problem, inDType: x.dtype, outDType: dtype, x: operandOf(x) },
+    device.runtime.gpu.limits,
+  );
+  enqueue(op, launch, { x, y, output });
+  return output;
+}

@@ -1,0 +1,31 @@
+import { ArgumentError } from '../gpu/errors.ts';
+import { planLocalAttention } from '../kernels/local-attention.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { ATTENTION_OPTIONS, checkAttention, type AttentionOptions, type AttentionResult } from './attention.ts';
+import { describe } from './check.ts';
+import { runFused } from './flash-attention.ts';
+import type { Window } from './visibility.ts';
+
+export interface LocalAttentionOptions extends AttentionOptions {
+  /** The keys that a query sees around its own position. */
+  window: Window;
+}
+
+/**
+ * Sliding-window attention: query i sees keys [i − left, i + right] and only those are read, so that work grows with
+ * length · window and memory with length. Masks and causality narrow the band further.
+ *
+ * @param q [B, H, Nq, D], or [B, Nq, D] for one head; float32 or float16; any strides
+ * @param k [B, Hkv, Nk, D] with Hkv dividing H
+ * @param v [B, Hkv, Nk, Dv], Dv ≤ 256
+ * @throws ArgumentError for shapes, dtypes or options that do not fit
+ */
+export function localAttention(q: Tensor, k: Tensor, v: Tensor, options: LocalAttentionOptions): AttentionResult {
+  const op = 'localAttention';
+  const window: unknown = (options as LocalAttentionOptions | undefined)?.window;
+  if (window === null || typeof window !== 'object') {
+    throw new ArgumentError(`${op}: window must be { left, right }, got ${describe(window)}`);
+  }
+  const args = checkAttention(op, q, k, v, options, [...ATTENTION_OPTIONS, 'window'], options.window);
+  return runFused(args, { q, k, v, mask: options.mask, keyMask: options.keyMask }, planLocalAttention);
+}

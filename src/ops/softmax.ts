@@ -1,0 +1,106 @@
+import { ArgumentError } from '../gpu/errors.ts';
+import { planSoftmax } from '../kernels/softmax.ts';
+import type { Visibility } from '../kernels/visibility.ts';
+import type { FloatDType } from '../tensor/dtype.ts';
+import { checkOptions } from '../tensor/options.ts';
+import { formatShape } from '../tensor/shape.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { checkFinite, checkFloat } from './check.ts';
+import { enqueue, operandOf } from './enqueue.ts';
+import { checkVisibility, type Causal } from './visibility.ts';
+
+export interface SoftmaxOptions {
+  /** bool: true = keeps its place; float (of x's dtype): added to the scaled x. Broadcasts to x's shape. */
+  mask?: Tensor;
+  /** Multiplies x; default 1. */
+  scale?: number;
+  /** Over the last two axes, [queries, keys]. */
+  isCausal?: Causal;
+}
+
+/**
+ * Masked softmax over the last axis: softmax(scale · x + mask). A row in which everything is masked gives zeros.
+ *
+ * @param x [Nk], [Nq, Nk], [B, Nq, Nk] or [B, H, Nq, Nk]; float32 or float16; any strides
+ * @returns a tensor of x's shape and dtype
+ * @throws ArgumentError for shapes, dtypes or options that do not fit
+ */
+export function softmax(x: Tensor, options: SoftmaxOptions = {}): Tensor {
+  const op = 'softmax';
+  checkOptions(op, options, ['mask', 'scale', 'isCausal']);
+  const { mask, scale = 1, isCausal = false } = options;
+  checkFloat(op, 'x', x);
+  checkFinite(op, 'scale', scale);
+  if (x.rank > 4) throw new ArgumentError(`${op}: x must have at most four axes, got ${formatShape(x.shape)}`);
+  if (x.rank === 1 && isCausal) throw new ArgumentError(`${op}: x must have two axes to be causal, got one`);
+  // leading axes of length 1 make the shape 4-D; a mask then broadcasts as it would have
+  if (mask && mask.rank > x.rank) {
+    throw new ArgumentError(
+      `${op}: mask must broadcast to x's shape ${formatShape(x.shape)}, got ${formatShape(mask.shape)}`,
+    );
+  }
+  const shape = scoreShape(x);
+  const visibility = checkVisibility(
+    op,
+    { mask, isCausal },
+    {
+      batch: shape[0],
+      heads: shape[1],
+      queryLength: shape[2],
+      keyLength: shape[3],
+      isHeadless: x.rank === 3,
+      like: { name: 'x', tensor: x },
+    },
+  );
+  return weigh(op, x, { shape, scale, visibility, mask }).weights;
+}
+
+/** [B, H, Nq, Nk], where three axes are [B, Nq, Nk]. */
+function scoreShape({ shape }: Tensor): [number, number, number, number] {
+  if (shape.length === 3) return [shape[0], 1, shape[1], shape[2]];
+  const [batch = 1, heads = 1, queries = 1, keys = 1] = [
+    ...Array.from({ length: 4 - shape.length }, () => 1),
+    ...shape,
+  ];
+  return [batch, heads, queries, keys];
+}
+
+/** The softmax of checked scores, with the rows' log-sum-exp where asked for. */
+export function weigh(
+  op: string,
+  x: Tensor,
+  options: {
+    shape: [number, number, number, number];
+    scale: number;
+    visibility: Visibility;
+    mask?: Tensor;
+    keyMask?: Tensor;
+    outDType?: FloatDType;
+    rowShape?: readonly number[];
+  },
+): { weights: Tensor; logSumExp?: Tensor } {
+  const { shape, scale, visibility, mask, keyMask, outDType = x.dtype as FloatDType, rowShape } = options;
+  const { device } = x;
+  const { strides, offset } = operandOf(x);
+  const lead = Array.from({ length: 4 - strides.length }, () => 0);
+  const place = strides.length === 3 ? [strides[0], 0, strides[1], strides[2]] : [...lead, ...strides];
+  return device.scope(() => {
+    const weights = device.empty(x.shape, outDType, op);
+    const logSumExp = rowShape && device.empty(rowShape, 'float32', op);
+    const launch = planSoftmax(
+      {
+        op,
+        shape,
+        inDType: x.dtype as FloatDType,
+        outDType,
+        x: { strides: place, offset },
+        scale,
+        visibility,
+        writesLogSumExp: logSumExp !== undefined,
+      },
+      device.runtime.gpu.limits,
+    );
+    enqueue(op, launch, { x, mask, key_mask: keyMask, output: weights, log_sum_exp: logSumExp });
+    return logSumExp ? { weights, logSumExp } : { weights };
+  });
+}

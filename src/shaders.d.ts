@@ -1,0 +1,9 @@
+declare module '*.wgsl' {
+  const source: string;
+  export default source;
+}
+
+// The package's entry point cannot be imported by Node as ESM; its module file can, but has no typings of its own.
+declare module 'wgsl_reflect/wgsl_reflect.module.js' {
+  export * from 'wgsl_reflect/types/index';
+}

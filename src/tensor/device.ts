@@ -1,0 +1,374 @@
+import { openAdapter, type AdapterChoice } from '#platform';
+import type { MemoryUse, StorageBuffer } from '../gpu/buffers.ts';
+import { ArgumentError } from '../gpu/errors.ts';
+import { Runtime } from '../gpu/runtime.ts';
+import type { DispatchTime } from '../gpu/stopwatch.ts';
+import { BYTES, DTYPES, type DType } from './dtype.ts';
+import { encodeFloat16 } from './float16.ts';
+import { checkOptions } from './options.ts';
+import { normal } from './random.ts';
+import { contiguousStrides, formatShape, MAX_RANK, rowPitch, sizeOf, storageSize, type Shape } from './shape.ts';
+import { Storage, Tensor } from './tensor.ts';
+
+export interface DeviceOptions {
+  /**
+   * `'hardware'`: a GPU or an error; `'software'`: a CPU driver (`'lavapipe'` or `'embedded'` name one). By default the
+   * high-performance GPU, else a software driver, which is said once on stderr.
+   */
+  adapter?: AdapterChoice;
+  /** A device that the caller made and keeps: `dispose()` leaves it alive. */
+  gpuDevice?: GPUDevice;
+  /** Most bytes of GPU memory for tensors; past it ops throw OutOfMemoryError. Default 4 GiB on software, else none. */
+  memoryBudget?: number;
+  /** Ask for WebGPU features that are not standard yet. */
+  experimental?: boolean;
+}
+
+export interface DeviceInfo {
+  readonly vendor: string;
+  readonly architecture: string;
+  readonly description: string;
+  /** `'hardware'`, or the software driver's name. */
+  readonly driver: string;
+  /** Why this adapter was taken. */
+  readonly reason: string;
+  readonly isSoftware: boolean;
+  readonly features: readonly string[];
+  readonly limits: Readonly<Record<string, number>>;
+  /** 0 where the driver does not tell. */
+  readonly subgroupMinSize: number;
+  readonly subgroupMaxSize: number;
+}
+
+export interface Profile<T> {
+  readonly value: T;
+  /** Milliseconds on the GPU over all dispatches; undefined where the device has no timestamp queries. */
+  readonly gpuTime: number | undefined;
+  readonly dispatches: readonly DispatchTime[];
+}
+
+/** Limits that kernels can use: the adapter's are requested instead of WebGPU's defaults. */
+const WANTED_LIMITS = [
+  'maxBufferSize',
+  'maxStorageBufferBindingSize',
+  'maxComputeWorkgroupStorageSize',
+  'maxComputeInvocationsPerWorkgroup',
+  'maxComputeWorkgroupSizeX',
+  'maxComputeWorkgroupSizeY',
+  'maxComputeWorkgroupSizeZ',
+  'maxComputeWorkgroupsPerDimension',
+] as const;
+
+const WANTED_FEATURES: readonly GPUFeatureName[] = ['timestamp-query', 'shader-f16', 'subgroups'];
+
+const SOFTWARE_BUDGET = 4 * 2 ** 30;
+
+/**
+ * Opens a GPU.
+ *
+ * @throws AdapterNotFoundError where there is no adapter of the wanted kind
+ */
+export async function createDevice(options: DeviceOptions = {}): Promise<Device> {
+  checkOptions('createDevice', options, ['adapter', 'gpuDevice', 'memoryBudget', 'experimental']);
+  const { adapter: choice, gpuDevice, memoryBudget, experimental = false } = options;
+  if (memoryBudget !== undefined && !(memoryBudget > 0)) {
+    throw new ArgumentError(`createDevice: memoryBudget must be a positive number of bytes, got ${memoryBudget}`);
+  }
+  if (gpuDevice) {
+    const info = describe(gpuDevice, gpuDevice.adapterInfo, 'given', 'the caller passed a GPUDevice', false);
+    return new Device(gpuDevice, info, memoryBudget ?? Infinity, false);
+  }
+  const found = await openAdapter({ adapter: choice, experimental });
+  const { adapter } = found;
+  const requiredFeatures = WANTED_FEATURES.filter((feature) => adapter.features.has(feature));
+  const subgroupMatrix = 'chromium-experimental-subgroup-matrix' as GPUFeatureName;
+  if (experimental && adapter.features.has(subgroupMatrix)) requiredFeatures.push(subgroupMatrix);
+  const requiredLimits = Object.fromEntries(WANTED_LIMITS.map((name) => [name, adapter.limits[name]]));
+  const gpu = await adapter.requestDevice({ requiredFeatures, requiredLimits });
+  const info = describe(gpu, adapter.info, found.driver, found.reason, found.isSoftware);
+  return new Device(gpu, info, memoryBudget ?? (found.isSoftware ? SOFTWARE_BUDGET : Infinity), true);
+}
+
+function describe(
+  gpu: GPUDevice,
+  adapter: GPUAdapterInfo | undefined,
+  driver: string,
+  reason: string,
+  isSoftware: boolean,
+): DeviceInfo {
+  const limits: Record<string, number> = {};
+  for (const name of WANTED_LIMITS) limits[name] = gpu.limits[name];
+  limits['maxStorageBuffersPerShaderStage'] = gpu.limits.maxStorageBuffersPerShaderStage;
+  return {
+    vendor: adapter?.vendor ?? '',
+    architecture: adapter?.architecture ?? '',
+    description: adapter?.description || adapter?.device || '',
+    driver,
+    reason,
+    isSoftware: isSoftware || adapter?.isFallbackAdapter === true,
+    features: [...gpu.features].sort(),
+    limits,
+    subgroupMinSize: adapter?.subgroupMinSize ?? 0,
+    subgroupMaxSize: adapter?.subgroupMaxSize ?? 0,
+  };
+}
+
+/** What `device.tensor` accepts; a Uint16Array holds raw float16 bits. */
+export type TensorSource = readonly number[] | Float32Array | Uint8Array | Int32Array | Uint32Array | Uint16Array;
+
+/** A GPU with its memory and recorded work: makes tensors, and waits for them. */
+export class Device {
+  readonly info: DeviceInfo;
+  /** The runtime below; for this library's ops. */
+  readonly runtime: Runtime;
+  readonly #ownsGpu: boolean;
+  readonly #scopes: Set<Tensor>[] = [];
+
+  /** Made by `createDevice`. */
+  constructor(gpu: GPUDevice, info: DeviceInfo, memoryBudget: number, ownsGpu: boolean) {
+    this.info = info;
+    this.runtime = new Runtime(gpu, memoryBudget);
+    this.#ownsGpu = ownsGpu;
+  }
+
+  /**
+   * A tensor from the host's numbers in row-major order. float32 and float16 take numbers or a Float32Array (float16
+   * also its raw bits as a Uint16Array), bool a Uint8Array of zeros and ones, int32 and uint32 their typed arrays.
+   *
+   * @throws ArgumentError where the data does not fit the shape or dtype, or the tensor does not fit the device
+   */
+  tensor(data: TensorSource, shape: Shape, options: { dtype?: DType } = {}): Tensor {
+    checkOptions('device.tensor', options, ['dtype']);
+    const dtype = options.dtype ?? defaultDType(data);
+    const tensor = this.empty(shape, dtype, 'device.tensor');
+    try {
+      this.runtime.write(tensor.storage('device.tensor'), encode(data, shape, dtype));
+    } catch (error) {
+      tensor.dispose();
+      throw error;
+    }
+    return tensor;
+  }
+
+  zeros(shape: Shape, options: { dtype?: DType } = {}): Tensor {
+    checkOptions('device.zeros', options, ['dtype']);
+    const tensor = this.empty(shape, options.dtype ?? 'float32', 'device.zeros');
+    this.runtime.clear(tensor.storage('device.zeros'));
+    return tensor;
+  }
+
+  /** Standard normal numbers; the same `seed` (default 0) gives the same values on every device. */
+  randn(shape: Shape, options: { seed?: number; dtype?: DType } = {}): Tensor {
+    checkOptions('device.randn', options, ['seed', 'dtype']);
+    const { seed = 0, dtype = 'float32' } = options;
+    if (!Number.isInteger(seed)) throw new ArgumentError(`device.randn: seed must be an integer, got ${seed}`);
+    if (dtype !== 'float32' && dtype !== 'float16') {
+      throw new ArgumentError(`device.randn: dtype must be float32 or float16, got ${dtype}`);
+    }
+    checkShape('device.randn', shape);
+    return this.tensor(Float32Array.from({ length: sizeOf(shape) }, normal(seed)), shape, { dtype });
+  }
+
+  /**
+   * A tensor over a buffer that the caller made on this device's `gpu` and keeps: never freed or recycled here.
+   * The elements are row-major from the buffer's start; float16 rows are padded to an even length.
+   *
+   * The buffer needs STORAGE and COPY_SRC usage, and at least the tensor's bytes rounded up to 16.
+   */
+  wrap(buffer: GPUBuffer, shape: Shape, options: { dtype?: DType } = {}): Tensor {
+    checkOptions('device.wrap', options, ['dtype']);
+    const dtype = options.dtype ?? 'float32';
+    const bytes = this.#checkFit('device.wrap', shape, dtype);
+    if (buffer.size < bytes) {
+      throw new ArgumentError(
+        `device.wrap: buffer must have at least ${bytes} bytes for ${dtype} ${formatShape(shape)}, got ${buffer.size}`,
+      );
+    }
+    const needed = 0x80 | 0x4; // STORAGE | COPY_SRC
+    if ((buffer.usage & needed) !== needed) {
+      throw new ArgumentError(`device.wrap: buffer must have STORAGE and COPY_SRC usage, got ${buffer.usage}`);
+    }
+    const view = { shape, strides: contiguousStrides(shape, dtype), offset: 0 };
+    return new Tensor(this, new Storage(this.runtime.adopt(buffer)), dtype, view);
+  }
+
+  /** A tensor whose elements are yet to be written by a kernel. `axes` orders its memory, outermost axis first. */
+  empty(shape: Shape, dtype: DType, caller: string, axes?: readonly number[]): Tensor {
+    const order = axes ?? shape.map((_, axis) => axis);
+    const stored = order.map((axis) => shape[axis]);
+    const bytes = this.#checkFit(caller, stored, dtype);
+    const buffer: StorageBuffer = this.runtime.acquire(bytes);
+    const dense = contiguousStrides(stored, dtype);
+    const strides = shape.map((_, axis) => dense[order.indexOf(axis)]);
+    const storage = new Storage(buffer, () => this.runtime.release(buffer));
+    return new Tensor(this, storage, dtype, { shape, strides, offset: 0 });
+  }
+
+  /** Submits recorded work without waiting for it. */
+  flush(): void {
+    this.runtime.flush();
+  }
+
+  /** Submits recorded work and waits for the GPU; rejects with the first failure since the last wait. */
+  async sync(): Promise<void> {
+    await this.runtime.wait();
+  }
+
+  /** Bytes of tensor memory: live, kept for reuse, and the largest live so far. */
+  memory(): MemoryUse {
+    return this.runtime.memory();
+  }
+
+  /**
+   * Runs `work` and frees the tensors made inside, except those in what it returns (a tensor, or arrays and objects of
+   * tensors). `work` must not be async.
+   */
+  scope<T>(work: () => T): T {
+    const made = new Set<Tensor>();
+    this.#scopes.push(made);
+    let result: T;
+    try {
+      result = work();
+    } catch (error) {
+      for (const tensor of made) tensor.dispose();
+      throw error;
+    } finally {
+      this.#scopes.pop();
+    }
+    if (result instanceof Promise) {
+      result.catch(() => undefined);
+      for (const tensor of made) tensor.dispose();
+      throw new ArgumentError('device.scope: work must not be async, got a function that returned a promise');
+    }
+    for (const kept of tensorsIn(result)) {
+      if (made.delete(kept)) this.track(kept); // the enclosing scope has it now
+    }
+    for (const tensor of made) tensor.dispose();
+    return result;
+  }
+
+  /** Runs `work`, which calls ops, waits, and tells the time of each dispatch on the GPU. */
+  async profile<T>(work: () => T): Promise<Profile<T>> {
+    const { value, dispatches } = await this.runtime.time(work);
+    const gpuTime = dispatches?.reduce((sum, dispatch) => sum + dispatch.gpuTime, 0);
+    return { value, gpuTime, dispatches: dispatches ?? [] };
+  }
+
+  /** Frees everything; the process can exit by itself afterwards. Calling it again does nothing. */
+  dispose(): void {
+    this.runtime.dispose(this.#ownsGpu);
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  assertUsable(): void {
+    this.runtime.assertUsable();
+  }
+
+  /** Notes a new tensor in the innermost scope; called by Tensor. */
+  track(tensor: Tensor): void {
+    this.#scopes.at(-1)?.add(tensor);
+  }
+
+  /** Bytes of the tensor's storage, rounded up to the 16 that kernels read at once. */
+  #checkFit(caller: string, shape: Shape, dtype: DType): number {
+    this.runtime.assertUsable();
+    checkShape(caller, shape);
+    if (!DTYPES.includes(dtype)) {
+      throw new ArgumentError(`${caller}: dtype must be one of ${DTYPES.join(', ')}, got ${String(dtype)}`);
+    }
+    const bytes = Math.ceil((storageSize(shape, dtype) * BYTES[dtype]) / 16) * 16;
+    const { maxStorageBufferBindingSize, maxBufferSize } = this.runtime.gpu.limits;
+    const limit = Math.min(maxStorageBufferBindingSize, maxBufferSize);
+    if (bytes > limit) {
+      throw new ArgumentError(
+        `${caller}: a ${dtype} tensor of shape ${formatShape(shape)} must fit the device's limit of ${limit} bytes ` +
+          `a buffer (maxStorageBufferBindingSize), got ${bytes} bytes`,
+      );
+    }
+    return bytes;
+  }
+}
+
+function checkShape(caller: string, shape: Shape): void {
+  const valid =
+    Array.isArray(shape) &&
+    shape.length >= 1 &&
+    shape.length <= MAX_RANK &&
+    shape.every((length) => Number.isSafeInteger(length) && length >= 1);
+  if (!valid) {
+    const got = Array.isArray(shape) ? formatShape(shape) : String(shape);
+    throw new ArgumentError(`${caller}: shape must be 1 to ${MAX_RANK} positive integers, got ${got}`);
+  }
+}
+
+function defaultDType(data: TensorSource): DType {
+  if (data instanceof Uint8Array) return 'bool';
+  if (data instanceof Int32Array) return 'int32';
+  if (data instanceof Uint32Array) return 'uint32';
+  if (data instanceof Uint16Array) return 'float16';
+  return 'float32';
+}
+
+const SOURCES: Readonly<Record<DType, { accepts: (data: TensorSource) => boolean; names: string }>> = {
+  float32: {
+    accepts: (data) => data instanceof Float32Array || Array.isArray(data),
+    names: 'a Float32Array or numbers',
+  },
+  float16: {
+    accepts: (data) => data instanceof Float32Array || data instanceof Uint16Array || Array.isArray(data),
+    names: 'a Float32Array, numbers, or a Uint16Array of float16 bits',
+  },
+  bool: { accepts: (data) => data instanceof Uint8Array, names: 'a Uint8Array' },
+  int32: { accepts: (data) => data instanceof Int32Array, names: 'an Int32Array' },
+  uint32: { accepts: (data) => data instanceof Uint32Array, names: 'a Uint32Array' },
+};
+
+function encode(data: TensorSource, shape: Shape, dtype: DType): Uint8Array<ArrayBuffer> {
+  if (!SOURCES[dtype].accepts(data)) {
+    const got = (data as object)?.constructor?.name ?? String(data);
+    throw new ArgumentError(`device.tensor: data for ${dtype} must be ${SOURCES[dtype].names}, got ${got}`);
+  }
+  if (data.length !== sizeOf(shape)) {
+    throw new ArgumentError(
+      `device.tensor: data must have ${sizeOf(shape)} elements for shape ${formatShape(shape)}, got ${data.length}`,
+    );
+  }
+  if (dtype === 'float16') {
+    const bits = data instanceof Uint16Array ? data : encodeFloat16(data);
+    return bytesOf(padRows(bits, shape.at(-1)!));
+  }
+  return bytesOf(Array.isArray(data) ? Float32Array.from(data) : (data as Exclude<TensorSource, readonly number[]>));
+}
+
+function padRows(bits: Uint16Array, length: number): Uint16Array {
+  const pitch = rowPitch(length, 'float16');
+  if (pitch === length) return bits;
+  const padded = new Uint16Array((bits.length / length) * pitch);
+  for (let row = 0; row * length < bits.length; row++) {
+    padded.set(bits.subarray(row * length, (row + 1) * length), row * pitch);
+  }
+  return padded;
+}
+
+/** The array's bytes; copied when they lie in shared memory, which WebGPU does not take. */
+function bytesOf(data: Exclude<TensorSource, readonly number[]>): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  return bytes.buffer instanceof ArrayBuffer ? (bytes as Uint8Array<ArrayBuffer>) : new Uint8Array(bytes);
+}
+
+function* tensorsIn(value: unknown): Generator<Tensor> {
+  if (value instanceof Tensor) yield value;
+  else if (Array.isArray(value)) for (const item of value) yield* tensorsIn(item);
+  else if (value !== null && typeof value === 'object' && isPlain(value)) {
+    for (const item of Object.values(value)) yield* tensorsIn(item);
+  }
+}
+
+/** An object literal, or a dictionary without prototype. */
+function isPlain(value: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
+}

@@ -1,0 +1,83 @@
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build, Rolldown } from 'tsdown';
+import ts from 'typescript';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import * as surface from '../../src/index.ts';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+
+test('the public surface is what it was', () => {
+  const { values, types } = exportsOf(readFileSync(join(root, 'src/index.ts'), 'utf8'));
+  expect(Object.keys(surface).sort()).toEqual(values);
+  expect(values).toMatchInlineSnapshot();
+  expect(types).toMatchInlineSnapshot();
+});
+
+/** The names that a file of re-exports exports, sorted. */
+function exportsOf(source: string): { values: string[]; types: string[] } {
+  const values: string[] = [];
+  const types: string[] = [];
+  for (const statement of ts.createSourceFile('index.ts', source, ts.ScriptTarget.Latest).statements) {
+    if (!ts.isExportDeclaration(statement) || !statement.exportClause || !ts.isNamedExports(statement.exportClause)) {
+      throw new Error(`src/index.ts holds named re-exports only, got ${ts.SyntaxKind[statement.kind]}`);
+    }
+    for (const { name, isTypeOnly } of statement.exportClause.elements) {
+      (statement.isTypeOnly || isTypeOnly ? types : values).push(name.text);
+    }
+  }
+  return { values: values.sort(), types: types.sort() };
+}
+
+test('src/index.ts may hold nothing but named re-exports', () => {
+  expect(() => exportsOf('export const x = 1;')).toThrow('named re-exports only');
+  expect(() => exportsOf(`export * from './ops/softmax.ts';`)).toThrow('named re-exports only');
+  expect(exportsOf(`export { b, type C } from './b.ts'; export type { A } from './a.ts';`)).toEqual({
+    values: ['b'],
+    types: ['A', 'C'],
+  });
+});
+
+describe('bundled by a user of the built package', () => {
+  let folder: string;
+
+  // The package as npm would lay it out: its own package.json decides between the platforms.
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'webgpu-attention-'));
+    writeFileSync(join(folder, 'package.json'), readFileSync(join(root, 'package.json')));
+    symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'), 'junction');
+    await build({ cwd: root, outDir: join(folder, 'dist'), dts: false, logLevel: 'silent' });
+  });
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+  /** Bundles a program that uses the main entry; what stays an import, and which packages were drawn in. */
+  async function bundle(platform: 'browser' | 'node'): Promise<{ imports: string[]; packages: string[] }> {
+    const program = join(folder, `${platform}.js`);
+    writeFileSync(program, `export * from 'webgpu-attention';`);
+    const bundler = await Rolldown.rolldown({ input: program, platform, logLevel: 'silent' });
+    const { output } = await bundler.generate({ format: 'esm' });
+    await bundler.close();
+    const chunks = output.filter((file) => file.type === 'chunk');
+    const own = new Set(chunks.map((chunk) => chunk.fileName));
+    const imports = chunks.flatMap((chunk) => [...chunk.imports, ...chunk.dynamicImports]).filter((id) => !own.has(id));
+    const packages = chunks
+      .flatMap((chunk) => chunk.moduleIds)
+      .flatMap((id) => /node_modules[\\/]((?:@[\w-]+[\\/])?[\w-]+)/.exec(id)?.[1] ?? []);
+    return { imports: [...new Set(imports)].sort(), packages: [...new Set(packages)].sort() };
+  }
+
+  test('for a browser, it has nothing of Node in it', async () => {
+    const { imports, packages } = await bundle('browser');
+    expect(imports).toEqual([]);
+    expect(packages).toContain('wgsl_reflect');
+    expect(packages).not.toContain('webgpu');
+  });
+
+  test('for Node, the same program reaches for Dawn', async () => {
+    const { imports, packages } = await bundle('node');
+    expect(imports.filter((id) => id.startsWith('node:'))).not.toEqual([]);
+    expect([...imports, ...packages]).toContain('webgpu');
+  });
+});

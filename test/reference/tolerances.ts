@@ -1,0 +1,58 @@
+/**
+ * The one tolerance table: an element may differ from the float64 reference by `atol + rtol · |reference|`.
+ *
+ * One float32 operation rounds by u = 2⁻²⁴ ≈ 6e-8 relative, one float16 store by 2⁻¹¹ ≈ 4.9e-4. The bounds are for operands of
+ * magnitude about 1; where a test's operands are larger, the functions below widen them in proportion.
+ */
+export interface Tolerance {
+  readonly atol: number;
+  readonly rtol: number;
+}
+
+const U32 = 2 ** -24;
+
+export const tolerances = {
+  /** Stored and reread without arithmetic. */
+  exact: { atol: 0, rtol: 0 },
+  float32: {
+    /** Scores sum up to 256 products, values up to some thousand weights: errors of about 30 u; exp may be off by 3 + 2|x| ulp in WGSL. */
+    attention: { atol: 2e-5, rtol: 2e-5 },
+    /** Weights are at most 1, and small ones inherit exp's relative error, 2|x| ulp, and that of the scores. */
+    weights: { atol: 2e-6, rtol: 1e-4 },
+    /** The scores' error plus that of a logarithm near 1, which WGSL bounds absolutely (2⁻²¹). */
+    logSumExp: { atol: 2e-5, rtol: 1e-6 },
+    softmax: { atol: 1e-6, rtol: 2e-5 },
+    /** Three projections of up to 512 products before the attention and one after it. */
+    module: { atol: 5e-5, rtol: 5e-5 },
+  },
+  float16: {
+    /** Arithmetic is float32; what is left is one rounding on storing the result, with one more ulp of room. */
+    attention: { atol: 5e-4, rtol: 1e-3 },
+    weights: { atol: 2e-4, rtol: 1e-3 },
+    logSumExp: { atol: 2e-5, rtol: 1e-6 },
+    softmax: { atol: 1e-4, rtol: 1e-3 },
+    /** Projections are stored in float16 between the stages, and their roundings add up over the rows that follow. */
+    module: { atol: 4e-3, rtol: 4e-3 },
+    /** Added to twice the error of the straightforward float16 evaluation (`expectFloat16Close`). */
+    beyondStraightforward: 1e-5,
+  },
+} as const;
+
+/** A product over `inner` terms of standard deviation about 1: partial sums grow like √inner, and so do their roundings' number. */
+export function matmulTolerance(inner: number, dtype: 'float32' | 'float16' = 'float32'): Tolerance {
+  const atol = 4 * U32 * inner;
+  return dtype === 'float32' ? { atol: atol + 1e-6, rtol: 1e-5 } : { atol: atol + 1e-4, rtol: 1e-3 };
+}
+
+/**
+ * For scores and values far from 1. Scores are rounded by some u · |score|, which is the weights' relative error and so, times the
+ * largest value, the output's error; logSumExp takes the scores' error as it is. Only scores near a row's largest matter, so
+ * `maxScore` may be taken as the largest finite |logSumExp|.
+ */
+export function widen(
+  tolerance: Tolerance,
+  { maxScore = 1, maxValue = 1 }: { maxScore?: number; maxValue?: number },
+): Tolerance {
+  const scoreError = 8 * U32 * maxScore;
+  return { atol: (tolerance.atol + scoreError) * Math.max(1, maxValue), rtol: tolerance.rtol };
+}

@@ -1,0 +1,18 @@
+import { defineConfig } from 'tsdown';
+
+// `#platform` stays an import in the output, so that package.json's conditions choose Node or the browser at run time.
+export default defineConfig({
+  entry: {
+    index: 'src/index.ts',
+    'platform-node': 'src/platform/node.ts',
+    'platform-web': 'src/platform/web.ts',
+    cli: 'src/cli/main.ts',
+  },
+  format: 'esm',
+  platform: 'neutral',
+  target: 'es2022',
+  loader: { '.wgsl': 'text' },
+  deps: { neverBundle: ['#platform', /^node:/] },
+  dts: true,
+  clean: true,
+});
