@@ -12,6 +12,7 @@
 
 const IN_BYTES: u32 = 4u;        // bytes an element of x and y: 4, 2 (f16) or 1 (bool)
 const OUT_BYTES: u32 = 4u;
+const INVERT: bool = false;      // bools only: writes the logical not
 
 struct Params {
   words: u32,               // words of the output
@@ -37,7 +38,11 @@ struct Params {
 
 // A loaded word's element as the bits it has in the output.
 fn convert(word: u32, element: u32) -> u32 {
-  if IN_BYTES == 1u { return (word >> (8u * (element & 3u))) & 0xffu; }
+  if IN_BYTES == 1u {
+    let byte = (word >> (8u * (element & 3u))) & 0xffu;
+    if INVERT { return select(0u, 1u, byte == 0u); }
+    return byte;
+  }
   if IN_BYTES == 4u && OUT_BYTES == 4u { return word; }
   let value = decode_element(word, element, IN_BYTES == 2u);
   if OUT_BYTES == 2u { return pack2x16float(vec2<f32>(value, 0.0)); }

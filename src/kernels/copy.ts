@@ -18,6 +18,8 @@ export interface CopyProblem {
   readonly inDType: DType;
   readonly outDType: DType;
   readonly x: Operand;
+  /** Of bools, write the logical not. */
+  readonly invert?: boolean;
   /** Continues x along `axis` from position `split`. */
   readonly joined?: { readonly y: Operand; readonly axis: number; readonly split: number };
 }
@@ -37,7 +39,7 @@ export function planCopy(problem: CopyProblem, limits: Limits): Launch {
   const words = Math.ceil(storageSize(outputShape, outDType) / perWord);
   return {
     shader,
-    constants: { IN_BYTES: BYTES[inDType], OUT_BYTES: BYTES[outDType] },
+    constants: { IN_BYTES: BYTES[inDType], OUT_BYTES: BYTES[outDType], INVERT: problem.invert ?? false },
     params: {
       words,
       size: sizeOf(shape),

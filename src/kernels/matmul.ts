@@ -51,7 +51,22 @@ function quadAxis({ strides, offset }: Operand): number {
   return readsQuads({ strides, offset }, rank - 2) ? 2 : 0;
 }
 
-export function planMatmul(problem: MatmulProblem, limits: Limits): Launch {
+/** With one b for the whole batch, as in a linear layer, a's evenly strided rows are those of one larger matrix. */
+function mergeRows(problem: MatmulProblem): MatmulProblem {
+  const { a, b, batchShape, rows } = problem;
+  const merged = coalesce([...batchShape, rows], [a.strides.slice(0, -1)]);
+  if (merged.shape.length > 1 || b.strides.slice(0, -2).some((stride) => stride !== 0)) return problem;
+  return {
+    ...problem,
+    batchShape: [],
+    rows: merged.shape[0] ?? 1,
+    a: { strides: [merged.strides[0][0] ?? 0, a.strides.at(-1)!], offset: a.offset },
+    b: { strides: b.strides.slice(-2), offset: b.offset },
+  };
+}
+
+export function planMatmul(given: MatmulProblem, limits: Limits): Launch {
+  const problem = mergeRows(given);
   const { op, batchShape, rows, columns, depth, a, b } = problem;
   const batchAxes = batchShape.length;
   const batch = coalesce(batchShape, [a.strides.slice(0, batchAxes), b.strides.slice(0, batchAxes)]);

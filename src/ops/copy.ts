@@ -12,6 +12,12 @@ export function contiguous(x: Tensor): Tensor {
   return x.isContiguous ? x.reshape(x.shape) : copy('contiguous', x, x.dtype, x.shape);
 }
 
+/** A row-major copy that shares nothing with x. Any dtype. */
+export function clone(x: Tensor): Tensor {
+  checkTensor('clone', 'x', x);
+  return copy('clone', x, x.dtype, x.shape);
+}
+
 /** x's elements, in row-major order, in another shape: a view where there is one (`x.reshape`), else a copy. */
 export function reshape(x: Tensor, shape: Shape): Tensor {
   checkTensor('reshape', 'x', x);
@@ -67,13 +73,18 @@ export function concat(x: Tensor, y: Tensor, axis: number): Tensor {
   );
 }
 
+/** The logical not of a bool tensor, under the name of the op that needs it. */
+export function invert(op: string, x: Tensor): Tensor {
+  return run(op, { shape: x.shape, outputShape: x.shape, invert: true }, x, 'bool');
+}
+
 function copy(op: string, x: Tensor, dtype: DType, outputShape: Shape): Tensor {
   return run(op, { shape: x.shape, outputShape }, x, dtype);
 }
 
 function run(
   op: string,
-  problem: Pick<CopyProblem, 'shape' | 'outputShape' | 'joined'>,
+  problem: Pick<CopyProblem, 'shape' | 'outputShape' | 'joined' | 'invert'>,
   x: Tensor,
   dtype: DType,
   y?: Tensor,

@@ -3,7 +3,15 @@ import { ArgumentError } from '../gpu/errors.ts';
 import type { Device } from './device.ts';
 import { BYTES, type DType, type TensorData } from './dtype.ts';
 import { decodeFloat16 } from './float16.ts';
-import { contiguousStrides, extent, formatShape, reshapeStrides, sizeOf, type Shape } from './shape.ts';
+import {
+  broadcastStrides,
+  contiguousStrides,
+  extent,
+  formatShape,
+  reshapeStrides,
+  sizeOf,
+  type Shape,
+} from './shape.ts';
 
 /** A GPU buffer shared by the tensors that view it; freed with the last of them. */
 export class Storage {
@@ -167,6 +175,18 @@ export class Tensor {
       strides: this.strides,
       offset: this.offset + from * this.strides[at],
     });
+  }
+
+  /** A view broadcast to another shape by NumPy's rules: repeated elements are not copied. */
+  expand(shape: Shape): Tensor {
+    this.assertAlive('expand');
+    const strides = broadcastStrides(this.shape, this.strides, shape);
+    if (!strides) {
+      throw new ArgumentError(
+        `expand: shape must be one that ${formatShape(this.shape)} broadcasts to, got ${formatShape(shape)}`,
+      );
+    }
+    return this.#view({ shape, strides, offset: this.offset });
   }
 
   /** Gives up this handle; the storage goes back to the pool with its last view. Calling it again does nothing. */

@@ -1,0 +1,48 @@
+import { ArgumentError } from '../gpu/errors.ts';
+import type { Device } from '../tensor/device.ts';
+import { checkOptions } from '../tensor/options.ts';
+import { formatShape } from '../tensor/shape.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import {
+  FORWARD_OPTIONS,
+  PROJECTION_OPTIONS,
+  ProjectedAttention,
+  type AttentionForwardOptions,
+  type AttentionModuleResult,
+  type ProjectionOptions,
+} from './projected-attention.ts';
+
+export interface CrossAttentionOptions extends ProjectionOptions {
+  /** Width of the context; default embedDim. */
+  kvDim?: number;
+}
+
+/**
+ * Multi-head attention of one sequence to another; one product makes k and v where the widths agree. State dict:
+ * torch.nn.MultiheadAttention's with `kdim` and `vdim` of kvDim.
+ */
+export class CrossAttention extends ProjectedAttention {
+  /** @throws ArgumentError for options that do not fit, as numHeads that does not divide embedDim */
+  constructor(device: Device, options: CrossAttentionOptions) {
+    const name = 'CrossAttention';
+    checkOptions(name, options, [...PROJECTION_OPTIONS, 'kvDim']);
+    const { kvDim, ...rest } = options;
+    super(name, device, { ...rest, kDim: kvDim, vDim: kvDim });
+  }
+
+  /**
+   * @param x [B, Nq, embedDim], which asks
+   * @param context [B, Nk, kvDim], which is attended to
+   */
+  forward(x: Tensor, context: Tensor, options: AttentionForwardOptions = {}): AttentionModuleResult {
+    checkOptions(`${this.name}.forward`, options, FORWARD_OPTIONS);
+    this.checkInput('x', x, this.embedDim);
+    this.checkInput('context', context, this.kDim);
+    if (context.shape[0] !== x.shape[0]) {
+      throw new ArgumentError(
+        `${this.name}: context must have x's batch ${x.shape[0]}, got ${formatShape(context.shape)}`,
+      );
+    }
+    return this.device.scope(() => this.attend(this.project(x, context, context), options));
+  }
+}

@@ -1,0 +1,43 @@
+import { ArgumentError } from '../gpu/errors.ts';
+import { describe } from '../ops/check.ts';
+import { localAttention } from '../ops/local-attention.ts';
+import type { VisibilityOptions } from '../ops/visibility.ts';
+import type { Device } from '../tensor/device.ts';
+import { checkOptions } from '../tensor/options.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { PROJECTION_OPTIONS, ProjectedAttention, type ProjectionOptions } from './projected-attention.ts';
+
+export interface LocalAttentionModuleOptions extends ProjectionOptions {
+  /** w: position i attends to |i − j| ≤ ⌊w/2⌋. */
+  windowSize: number;
+}
+
+/** Multi-head self-attention within a window around each position. State dict: torch.nn.MultiheadAttention's. */
+export class LocalAttention extends ProjectedAttention {
+  readonly windowSize: number;
+
+  /** @throws ArgumentError for options that do not fit, as a negative or fractional windowSize */
+  constructor(device: Device, options: LocalAttentionModuleOptions) {
+    const name = 'LocalAttention';
+    checkOptions(name, options, [...PROJECTION_OPTIONS, 'windowSize']);
+    const { windowSize, ...rest } = options;
+    if (!Number.isInteger(windowSize) || windowSize < 0) {
+      throw new ArgumentError(`${name}: windowSize must be an integer of 0 or more, got ${describe(windowSize)}`);
+    }
+    super(name, device, rest);
+    this.windowSize = windowSize;
+  }
+
+  /** @param x [B, N, embedDim] */
+  forward(x: Tensor, options: VisibilityOptions = {}): { output: Tensor } {
+    checkOptions(`${this.name}.forward`, options, ['mask', 'keyMask', 'isCausal']);
+    this.checkInput('x', x, this.embedDim);
+    this.checkMask(options.mask);
+    const half = Math.floor(this.windowSize / 2);
+    return this.device.scope(() => {
+      const { q, k, v } = this.project(x, x, x);
+      const { output } = localAttention(q, k, v, { ...options, window: { left: half, right: half } });
+      return { output: this.combine(output) };
+    });
+  }
+}

@@ -1,0 +1,221 @@
+import { ArgumentError } from '../gpu/errors.ts';
+import { MAX_VALUE_DIM } from '../kernels/attention-tile.ts';
+import { checkBoolean, checkFloat, describe } from '../ops/check.ts';
+import { concat, reshape } from '../ops/copy.ts';
+import { flashAttention } from '../ops/flash-attention.ts';
+import { matmul } from '../ops/matmul.ts';
+import { scaledDotProductAttention } from '../ops/scaled-dot-product-attention.ts';
+import type { VisibilityOptions } from '../ops/visibility.ts';
+import type { Device } from '../tensor/device.ts';
+import type { FloatDType } from '../tensor/dtype.ts';
+import { formatShape } from '../tensor/shape.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { Initialiser } from './initialise.ts';
+import { Module } from './module.ts';
+
+export interface ProjectionOptions {
+  /** Width E of the query and of the output. */
+  embedDim: number;
+  /** H; divides embedDim. */
+  numHeads: number;
+  /** Biases on the four projections; default true. */
+  bias?: boolean;
+  /** Of the weights, and so of the inputs; default `'float32'`. */
+  dtype?: FloatDType;
+  /** Of the initial weights; default 0. */
+  seed?: number;
+}
+
+export const PROJECTION_OPTIONS = ['embedDim', 'numHeads', 'bias', 'dtype', 'seed'] as const;
+
+interface FullOptions extends ProjectionOptions {
+  kDim?: number;
+  vDim?: number;
+  addBiasKv?: boolean;
+}
+
+/** `mask` is [Nq, Nk], or broadcasts to [B, H, Nq, Nk] with four axes. */
+export interface AttentionForwardOptions extends VisibilityOptions {
+  /** Also return the weights, which takes the materialised path. Default false. */
+  needWeights?: boolean;
+  /** Return the mean of the weights over the heads. Default false (PyTorch: true). */
+  averageWeights?: boolean;
+}
+
+export const FORWARD_OPTIONS = ['mask', 'keyMask', 'isCausal', 'needWeights', 'averageWeights'];
+
+export interface AttentionModuleResult {
+  /** [B, Nq, E]. */
+  output: Tensor;
+  /** With `needWeights`: [B, H, Nq, Nk], or averaged [B, Nq, Nk]; appended keys are further columns. */
+  weights?: Tensor;
+}
+
+/** Heads of one projected input: a strided view [B, H, N, E/H] of the projection [B, N, E]. */
+export interface Heads {
+  q: Tensor;
+  k: Tensor;
+  v: Tensor;
+}
+
+/**
+ * The projections around attention that the weighted modules share, with torch.nn.MultiheadAttention's parameters:
+ * `in_proj_weight` [3E, E] (rows of q, k, v), or where kDim or vDim differs from E `q_proj_weight` [E, E],
+ * `k_proj_weight` [E, kDim], `v_proj_weight` [E, vDim]; `in_proj_bias` [3E]; `bias_k`, `bias_v` [1, 1, E];
+ * `out_proj.weight` [E, E], `out_proj.bias` [E].
+ */
+export abstract class ProjectedAttention extends Module {
+  readonly embedDim: number;
+  readonly numHeads: number;
+  readonly kDim: number;
+  readonly vDim: number;
+  readonly dtype: FloatDType;
+  protected readonly device: Device;
+
+  constructor(name: string, device: Device, options: FullOptions) {
+    super(name);
+    const { embedDim, numHeads, bias = true, addBiasKv = false, dtype = 'float32', seed = 0 } = options;
+    const { kDim = embedDim, vDim = embedDim } = options;
+    checkSizes(name, { embedDim, numHeads, kDim, vDim });
+    if (dtype !== 'float32' && dtype !== 'float16') {
+      throw new ArgumentError(`${name}: dtype must be float32 or float16, got ${describe(dtype)}`);
+    }
+    if (!Number.isInteger(seed)) throw new ArgumentError(`${name}: seed must be an integer, got ${describe(seed)}`);
+    this.device = device;
+    this.embedDim = embedDim;
+    this.numHeads = numHeads;
+    this.kDim = kDim;
+    this.vDim = vDim;
+    this.dtype = dtype;
+    const initial = new Initialiser(device, dtype, seed);
+    if (kDim === embedDim && vDim === embedDim) {
+      this.register('in_proj_weight', initial.xavierUniform([3 * embedDim, embedDim]));
+    } else {
+      this.register('q_proj_weight', initial.xavierUniform([embedDim, embedDim]));
+      this.register('k_proj_weight', initial.xavierUniform([embedDim, kDim]));
+      this.register('v_proj_weight', initial.xavierUniform([embedDim, vDim]));
+    }
+    if (bias) this.register('in_proj_bias', initial.zeros([3 * embedDim]));
+    if (addBiasKv) {
+      // xavier_normal_ of [1, 1, E], whose fans are both E
+      this.register('bias_k', initial.gaussian([1, 1, embedDim], 1 / Math.sqrt(embedDim)));
+      this.register('bias_v', initial.gaussian([1, 1, embedDim], 1 / Math.sqrt(embedDim)));
+    }
+    this.register('out_proj.weight', initial.linear([embedDim, embedDim]));
+    if (bias) this.register('out_proj.bias', initial.zeros([embedDim]));
+  }
+
+  /** Checks an input [B, N, dim] of `forward`. */
+  protected checkInput(argument: string, x: Tensor, dim: number): void {
+    checkFloat(this.name, argument, x);
+    if (x.rank !== 3 || x.shape[2] !== dim) {
+      throw new ArgumentError(`${this.name}: ${argument} must be [batch, length, ${dim}], got ${formatShape(x.shape)}`);
+    }
+    if (x.dtype !== this.dtype) {
+      throw new ArgumentError(`${this.name}: ${argument} must have the weights' dtype ${this.dtype}, got ${x.dtype}`);
+    }
+    if (x.device !== this.device) {
+      throw new ArgumentError(
+        `${this.name}: ${argument} must be on the module's device, got a tensor of another device`,
+      );
+    }
+  }
+
+  /** Masks of modules are [Nq, Nk] or 4-D: three axes could mean batches or heads. */
+  protected checkMask(mask: Tensor | undefined): void {
+    if (mask === undefined || mask.rank === 2 || mask.rank === 4) return;
+    throw new ArgumentError(
+      `${this.name}: mask must be [Nq, Nk] or broadcast to [B, H, Nq, Nk] with four axes, got ${describe(mask)}`,
+    );
+  }
+
+  /** Projects, with one product for neighbouring inputs that are the same tensor, and splits the heads. */
+  protected project(query: Tensor, key: Tensor, value: Tensor, addZeroAttn = false): Heads {
+    const inputs = [query, key, value];
+    const packed = this.parameter('in_proj_weight') !== undefined;
+    const projected: Tensor[] = [];
+    while (projected.length < 3) {
+      const first = projected.length;
+      let end = first + 1;
+      while (packed && end < 3 && inputs[end] === inputs[first]) end++;
+      const joint = this.#linear(inputs[first], first, end);
+      for (let part = first; part < end; part++) {
+        projected.push(joint.slice(2, (part - first) * this.embedDim, (part - first + 1) * this.embedDim));
+      }
+    }
+    const [q, k, v] = projected;
+    return {
+      q: this.#split(q),
+      k: this.#split(this.#append(k, this.parameter('bias_k'), addZeroAttn)),
+      v: this.#split(this.#append(v, this.parameter('bias_v'), addZeroAttn)),
+    };
+  }
+
+  /** Attention on projected heads, fused unless the weights are wanted, and the output projection. */
+  protected attend({ q, k, v }: Heads, options: AttentionForwardOptions): AttentionModuleResult {
+    const { needWeights = false, averageWeights = false, ...visibility } = options;
+    checkBoolean(this.name, 'needWeights', needWeights);
+    checkBoolean(this.name, 'averageWeights', averageWeights);
+    this.checkMask(visibility.mask);
+    if (!needWeights && v.shape[3] <= MAX_VALUE_DIM) {
+      return { output: this.combine(flashAttention(q, k, v, visibility).output) };
+    }
+    const { output, weights } = scaledDotProductAttention(q, k, v, { ...visibility, returnWeights: needWeights });
+    if (!weights) return { output: this.combine(output) };
+    return { output: this.combine(output), weights: averageWeights ? this.#meanOverHeads(weights) : weights };
+  }
+
+  /** Merges the heads [B, H, N, E/H] and applies the output projection: [B, N, E]. */
+  protected combine(heads: Tensor): Tensor {
+    const [batch, , length] = heads.shape;
+    const merged = reshape(heads.transpose(1, 2), [batch, length, this.embedDim]);
+    return matmul(merged, this.parameter('out_proj.weight')!, {
+      transposeB: true,
+      bias: this.parameter('out_proj.bias'),
+    });
+  }
+
+  /** The projections numbered [first, end) of q, k, v: rows of the packed weight, or one separate weight. */
+  #linear(x: Tensor, first: number, end: number): Tensor {
+    const [from, to] = [first * this.embedDim, end * this.embedDim];
+    const weight =
+      this.parameter('in_proj_weight')?.slice(0, from, to) ??
+      this.parameter(['q_proj_weight', 'k_proj_weight', 'v_proj_weight'][first])!;
+    const bias = this.parameter('in_proj_bias')?.slice(0, from, to);
+    return matmul(x, weight, { transposeB: true, bias });
+  }
+
+  /** [B, H, Nq, Nk] → [B, Nq, Nk], as a product with 1/H from the left of [B, Nq, H, Nk]. */
+  #meanOverHeads(weights: Tensor): Tensor {
+    const [batch, heads, queryLength, keyLength] = weights.shape;
+    const share = this.device.tensor(new Float32Array(heads).fill(1 / heads), [1, heads], { dtype: this.dtype });
+    return matmul(share, weights.transpose(1, 2)).reshape([batch, queryLength, keyLength]);
+  }
+
+  #append(x: Tensor, row: Tensor | undefined, addZero: boolean): Tensor {
+    const extended = row ? concat(x, row.expand([x.shape[0], 1, this.embedDim]), 1) : x;
+    if (!addZero) return extended;
+    return concat(
+      extended,
+      this.device.zeros([1, 1, 1], { dtype: this.dtype }).expand([x.shape[0], 1, this.embedDim]),
+      1,
+    );
+  }
+
+  #split(x: Tensor): Tensor {
+    const [batch, length] = x.shape;
+    return x.reshape([batch, length, this.numHeads, this.embedDim / this.numHeads]).transpose(1, 2);
+  }
+}
+
+function checkSizes(name: string, sizes: Readonly<Record<'embedDim' | 'numHeads' | 'kDim' | 'vDim', number>>): void {
+  for (const [argument, size] of Object.entries(sizes)) {
+    if (!Number.isInteger(size) || size < 1) {
+      throw new ArgumentError(`${name}: ${argument} must be a positive integer, got ${describe(size)}`);
+    }
+  }
+  const { embedDim, numHeads } = sizes;
+  if (embedDim % numHeads !== 0) {
+    throw new ArgumentError(`${name}: numHeads must divide embedDim ${embedDim}, got ${numHeads}`);
+  }
+}

@@ -1,0 +1,74 @@
+import { AdapterNotFoundError, ArgumentError } from '../gpu/errors.ts';
+
+/**
+ * `'hardware'`: a GPU; `'software'`: any driver that runs on the CPU; `'lavapipe'`: the system's Mesa driver;
+ * `'embedded'`: SwiftShader out of the npm package `@sparticuz/chromium`.
+ */
+export type AdapterChoice = (typeof ADAPTER_CHOICES)[number];
+
+export const ADAPTER_CHOICES = ['hardware', 'software', 'lavapipe', 'embedded'] as const;
+
+export interface AdapterRequest {
+  /** By default the high-performance GPU, else a software driver. */
+  adapter?: AdapterChoice;
+  /** Let the adapter offer features that are not standard yet. */
+  experimental?: boolean;
+}
+
+export interface FoundAdapter {
+  readonly adapter: GPUAdapter;
+  readonly isSoftware: boolean;
+  /** `'hardware'`, or the software driver's name. */
+  readonly driver: string;
+  /** One clause: why this adapter was taken. */
+  readonly reason: string;
+}
+
+/** @throws ArgumentError unless `value` is a choice; `source` names where it came from */
+export function checkChoice(source: string, value: unknown): AdapterChoice {
+  const choice = ADAPTER_CHOICES.find((known) => known === value);
+  if (choice) return choice;
+  // Two letters tell the choices apart, whatever is mistyped after them.
+  const near = ADAPTER_CHOICES.find((known) => known.startsWith(String(value).trim().toLowerCase().slice(0, 2) || '-'));
+  const known = ADAPTER_CHOICES.map((name) => `'${name}'`).join(', ');
+  const hint = near ? ` (did you mean '${near}'?)` : '';
+  throw new ArgumentError(`createDevice: ${source} must be one of ${known}, got '${String(value)}'${hint}`);
+}
+
+/** What tells drivers apart. Browsers leave some of the strings empty. */
+export type DriverInfo = Partial<
+  Pick<GPUAdapterInfo, 'vendor' | 'architecture' | 'device' | 'description' | 'isFallbackAdapter'>
+>;
+
+/** The name of the software driver that an adapter runs on; undefined for a GPU. */
+export function softwareDriver(info: DriverInfo): string | undefined {
+  const text = `${info.architecture} ${info.device} ${info.description}`.toLowerCase();
+  if (/llvmpipe|lavapipe/.test(text)) return 'lavapipe';
+  if (text.includes('swiftshader')) return 'SwiftShader';
+  if (text.includes('microsoft basic render') || info.architecture === 'warp') return 'WARP';
+  return info.isFallbackAdapter || info.architecture === 'software' ? 'software' : undefined;
+}
+
+export function foundAdapter(adapter: GPUAdapter, reason: string): FoundAdapter {
+  const software = softwareDriver(adapter.info);
+  return { adapter, isSoftware: software !== undefined, driver: software ?? 'hardware', reason };
+}
+
+/** @throws AdapterNotFoundError, saying what to install, unless the adapter is a GPU */
+export function requireHardware(found: FoundAdapter | undefined, install: string): FoundAdapter {
+  if (found && !found.isSoftware) return found;
+  const offered = found ? ` (only the software driver ${found.driver})` : '';
+  throw new AdapterNotFoundError(`createDevice: ${NO_HARDWARE}${offered}; ${install}`);
+}
+
+/** Why a software driver was taken that nobody asked for. */
+export const NO_HARDWARE = 'no hardware GPU was found';
+
+let noted = false;
+
+/** Says once per process, on stderr or the browser's console, that a slow driver stands in for a GPU. */
+export function noteFallback(driver: string, advice: string): void {
+  if (noted) return;
+  noted = true;
+  console.warn(`webgpu-attention: ${NO_HARDWARE}, running on the CPU with ${driver}; ${advice}`);
+}

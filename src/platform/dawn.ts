@@ -1,0 +1,44 @@
+/** Dawn, Chromium's WebGPU, as the npm package `webgpu`. */
+import { AdapterNotFoundError } from '../gpu/errors.ts';
+import { presetManifests, withManifest } from './manifests.ts';
+
+// Kept for good: the process aborts or hangs if one is collected while a device of it lives. Used again, one prints
+// Dawn's warnings about the driver's limits once only.
+const instances = new Map<string, GPU>();
+
+export interface DawnRequest {
+  experimental: boolean;
+  /** Path of a Vulkan driver manifest; by default what the system or the environment offers. */
+  manifest?: string;
+  forceFallbackAdapter?: boolean;
+}
+
+/** @throws AdapterNotFoundError where Dawn itself cannot be loaded */
+export async function requestDawnAdapter(request: DawnRequest): Promise<GPUAdapter | undefined> {
+  const dawn = await importDawn();
+  const enabled = ['vulkan_enable_f16_on_nvidia', ...(request.experimental ? ['allow_unsafe_apis'] : [])];
+  const ask = (): Promise<GPUAdapter | null> => {
+    const key = `${enabled.join()} ${presetManifests() ?? ''}`;
+    let gpu = instances.get(key);
+    if (!gpu) {
+      gpu = dawn.create(['disable-dawn-features=timestamp_quantization', `enable-dawn-features=${enabled.join()}`]);
+      instances.set(key, gpu);
+    }
+    const { forceFallbackAdapter = false } = request;
+    return gpu.requestAdapter({ powerPreference: 'high-performance', forceFallbackAdapter });
+  };
+  // Dawn opens the drivers within the call of requestAdapter: nothing of the environment matters later.
+  return (await (request.manifest ? withManifest(request.manifest, ask) : ask())) ?? undefined;
+}
+
+async function importDawn(): Promise<{ create(options: string[]): GPU }> {
+  try {
+    return await import('webgpu');
+  } catch (error) {
+    const [detail] = (error as Error).message.split('\n');
+    throw new AdapterNotFoundError(
+      `createDevice: Dawn (the npm package webgpu) does not load on ${process.platform}-${process.arch}: ${detail}`,
+      { cause: error },
+    );
+  }
+}
