@@ -4,12 +4,14 @@ import { BufferUsage } from './usage.ts';
 /** A storage buffer with what the runtime has to know about it. */
 export interface StorageBuffer {
   readonly gpu: GPUBuffer;
-  /** Size of the GPU buffer, a multiple of 256. */
+  /** Bytes that shaders may address, a multiple of 16. */
   readonly bytes: number;
   /** Unique for the runtime's life: the key of cached bind groups. */
   readonly id: number;
   /** Number of the last batch that uses it; a host write must not overtake a batch that is still being recorded. */
   lastBatch: number;
+  /** The driver could not make it: it is never recycled. */
+  isBroken: boolean;
 }
 
 export interface MemoryUse {
@@ -33,27 +35,40 @@ export function sizeClass(bytes: number): number {
 
 /** Recycles storage buffers within a byte budget. */
 export class BufferPool {
-  readonly #create: (bytes: number) => GPUBuffer;
+  readonly #create: (bytes: number, onFailure: () => void) => GPUBuffer;
   readonly #beforeDestroy: () => void;
   readonly #budget: number;
+  readonly #largest: number;
+  readonly #made = new Set<StorageBuffer>();
+  /** By size, newest first: the oldest is taken first, so that the same calls get the same buffers each time. */
   readonly #free = new Map<number, StorageBuffer[]>();
   #live = 0;
   #pooled = 0;
   #peak = 0;
   #nextId = 1;
 
-  /** `beforeDestroy` is called before buffers are given back to the driver: recorded work may still use them. */
-  constructor(create: (bytes: number) => GPUBuffer, beforeDestroy: () => void, budget: number) {
+  /**
+   * `create` makes a buffer and later calls `onFailure` if the driver could not. `beforeDestroy` is called before
+   * buffers are given back to the driver: recorded work may still use them. `budget` and `largest` (of one buffer, a
+   * multiple of 16) are bytes.
+   */
+  constructor(
+    create: (bytes: number, onFailure: () => void) => GPUBuffer,
+    beforeDestroy: () => void,
+    limits: { budget: number; largest: number },
+  ) {
     this.#create = create;
     this.#beforeDestroy = beforeDestroy;
-    this.#budget = budget;
+    this.#budget = limits.budget;
+    this.#largest = limits.largest;
   }
 
   acquire(bytes: number): StorageBuffer {
-    const size = sizeClass(bytes);
-    const recycled = this.#free.get(size)?.pop();
-    if (recycled) {
+    const size = Math.max(bytes, Math.min(sizeClass(bytes), this.#largest));
+    const free = this.#free.get(size) ?? [];
+    for (let recycled = free.pop(); recycled; recycled = free.pop()) {
       this.#pooled -= size;
+      if (recycled.isBroken) continue;
       this.#use(size);
       return recycled;
     }
@@ -63,30 +78,47 @@ export class BufferPool {
         `memory: ${size} more bytes would exceed the budget of ${this.#budget} bytes, ${this.#live} bytes are live`,
       );
     }
-    const buffer = { gpu: this.#create(size), bytes: size, id: this.#nextId++, lastBatch: -1 };
+    const gpu = this.#create(size, () => (buffer.isBroken = true));
+    const buffer: StorageBuffer = this.adopt(gpu, size);
+    this.#made.add(buffer);
     this.#use(size);
     return buffer;
   }
 
   release(buffer: StorageBuffer): void {
+    if (!this.#made.has(buffer)) return; // destroyed with the pool
     const free = this.#free.get(buffer.bytes);
-    if (free) free.push(buffer);
+    if (free) free.splice(free.findLastIndex(({ id }) => id > buffer.id) + 1, 0, buffer);
     else this.#free.set(buffer.bytes, [buffer]);
     this.#live -= buffer.bytes;
     this.#pooled += buffer.bytes;
   }
 
-  /** Gives an identity to a buffer that somebody else owns. */
-  adopt(gpu: GPUBuffer): StorageBuffer {
-    return { gpu, bytes: gpu.size, id: this.#nextId++, lastBatch: -1 };
+  /** Gives an identity to the first `bytes` of a buffer that somebody else owns. */
+  adopt(gpu: GPUBuffer, bytes: number): StorageBuffer {
+    return { gpu, bytes, id: this.#nextId++, lastBatch: -1, isBroken: false };
   }
 
   /** Gives all free buffers back to the driver. */
   trim(): void {
     if (this.#pooled === 0) return;
     this.#beforeDestroy();
-    for (const free of this.#free.values()) for (const buffer of free) buffer.gpu.destroy();
+    for (const free of this.#free.values()) {
+      for (const buffer of free) {
+        buffer.gpu.destroy();
+        this.#made.delete(buffer);
+      }
+    }
     this.#free.clear();
+    this.#pooled = 0;
+  }
+
+  /** Gives all buffers back to the driver, those in use too. */
+  destroy(): void {
+    for (const buffer of this.#made) buffer.gpu.destroy();
+    this.#made.clear();
+    this.#free.clear();
+    this.#live = 0;
     this.#pooled = 0;
   }
 

@@ -1,3 +1,4 @@
+import { ShaderError } from './errors.ts';
 import { reflect, type ShaderLayout } from './reflect.ts';
 import { specialise, type Constants, type Shader } from './shader.ts';
 import { SHADER_STAGE_COMPUTE } from './usage.ts';
@@ -8,7 +9,12 @@ export interface Pipeline {
   readonly layout: ShaderLayout;
   readonly gpu: GPUComputePipeline;
   readonly bindGroupLayout: GPUBindGroupLayout;
+  /** It did not compile: the next use tries again and reports the shader's error again. */
+  isBroken: boolean;
 }
+
+/** Runs WebGPU calls; what turns out to be wrong with them is reported to the next wait, and to `onFailure`. */
+type Guard = <T>(work: () => T, shader: string, onFailure: () => void) => T;
 
 /**
  * Pipelines by specialised source. Layouts are explicit: with `layout: 'auto'` an unused binding would be dropped, and
@@ -16,19 +22,19 @@ export interface Pipeline {
  */
 export class PipelineCache {
   readonly #device: GPUDevice;
-  readonly #guard: <T>(work: () => T, shader: string) => T;
+  readonly #guard: Guard;
   readonly #bySource = new Map<string, Pipeline>();
   readonly #byConstants = new Map<Shader, Map<string, Pipeline>>();
+  #compiled = 0;
 
-  /** `guard` runs WebGPU calls and later reports what was wrong with them. */
-  constructor(device: GPUDevice, guard: <T>(work: () => T, shader: string) => T) {
+  constructor(device: GPUDevice, guard: Guard) {
     this.#device = device;
     this.#guard = guard;
   }
 
   /** Pipelines compiled so far. */
   get size(): number {
-    return this.#bySource.size;
+    return this.#compiled;
   }
 
   get(shader: Shader, constants: Constants): Pipeline {
@@ -36,15 +42,15 @@ export class PipelineCache {
     if (!variants) this.#byConstants.set(shader, (variants = new Map()));
     const key = JSON.stringify(constants);
     let pipeline = variants.get(key);
-    if (!pipeline) variants.set(key, (pipeline = this.#fromSource(shader.name, specialise(shader, constants))));
+    if (!pipeline || pipeline.isBroken) variants.set(key, (pipeline = this.#fromSource(shader.name, specialise(shader, constants))));
     return pipeline;
   }
 
   #fromSource(name: string, source: string): Pipeline {
     const known = this.#bySource.get(source);
-    if (known) return known;
+    if (known && !known.isBroken) return known;
     const device = this.#device;
-    const layout = reflect(name, source);
+    const layout = layoutOf(name, source);
     const entries: GPUBindGroupLayoutEntry[] = layout.storage.map(({ binding, access }) => ({
       binding,
       visibility: SHADER_STAGE_COMPUTE,
@@ -57,7 +63,7 @@ export class PipelineCache {
         buffer: { type: 'uniform', hasDynamicOffset: true, minBindingSize: layout.uniform.size },
       });
     }
-    const made = this.#guard(() => {
+    const make = () => {
       const bindGroupLayout = device.createBindGroupLayout({ label: name, entries });
       const gpu = device.createComputePipeline({
         label: name,
@@ -65,9 +71,18 @@ export class PipelineCache {
         compute: { module: device.createShaderModule({ label: name, code: source }), entryPoint: layout.entryPoint },
       });
       return { gpu, bindGroupLayout };
-    }, name);
-    const pipeline = { id: this.#bySource.size, name, layout, ...made };
+    };
+    const made = this.#guard(make, name, () => (pipeline.isBroken = true));
+    const pipeline: Pipeline = { id: this.#compiled++, name, layout, ...made, isBroken: false };
     this.#bySource.set(source, pipeline);
     return pipeline;
+  }
+}
+
+function layoutOf(name: string, source: string): ShaderLayout {
+  try {
+    return reflect(name, source);
+  } catch (error) {
+    throw new ShaderError(`${name}: the declarations cannot be read: ${(error as Error).message}`, { cause: error });
   }
 }

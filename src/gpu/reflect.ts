@@ -57,7 +57,7 @@ export function reflect(name: string, source: string): ShaderLayout {
 
 /** The source with empty function bodies: wgsl_reflect need not, and in part cannot, parse what stands in them. */
 function declarations(source: string): string {
-  const text = source.replace(/\/\/.*$/gm, '');
+  const text = withoutComments(source);
   let kept = '';
   let depth = 0;
   let inFunction = false;
@@ -68,6 +68,22 @@ function declarations(source: string): string {
     if (token === '}') depth--;
     if (!wasInBody || depth === 0) kept += token;
     if (token === '}' && depth === 0) inFunction = false;
+  }
+  return kept;
+}
+
+/** Block comments nest, and hold line comments as text. */
+function withoutComments(source: string): string {
+  let kept = '';
+  let depth = 0;
+  let inLine = false;
+  for (const [token] of source.matchAll(/\/\*|\*\/|\/\/|\n|[^/*\n]+|[/*]/g)) {
+    if (token === '\n') inLine = false;
+    if (inLine) continue;
+    if (token === '/*') depth++;
+    else if (token === '*/') depth--;
+    else if (depth === 0 && token === '//') inLine = true;
+    else if (depth === 0 || token === '\n') kept += token;
   }
   return kept;
 }

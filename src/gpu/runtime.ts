@@ -5,8 +5,8 @@
  * packed into slots of one buffer and written once, just before the submit: `queue.writeBuffer` overtakes recorded
  * work, so each slot is used once a batch.
  */
-import { BufferPool, STORAGE_USAGE, type MemoryUse, type StorageBuffer } from './buffers.ts';
-import { DeviceLostError, OutOfMemoryError, ShaderError, ValidationError } from './errors.ts';
+import { BufferPool, sizeClass, STORAGE_USAGE, type MemoryUse, type StorageBuffer } from './buffers.ts';
+import { ArgumentError, DeviceLostError, OutOfMemoryError, ShaderError, ValidationError } from './errors.ts';
 import { PipelineCache, type Pipeline } from './pipelines.ts';
 import { packUniform } from './reflect.ts';
 import type { Constants, Shader } from './shader.ts';
@@ -51,6 +51,8 @@ const UNIFORM_SLOT = 256;
 const MAX_BATCH = 256;
 const MAX_BIND_GROUPS = 4096;
 const PLACEHOLDER_BYTES = 256;
+/** Bytes of staging buffers kept for the next read-back. */
+const MAX_STAGING = 64 * 2 ** 20;
 
 /** Work done so far; tests and benchmarks read differences. */
 export interface Counters {
@@ -69,6 +71,7 @@ export class Runtime {
   readonly #uniforms: GPUBuffer;
   readonly #uniformBytes = new DataView(new ArrayBuffer(UNIFORM_SLOT * MAX_BATCH));
   readonly #staging = new Map<number, GPUBuffer[]>();
+  #stagingBytes = 0;
   #recorded: Recorded[] = [];
   #uniformEnd = 0;
   #batch = 0;
@@ -81,16 +84,17 @@ export class Runtime {
 
   constructor(gpu: GPUDevice, memoryBudget: number) {
     this.gpu = gpu;
+    const { maxBufferSize, maxStorageBufferBindingSize } = gpu.limits;
     this.#pool = new BufferPool(
-      (bytes) => this.#createBuffer(bytes, STORAGE_USAGE),
+      (bytes, onFailure) => this.#createBuffer(bytes, STORAGE_USAGE, onFailure),
       () => {
         this.flush();
         this.#bindGroups.clear();
       },
-      memoryBudget,
+      { budget: memoryBudget, largest: Math.floor(Math.min(maxBufferSize, maxStorageBufferBindingSize) / 16) * 16 },
     );
-    this.#pipelines = new PipelineCache(gpu, (work, shader) =>
-      this.#guarded(work, (message) => new ShaderError(`${shader}: ${message}`)),
+    this.#pipelines = new PipelineCache(gpu, (work, shader, onFailure) =>
+      this.#guarded(work, (message) => new ShaderError(`${shader}: ${message}`), onFailure),
     );
     this.#uniforms = gpu.createBuffer({
       label: 'uniforms',
@@ -105,15 +109,14 @@ export class Runtime {
   /** Records one dispatch. */
   dispatch(launch: Launch, bindings: Bindings): void {
     this.assertUsable();
-    if (this.#recorded.length >= MAX_BATCH) this.flush();
     const { shader, constants, params, workgroups } = launch;
     const pipeline = this.#pipelines.get(shader, constants);
     const { uniform } = pipeline.layout;
+    const slot = Math.ceil((uniform?.size ?? 0) / UNIFORM_SLOT) * UNIFORM_SLOT;
+    if (this.#recorded.length >= MAX_BATCH || this.#uniformEnd + slot > this.#uniformBytes.byteLength) this.flush();
     const uniformOffset = this.#uniformEnd;
-    if (uniform) {
-      packUniform(shader.name, uniform, params, this.#uniformBytes, uniformOffset);
-      this.#uniformEnd += Math.ceil(uniform.size / UNIFORM_SLOT) * UNIFORM_SLOT;
-    }
+    if (uniform) packUniform(shader.name, uniform, params, this.#uniformBytes, uniformOffset);
+    this.#uniformEnd += slot;
     const bindGroup = this.#bindGroup(pipeline, bindings);
     this.#recorded.push({
       kind: 'dispatch',
@@ -138,7 +141,7 @@ export class Runtime {
   write(buffer: StorageBuffer, data: Uint8Array<ArrayBuffer>): void {
     this.assertUsable();
     if (buffer.lastBatch === this.#batch) this.flush();
-    const whole = data.byteLength & ~3;
+    const whole = data.byteLength - (data.byteLength % 4);
     if (whole > 0) this.gpu.queue.writeBuffer(buffer.gpu, 0, data, 0, whole);
     if (whole < data.byteLength) {
       const tail = new Uint8Array(4);
@@ -197,9 +200,7 @@ export class Runtime {
   /** Copies `bytes` from `offset` (both multiples of 4) to the host. */
   async read(buffer: StorageBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
     this.assertUsable();
-    const size = 2 ** Math.ceil(Math.log2(Math.max(bytes, 256)));
-    const staging =
-      this.#staging.get(size)?.pop() ?? this.#createBuffer(size, BufferUsage.MAP_READ | BufferUsage.COPY_DST);
+    const staging = this.#acquireStaging(bytes);
     this.#recorded.push({ kind: 'read', source: buffer.gpu, offset, target: staging, bytes });
     buffer.lastBatch = this.#batch;
     this.flush();
@@ -212,9 +213,7 @@ export class Runtime {
     }
     const copy = staging.getMappedRange(0, bytes).slice(0);
     staging.unmap();
-    const free = this.#staging.get(size);
-    if (free) free.push(staging);
-    else this.#staging.set(size, [staging]);
+    this.#releaseStaging(staging);
     await this.#reportFailures();
     return copy;
   }
@@ -224,23 +223,32 @@ export class Runtime {
    * has no timestamp queries.
    */
   async time<T>(work: () => T): Promise<{ value: T; dispatches: DispatchTime[] | undefined }> {
+    if (this.#stopwatch) throw new ArgumentError('device.profile: work must not call device.profile itself');
     this.flush();
-    if (this.#stopwatch) throw new ValidationError('device: profile calls cannot be nested or overlap');
     if (!this.gpu.features.has('timestamp-query')) {
       const value = work();
       await this.wait();
       return { value, dispatches: undefined };
     }
     const stopwatch = new Stopwatch(this.gpu, MAX_BATCH);
+    try {
+      const value = this.#timed(stopwatch, work);
+      await this.wait();
+      return { value, dispatches: await stopwatch.finish() };
+    } finally {
+      stopwatch.destroy();
+    }
+  }
+
+  /** Work that others record while this is waited for is not timed. */
+  #timed<T>(stopwatch: Stopwatch, work: () => T): T {
     this.#stopwatch = stopwatch;
     try {
       const value = work();
       this.flush();
-      await this.wait();
-      return { value, dispatches: await stopwatch.finish() };
+      return value;
     } finally {
       this.#stopwatch = undefined;
-      stopwatch.destroy();
     }
   }
 
@@ -250,11 +258,12 @@ export class Runtime {
   }
 
   release(buffer: StorageBuffer): void {
-    if (!this.#lost) this.#pool.release(buffer);
+    this.#pool.release(buffer);
   }
 
-  adopt(gpu: GPUBuffer): StorageBuffer {
-    return this.#pool.adopt(gpu);
+  /** The first `bytes` of a buffer that somebody else owns. */
+  adopt(gpu: GPUBuffer, bytes: number): StorageBuffer {
+    return this.#pool.adopt(gpu, bytes);
   }
 
   memory(): MemoryUse {
@@ -278,7 +287,7 @@ export class Runtime {
   dispose(destroyGpu: boolean): void {
     if (this.#lost) return;
     this.flush();
-    this.#pool.trim();
+    this.#pool.destroy();
     for (const buffer of this.#placeholders.values()) buffer.gpu.destroy();
     for (const free of this.#staging.values()) for (const buffer of free) buffer.destroy();
     this.#uniforms.destroy();
@@ -303,7 +312,7 @@ export class Runtime {
     if (known) return known;
     const entries: GPUBindGroupEntry[] = storage.map(({ binding }, i) => ({
       binding,
-      resource: { buffer: buffers[i].gpu },
+      resource: { buffer: buffers[i].gpu, size: buffers[i].bytes },
     }));
     if (uniform) entries.push({ binding: uniform.binding, resource: { buffer: this.#uniforms, size: uniform.size } });
     const bindGroup = this.#guarded(
@@ -319,34 +328,63 @@ export class Runtime {
   #placeholder(name: string): StorageBuffer {
     let placeholder = this.#placeholders.get(name);
     if (!placeholder) {
-      placeholder = this.#pool.adopt(this.#createBuffer(PLACEHOLDER_BYTES, STORAGE_USAGE));
+      placeholder = this.#pool.adopt(this.#createBuffer(PLACEHOLDER_BYTES, STORAGE_USAGE), PLACEHOLDER_BYTES);
       this.#placeholders.set(name, placeholder);
     }
     return placeholder;
   }
 
-  #createBuffer(size: number, usage: number): GPUBuffer {
+  /** A buffer to read back through; its size may exceed `bytes`. */
+  #acquireStaging(bytes: number): GPUBuffer {
+    const { maxBufferSize } = this.gpu.limits;
+    const size = Math.max(bytes, Math.min(sizeClass(bytes), maxBufferSize - (maxBufferSize % 4)));
+    const free = this.#staging.get(size)?.pop();
+    if (free) this.#stagingBytes -= size;
+    return free ?? this.#createBuffer(size, BufferUsage.MAP_READ | BufferUsage.COPY_DST);
+  }
+
+  #releaseStaging(staging: GPUBuffer): void {
+    const { size } = staging;
+    if (this.#lost || this.#stagingBytes + size > MAX_STAGING) {
+      staging.destroy();
+      return;
+    }
+    const free = this.#staging.get(size);
+    if (free) free.push(staging);
+    else this.#staging.set(size, [staging]);
+    this.#stagingBytes += size;
+  }
+
+  #createBuffer(size: number, usage: number, onFailure?: () => void): GPUBuffer {
     this.#buffers++;
     return this.#guarded(
       () => this.gpu.createBuffer({ size, usage }),
       (message) => new OutOfMemoryError(`memory: a buffer of ${size} bytes could not be made: ${message}`),
+      onFailure,
     );
   }
 
   /** Runs WebGPU calls; what the GPU process later finds wrong with them rejects the next wait. */
-  #guarded<T>(work: () => T, explain: (message: string) => Error): T {
+  #guarded<T>(work: () => T, explain: (message: string) => Error, onFailure?: () => void): T {
     const { gpu } = this;
     gpu.pushErrorScope('out-of-memory');
+    gpu.pushErrorScope('internal');
     gpu.pushErrorScope('validation');
     try {
       return work();
     } finally {
       const validation = gpu.popErrorScope();
+      const internal = gpu.popErrorScope();
       const memory = gpu.popErrorScope();
-      const failure = Promise.all([validation, memory]).then(
-        ([invalid, exhausted]) => {
-          if (exhausted) return new OutOfMemoryError(`memory: the GPU is out of memory: ${exhausted.message}`);
-          if (invalid) return explain(invalid.message);
+      const failure = Promise.all([validation, internal, memory]).then(
+        ([invalid, failed, exhausted]) => {
+          const error = exhausted ?? invalid ?? failed;
+          if (error) {
+            onFailure?.();
+            if (!exhausted) return explain(error.message.trim());
+            this.#pool.trim(); // so that trying again may succeed
+            return new OutOfMemoryError(`memory: the GPU is out of memory: ${error.message.trim()}`);
+          }
           this.#failures.delete(failure);
           return undefined;
         },

@@ -47,8 +47,10 @@ export function specialise(shader: Shader, constants: Constants): string {
 
 function literal(shader: string, name: string, type: string, value: number | boolean): string {
   if (type === 'bool' && typeof value === 'boolean') return String(value);
-  if (type === 'f32' && Number.isFinite(value)) return `f32(${value})`;
-  if (type === 'i32' && Number.isInteger(value)) return `i32(${value})`;
-  if (type === 'u32' && Number.isInteger(value) && (value as number) >= 0) return `${value}u`;
+  if (typeof value === 'number') {
+    if (type === 'f32' && Number.isFinite(Math.fround(value))) return `f32(${value})`;
+    if (type === 'i32' && value === (value | 0)) return `i32(${value})`;
+    if (type === 'u32' && value === value >>> 0) return `${value}u`;
+  }
   throw new Error(`shader ${shader}: const ${name} is ${type} and cannot be ${value}`);
 }

@@ -76,7 +76,7 @@ export abstract class Module {
     );
     for (const [key, tensor] of loaded) {
       this.#parameters.get(key)!.dispose();
-      this.#parameters.set(key, tensor);
+      this.register(key, tensor);
     }
   }
 
@@ -89,8 +89,9 @@ export abstract class Module {
     this.dispose();
   }
 
-  /** Adds a parameter; the module owns the tensor from now on. */
+  /** Sets a parameter; the module owns the tensor from now on, whatever scope it was made in. */
   protected register(name: string, tensor: Tensor): void {
+    tensor.device.keep(tensor);
     this.#parameters.set(name, tensor);
   }
 

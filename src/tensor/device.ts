@@ -3,11 +3,12 @@ import type { MemoryUse, StorageBuffer } from '../gpu/buffers.ts';
 import { ArgumentError } from '../gpu/errors.ts';
 import { Runtime } from '../gpu/runtime.ts';
 import type { DispatchTime } from '../gpu/stopwatch.ts';
+import { BufferUsage } from '../gpu/usage.ts';
 import { BYTES, DTYPES, type DType } from './dtype.ts';
 import { encodeFloat16 } from './float16.ts';
 import { checkOptions } from './options.ts';
 import { normal } from './random.ts';
-import { contiguousStrides, formatShape, MAX_RANK, rowPitch, sizeOf, storageSize, type Shape } from './shape.ts';
+import { checkShape, contiguousStrides, formatShape, rowPitch, sizeOf, storageSize, type Shape } from './shape.ts';
 import { Storage, Tensor } from './tensor.ts';
 
 export interface DeviceOptions {
@@ -71,12 +72,12 @@ const SOFTWARE_BUDGET = 4 * 2 ** 30;
 export async function createDevice(options: DeviceOptions = {}): Promise<Device> {
   checkOptions('createDevice', options, ['adapter', 'gpuDevice', 'memoryBudget', 'experimental']);
   const { adapter: choice, gpuDevice, memoryBudget, experimental = false } = options;
-  if (memoryBudget !== undefined && !(memoryBudget > 0)) {
+  if (memoryBudget !== undefined && !(typeof memoryBudget === 'number' && memoryBudget > 0)) {
     throw new ArgumentError(`createDevice: memoryBudget must be a positive number of bytes, got ${memoryBudget}`);
   }
   if (gpuDevice) {
     const info = describe(gpuDevice, gpuDevice.adapterInfo, 'given', 'the caller passed a GPUDevice', false);
-    return new Device(gpuDevice, info, memoryBudget ?? Infinity, false);
+    return new Device(gpuDevice, info, memoryBudget ?? defaultBudget(info), false);
   }
   const found = await openAdapter({ adapter: choice, experimental });
   const { adapter } = found;
@@ -86,7 +87,11 @@ export async function createDevice(options: DeviceOptions = {}): Promise<Device>
   const requiredLimits = Object.fromEntries(WANTED_LIMITS.map((name) => [name, adapter.limits[name]]));
   const gpu = await adapter.requestDevice({ requiredFeatures, requiredLimits });
   const info = describe(gpu, adapter.info, found.driver, found.reason, found.isSoftware);
-  return new Device(gpu, info, memoryBudget ?? (found.isSoftware ? SOFTWARE_BUDGET : Infinity), true);
+  return new Device(gpu, info, memoryBudget ?? defaultBudget(info), true);
+}
+
+function defaultBudget({ isSoftware }: DeviceInfo): number {
+  return isSoftware ? SOFTWARE_BUDGET : Infinity;
 }
 
 function describe(
@@ -119,6 +124,8 @@ export type TensorSource = readonly number[] | Float32Array | Uint8Array | Int32
 /** A GPU with its memory and recorded work: makes tensors, and waits for them. */
 export class Device {
   readonly info: DeviceInfo;
+  /** The WebGPU device, for code of your own that shares buffers with tensors. */
+  readonly gpu: GPUDevice;
   /** The runtime below; for this library's ops. */
   readonly runtime: Runtime;
   readonly #ownsGpu: boolean;
@@ -127,6 +134,7 @@ export class Device {
   /** Made by `createDevice`. */
   constructor(gpu: GPUDevice, info: DeviceInfo, memoryBudget: number, ownsGpu: boolean) {
     this.info = info;
+    this.gpu = gpu;
     this.runtime = new Runtime(gpu, memoryBudget);
     this.#ownsGpu = ownsGpu;
   }
@@ -165,7 +173,7 @@ export class Device {
     if (dtype !== 'float32' && dtype !== 'float16') {
       throw new ArgumentError(`device.randn: dtype must be float32 or float16, got ${dtype}`);
     }
-    checkShape('device.randn', shape);
+    this.#checkFit('device.randn', shape, dtype);
     return this.tensor(Float32Array.from({ length: sizeOf(shape) }, normal(seed)), shape, { dtype });
   }
 
@@ -173,7 +181,8 @@ export class Device {
    * A tensor over a buffer that the caller made on this device's `gpu` and keeps: never freed or recycled here.
    * The elements are row-major from the buffer's start; float16 rows are padded to an even length.
    *
-   * The buffer needs STORAGE and COPY_SRC usage, and at least the tensor's bytes rounded up to 16.
+   * The buffer needs STORAGE and COPY_SRC usage, and at least the tensor's bytes rounded up to 16. Call `flush()`
+   * before you write to it again: ops that read it may be recorded but not yet submitted.
    */
   wrap(buffer: GPUBuffer, shape: Shape, options: { dtype?: DType } = {}): Tensor {
     checkOptions('device.wrap', options, ['dtype']);
@@ -184,12 +193,12 @@ export class Device {
         `device.wrap: buffer must have at least ${bytes} bytes for ${dtype} ${formatShape(shape)}, got ${buffer.size}`,
       );
     }
-    const needed = 0x80 | 0x4; // STORAGE | COPY_SRC
+    const needed = BufferUsage.STORAGE | BufferUsage.COPY_SRC;
     if ((buffer.usage & needed) !== needed) {
       throw new ArgumentError(`device.wrap: buffer must have STORAGE and COPY_SRC usage, got ${buffer.usage}`);
     }
     const view = { shape, strides: contiguousStrides(shape, dtype), offset: 0 };
-    return new Tensor(this, new Storage(this.runtime.adopt(buffer)), dtype, view);
+    return new Tensor(this, new Storage(this.runtime.adopt(buffer, bytes)), dtype, view);
   }
 
   /** A tensor whose elements are yet to be written by a kernel. `axes` orders its memory, outermost axis first. */
@@ -228,17 +237,12 @@ export class Device {
     this.#scopes.push(made);
     let result: T;
     try {
-      result = work();
+      result = refusePromise('device.scope', work());
     } catch (error) {
       for (const tensor of made) tensor.dispose();
       throw error;
     } finally {
       this.#scopes.pop();
-    }
-    if (result instanceof Promise) {
-      result.catch(() => undefined);
-      for (const tensor of made) tensor.dispose();
-      throw new ArgumentError('device.scope: work must not be async, got a function that returned a promise');
     }
     for (const kept of tensorsIn(result)) {
       if (made.delete(kept)) this.track(kept); // the enclosing scope has it now
@@ -247,9 +251,9 @@ export class Device {
     return result;
   }
 
-  /** Runs `work`, which calls ops, waits, and tells the time of each dispatch on the GPU. */
+  /** Runs `work`, which calls ops and must not be async, waits, and tells the time of each dispatch on the GPU. */
   async profile<T>(work: () => T): Promise<Profile<T>> {
-    const { value, dispatches } = await this.runtime.time(work);
+    const { value, dispatches } = await this.runtime.time(() => refusePromise('device.profile', work()));
     const gpuTime = dispatches?.reduce((sum, dispatch) => sum + dispatch.gpuTime, 0);
     return { value, gpuTime, dispatches: dispatches ?? [] };
   }
@@ -272,6 +276,11 @@ export class Device {
     this.#scopes.at(-1)?.add(tensor);
   }
 
+  /** Takes a tensor out of its scope, for an owner that outlives it; called by modules. */
+  keep(tensor: Tensor): void {
+    for (const scope of this.#scopes) scope.delete(tensor);
+  }
+
   /** Bytes of the tensor's storage, rounded up to the 16 that kernels read at once. */
   #checkFit(caller: string, shape: Shape, dtype: DType): number {
     this.runtime.assertUsable();
@@ -292,16 +301,11 @@ export class Device {
   }
 }
 
-function checkShape(caller: string, shape: Shape): void {
-  const valid =
-    Array.isArray(shape) &&
-    shape.length >= 1 &&
-    shape.length <= MAX_RANK &&
-    shape.every((length) => Number.isSafeInteger(length) && length >= 1);
-  if (!valid) {
-    const got = Array.isArray(shape) ? formatShape(shape) : String(shape);
-    throw new ArgumentError(`${caller}: shape must be 1 to ${MAX_RANK} positive integers, got ${got}`);
-  }
+/** What an async function does after its first `await` would escape the call that it was passed to. */
+function refusePromise<T>(call: string, result: T): T {
+  if (!(result instanceof Promise)) return result;
+  result.catch(() => undefined);
+  throw new ArgumentError(`${call}: work must not be async, got a function that returned a promise`);
 }
 
 function defaultDType(data: TensorSource): DType {

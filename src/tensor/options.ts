@@ -13,13 +13,14 @@ export function checkOptions(call: string, options: object, known: readonly stri
   }
 }
 
-/** The known word with the fewest edits, if it is close enough to be what was meant. */
+/** The known word that shares most with the given one, if at most half of the letters differ. */
 export function nearest(word: string, known: readonly string[]): string | undefined {
   let best: string | undefined;
-  let fewest = Math.max(2, Math.floor(word.length / 3)) + 1;
+  let least = 0.5;
   for (const candidate of known) {
     const edits = editDistance(word.toLowerCase(), candidate.toLowerCase());
-    if (edits < fewest) [best, fewest] = [candidate, edits];
+    const share = edits / Math.max(word.length, candidate.length);
+    if (share <= least) [best, least] = [candidate, share];
   }
   return best;
 }

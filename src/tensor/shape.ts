@@ -1,4 +1,5 @@
 /** Shapes and strides, as pure functions. Strides and offsets count elements; a broadcast axis has stride 0. */
+import { ArgumentError } from '../gpu/errors.ts';
 import type { DType } from './dtype.ts';
 
 export type Shape = readonly number[];
@@ -12,6 +13,19 @@ export function sizeOf(shape: Shape): number {
 /** `[2, 3, 64]` */
 export function formatShape(shape: Shape): string {
   return `[${shape.join(', ')}]`;
+}
+
+/** @throws ArgumentError, naming the call, unless the shape is one that a tensor can have */
+export function checkShape(call: string, shape: Shape): void {
+  const valid =
+    Array.isArray(shape) &&
+    shape.length >= 1 &&
+    shape.length <= MAX_RANK &&
+    shape.every((length) => Number.isSafeInteger(length) && length >= 1);
+  if (!valid) {
+    const got = Array.isArray(shape) ? formatShape(shape) : String(shape);
+    throw new ArgumentError(`${call}: shape must be 1 to ${MAX_RANK} positive integers, got ${got}`);
+  }
 }
 
 /** Elements between two rows of a fresh tensor: float16 rows are padded to an even length, so that they share no word. */

@@ -5,6 +5,7 @@ import { BYTES, type DType, type TensorData } from './dtype.ts';
 import { decodeFloat16 } from './float16.ts';
 import {
   broadcastStrides,
+  checkShape,
   contiguousStrides,
   extent,
   formatShape,
@@ -140,7 +141,7 @@ export class Tensor {
     if (!strides) {
       throw new ArgumentError(
         `reshape: a view of shape ${formatShape(this.shape)} and strides ${formatShape(this.strides)} cannot be ` +
-          `viewed as ${formatShape(target)}; make a copy with contiguous(x) first`,
+          `viewed as ${formatShape(target)}; the op reshape(x, shape) makes a copy`,
       );
     }
     return this.#view({ shape: target, strides, offset: this.offset });
@@ -180,6 +181,7 @@ export class Tensor {
   /** A view broadcast to another shape by NumPy's rules: repeated elements are not copied. */
   expand(shape: Shape): Tensor {
     this.assertAlive('expand');
+    checkShape('expand', shape);
     const strides = broadcastStrides(this.shape, this.strides, shape);
     if (!strides) {
       throw new ArgumentError(
@@ -214,6 +216,7 @@ function normaliseAxis(call: string, { shape }: Tensor, axis: number): number {
 }
 
 function inferLength(tensor: Tensor, shape: Shape): Shape {
+  if (!Array.isArray(shape)) checkShape('reshape', shape);
   const wild = shape.indexOf(-1);
   const known = sizeOf(shape.filter((length) => length !== -1));
   const target = wild < 0 ? shape : shape.with(wild, tensor.size / known);
@@ -222,6 +225,7 @@ function inferLength(tensor: Tensor, shape: Shape): Shape {
       `reshape: shape must have ${tensor.size} elements as ${formatShape(tensor.shape)} has, got ${formatShape(shape)}`,
     );
   }
+  checkShape('reshape', target);
   return target;
 }
 

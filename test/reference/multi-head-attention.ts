@@ -11,7 +11,9 @@
  *
  * Masks are in this library's sense (true = may attend), not PyTorch's. A query without keys gets output out_proj.bias.
  */
+import { f16round } from '@petamoriken/float16';
 import { attention } from './attention.ts';
+import { attentionInFloat16 } from './attention-float16.ts';
 import { type Float64HostArray, type HostArray, sizeOf, zeros } from './host-array.ts';
 import { matmul } from './matmul.ts';
 import { visibility, type VisibilityOptions } from './visibility.ts';
@@ -19,6 +21,8 @@ import { visibility, type VisibilityOptions } from './visibility.ts';
 export interface MultiHeadAttentionOptions extends VisibilityOptions {
   numHeads: number;
   addZeroAttn?: boolean;
+  /** Round every stage to float16, for the bound on float16 results (compare.ts). */
+  inFloat16?: boolean;
   /** Mean of the weights over the heads, [N, L, S + appended rows]. */
   averageWeights?: boolean;
 }
@@ -30,20 +34,23 @@ export function multiHeadAttention(
   value: HostArray,
   options: MultiHeadAttentionOptions,
 ): { output: Float64HostArray; weights: Float64HostArray } {
-  const { numHeads, addZeroAttn = false, averageWeights = false } = options;
+  const { numHeads, addZeroAttn = false, averageWeights = false, inFloat16 = false } = options;
+  const stored = (x: Float64HostArray) => (inFloat16 ? { ...x, data: x.data.map(f16round) } : x);
   const [batches, queries, embedDim] = query.shape;
   const project = (x: HostArray, part: 0 | 1 | 2) =>
-    matmul(x, inputWeight(state, part, embedDim), {
-      transposeB: true,
-      bias: state['in_proj_bias'] && rowsOf(state['in_proj_bias'], part * embedDim, (part + 1) * embedDim),
-    });
+    stored(
+      matmul(x, inputWeight(state, part, embedDim), {
+        transposeB: true,
+        bias: state['in_proj_bias'] && rowsOf(state['in_proj_bias'], part * embedDim, (part + 1) * embedDim),
+      }),
+    );
   const appended: { k: HostArray; v: HostArray }[] = [];
   if (state['bias_k']) appended.push({ k: state['bias_k'], v: state['bias_v'] });
   if (addZeroAttn) appended.push({ k: zeros([embedDim]), v: zeros([embedDim]) });
 
   const heads = (x: HostArray, rows: HostArray[] = []) => splitHeads(appendRows(x, rows), numHeads);
   const bias = visibility([batches, numHeads, queries, key.shape[1]], options);
-  const { output, weights } = attention(
+  const { output, weights } = (inFloat16 ? attentionInFloat16 : attention)(
     heads(project(query, 0)),
     heads(
       project(key, 1),
@@ -56,8 +63,10 @@ export function multiHeadAttention(
     { mask: appendColumns(bias, appended.length) },
   );
   return {
-    output: matmul(joinHeads(output), state['out_proj.weight'], { transposeB: true, bias: state['out_proj.bias'] }),
-    weights: averageWeights ? meanOverHeads(weights) : weights,
+    output: stored(
+      matmul(joinHeads(output), state['out_proj.weight'], { transposeB: true, bias: state['out_proj.bias'] }),
+    ),
+    weights: averageWeights ? stored(meanOverHeads(weights)) : weights,
   };
 }
 

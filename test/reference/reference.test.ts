@@ -1,14 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import { type CaseTensor, describeConformance, type MhaCase, type SeedCase } from '../conformance.ts';
+import { describeConformance, type SeedCase } from '../conformance.ts';
 import { Random } from '../random.ts';
 import { attention } from './attention.ts';
 import { attentionInFloat16 } from './attention-float16.ts';
 import { expectClose, expectFloat16Close } from './compare.ts';
 import { type HostArray, zeros } from './host-array.ts';
 import { matmul } from './matmul.ts';
-import { multiHeadAttention } from './multi-head-attention.ts';
 import { softmax } from './softmax.ts';
-import { additive } from './visibility.ts';
+import { evaluateMha, expectedMha } from './torch-mha.ts';
 
 /** The stored results are float64 rounded to float32. */
 const stored = { atol: 1e-7, rtol: 1e-6 };
@@ -42,84 +41,12 @@ describeConformance('local', (cases) => {
 
 describeConformance('mha', (cases) => {
   test.each(cases)('$name', (c) => {
-    const query = c.tensor('query');
-    const [key, value] = c.self_attention ? [query, query] : [c.tensor('key'), c.tensor('value')];
-    const state = Object.fromEntries(
-      c.tensors
-        .filter((name) => name.startsWith('state/'))
-        .map((name) => [name.slice('state/'.length), c.tensor(name)]),
-    );
-    const { output, weights } = multiHeadAttention(
-      state,
-      batchFirst(c, query),
-      batchFirst(c, key),
-      batchFirst(c, value),
-      {
-        numHeads: c.num_heads,
-        addZeroAttn: c.add_zero_attn,
-        averageWeights: c.average_attn_weights,
-        mask: torchMask(c),
-      },
-    );
-    const wantedOutput = batchFirst(c, c.tensor('out'));
-    const wantedWeights = c.has('weights') ? c.tensor('weights').data : undefined;
-    if (!c.name.endsWith('_nan')) {
-      expectClose(output.data, wantedOutput.data, stored, 'output');
-      if (wantedWeights) expectClose(weights.data, wantedWeights, stored, 'weights');
-      return;
-    }
-    const bias = c.tensor('state/out_proj.bias').data;
-    const orElse = (values: ArrayLike<number>, ours: (i: number) => number) =>
-      Array.from(values, (wanted, i) => (Number.isNaN(wanted) ? ours(i) : wanted));
-    expect(Array.from(wantedWeights!).some(Number.isNaN)).toBe(true);
-    expectClose(
-      output.data,
-      orElse(wantedOutput.data, (i) => bias[i % c.embed_dim]),
-      stored,
-      'output',
-    );
-    expectClose(
-      weights.data,
-      orElse(wantedWeights!, () => 0),
-      stored,
-      'weights',
-    );
+    const { output, weights } = evaluateMha(c);
+    const wanted = expectedMha(c);
+    expectClose(output.data, wanted.output, stored, 'output');
+    if (wanted.weights) expectClose(weights.data, wanted.weights, stored, 'weights');
   });
 });
-
-/** [L, N, E] or [L, E] → [N, L, E], as the case says. */
-function batchFirst(c: MhaCase, { shape, data }: CaseTensor): HostArray {
-  if (c.unbatched) return { shape: [1, ...shape], data };
-  if (c.batch_first) return { shape, data };
-  const [length, batches, dim] = shape;
-  const result = zeros([batches, length, dim]);
-  result.data.forEach((_, at) => {
-    const [n, i] = [Math.floor(at / (length * dim)), Math.floor(at / dim) % length];
-    result.data[at] = data[(i * batches + n) * dim + (at % dim)];
-  });
-  return result;
-}
-
-/** PyTorch's attn_mask and key_padding_mask (bool: true = blocked) as numbers to add, [N, H, L, S]. */
-function torchMask(c: MhaCase): HostArray {
-  const { num_heads: H, L, S } = c;
-  const N = c.unbatched ? 1 : c.N;
-  const numbers = (name: string) => {
-    if (!c.has(name)) return undefined;
-    const { dtype, shape, data } = c.tensor(name);
-    return dtype === 'bool'
-      ? additive({ shape, data: Uint8Array.from(data, (blocked) => 1 - blocked) })
-      : { shape, data };
-  };
-  const [mask, padding] = [numbers('attn_mask'), numbers('key_padding_mask')];
-  const result = zeros([N, H, L, S]);
-  result.data.forEach((_, at) => {
-    const [n, j] = [Math.floor(at / (H * L * S)), at % S];
-    const maskAt = mask?.shape.length === 2 ? at % (L * S) : at;
-    result.data[at] = (mask?.data[maskAt] ?? 0) + (padding?.data[n * S + j] ?? 0);
-  });
-  return result;
-}
 
 describeConformance('seed', (cases) => {
   test.each(cases)('$name', (c) => {
