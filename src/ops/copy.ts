@@ -93,7 +93,7 @@ function run(
   const output = device.empty(problem.outputShape, dtype, op);
   const launch = planCopy(
     { op, ...problem, inDType: x.dtype, outDType: dtype, x: operandOf(x) },
-    device.runtime.gpu.limits,
+    device.runtime.limits,
   );
   enqueue(op, launch, { x, y, output });
   return output;

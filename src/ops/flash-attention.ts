@@ -54,7 +54,7 @@ export function runFused(
   return device.scope(() => {
     const output = device.empty(outputShape, problem.dtype, op, outputAxes);
     const logSumExp = problem.writesLogSumExp ? device.empty(rowShape, 'float32', op) : undefined;
-    const launch = plan({ ...problem, output: attentionOperand(output) }, device.runtime.gpu.limits);
+    const launch = plan({ ...problem, output: attentionOperand(output) }, device.runtime.limits);
     const { q, k, v, mask, keyMask } = inputs;
     enqueue(op, launch, { q, k, v, mask, key_mask: keyMask, output, log_sum_exp: logSumExp });
     return logSumExp ? { output, logSumExp } : { output };

@@ -96,7 +96,7 @@ export function product(
     biasOffset: options.bias?.offset,
     zeroAnnihilates: options.zeroAnnihilates,
   };
-  const launch = planMatmul(problem, device.runtime.gpu.limits);
+  const launch = planMatmul(problem, device.runtime.limits);
   const output = device.empty([...batchShape, rows, columns], outDType, op);
   enqueue(op, launch, { a, b, bias: options.bias, output });
   return output;

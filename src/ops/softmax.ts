@@ -98,7 +98,7 @@ export function weigh(
         visibility,
         writesLogSumExp: logSumExp !== undefined,
       },
-      device.runtime.gpu.limits,
+      device.runtime.limits,
     );
     enqueue(op, launch, { x, mask, key_mask: keyMask, output: weights, log_sum_exp: logSumExp });
     return logSumExp ? { weights, logSumExp } : { weights };

@@ -289,7 +289,7 @@ export class Device {
       throw new ArgumentError(`${caller}: dtype must be one of ${DTYPES.join(', ')}, got ${String(dtype)}`);
     }
     const bytes = Math.ceil((storageSize(shape, dtype) * BYTES[dtype]) / 16) * 16;
-    const { maxStorageBufferBindingSize, maxBufferSize } = this.runtime.gpu.limits;
+    const { maxStorageBufferBindingSize, maxBufferSize } = this.runtime.limits;
     const limit = Math.min(maxStorageBufferBindingSize, maxBufferSize);
     if (bytes > limit) {
       throw new ArgumentError(

@@ -202,6 +202,15 @@ export class Tensor {
     this.dispose();
   }
 
+  toString(): string {
+    return `Tensor(${this.dtype} ${formatShape(this.shape)})`;
+  }
+
+  /** What Node's console prints, instead of the device and all below it. */
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return this.toString();
+  }
+
   #view(view: View): Tensor {
     return new Tensor(this.device, this.#storage, this.dtype, view);
   }

@@ -5,7 +5,7 @@ import {
   FlashAttention,
   LoadError,
   LocalAttention,
-  Module,
+  type Module,
   MultiHeadAttention,
   ScaledDotProductAttention,
   SelfAttention,
