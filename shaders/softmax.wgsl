@@ -87,10 +87,10 @@ fn main(
   workgroupBarrier();
 
   for (var i = 0u; i < LANES; i++) { highest = max(highest, partial_max[first + i]); }
-  let is_empty = highest == HIDDEN;
-  let shift = select(highest, 0.0, is_empty);
+  let shift = select(highest, 0.0, highest == HIDDEN);
   sum = 0.0;
   for (var i = 0u; i < LANES; i++) { sum += partial_sum[first + i] * exp(partial_max[first + i] - shift); }
+  let is_empty = sum == 0.0;  // the largest score of any other row counts 1; NaN is not empty
   let normaliser = select(1.0 / sum, 0.0, is_empty);
   if row >= params.rows { return; }
 

@@ -317,7 +317,7 @@ fn attend(tile: Tile, begin_key: u32, end_key: u32, lane: u32) {
     if query >= params.query_length { continue; }
     var sum = 0.0;
     for (var i = 0u; i < LANES; i++) { sum += row_partial[row * LANES + i]; }
-    let is_empty = row_max[r] == HIDDEN;
+    let is_empty = sum == 0.0;  // the largest score of any other row counts 1; NaN is not empty
     let normaliser = select(1.0 / sum, 0.0, is_empty);
     let base = dot(params.output_strides.xyz, vec3<u32>(tile.batch, tile.head, query));
     for (var c = 0u; c < CHUNKS; c++) {

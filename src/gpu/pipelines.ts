@@ -42,7 +42,10 @@ export class PipelineCache {
     if (!variants) this.#byConstants.set(shader, (variants = new Map()));
     const key = JSON.stringify(constants);
     let pipeline = variants.get(key);
-    if (!pipeline || pipeline.isBroken) variants.set(key, (pipeline = this.#fromSource(shader.name, specialise(shader, constants))));
+    if (!pipeline || pipeline.isBroken) {
+      pipeline = this.#fromSource(shader.name, specialise(shader, constants));
+      variants.set(key, pipeline);
+    }
     return pipeline;
   }
 

@@ -51,7 +51,7 @@ const UNIFORM_SLOT = 256;
 const MAX_BATCH = 256;
 const MAX_BIND_GROUPS = 4096;
 const PLACEHOLDER_BYTES = 256;
-/** Bytes of staging buffers kept for the next read-back. */
+/** Bytes of buffers for reading back that are kept for the next time: they are host memory outside of the budget. */
 const MAX_STAGING = 64 * 2 ** 20;
 
 /** Work done so far; tests and benchmarks read differences. */
@@ -62,8 +62,17 @@ export interface Counters {
   readonly buffers: number;
 }
 
+/** The device's limits that allocation and plans depend on, as plain data: the getters of WebGPU's object cost time. */
+export interface RuntimeLimits {
+  readonly maxBufferSize: number;
+  readonly maxStorageBufferBindingSize: number;
+  readonly maxComputeWorkgroupStorageSize: number;
+  readonly maxComputeWorkgroupsPerDimension: number;
+}
+
 export class Runtime {
   readonly gpu: GPUDevice;
+  readonly limits: RuntimeLimits;
   readonly #pool: BufferPool;
   readonly #pipelines: PipelineCache;
   readonly #bindGroups = new Map<string, GPUBindGroup>();
@@ -85,6 +94,12 @@ export class Runtime {
   constructor(gpu: GPUDevice, memoryBudget: number) {
     this.gpu = gpu;
     const { maxBufferSize, maxStorageBufferBindingSize } = gpu.limits;
+    this.limits = {
+      maxBufferSize,
+      maxStorageBufferBindingSize,
+      maxComputeWorkgroupStorageSize: gpu.limits.maxComputeWorkgroupStorageSize,
+      maxComputeWorkgroupsPerDimension: gpu.limits.maxComputeWorkgroupsPerDimension,
+    };
     this.#pool = new BufferPool(
       (bytes, onFailure) => this.#createBuffer(bytes, STORAGE_USAGE, onFailure),
       () => {
@@ -336,7 +351,7 @@ export class Runtime {
 
   /** A buffer to read back through; its size may exceed `bytes`. */
   #acquireStaging(bytes: number): GPUBuffer {
-    const { maxBufferSize } = this.gpu.limits;
+    const { maxBufferSize } = this.limits;
     const size = Math.max(bytes, Math.min(sizeClass(bytes), maxBufferSize - (maxBufferSize % 4)));
     const free = this.#staging.get(size)?.pop();
     if (free) this.#stagingBytes -= size;

@@ -44,11 +44,11 @@ export interface AttentionPlan extends Launch {
 export const MAX_VALUE_DIM = 256;
 const VALUE_DIM_BUCKETS = [32, 64, 128, MAX_VALUE_DIM];
 
-/** Bytes of the workgroup variables of parts/attention-tile.wgsl. */
+/** Bytes of the workgroup variables of parts/attention-tile.wgsl, each rounded up to 16 as WebGPU counts them. */
 export function tileBytes(blockQ: number, blockK: number): number {
   const rowPitch = 9;
   const quads = (blockQ + blockK) * rowPitch + blockQ * (blockK / 4 + 1);
-  return 16 * quads + 4 * blockQ * 8 + 4;
+  return 16 * quads + 4 * blockQ * 8 + 16;
 }
 
 /**
@@ -58,7 +58,7 @@ export function tileBytes(blockQ: number, blockK: number): number {
 export function chooseTile(op: string, valueDim: number, blockK: number, limits: Limits): Tile {
   const bucket = VALUE_DIM_BUCKETS.find((size) => valueDim <= size);
   if (bucket === undefined) {
-    throw new ArgumentError(`${op}: value's head dim must be at most ${MAX_VALUE_DIM}, got ${valueDim}`);
+    throw new ArgumentError(`${op}: value headDim must be at most ${MAX_VALUE_DIM}, got ${valueDim}`);
   }
   const most = limits.maxComputeWorkgroupStorageSize;
   const rows = bucket === MAX_VALUE_DIM || blockK > 32 ? [16, 8] : [32, 16, 8];

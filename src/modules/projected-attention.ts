@@ -1,8 +1,7 @@
 import { ArgumentError } from '../gpu/errors.ts';
-import { MAX_VALUE_DIM } from '../kernels/attention-tile.ts';
 import { checkBoolean, checkFloat, describe } from '../ops/check.ts';
 import { concat, reshape } from '../ops/copy.ts';
-import { flashAttention } from '../ops/flash-attention.ts';
+import { flashAttention, MAX_VALUE_DIM } from '../ops/flash-attention.ts';
 import { matmul } from '../ops/matmul.ts';
 import { scaledDotProductAttention } from '../ops/scaled-dot-product-attention.ts';
 import type { VisibilityOptions } from '../ops/visibility.ts';

@@ -55,7 +55,7 @@ export function checkAttention(
   const [batch, heads, queryLength, headDim] = shapeOf(q);
   const [, kvHeads, keyLength] = shapeOf(k);
   const valueDim = v.shape.at(-1)!;
-  const scale = options.scale ?? 1 / Math.sqrt(headDim);
+  const { scale = 1 / Math.sqrt(headDim) } = options;
   checkFinite(op, 'scale', scale);
   checkBoolean(op, 'returnLogSumExp', options.returnLogSumExp);
   const visibility = checkVisibility(

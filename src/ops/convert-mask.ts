@@ -19,7 +19,13 @@ export function maskFromTorch(attnMask: Tensor, numHeads: number): Tensor {
   if (rank !== 2 && rank !== 3) {
     throw new ArgumentError(`${op}: attnMask must be [Nq, Nk] or [B·H, Nq, Nk], got ${formatShape(shape)}`);
   }
-  if (!Number.isInteger(numHeads) || numHeads < 1 || (rank === 3 && shape[0] % numHeads !== 0)) {
+  if (dtype !== 'bool' && dtype !== 'float32' && dtype !== 'float16') {
+    throw new ArgumentError(`${op}: attnMask must be bool, float32 or float16, got ${dtype}`);
+  }
+  if (!Number.isInteger(numHeads) || numHeads < 1) {
+    throw new ArgumentError(`${op}: numHeads must be a positive integer, got ${describe(numHeads)}`);
+  }
+  if (rank === 3 && shape[0] % numHeads !== 0) {
     throw new ArgumentError(
       `${op}: numHeads must divide attnMask's first axis of ${shape[0]}, got ${describe(numHeads)}`,
     );

@@ -2,7 +2,7 @@ import { ArgumentError } from '../gpu/errors.ts';
 import { planCopy, type CopyProblem } from '../kernels/copy.ts';
 import type { DType, FloatDType } from '../tensor/dtype.ts';
 import { broadcastStrides, formatShape, reshapeStrides, type Shape } from '../tensor/shape.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { inferShape, type Tensor } from '../tensor/tensor.ts';
 import { checkAlike, checkFloat, checkTensor, describe } from './check.ts';
 import { enqueue, operandOf } from './enqueue.ts';
 
@@ -18,11 +18,17 @@ export function clone(x: Tensor): Tensor {
   return copy('clone', x, x.dtype, x.shape);
 }
 
-/** x's elements, in row-major order, in another shape: a view where there is one (`x.reshape`), else a copy. */
+/**
+ * x's elements, in row-major order, in another shape, of which one length may be −1: a view where there is one
+ * (`x.reshape`), else a copy.
+ *
+ * @throws ArgumentError where the sizes differ
+ */
 export function reshape(x: Tensor, shape: Shape): Tensor {
   checkTensor('reshape', 'x', x);
-  if (reshapeStrides(x.shape, x.strides, shape)) return x.reshape(shape);
-  return copy('reshape', x, x.dtype, shape);
+  const target = inferShape(x, shape);
+  if (reshapeStrides(x.shape, x.strides, target)) return x.reshape(target);
+  return copy('reshape', x, x.dtype, target);
 }
 
 /**
@@ -55,8 +61,8 @@ export function concat(x: Tensor, y: Tensor, axis: number): Tensor {
   if (!Number.isInteger(axis) || at < 0 || at >= x.rank) {
     throw new ArgumentError(`${op}: axis must be an axis of x ${formatShape(x.shape)}, got ${describe(axis)}`);
   }
-  const added = y.rank === x.rank ? y.shape[at] : NaN;
-  const strides = broadcastStrides(y.shape, y.strides, x.shape.with(at, added));
+  const added = y.shape[at];
+  const strides = y.rank === x.rank ? broadcastStrides(y.shape, y.strides, x.shape.with(at, added)) : undefined;
   if (!strides) {
     throw new ArgumentError(
       `${op}: y must have x's shape ${formatShape(x.shape)} but for axis ${axis}, got ${formatShape(y.shape)}`,

@@ -14,6 +14,8 @@ import {
 import { describe } from './check.ts';
 import { enqueue } from './enqueue.ts';
 
+export { MAX_VALUE_DIM } from '../kernels/attention-tile.ts';
+
 export interface FlashAttentionOptions extends AttentionOptions {
   /** Keys a step of the online softmax: a power of two from 4 to 128. Default 32. */
   blockSize?: number;

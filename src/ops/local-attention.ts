@@ -1,5 +1,6 @@
 import { ArgumentError } from '../gpu/errors.ts';
 import { planLocalAttention } from '../kernels/local-attention.ts';
+import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { ATTENTION_OPTIONS, checkAttention, type AttentionOptions, type AttentionResult } from './attention.ts';
 import { describe } from './check.ts';
@@ -22,10 +23,12 @@ export interface LocalAttentionOptions extends AttentionOptions {
  */
 export function localAttention(q: Tensor, k: Tensor, v: Tensor, options: LocalAttentionOptions): AttentionResult {
   const op = 'localAttention';
+  const known = [...ATTENTION_OPTIONS, 'window'];
+  checkOptions(op, options === undefined ? {} : options, known);
   const window: unknown = (options as LocalAttentionOptions | undefined)?.window;
-  if (window === null || typeof window !== 'object') {
+  if (window === null || typeof window !== 'object' || Array.isArray(window)) {
     throw new ArgumentError(`${op}: window must be { left, right }, got ${describe(window)}`);
   }
-  const args = checkAttention(op, q, k, v, options, [...ATTENTION_OPTIONS, 'window'], options.window);
+  const args = checkAttention(op, q, k, v, options, known, options.window);
   return runFused(args, { q, k, v, mask: options.mask, keyMask: options.keyMask }, planLocalAttention);
 }

@@ -3,9 +3,9 @@ import { planSoftmax } from '../kernels/softmax.ts';
 import type { Visibility } from '../kernels/visibility.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
-import { formatShape } from '../tensor/shape.ts';
+import { broadcastStrides, formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { checkFinite, checkFloat } from './check.ts';
+import { checkFinite, checkFloat, checkTensor } from './check.ts';
 import { enqueue, operandOf } from './enqueue.ts';
 import { checkVisibility, type Causal } from './visibility.ts';
 
@@ -33,8 +33,9 @@ export function softmax(x: Tensor, options: SoftmaxOptions = {}): Tensor {
   checkFinite(op, 'scale', scale);
   if (x.rank > 4) throw new ArgumentError(`${op}: x must have at most four axes, got ${formatShape(x.shape)}`);
   if (x.rank === 1 && isCausal) throw new ArgumentError(`${op}: x must have two axes to be causal, got one`);
+  if (mask !== undefined) checkTensor(op, 'mask', mask);
   // leading axes of length 1 make the shape 4-D; a mask then broadcasts as it would have
-  if (mask && mask.rank > x.rank) {
+  if (mask && !broadcastStrides(mask.shape, mask.strides, x.shape)) {
     throw new ArgumentError(
       `${op}: mask must broadcast to x's shape ${formatShape(x.shape)}, got ${formatShape(mask.shape)}`,
     );

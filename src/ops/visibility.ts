@@ -108,7 +108,7 @@ function checkBand(op: string, isCausal: Causal, window: Window | undefined, bot
     const keys = window[side];
     if (!Number.isInteger(keys) || keys < -1 || keys > UNBOUNDED) {
       throw new ArgumentError(
-        `${op}: window.${side} must be a number of keys, or -1 for unbounded, got ${describe(keys)}`,
+        `${op}: window.${side} must be a whole number of keys, or -1 for unbounded, got ${describe(keys)}`,
       );
     }
   }

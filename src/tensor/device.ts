@@ -76,6 +76,9 @@ export async function createDevice(options: DeviceOptions = {}): Promise<Device>
     throw new ArgumentError(`createDevice: memoryBudget must be a positive number of bytes, got ${memoryBudget}`);
   }
   if (gpuDevice) {
+    if (typeof gpuDevice.createBuffer !== 'function') {
+      throw new ArgumentError(`createDevice: gpuDevice must be a GPUDevice, got ${kindOf(gpuDevice)}`);
+    }
     const info = describe(gpuDevice, gpuDevice.adapterInfo, 'given', 'the caller passed a GPUDevice', false);
     return new Device(gpuDevice, info, memoryBudget ?? defaultBudget(info), false);
   }
@@ -188,6 +191,9 @@ export class Device {
     checkOptions('device.wrap', options, ['dtype']);
     const dtype = options.dtype ?? 'float32';
     const bytes = this.#checkFit('device.wrap', shape, dtype);
+    if (typeof buffer?.usage !== 'number') {
+      throw new ArgumentError(`device.wrap: buffer must be a GPUBuffer, got ${kindOf(buffer)}`);
+    }
     if (buffer.size < bytes) {
       throw new ArgumentError(
         `device.wrap: buffer must have at least ${bytes} bytes for ${dtype} ${formatShape(shape)}, got ${buffer.size}`,
@@ -203,6 +209,7 @@ export class Device {
 
   /** A tensor whose elements are yet to be written by a kernel. `axes` orders its memory, outermost axis first. */
   empty(shape: Shape, dtype: DType, caller: string, axes?: readonly number[]): Tensor {
+    checkShape(caller, shape);
     const order = axes ?? shape.map((_, axis) => axis);
     const stored = order.map((axis) => shape[axis]);
     const bytes = this.#checkFit(caller, stored, dtype);
@@ -316,13 +323,23 @@ function defaultDType(data: TensorSource): DType {
   return 'float32';
 }
 
+function areNumbers(data: TensorSource): boolean {
+  return Array.isArray(data) && data.every((item) => typeof item === 'number');
+}
+
+/** What a value is, for errors. */
+function kindOf(value: unknown): string {
+  if (Array.isArray(value)) return `an array of ${typeof (value.find((item) => typeof item !== 'number') ?? 0)}s`;
+  return (value as object | undefined)?.constructor?.name ?? String(value);
+}
+
 const SOURCES: Readonly<Record<DType, { accepts: (data: TensorSource) => boolean; names: string }>> = {
   float32: {
-    accepts: (data) => data instanceof Float32Array || Array.isArray(data),
+    accepts: (data) => data instanceof Float32Array || areNumbers(data),
     names: 'a Float32Array or numbers',
   },
   float16: {
-    accepts: (data) => data instanceof Float32Array || data instanceof Uint16Array || Array.isArray(data),
+    accepts: (data) => data instanceof Float32Array || data instanceof Uint16Array || areNumbers(data),
     names: 'a Float32Array, numbers, or a Uint16Array of float16 bits',
   },
   bool: { accepts: (data) => data instanceof Uint8Array, names: 'a Uint8Array' },
@@ -332,8 +349,7 @@ const SOURCES: Readonly<Record<DType, { accepts: (data: TensorSource) => boolean
 
 function encode(data: TensorSource, shape: Shape, dtype: DType): Uint8Array<ArrayBuffer> {
   if (!SOURCES[dtype].accepts(data)) {
-    const got = (data as object)?.constructor?.name ?? String(data);
-    throw new ArgumentError(`device.tensor: data for ${dtype} must be ${SOURCES[dtype].names}, got ${got}`);
+    throw new ArgumentError(`device.tensor: data for ${dtype} must be ${SOURCES[dtype].names}, got ${kindOf(data)}`);
   }
   if (data.length !== sizeOf(shape)) {
     throw new ArgumentError(

@@ -136,7 +136,7 @@ export class Tensor {
    */
   reshape(shape: Shape): Tensor {
     this.assertAlive('reshape');
-    const target = inferLength(this, shape);
+    const target = inferShape(this, shape);
     const strides = reshapeStrides(this.shape, this.strides, target);
     if (!strides) {
       throw new ArgumentError(
@@ -224,7 +224,12 @@ function normaliseAxis(call: string, { shape }: Tensor, axis: number): number {
   return normal;
 }
 
-function inferLength(tensor: Tensor, shape: Shape): Shape {
+/**
+ * `shape` with its one length of −1 filled in.
+ *
+ * @throws ArgumentError unless it has as many elements as the tensor
+ */
+export function inferShape(tensor: Tensor, shape: Shape): Shape {
   if (!Array.isArray(shape)) checkShape('reshape', shape);
   const wild = shape.indexOf(-1);
   const known = sizeOf(shape.filter((length) => length !== -1));

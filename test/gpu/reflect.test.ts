@@ -1,0 +1,193 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { PipelineCache } from '../../src/gpu/pipelines.ts';
+import { packUniform, reflect, type ScalarType } from '../../src/gpu/reflect.ts';
+import { joinParts, type Shader } from '../../src/gpu/shader.ts';
+import { PARTS } from '../../src/kernels/parts.ts';
+import { testDevice } from '../device.ts';
+
+const folder = new URL('../../shaders/', import.meta.url);
+const SHADERS: Shader[] = readdirSync(folder)
+  .filter((file) => file.endsWith('.wgsl'))
+  .map((file) => joinParts(file.slice(0, -'.wgsl'.length), readFileSync(new URL(file, folder), 'utf8'), PARTS));
+
+/** Size and alignment by WGSL's rules for the address space `uniform`. */
+const TYPES: Readonly<Record<string, { type: ScalarType; count: number; size: number; align: number }>> = {
+  u32: { type: 'u32', count: 1, size: 4, align: 4 },
+  i32: { type: 'i32', count: 1, size: 4, align: 4 },
+  f32: { type: 'f32', count: 1, size: 4, align: 4 },
+  'vec2<u32>': { type: 'u32', count: 2, size: 8, align: 8 },
+  'vec3<u32>': { type: 'u32', count: 3, size: 12, align: 16 },
+  'vec4<u32>': { type: 'u32', count: 4, size: 16, align: 16 },
+  'vec4<f32>': { type: 'f32', count: 4, size: 16, align: 16 },
+  'vec2<i32>': { type: 'i32', count: 2, size: 8, align: 8 },
+};
+
+/** Lays out the members of `struct Params` by WGSL's rules, from the text. */
+function layOut(source: string): {
+  fields: [string, { offset: number; type: ScalarType; count: number }][];
+  size: number;
+} {
+  const body = /struct Params \{([^}]*)\}/.exec(source.replace(/\/\/.*/g, ''))![1];
+  const fields: [string, { offset: number; type: ScalarType; count: number }][] = [];
+  let end = 0;
+  let alignment = 4;
+  for (const [, name, typeName] of body.matchAll(/(\w+)\s*:\s*(\w+(?:<\w+>)?)/g)) {
+    const { type, count, size, align } = TYPES[typeName];
+    const offset = Math.ceil(end / align) * align;
+    fields.push([name, { offset, type, count }]);
+    end = offset + size;
+    alignment = Math.max(alignment, align);
+  }
+  return { fields, size: Math.ceil(end / alignment) * alignment };
+}
+
+test('there are shaders', () => {
+  expect(SHADERS.map(({ name }) => name)).toContain('flash-attention');
+});
+
+describe.each(SHADERS)('$name.wgsl', ({ name, source }) => {
+  const layout = reflect(name, source);
+  const text = source.replace(/\/\/.*/g, '');
+
+  test('bindings in order, with their access', () => {
+    const declared = [...text.matchAll(/@group\(0\) @binding\((\d+)\) var<storage, (read|read_write)> (\w+)/g)];
+    expect(layout.storage).toEqual(
+      declared.map(([, binding, access, variable]) => ({
+        name: variable,
+        binding: Number(binding),
+        access: access === 'read' ? 'read-only-storage' : 'storage',
+      })),
+    );
+    const uniform = /@binding\((\d+)\) var<uniform> params: Params/.exec(text);
+    expect(layout.uniform?.binding).toBe(Number(uniform![1]));
+    const bindings = [layout.uniform!.binding, ...layout.storage.map(({ binding }) => binding)];
+    expect(bindings).toEqual(bindings.map((_, i) => i));
+  });
+
+  test('at most the eight storage buffers that WebGPU promises', () => {
+    expect(layout.storage.length).toBeLessThanOrEqual(8);
+  });
+
+  test("uniform fields lie where WGSL's rules put them", () => {
+    const { fields, size } = layOut(source);
+    expect([...layout.uniform!.fields]).toEqual(fields);
+    expect(layout.uniform!.size).toBe(size);
+  });
+
+  test('workgroup size and entry point', () => {
+    const [, written] = /@compute @workgroup_size\((\w+)\)/.exec(text)!;
+    const constant = new RegExp(`const ${written}: u32 = (\\d+)u;`).exec(text);
+    expect(layout.workgroupSize).toEqual([Number(constant?.[1] ?? written), 1, 1]);
+    expect(layout.workgroupSize[0]).toBeLessThanOrEqual(256);
+    expect(layout.entryPoint).toBe('main');
+  });
+
+  test('compiles as it stands', async () => {
+    const { gpu } = await testDevice();
+    const info = await gpu.createShaderModule({ code: source }).getCompilationInfo();
+    expect(info.messages.map(({ message, lineNum }) => `${lineNum}: ${message}`)).toEqual([]);
+    gpu.pushErrorScope('validation');
+    new PipelineCache(gpu, (work) => work()).get({ name, source }, {});
+    expect((await gpu.popErrorScope())?.message).toBeUndefined();
+  });
+});
+
+describe('reflect', () => {
+  const source = (body: string) => `
+struct Params { a: f32, b: vec4<u32>, c: vec3<u32>, d: i32 }
+@group(0) @binding(3) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> output: array<u32>;
+${body}
+@compute @workgroup_size(8, 4)
+fn main() { output[0] = params.b.x; }
+`;
+
+  test('reads what it is told', () => {
+    const layout = reflect('example', source(''));
+    expect(layout.workgroupSize).toEqual([8, 4, 1]);
+    expect(layout.storage).toEqual([{ name: 'output', binding: 1, access: 'storage' }]);
+    expect(layout.uniform!.binding).toBe(3);
+    expect(layout.uniform!.size).toBe(48);
+    expect([...layout.uniform!.fields].map(([name, { offset }]) => [name, offset])).toEqual([
+      ['a', 0],
+      ['b', 16],
+      ['c', 32],
+      ['d', 44],
+    ]);
+  });
+
+  test.each([
+    ['a line comment with braces', '// } fn { is { no } code'],
+    ['a block comment with braces', '/* fn x() { */ const A: u32 = 1u; /* } } */'],
+    ['nested block comments', '/* { /* } fn { */ still { a comment */'],
+    ['a line comment inside a block comment', '/* // */ const A: u32 = 1u;'],
+    ['a block comment opened inside a line comment', '// /* not opened\nconst A: u32 = 1u;'],
+    ['names that hold fn', 'const fnord: u32 = 1u; const half_fn: u32 = 2u; fn fnfn() -> u32 { return fnord; }'],
+    ['a division', 'const A: u32 = 8u / 2u; const B: u32 = A * 2u;'],
+    ['braces in a body', 'fn f(x: u32) -> u32 { if x > 1u { for (var i = 0u; i < x; i++) { continue; } } return x; }'],
+    ['types that wgsl_reflect does not know', 'fn f() { var m: subgroup_matrix_result<f32, 8, 8>; }'],
+  ])('is not confused by %s', (_, extra) => {
+    expect(reflect('example', source(extra))).toEqual(reflect('example', source('')));
+  });
+
+  test('a declaration inside a comment is none', () => {
+    const hidden = '/* @group(0) @binding(2) var<storage, read> ghost: array<u32>; */';
+    expect(reflect('example', source(hidden)).storage).toHaveLength(1);
+  });
+
+  test.each([
+    ['no entry point', 'fn main() {}', 'expected one compute entry point, found 0'],
+    [
+      'two entry points',
+      '@compute @workgroup_size(1) fn a() {}\n@compute @workgroup_size(1) fn b() {}',
+      'expected one compute entry point, found 2',
+    ],
+    [
+      'two uniforms',
+      `struct P { a: u32 } @group(0) @binding(0) var<uniform> p: P; @group(0) @binding(1) var<uniform> q: P;
+       @compute @workgroup_size(1) fn main() {}`,
+      'more than one uniform',
+    ],
+    [
+      'a uniform field that cannot be packed',
+      `struct P { m: mat4x4<f32> } @group(0) @binding(0) var<uniform> p: P; @compute @workgroup_size(1) fn main() {}`,
+      'uniform field m has the unsupported type mat4x4',
+    ],
+  ])('refuses %s', (_, text, message) => {
+    expect(() => reflect('example', text)).toThrow(`shader example: ${message}`);
+  });
+});
+
+describe('packUniform', () => {
+  const { uniform } = reflect(
+    'example',
+    `struct Params { scale: f32, count: u32, shift: i32, shape: vec3<u32> }
+     @group(0) @binding(0) var<uniform> params: Params;
+     @compute @workgroup_size(1) fn main() {}`,
+  );
+  const pack = (values: Record<string, number | readonly number[]>, base = 0) => {
+    const view = new DataView(new ArrayBuffer(base + uniform!.size));
+    packUniform('example', uniform!, values, view, base);
+    return view;
+  };
+  const values = { scale: 0.5, count: 2 ** 32 - 1, shift: -3, shape: [4, 5, 6] };
+
+  test('writes each field at its offset', () => {
+    const view = pack(values, 256);
+    expect(view.getFloat32(256, true)).toBe(0.5);
+    expect(view.getUint32(260, true)).toBe(2 ** 32 - 1);
+    expect(view.getInt32(264, true)).toBe(-3);
+    expect([272, 276, 280].map((at) => view.getUint32(at, true))).toEqual([4, 5, 6]);
+  });
+
+  test.each([
+    ['a field that is not set', { ...values, shape: undefined }, 'uniform field shape is not set'],
+    ['a field that does not exist', { ...values, size: 1 }, 'there is no uniform field size'],
+    ['too few numbers', { ...values, shape: [1, 2] }, 'uniform field shape takes 3 numbers, got 2'],
+    ['a number for a vector', { ...values, shape: 1 }, 'uniform field shape takes 3 numbers, got 1'],
+    ['numbers for a scalar', { ...values, count: [1, 2] }, 'uniform field count takes 1 numbers, got 2'],
+  ])('refuses %s', (_, given, message) => {
+    expect(() => pack(given as typeof values)).toThrow(`shader example: ${message}`);
+  });
+});

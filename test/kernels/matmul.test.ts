@@ -1,0 +1,151 @@
+import { describe, expect, test } from 'vitest';
+import { ArgumentError } from '../../src/index.ts';
+import { chooseMatmulTile, planMatmul } from '../../src/kernels/matmul.ts';
+import { DEFAULTS, dense, frozen, matmulProblem } from './problems.ts';
+
+describe('chooseMatmulTile', () => {
+  test.each([
+    [1, 512, 512, 64],
+    [1, 512, 448, 32],
+    [1, 4096, 4096, 64],
+    [64, 64, 64, 64],
+    [63, 64, 64, 32],
+    [1, 1, 4096, 32],
+    [1000, 32, 4096, 32],
+    [1000, 4096, 32, 32],
+    [16, 33, 256, 64],
+  ])('batch %d, %d × %d: tiles of %d', (batch, rows, columns, size) => {
+    const tile = chooseMatmulTile(batch, rows, columns);
+    expect(tile.size).toBe(size);
+    expect(tile.reason).not.toBe('');
+  });
+});
+
+describe('planMatmul', () => {
+  const plan = (given: Parameters<typeof matmulProblem>[0], limits = DEFAULTS) =>
+    planMatmul(matmulProblem(given), limits);
+
+  test('is a pure function', () => {
+    const problem = frozen(matmulProblem({ batchShape: [2, 3], rows: 5, columns: 6, depth: 7 }));
+    expect(planMatmul(problem, DEFAULTS)).toEqual(planMatmul(problem, DEFAULTS));
+  });
+
+  test('one workgroup for each tile of the output', () => {
+    const { workgroups, params, constants } = plan({ batchShape: [3], rows: 100, columns: 40, depth: 7 });
+    expect(constants).toMatchObject({ TILE: 32, A_F16: false, B_F16: false, OUT_F16: false, ZERO_ANNIHILATES: false });
+    expect(params).toMatchObject({ rows: 100, columns: 40, depth: 7, row_tiles: 4, column_tiles: 2, groups: 24 });
+    expect(workgroups).toEqual([24, 1, 1]);
+  });
+
+  test('folds more workgroups than one dimension holds', () => {
+    const { workgroups } = plan({ batchShape: [70_000], rows: 1, columns: 1, depth: 1 });
+    expect(workgroups).toEqual([35_000, 2, 1]);
+    expect(() => plan({ batchShape: [2 ** 17, 2 ** 16], rows: 1, columns: 1, depth: 1 })).toThrow(
+      'test: the problem must need at most 4294836225 workgroups, got 8589934592',
+    );
+  });
+
+  test('merges batch axes that both operands walk evenly', () => {
+    const { params } = plan({ batchShape: [2, 3, 4, 5], rows: 2, columns: 2, depth: 2 });
+    expect(params).toMatchObject({
+      batch_shape: [1, 1, 120, 0],
+      a_batch_strides: [0, 0, 4, 0],
+      b_batch_strides: [0, 0, 4, 0],
+    });
+  });
+
+  test('keeps apart what one of them broadcasts', () => {
+    const { params } = plan({
+      batchShape: [2, 3, 4],
+      rows: 2,
+      columns: 2,
+      depth: 2,
+      a: { strides: [48, 16, 4, 2, 1], offset: 0 },
+      b: { strides: [4, 0, 0, 2, 1], offset: 0 },
+    });
+    expect(params).toMatchObject({
+      batch_shape: [1, 2, 12, 0],
+      a_batch_strides: [0, 48, 4, 0],
+      b_batch_strides: [0, 4, 0, 0],
+    });
+  });
+
+  test('grouped heads: the group axis of the key is a broadcast one', () => {
+    // q [batch 2, key heads 3, group 4, 5, 8], k the same without the group
+    const { params } = plan({
+      batchShape: [2, 3, 4],
+      rows: 5,
+      columns: 7,
+      depth: 8,
+      a: dense(2, 3, 4, 5, 8),
+      b: { strides: [168, 56, 0, 1, 8], offset: 0 },
+    });
+    expect(params).toMatchObject({
+      batch_shape: [1, 6, 4, 0],
+      a_batch_strides: [0, 160, 40, 0],
+      b_batch_strides: [0, 56, 0, 0],
+    });
+  });
+
+  test('refuses more than three batch axes that do not merge', () => {
+    const strides = [1000, 0, 100, 0, 2, 1];
+    const problem = { batchShape: [2, 3, 4, 5], rows: 2, columns: 2, depth: 2, a: { strides, offset: 0 } };
+    expect(() => plan(problem)).toThrow(
+      new ArgumentError('test: batch axes must merge into at most three evenly strided ones, got [2, 3, 4, 5]'),
+    );
+  });
+
+  test('a linear layer is one matrix: the batch becomes rows', () => {
+    const weight = { strides: [0, 0, 1, 16], offset: 0 };
+    const { params, workgroups } = plan({ batchShape: [4, 10], rows: 5, columns: 8, depth: 16, b: weight });
+    expect(params).toMatchObject({
+      rows: 200,
+      columns: 8,
+      batch_shape: [1, 1, 1, 0],
+      a_strides: [16, 1],
+      b_strides: [1, 16],
+    });
+    expect(workgroups).toEqual([7, 1, 1]);
+  });
+
+  test('but not where its rows are not evenly spaced', () => {
+    const a = { strides: [1000, 16, 1], offset: 0 };
+    const b = { strides: [0, 8, 1], offset: 0 };
+    expect(plan({ batchShape: [4], rows: 10, columns: 8, depth: 16, a, b }).params).toMatchObject({
+      rows: 10,
+      batch_shape: [1, 1, 4, 0],
+    });
+  });
+
+  test('nor where a is repeated', () => {
+    const a = { strides: [0, 16, 1], offset: 0 };
+    const b = { strides: [0, 8, 1], offset: 0 };
+    expect(plan({ batchShape: [4], rows: 10, columns: 8, depth: 16, a, b }).params['rows']).toBe(10);
+  });
+
+  test('reads vectors along rows, along columns, or single elements', () => {
+    const quads = (a: ReturnType<typeof dense>, b: ReturnType<typeof dense>) => {
+      const { params } = plan({ a, b });
+      return [params['a_quads'], params['b_quads']];
+    };
+    expect(quads(dense(64, 64), dense(64, 64))).toEqual([1, 1]);
+    expect(quads({ strides: [1, 64], offset: 0 }, { strides: [1, 64], offset: 0 })).toEqual([2, 2]);
+    expect(quads({ strides: [63, 1], offset: 0 }, { strides: [64, 1], offset: 3 })).toEqual([0, 0]);
+  });
+
+  test('float16 rows are padded to whole words', () => {
+    expect(plan({ columns: 7, outDType: 'float16' }).params['output_pitch']).toBe(8);
+    expect(plan({ columns: 7, outDType: 'float32' }).params['output_pitch']).toBe(7);
+  });
+
+  test('the bias is found, or there is none', () => {
+    expect(plan({ biasOffset: 5 }).params).toMatchObject({ has_bias: 1, bias_offset: 5 });
+    expect(plan({ biasOffset: 0 }).params).toMatchObject({ has_bias: 1, bias_offset: 0 });
+    expect(plan({}).params).toMatchObject({ has_bias: 0 });
+  });
+
+  test('a new shape of the same tile specialises nothing new', () => {
+    const { constants } = plan({ rows: 5, columns: 7, depth: 9 });
+    expect(plan({ batchShape: [3, 4], rows: 20, columns: 600, depth: 1, biasOffset: 0 }).constants).toEqual(constants);
+  });
+});

@@ -1,0 +1,33 @@
+import { describe, expect, test } from 'vitest';
+import { planSoftmax } from '../../src/kernels/softmax.ts';
+import { DEFAULTS, frozen, softmaxProblem } from './problems.ts';
+
+describe('planSoftmax', () => {
+  const plan = (given: Parameters<typeof softmaxProblem>[0]) => planSoftmax(softmaxProblem(given), DEFAULTS);
+
+  test('is a pure function', () => {
+    const problem = frozen(softmaxProblem({ shape: [2, 3, 4, 5] }));
+    expect(planSoftmax(problem, DEFAULTS)).toEqual(planSoftmax(problem, DEFAULTS));
+  });
+
+  test('short rows share a workgroup, long ones have one each', () => {
+    expect(plan({ shape: [1, 1, 100, 256] })).toMatchObject({ constants: { LANES: 16 }, workgroups: [13, 1, 1] });
+    expect(plan({ shape: [1, 1, 100, 257] })).toMatchObject({ constants: { LANES: 128 }, workgroups: [100, 1, 1] });
+    expect(plan({ shape: [2, 3, 5, 9] }).params).toMatchObject({
+      rows: 30,
+      heads: 3,
+      query_length: 5,
+      key_length: 9,
+      groups: 4,
+    });
+  });
+
+  test('folds more workgroups than one dimension holds', () => {
+    expect(plan({ shape: [70_000, 1, 1, 1000] }).workgroups).toEqual([35_000, 2, 1]);
+  });
+
+  test('float16 rows are padded to whole words', () => {
+    expect(plan({ shape: [1, 1, 4, 7], outDType: 'float16' }).params['output_pitch']).toBe(8);
+    expect(plan({ shape: [1, 1, 4, 7] }).params['output_pitch']).toBe(7);
+  });
+});
