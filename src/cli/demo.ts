@@ -1,0 +1,114 @@
+/** The main job: runs the modules on words, checks them against PyTorch, and draws what they attend to. */
+import pc from 'picocolors';
+import { loadSafetensors, WebGPUAttentionError, type Device } from '../index.ts';
+import { parseSafetensors, type SafetensorsFile } from '../io/safetensors.ts';
+import { DRAWING_PACKAGES, loadDrawing } from './heatmap.ts';
+import { isMatch, measure, timedRuns, type Outcome } from './measure.ts';
+import { TOLERANCE, type ResultName, type Run } from './six-runs.ts';
+import { deviceLine, formatError, formatShape, formatTime, table } from './text.ts';
+import { writeMaps } from './write-maps.ts';
+
+export interface DemoOptions {
+  readonly runs: readonly Run[];
+  /** The example's bytes: inputs, projections and PyTorch's results. */
+  readonly file: Uint8Array;
+  /** Where the attention maps go; made if it does not exist. */
+  readonly outFolder: string;
+  readonly print: (text: string) => void;
+  /** Told which module runs now, and at the end nothing: a software driver takes seconds for each. */
+  readonly progress?: (module: string) => void;
+}
+
+/** A result is not PyTorch's. */
+export class MismatchError extends WebGPUAttentionError {
+  override name = 'MismatchError';
+}
+
+/**
+ * Prints the device, then a table of the runs, and writes their attention maps.
+ *
+ * @throws MismatchError at the end if a result differs from PyTorch's by more than the tolerance
+ */
+export async function runDemo(device: Device, options: DemoOptions): Promise<void> {
+  const { file, outFolder, print } = options;
+  print(`Device: ${deviceLine(device.info)}\n`);
+  const example = parseSafetensors(file);
+  const outcomes = await measureAll(device, example, options);
+  print(outcomeTable(outcomes));
+  print(
+    `Error: largest absolute difference from PyTorch in float64; allowed are ${formatError(TOLERANCE.output)} for outputs, ` +
+      `${formatError(TOLERANCE.weights)} for weights.\n` +
+      `GPU time: one forward in float32, median of ${timedRuns(device)} after a warm-up.\n`,
+  );
+  await drawMaps(outcomes, example, outFolder, print);
+  failOnMismatch(outcomes);
+}
+
+async function measureAll(
+  device: Device,
+  example: SafetensorsFile,
+  { runs, file, progress }: DemoOptions,
+): Promise<Outcome[]> {
+  const tensors = await loadSafetensors(device, file);
+  const outcomes: Outcome[] = [];
+  try {
+    for (const run of runs) {
+      progress?.(run.name);
+      outcomes.push(await measure(device, run, tensors, example));
+    }
+  } finally {
+    progress?.('');
+    for (const tensor of Object.values(tensors)) tensor.dispose();
+  }
+  return outcomes;
+}
+
+function outcomeTable(outcomes: readonly Outcome[]): string {
+  const head = ['module', 'input', 'output', 'weights', 'error against\nPyTorch', 'GPU time'];
+  const rows = outcomes.map(({ run, inputShapes, results, gpuTime }) => {
+    const shapeOf = (wanted: ResultName) => {
+      const result = results.find(({ name }) => name === wanted);
+      return result ? formatShape(result.shape) : '–';
+    };
+    const errors = results.map((result) => {
+      const line = `${isMatch(result) ? '✓' : '✗'} ${result.name} ${formatError(result.error)}`;
+      return isMatch(result) ? pc.green(line) : pc.red(line);
+    });
+    return [
+      run.name,
+      run.inputs.map((name, i) => `${name} ${formatShape(inputShapes[i])}`).join('\n'),
+      shapeOf('output'),
+      shapeOf('weights'),
+      errors.join('\n'),
+      formatTime(gpuTime),
+    ];
+  });
+  return table(head, rows);
+}
+
+async function drawMaps(
+  outcomes: readonly Outcome[],
+  example: SafetensorsFile,
+  outFolder: string,
+  print: (text: string) => void,
+): Promise<void> {
+  if (!outcomes.some(({ run }) => run.results.includes('weights'))) return;
+  const drawing = await loadDrawing();
+  if (!drawing) {
+    print(`No attention maps: npm install ${DRAWING_PACKAGES.join(' ')} to have them drawn.`);
+    return;
+  }
+  const paths = await writeMaps(outcomes, example, outFolder, drawing);
+  print(`Attention maps:\n${paths.map((path) => `  ${path}`).join('\n')}`);
+}
+
+function failOnMismatch(outcomes: readonly Outcome[]): void {
+  const mismatches = outcomes.flatMap(({ run, results }) =>
+    results
+      .filter((result) => !isMatch(result))
+      .map(
+        ({ name, error }) => `${run.name}'s ${name} by ${formatError(error)} (allowed ${formatError(TOLERANCE[name])})`,
+      ),
+  );
+  if (mismatches.length > 0) throw new MismatchError(`demo: results differ from PyTorch's: ${mismatches.join(', ')}`);
+}

@@ -1,0 +1,106 @@
+/** What the device is, and which kernels are chosen on it. */
+import pc from 'picocolors';
+import type { Device } from '../index.ts';
+import { chooseTile } from '../kernels/attention-tile.ts';
+import { DEFAULT_BLOCK_SIZE } from '../kernels/flash-attention.ts';
+import type { Limits } from '../kernels/launch.ts';
+import { chooseMatmulTile } from '../kernels/matmul.ts';
+import { planSoftmax } from '../kernels/softmax.ts';
+import { UNBOUNDED } from '../kernels/visibility.ts';
+import { formatBytes, table } from './text.ts';
+
+const BYTE_LIMITS = ['maxBufferSize', 'maxStorageBufferBindingSize', 'maxComputeWorkgroupStorageSize'];
+
+export function printInfo(device: Device, print: (text: string) => void): void {
+  const { info } = device;
+  const { limits } = device.runtime;
+  const section = (title: string, body: string) => print(`${pc.bold(title)}\n${body}\n`);
+  section('Device', describeDevice(device));
+  section('Features', info.features.join(', ') || 'none');
+  section(
+    'Limits',
+    list(
+      Object.entries(info.limits).map(([name, value]) => [
+        name,
+        BYTE_LIMITS.includes(name) ? formatBytes(value) : value.toLocaleString('en'),
+      ]),
+    ),
+  );
+  section('Tiles of flashAttention and localAttention', attentionTiles(limits));
+  section('Tiles of matmul', matmulTiles());
+  section('Rows of softmax', softmaxRows(limits));
+  section(
+    'float16',
+    'Pairs in 32-bit words, computed with in float32: the same kernels with shader-f16 or without ' +
+      `(this device has it${info.features.includes('shader-f16') ? '' : ' not'}).`,
+  );
+}
+
+function describeDevice({ info }: Device): string {
+  const { subgroupMinSize: least, subgroupMaxSize: most } = info;
+  return list([
+    ['name', info.description || 'not told'],
+    ['vendor', info.vendor || 'not told'],
+    ['architecture', info.architecture || 'not told'],
+    ['driver', info.isSoftware ? `${info.driver}, on the CPU` : info.driver],
+    ['taken because', info.reason],
+    ['subgroups of', most === 0 ? 'not told' : least === most ? `${most}` : `${least} to ${most}`],
+  ]);
+}
+
+function attentionTiles(limits: Limits): string {
+  const rows = [32, 64, 128, 256].map((valueDim, i, dims) => {
+    const { blockQ, blockK, bytes } = chooseTile('info', valueDim, DEFAULT_BLOCK_SIZE, limits);
+    return [
+      i === 0 ? `1 to ${valueDim}` : `${dims[i - 1] + 1} to ${valueDim}`,
+      `${blockQ} queries × ${blockK} keys`,
+      `${formatBytes(bytes)} of ${formatBytes(limits.maxComputeWorkgroupStorageSize)}`,
+    ];
+  });
+  return `${table(['value dim', 'tile', 'workgroup memory'], rows)}
+The most queries, up to 32, whose tile fits workgroup memory and whose scores and outputs fit registers.`;
+}
+
+function matmulTiles(): string {
+  const problems: readonly [string, number, number, number][] = [
+    ['projection of [2, 10, 512] to 1536', 2, 10, 1536],
+    ['projection of [2, 100, 512] to 1536', 2, 100, 1536],
+    ['projection of [1, 1024, 1024] to 1024', 1, 1024, 1024],
+    ['scores of 2 × 8 heads, 10 × 10', 16, 10, 10],
+    ['scores of 2 × 8 heads, 1024 × 1024', 16, 1024, 1024],
+  ];
+  const rows = problems.map(([name, batch, queries, columns]) => {
+    const { size, reason } = chooseMatmulTile(batch, queries, columns);
+    return [name, `${size} × ${size}`, reason];
+  });
+  return table(['product', 'tile', 'because'], rows);
+}
+
+function softmaxRows(limits: Limits): string {
+  const heads = 8;
+  const rows = [10, 256, 1024].map((keys) => {
+    const { constants, workgroups } = planSoftmax(
+      {
+        op: 'info',
+        shape: [1, heads, keys, keys],
+        inDType: 'float32',
+        outDType: 'float32',
+        x: { strides: [heads * keys * keys, keys * keys, keys, 1], offset: 0 },
+        scale: 1,
+        visibility: { band: { left: UNBOUNDED, right: UNBOUNDED, queryOffset: 0 } },
+        writesLogSumExp: false,
+      },
+      limits,
+    );
+    const together = Math.ceil((heads * keys) / (workgroups[0] * workgroups[1]));
+    const sharing = together > 1 ? `${together} short rows share a workgroup` : 'a long row has a workgroup of its own';
+    return [`${keys} keys`, `${constants['LANES']} invocations`, sharing];
+  });
+  return table(['row', 'worked on by', 'because'], rows);
+}
+
+/** Names and values in two columns. */
+function list(entries: readonly (readonly [string, string])[]): string {
+  const width = Math.max(...entries.map(([name]) => name.length));
+  return entries.map(([name, value]) => `  ${name.padEnd(width)}  ${value}`).join('\n');
+}

@@ -1,0 +1,202 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type Device, matmul } from '../../src/index.ts';
+import { testDevice } from '../device.ts';
+import { Random } from '../random.ts';
+import { expectClose } from '../reference/compare.ts';
+import type { HostArray } from '../reference/host-array.ts';
+import { matmul as reference } from '../reference/matmul.ts';
+import { matmulTolerance } from '../reference/tolerances.ts';
+import { type Float, type Layout, stored, upload } from './upload.ts';
+import { withWorkgroupLimit } from './workgroup-limit.ts';
+
+interface Product {
+  a: HostArray;
+  b: HostArray;
+  bias?: HostArray;
+  transposeA?: boolean;
+  transposeB?: boolean;
+  layouts?: Partial<Record<'a' | 'b' | 'bias', Layout>>;
+}
+
+let device: Device;
+let liveBefore: number;
+beforeAll(async () => {
+  device = await testDevice();
+  liveBefore = device.memory().live;
+});
+afterAll(() => expect(device.memory().live).toBe(liveBefore));
+
+async function run({ a, b, bias, layouts = {}, ...options }: Product, dtype: Float) {
+  const product = device.scope(() =>
+    matmul(upload(device, a, dtype, layouts.a), upload(device, b, dtype, layouts.b), {
+      ...options,
+      bias: bias && upload(device, bias, dtype, layouts.bias),
+    }),
+  );
+  const values = (await product.data()) as Float32Array;
+  product.dispose();
+  return { product, values };
+}
+
+async function expectProduct(problem: Product, dtype: Float): Promise<void> {
+  const { a, b, bias, layouts: _, ...options } = problem;
+  const { product, values } = await run(problem, dtype);
+  const expected = reference(stored(a, dtype), stored(b, dtype), { ...options, bias: bias && stored(bias, dtype) });
+  expect(product.shape).toEqual(expected.shape);
+  expect(product.dtype).toBe(dtype);
+  const depth = a.shape.at(options.transposeA ? -2 : -1)!;
+  expectClose(values, expected.data, matmulTolerance(depth, dtype), `${a.shape} · ${b.shape}`);
+}
+
+const random = new Random(1);
+const normals = (...shape: number[]): HostArray => ({ shape, data: random.normals(shape) });
+
+describe.each(['float32', 'float16'] as const)('matmul, %s', (dtype) => {
+  test.each([
+    [1, 1, 1],
+    [1, 17, 1],
+    [3, 1, 5],
+    [1, 300, 33],
+    [33, 300, 1],
+    [31, 32, 33],
+    [32, 33, 31],
+    [64, 64, 64],
+    [65, 7, 130],
+    [70, 129, 3],
+  ])('[%i, %i] · [%i wide], either side transposed', async (rows, depth, columns) => {
+    const bias = normals(columns);
+    for (const transposeA of [false, true]) {
+      for (const transposeB of [false, true]) {
+        const a = transposeA ? normals(depth, rows) : normals(rows, depth);
+        const b = transposeB ? normals(columns, depth) : normals(depth, columns);
+        await expectProduct({ a, b, transposeA, transposeB }, dtype);
+        await expectProduct({ a, b, transposeA, transposeB, bias }, dtype);
+      }
+    }
+  });
+
+  test.each([
+    [[3], [3]],
+    [[3], []],
+    [[], [3]],
+    [[2, 3], [3]],
+    [
+      [2, 1],
+      [1, 3],
+    ],
+    [
+      [2, 3, 4],
+      [2, 1, 4],
+    ],
+    [
+      [1, 3, 1],
+      [2, 1, 4],
+    ],
+    [
+      [2, 1, 2, 3],
+      [2, 1, 2, 3],
+    ],
+  ])('batch axes %j and %j', async (left, right) => {
+    await expectProduct({ a: normals(...left, 5, 7), b: normals(...right, 7, 6) }, dtype);
+    await expectProduct(
+      { a: normals(...left, 8, 4), b: normals(...right, 12, 4), transposeB: true, bias: normals(12) },
+      dtype,
+    );
+  });
+
+  test('tiles of 64 × 64', async () => {
+    const bias = normals(34);
+    for (const transposeB of [false, true]) {
+      const [a, b] = [normals(64, 33, 19), transposeB ? normals(64, 34, 19) : normals(64, 19, 34)];
+      await expectProduct({ a, b, transposeB, bias }, dtype);
+    }
+    // four neighbours at once along either axis
+    await expectProduct({ a: normals(16, 68, 20), b: normals(20, 72), bias: normals(72) }, dtype);
+    await expectProduct({ a: normals(16, 20, 68), b: normals(72, 20), transposeA: true, transposeB: true }, dtype);
+  });
+
+  test.each<[string, Layout]>([
+    ['heads inside rows', { axes: [1, 0, 2] }],
+    ['matrices transposed', { axes: [0, 2, 1] }],
+    ['batches innermost', { axes: [1, 2, 0] }],
+    ['slices that begin at odd elements', { before: [1, 1, 1], after: [0, 2, 3] }],
+    ['slices whose rows are aligned', { before: [0, 3, 4], after: [1, 0, 4] }],
+    ['permuted and sliced', { axes: [2, 0, 1], before: [0, 3, 1], after: [1, 0, 2] }],
+  ])('operands with %s', async (_name, layout) => {
+    const plain = {};
+    for (const [rows, depth, columns] of [
+      [8, 12, 16],
+      [9, 7, 5],
+      [36, 40, 44],
+    ]) {
+      const [a, b] = [normals(3, rows, depth), normals(3, depth, columns)];
+      for (const layouts of [
+        { a: layout, b: layout },
+        { a: layout, b: plain },
+        { a: plain, b: layout },
+      ]) {
+        await expectProduct({ a, b, layouts }, dtype);
+      }
+    }
+  });
+
+  test('a bias that is part of a larger one', async () => {
+    const [a, b] = [normals(5, 7), normals(7, 9)];
+    for (const before of [1, 2, 9]) {
+      const layouts = { bias: { before: [before], after: [3] } };
+      await expectProduct({ a, b, bias: normals(9), layouts }, dtype);
+    }
+  });
+
+  test('NaN and infinity spoil what they reach, and nothing else', async () => {
+    const [rows, depth, columns] = [40, 50, 45];
+    const [a, b] = [normals(rows, depth), normals(depth, columns)];
+    const { values: clean } = await run({ a, b }, dtype);
+    const spoil = ({ shape, data }: HostArray, index: number, value: number) => ({
+      shape,
+      data: Float32Array.from(data, (x, at) => (at === index ? value : x)),
+    });
+    for (const value of [NaN, Infinity]) {
+      const inA = await run({ a: spoil(a, 33 * depth + 2, value), b }, dtype);
+      const inB = await run({ a, b: spoil(b, 2 * columns + 34, value) }, dtype);
+      // SwiftShader rounds the neighbour of such a float16 to the next one
+      const same = (x: number, wanted: number) =>
+        expect(Math.abs(x - wanted)).toBeLessThanOrEqual(dtype === 'float32' ? 0 : Math.abs(wanted) * 2 ** -9);
+      clean.forEach((wanted, at) => {
+        if (Math.floor(at / columns) === 33) expect(Number.isFinite(inA.values[at])).toBe(false);
+        else same(inA.values[at], wanted);
+        if (at % columns === 34) expect(Number.isFinite(inB.values[at])).toBe(false);
+        else same(inB.values[at], wanted);
+      });
+    }
+    // unlike a masked weight, a zero of the caller's does not hide what it meets
+    const zeros = { shape: [2, depth], data: new Float32Array(2 * depth) };
+    const { values } = await run({ a: zeros, b: spoil(b, 5, Infinity) }, dtype);
+    expect(values[5]).toBeNaN();
+    expect(values[6]).toBe(0);
+  });
+
+  test('the same bits each time', async () => {
+    const problem = { a: normals(40, 70), b: normals(70, 50), bias: normals(50) };
+    const { values } = await run(problem, dtype);
+    for (let i = 0; i < 3; i++) expect((await run(problem, dtype)).values).toEqual(values);
+  });
+});
+
+describe('matmul', () => {
+  test('of more workgroups than one dimension holds', async () => {
+    await withWorkgroupLimit(device, 4, async () => {
+      await expectProduct({ a: normals(70, 3), b: normals(3, 100) }, 'float32');
+      await expectProduct({ a: normals(5, 2, 3), b: normals(5, 3, 2) }, 'float32');
+      await expectProduct({ a: normals(2, 33, 3), b: normals(2, 3, 33) }, 'float32');
+    });
+  });
+
+  test('compiles nothing new for another shape', async () => {
+    await expectProduct({ a: normals(2, 3), b: normals(3, 4) }, 'float32');
+    const { pipelines } = device.runtime.counters();
+    await expectProduct({ a: normals(3, 1, 40, 50), b: normals(2, 50, 41), bias: normals(41) }, 'float32');
+    await expectProduct({ a: normals(8, 4), b: normals(8, 8), transposeA: true, transposeB: false }, 'float32');
+    expect(device.runtime.counters().pipelines).toBe(pipelines);
+  });
+});

@@ -1,0 +1,26 @@
+import { expect, vi } from 'vitest';
+import type { Device } from '../../src/index.ts';
+
+/**
+ * Runs `work` while the device seems to allow fewer workgroups a dimension, so that launches fold: the 65,536 and more
+ * that fold by themselves take a software driver a minute. Fails if none did.
+ */
+export async function withWorkgroupLimit(device: Device, limit: number, work: () => Promise<void>): Promise<void> {
+  const { runtime } = device;
+  const { limits } = runtime;
+  const seeming = new Proxy(limits, {
+    get: (target, name) => (name === 'maxComputeWorkgroupsPerDimension' ? limit : Reflect.get(target, name, target)),
+  });
+  const own = Object.getOwnPropertyDescriptor(runtime, 'limits')!;
+  Object.defineProperty(runtime, 'limits', { ...own, value: seeming });
+  const dispatch = vi.spyOn(runtime, 'dispatch');
+  try {
+    await work();
+    const folded = dispatch.mock.calls.map(([launch]) => launch.workgroups).filter(([, y]) => y > 1);
+    expect(folded.length).toBeGreaterThan(0);
+    for (const [x] of folded) expect(x).toBeLessThanOrEqual(limit);
+  } finally {
+    dispatch.mockRestore();
+    Object.defineProperty(runtime, 'limits', own);
+  }
+}
