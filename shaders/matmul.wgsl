@@ -28,6 +28,7 @@ struct Params {
   batch_shape: vec4<u32>,      // the three innermost batch axes, outermost first; w unused
   a_batch_strides: vec4<u32>,  // elements; 0 where broadcast
   b_batch_strides: vec4<u32>,
+  output_batch_strides: vec4<u32>,
   a_strides: vec2<u32>,        // elements: row, column
   b_strides: vec2<u32>,
   a_offset: u32,
@@ -36,7 +37,7 @@ struct Params {
   has_bias: u32,
   a_quads: u32,             // 1: four columns of a lie in one aligned vector, 2: four rows do, 0: neither
   b_quads: u32,             // the same of b: 1 columns, 2 rows
-  output_pitch: u32,        // elements between output rows
+  output_row_stride: u32,   // elements
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -149,6 +150,7 @@ fn main(
     batch % params.batch_shape.z);
   let a_base = params.a_offset + dot(batch_index, params.a_batch_strides.xyz);
   let b_base = params.b_offset + dot(batch_index, params.b_batch_strides.xyz);
+  let output_base = dot(batch_index, params.output_batch_strides.xyz);
 
   // neighbouring lanes stage neighbouring memory: along K where that is the operand's contiguous axis
   let a_along_k = params.a_quads != BY_ROWS;
@@ -203,7 +205,7 @@ fn main(
       for (var r = 0u; r < 4u; r++) {
         let row = first_row + 4u * (y + 8u * i) + r;
         if row >= params.rows { continue; }
-        let element = (batch * params.rows + row) * params.output_pitch + column;
+        let element = output_base + row * params.output_row_stride + column;
         store_quad(element, sums[4u * (i * QUADS + j) + r] + addend, count, OUT_F16);
       }
     }

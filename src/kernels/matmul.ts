@@ -3,7 +3,7 @@ import { ArgumentError } from '../gpu/errors.ts';
 import type { Launch } from '../gpu/runtime.ts';
 import { joinParts } from '../gpu/shader.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
-import { coalesce, formatShape, rowPitch, type Shape } from '../tensor/shape.ts';
+import { coalesce, formatShape, type Shape } from '../tensor/shape.ts';
 import { foldWorkgroups, readsQuads, type Limits, type Operand } from './launch.ts';
 import { PARTS } from './parts.ts';
 
@@ -23,6 +23,8 @@ export interface MatmulProblem {
   /** Strides of the batch axes (0 where broadcast), rows, columns. */
   readonly a: Operand;
   readonly b: Operand;
+  /** Its columns are neighbours. */
+  readonly output: Operand;
   readonly biasOffset?: number;
   /** An exact zero in a times anything in b is zero, be it NaN or infinite. */
   readonly zeroAnnihilates?: boolean;
@@ -53,23 +55,34 @@ function quadAxis({ strides, offset }: Operand): number {
 
 /** With one b for the whole batch, as in a linear layer, a's evenly strided rows are those of one larger matrix. */
 function mergeRows(problem: MatmulProblem): MatmulProblem {
-  const { a, b, batchShape, rows } = problem;
-  const merged = coalesce([...batchShape, rows], [a.strides.slice(0, -1)]);
+  const { a, b, output, batchShape, rows } = problem;
+  const merged = coalesce(
+    [...batchShape, rows],
+    [a, output].map(({ strides }) => strides.slice(0, -1)),
+  );
   if (merged.shape.length > 1 || b.strides.slice(0, -2).some((stride) => stride !== 0)) return problem;
+  const matrixOf = ({ strides, offset }: Operand, [rowStride = 0]: readonly number[]) => ({
+    strides: [rowStride, strides.at(-1)!],
+    offset,
+  });
   return {
     ...problem,
     batchShape: [],
     rows: merged.shape[0] ?? 1,
-    a: { strides: [merged.strides[0][0] ?? 0, a.strides.at(-1)!], offset: a.offset },
+    a: matrixOf(a, merged.strides[0]),
     b: { strides: b.strides.slice(-2), offset: b.offset },
+    output: matrixOf(output, merged.strides[1]),
   };
 }
 
 export function planMatmul(given: MatmulProblem, limits: Limits): Launch {
   const problem = mergeRows(given);
-  const { op, batchShape, rows, columns, depth, a, b } = problem;
+  const { op, batchShape, rows, columns, depth, a, b, output } = problem;
   const batchAxes = batchShape.length;
-  const batch = coalesce(batchShape, [a.strides.slice(0, batchAxes), b.strides.slice(0, batchAxes)]);
+  const batch = coalesce(
+    batchShape,
+    [a, b, output].map(({ strides }) => strides.slice(0, batchAxes)),
+  );
   if (batch.shape.length > 3) {
     throw new ArgumentError(
       `${op}: batch axes must merge into at most three evenly strided ones, got ${formatShape(batchShape)}`,
@@ -104,6 +117,7 @@ export function planMatmul(given: MatmulProblem, limits: Limits): Launch {
       batch_shape: inner3(batch.shape, 1),
       a_batch_strides: inner3(batch.strides[0], 0),
       b_batch_strides: inner3(batch.strides[1], 0),
+      output_batch_strides: inner3(batch.strides[2], 0),
       a_strides: a.strides.slice(-2),
       b_strides: b.strides.slice(-2),
       a_offset: a.offset,
@@ -112,7 +126,7 @@ export function planMatmul(given: MatmulProblem, limits: Limits): Launch {
       has_bias: problem.biasOffset === undefined ? 0 : 1,
       a_quads: quadAxis(a),
       b_quads: quadAxis(b),
-      output_pitch: rowPitch(columns, problem.outDType),
+      output_row_stride: output.strides.at(-2)!,
     },
     workgroups: foldWorkgroups(op, groups, limits),
   };

@@ -32,8 +32,8 @@ export interface AttentionArguments {
   readonly problem: Omit<AttentionProblem, 'output'>;
   readonly outputShape: readonly number[];
   readonly rowShape: readonly number[];
-  /** Memory order of the output's axes, outermost first. */
-  readonly outputAxes: readonly number[];
+  /** The query's heads lie inside its rows, as those of a split projection; the output's then do too. */
+  readonly headsInRows: boolean;
 }
 
 export function checkAttention(
@@ -64,7 +64,7 @@ export function checkAttention(
     { batch, heads, queryLength, keyLength, isHeadless, like: { name: 'query', tensor: q } },
     window,
   );
-  // a query whose heads lie inside its rows (a split projection) gets an output that merges without a copy
+  // such an output's heads merge again without a copy
   const headsInRows = !isHeadless && heads > 1 && queryLength > 1 && q.strides[1] < q.strides[2];
   return {
     device: q.device,
@@ -87,7 +87,7 @@ export function checkAttention(
     },
     outputShape: isHeadless ? [batch, queryLength, valueDim] : [batch, heads, queryLength, valueDim],
     rowShape: isHeadless ? [batch, queryLength] : [batch, heads, queryLength],
-    outputAxes: isHeadless ? [0, 1, 2] : headsInRows ? [0, 2, 1, 3] : [0, 1, 2, 3],
+    headsInRows,
   };
 }
 

@@ -48,13 +48,13 @@ export function checkBlockSize(op: string, blockSize: number | undefined): void 
 
 /** Allocates the results of a fused attention kernel and records it. */
 export function runFused(
-  { device, problem, outputShape, rowShape, outputAxes }: AttentionArguments,
+  { device, problem, outputShape, rowShape, headsInRows }: AttentionArguments,
   inputs: { q: Tensor; k: Tensor; v: Tensor; mask?: Tensor; keyMask?: Tensor },
   plan: (problem: AttentionProblem, limits: Limits) => AttentionPlan,
 ): AttentionResult {
   const { op } = problem;
   return device.scope(() => {
-    const output = device.empty(outputShape, problem.dtype, op, outputAxes);
+    const output = device.empty(outputShape, problem.dtype, op, headsInRows ? [0, 2, 1, 3] : undefined);
     const logSumExp = problem.writesLogSumExp ? device.empty(rowShape, 'float32', op) : undefined;
     const launch = plan({ ...problem, output: attentionOperand(output) }, device.runtime.limits);
     const { q, k, v, mask, keyMask } = inputs;

@@ -66,18 +66,19 @@ function rowOf(bias: Tensor): Tensor {
   throw new ArgumentError(`matmul: bias must be contiguous, got a view with stride ${bias.strides[0]}`);
 }
 
-/** The product of checked operands, which may differ in dtype, into a fresh tensor. */
+/** The product of checked operands, which may differ in dtype; `outAxes` orders its memory. Call it inside a scope. */
 export function product(
   op: string,
   a: Tensor,
   b: Tensor,
-  options: { bias?: Tensor; outDType?: FloatDType; zeroAnnihilates?: boolean } = {},
+  options: { bias?: Tensor; outDType?: FloatDType; outAxes?: readonly number[]; zeroAnnihilates?: boolean } = {},
 ): Tensor {
   const { device } = a;
   const batchShape = broadcastShapes(a.shape.slice(0, -2), b.shape.slice(0, -2))!;
   const [rows, depth] = a.shape.slice(-2) as [number, number];
   const columns = b.shape.at(-1)!;
   const outDType = options.outDType ?? (a.dtype as FloatDType);
+  const output = device.empty([...batchShape, rows, columns], outDType, op, options.outAxes);
   const operand = (tensor: Tensor, matrix: Shape) => ({
     strides: broadcastStrides(tensor.shape, tensor.strides, [...batchShape, ...matrix])!,
     offset: tensor.offset,
@@ -93,11 +94,11 @@ export function product(
     outDType,
     a: operand(a, [rows, depth]),
     b: operand(b, [depth, columns]),
+    output: operand(output, [rows, columns]),
     biasOffset: options.bias?.offset,
     zeroAnnihilates: options.zeroAnnihilates,
   };
   const launch = planMatmul(problem, device.runtime.limits);
-  const output = device.empty([...batchShape, rows, columns], outDType, op);
   enqueue(op, launch, { a, b, bias: options.bias, output });
   return output;
 }

@@ -32,7 +32,7 @@ export function scaledDotProductAttention(
   const op = 'scaledDotProductAttention';
   const args = checkAttention(op, q, k, v, options, [...ATTENTION_OPTIONS, 'returnWeights']);
   checkBoolean(op, 'returnWeights', options.returnWeights);
-  const { device, problem, outputShape, rowShape } = args;
+  const { device, problem, outputShape, rowShape, headsInRows } = args;
   const { batch, heads, kvHeads, queryLength, keyLength, dtype, scale, visibility, writesLogSumExp } = problem;
   const { mask, keyMask, returnWeights } = options;
   const group = heads / kvHeads;
@@ -50,7 +50,10 @@ export function scaledDotProductAttention(
       rowShape: writesLogSumExp ? rowShape : undefined,
     });
     // weights of masked keys are exactly 0 and must not meet what those values hold
-    const output = product(op, grouped(weights, group), grouped(v, 1), { zeroAnnihilates: true });
+    const output = product(op, grouped(weights, group), grouped(v, 1), {
+      zeroAnnihilates: true,
+      outAxes: headsInRows ? [0, 3, 1, 2, 4] : undefined,
+    });
     return {
       output: output.reshape(outputShape),
       ...(returnWeights && { weights }),

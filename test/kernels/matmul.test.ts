@@ -133,9 +133,16 @@ describe('planMatmul', () => {
     expect(quads({ strides: [63, 1], offset: 0 }, { strides: [64, 1], offset: 3 })).toEqual([0, 0]);
   });
 
-  test('float16 rows are padded to whole words', () => {
-    expect(plan({ columns: 7, outDType: 'float16' }).params['output_pitch']).toBe(8);
-    expect(plan({ columns: 7, outDType: 'float32' }).params['output_pitch']).toBe(7);
+  test('the output may lie in another order than its axes', () => {
+    // [B, H, N, D] in memory as [B, N, H, D]
+    const { params } = plan({
+      batchShape: [2, 3],
+      rows: 5,
+      columns: 8,
+      output: { strides: [120, 8, 24, 1], offset: 0 },
+    });
+    expect(params['output_batch_strides']).toEqual([0, 120, 8, 0]);
+    expect(params['output_row_stride']).toBe(24);
   });
 
   test('the bias is found, or there is none', () => {

@@ -51,6 +51,7 @@ export function matmulProblem(given: Partial<MatmulProblem> = {}): MatmulProblem
     outDType: 'float32',
     a: dense(...batchShape, rows, depth),
     b: dense(...batchShape, depth, columns),
+    output: dense(...batchShape, rows, columns),
     ...given,
   };
 }
