@@ -45,7 +45,7 @@ fn convert(word: u32, element: u32) -> u32 {
   }
   if IN_BYTES == 4u && OUT_BYTES == 4u { return word; }
   let value = decode_element(word, element, IN_BYTES == 2u);
-  if OUT_BYTES == 2u { return pack2x16float(vec2<f32>(value, 0.0)); }
+  if OUT_BYTES == 2u { return encode_pair(vec2<f32>(value, 0.0)); }
   return bitcast<u32>(value);
 }
 

@@ -49,15 +49,20 @@ struct Params {
 const STEP: u32 = 1024u / TILE;     // K a step
 const TILE_QUADS: u32 = TILE / 4u;
 const STEP_QUADS: u32 = STEP / 4u;
-const PITCH: u32 = TILE_QUADS + 1u; // one vec4 of padding a staged row against bank conflicts
 const QUADS: u32 = TILE / 32u;      // row quads, and column quads, an invocation
 const BY_COLUMNS: u32 = 1u;
 const BY_ROWS: u32 = 2u;
 
-var<workgroup> a_tile: array<vec4<f32>, STEP * PITCH>;  // [k][rows]
-var<workgroup> b_tile: array<vec4<f32>, STEP * PITCH>;  // [k][columns]
+var<workgroup> a_tile: array<vec4<f32>, STEP * TILE_QUADS>;  // [k][rows], rotated
+var<workgroup> b_tile: array<vec4<f32>, STEP * TILE_QUADS>;  // [k][columns], rotated
 // set for good once a staged value of b is not finite
 var<workgroup> b_not_finite: atomic<u32>;
+
+// Where quad number `quad` of the staged row `k` lies: each four rows are turned by one quad, so that neither lanes that
+// stage along K nor lanes that stage along the row meet in a bank.
+fn slot(k: u32, quad: u32) -> u32 {
+  return k * TILE_QUADS + ((quad + k / 4u) & (TILE_QUADS - 1u));
+}
 
 fn a_element(base: u32, row: u32, column: u32) -> f32 {
   if row >= params.rows || column >= params.depth { return 0.0; }
@@ -169,17 +174,17 @@ fn main(
     let b_values = b_block(b_base, k + 4u * b_k, first_column + 4u * b_column);
     workgroupBarrier();
     for (var i = 0u; i < 4u; i++) {
-      a_tile[(4u * a_k + i) * PITCH + a_row] = a_values[i];
-      b_tile[(4u * b_k + i) * PITCH + b_column] = b_values[i];
+      a_tile[slot(4u * a_k + i, a_row)] = a_values[i];
+      b_tile[slot(4u * b_k + i, b_column)] = b_values[i];
     }
     if ZERO_ANNIHILATES && any_not_finite(b_values) { atomicStore(&b_not_finite, 1u); }
     workgroupBarrier();
     let guarded = ZERO_ANNIHILATES && atomicLoad(&b_not_finite) != 0u;
     for (var step = 0u; step < STEP; step++) {
       for (var i = 0u; i < QUADS; i++) {
-        let rows = a_tile[step * PITCH + y + 8u * i];
+        let rows = a_tile[slot(step, y + 8u * i)];
         for (var j = 0u; j < QUADS; j++) {
-          let columns = b_tile[step * PITCH + x + 8u * j];
+          let columns = b_tile[slot(step, x + 8u * j)];
           let at = 4u * (i * QUADS + j);
           sums[at] += product(rows.x, columns, guarded);
           sums[at + 1u] += product(rows.y, columns, guarded);

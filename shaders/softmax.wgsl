@@ -84,12 +84,22 @@ fn main(
   }
   partial_max[index] = highest;
   partial_sum[index] = sum;
+  for (var half = LANES / 2u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if lane < half {
+      let other = partial_max[index + half];
+      let next = max(highest, other);
+      let shift = select(next, 0.0, next == HIDDEN);
+      sum = sum * exp(highest - shift) + partial_sum[index + half] * exp(other - shift);
+      highest = next;
+      partial_max[index] = highest;
+      partial_sum[index] = sum;
+    }
+  }
   workgroupBarrier();
-
-  for (var i = 0u; i < LANES; i++) { highest = max(highest, partial_max[first + i]); }
+  highest = partial_max[first];
+  sum = partial_sum[first];
   let shift = select(highest, 0.0, highest == HIDDEN);
-  sum = 0.0;
-  for (var i = 0u; i < LANES; i++) { sum += partial_sum[first + i] * exp(partial_max[first + i] - shift); }
   let is_empty = sum == 0.0;  // the largest score of any other row counts 1; NaN is not empty
   let normaliser = select(1.0 / sum, 0.0, is_empty);
   if row >= params.rows { return; }
@@ -101,7 +111,7 @@ fn main(
       if key + 1u < params.key_length {
         pair.y = weight(score(batch, head, query, key + 1u), shift, normaliser);
       }
-      output[(base + key) >> 1u] = pack2x16float(pair);
+      output[(base + key) >> 1u] = encode_pair(pair);
     }
   } else {
     for (var key = lane; key < params.key_length; key += LANES) {

@@ -11,7 +11,7 @@
 //
 //     Q chunk [BLOCK_Q][8 + 1] vec4, K or V chunk [BLOCK_K][8 + 1] vec4, P [BLOCK_Q][BLOCK_K / 4 + 1] vec4
 //
-// with one vec4 of padding a row against bank conflicts. At 32 × 32 that is 14.5 KiB with the row maxima.
+// with one vec4 of padding between rows against bank conflicts. At 32 × 32 that is 14.5 KiB with the row maxima.
 // Per chunk and invocation 16 · (BLOCK_Q / 8) · (BLOCK_K / 32) fused multiply-adds on vec4 for 8 or 5 vec4 loads a step.
 
 struct Params {
@@ -62,9 +62,9 @@ const QUADS: u32 = (KEY_QUADS + 7u) / 8u;  // key quads an invocation in S
 const P_PITCH: u32 = KEY_QUADS + 1u;
 const CHUNKS: u32 = VALUE_DIM / DIM_STEP;  // column chunks of O
 
-var<workgroup> q_chunk: array<vec4<f32>, BLOCK_Q * PITCH>;
-var<workgroup> kv_chunk: array<vec4<f32>, BLOCK_K * PITCH>;
-var<workgroup> p_tile: array<vec4<f32>, BLOCK_Q * P_PITCH>;
+var<workgroup> q_chunk: array<vec4<f32>, BLOCK_Q * PITCH - 1u>;
+var<workgroup> kv_chunk: array<vec4<f32>, BLOCK_K * PITCH - 1u>;
+var<workgroup> p_tile: array<vec4<f32>, BLOCK_Q * P_PITCH - 1u>;
 var<workgroup> row_partial: array<f32, BLOCK_Q * LANES>;
 // Set for good once a staged value is not finite: from then on a weight of 0 is skipped, not multiplied, so that what
 // a masked key holds never leaks. A weight of 0 times a finite value needs no such care.
@@ -186,10 +186,11 @@ fn stage_v(tile: Tile, first_key: u32, first_column: u32, lane: u32) {
 // Hides the scores of four keys that may not be attended to, and adds the mask to the others.
 fn mask_quad(tile: Tile, first_key: u32, row: u32, quad: u32) {
   let query = min(tile.first_query + row, params.query_length - 1u);
+  var scores = p_tile[row * P_PITCH + quad];
   for (var i = 0u; i < 4u; i++) {
-    let at = row * P_PITCH + quad;
-    p_tile[at][i] = masked_score(p_tile[at][i], tile.batch, tile.head, query, first_key + 4u * quad + i);
+    scores[i] = masked_score(scores[i], tile.batch, tile.head, query, first_key + 4u * quad + i);
   }
+  p_tile[row * P_PITCH + quad] = scores;
 }
 
 // O[row, column quad] += P[row, 4 keys] · V[4 keys, column quad]
@@ -218,7 +219,8 @@ fn attend(tile: Tile, begin_key: u32, end_key: u32, lane: u32) {
 
     for (var d = 0u; d < params.head_dim; d += DIM_STEP) {
       workgroupBarrier();
-      stage_q(tile, d, lane);
+      // a head dim of one chunk stays where it is for all tiles of keys
+      if params.head_dim > DIM_STEP || first_key == begin_key { stage_q(tile, d, lane); }
       stage_k(tile, first_key, d, lane);
       workgroupBarrier();
       // counted at run time: no work past the head dim, and compilers keep the loop a loop
@@ -240,7 +242,7 @@ fn attend(tile: Tile, begin_key: u32, end_key: u32, lane: u32) {
 
     for (var i = 0u; i < ROWS * QUADS; i++) { s[i] *= params.scale; }
     if !all_visible(tile.first_query, last_query, first_key, first_key + BLOCK_K - 1u) {
-      // through P's memory, so that the predicate is compiled once and lanes read neighbouring keys of the mask
+      // through P's memory, so that the predicate is compiled once and lanes walk along a row of the mask
       for (var r = 0u; r < ROWS; r++) {
         for (var g = 0u; g < QUADS; g++) {
           if x + LANES * g < KEY_QUADS { p_tile[(y + 8u * r) * P_PITCH + x + LANES * g] = s[r * QUADS + g]; }

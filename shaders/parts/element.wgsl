@@ -27,3 +27,15 @@ fn decode_quad(words: vec4<u32>, element: u32, is_f16: bool) -> vec4<f32> {
   }
   return bitcast<vec4<f32>>(words);
 }
+
+// pack2x16float with infinity for what f16 cannot hold: WGSL leaves that to the driver, and SwiftShader makes it NaN and
+// rounds the neighbour wrongly.
+fn encode_pair(values: vec2<f32>) -> u32 {
+  let bits = bitcast<vec2<u32>>(values);
+  let magnitude = bits & vec2<u32>(0x7fffffffu);
+  let is_special = magnitude >= vec2<u32>(0x477ff000u);  // from 65520 on, which rounds to infinity; and NaN
+  let special = ((bits >> vec2<u32>(16u)) & vec2<u32>(0x8000u))
+    | select(vec2<u32>(0x7c00u), vec2<u32>(0x7e00u), magnitude > vec2<u32>(0x7f800000u));
+  let kept = select(vec2<u32>(0u), special, is_special);
+  return pack2x16float(select(values, vec2<f32>(0.0), is_special)) | kept.x | (kept.y << 16u);
+}

@@ -6,8 +6,8 @@
 fn store_quad(element: u32, values: vec4<f32>, count: u32, is_f16: bool) {
   if is_f16 {
     let kept = select(vec4<f32>(0.0), values, vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(count));
-    output[element >> 1u] = pack2x16float(kept.xy);
-    if count > 2u { output[(element >> 1u) + 1u] = pack2x16float(kept.zw); }
+    output[element >> 1u] = encode_pair(kept.xy);
+    if count > 2u { output[(element >> 1u) + 1u] = encode_pair(kept.zw); }
     return;
   }
   let words = bitcast<vec4<u32>>(values);

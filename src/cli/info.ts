@@ -1,8 +1,7 @@
 /** What the device is, and which kernels are chosen on it. */
 import pc from 'picocolors';
 import type { Device } from '../index.ts';
-import { chooseTile } from '../kernels/attention-tile.ts';
-import { DEFAULT_BLOCK_SIZE } from '../kernels/flash-attention.ts';
+import { chooseTile, DEFAULT_BLOCK_SIZE } from '../kernels/attention-tile.ts';
 import type { Limits } from '../kernels/launch.ts';
 import { chooseMatmulTile } from '../kernels/matmul.ts';
 import { planSoftmax } from '../kernels/softmax.ts';

@@ -33,6 +33,9 @@ export function sizeClass(bytes: number): number {
   return Math.ceil(bytes / step) * step;
 }
 
+/** Free bytes that are kept in any case; past it, twice what was ever in use at once: sizes have changed since. */
+const ALWAYS_POOLED = 256 * 2 ** 20;
+
 /** Recycles storage buffers within a byte budget. */
 export class BufferPool {
   readonly #create: (bytes: number, onFailure: () => void) => GPUBuffer;
@@ -92,6 +95,7 @@ export class BufferPool {
     else this.#free.set(buffer.bytes, [buffer]);
     this.#live -= buffer.bytes;
     this.#pooled += buffer.bytes;
+    if (this.#pooled > Math.max(ALWAYS_POOLED, 2 * this.#peak)) this.trim();
   }
 
   /** Gives an identity to the first `bytes` of a buffer that somebody else owns. */

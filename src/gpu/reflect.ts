@@ -101,6 +101,12 @@ function uniformLayout(name: string, variable: VariableInfo): NonNullable<Shader
   return { binding: variable.binding, size: variable.size, fields };
 }
 
+const RANGE: Readonly<Record<ScalarType, readonly [number, number]>> = {
+  u32: [0, 2 ** 32 - 1],
+  i32: [-(2 ** 31), 2 ** 31 - 1],
+  f32: [-3.4028235677973366e38, 3.4028235677973366e38],
+};
+
 /** Writes `values` into a struct's bytes; every field of the struct must be given, and nothing else. */
 export function packUniform(
   shader: string,
@@ -119,6 +125,10 @@ export function packUniform(
     for (let i = 0; i < count; i++) {
       const at = base + offset + 4 * i;
       const scalar = scalars[i];
+      const [least, most] = RANGE[type];
+      if (!(scalar >= least && scalar <= most)) {
+        throw new Error(`shader ${shader}: uniform field ${name} is ${type} and cannot be ${scalar}`);
+      }
       if (type === 'f32') target.setFloat32(at, scalar, true);
       else if (type === 'u32') target.setUint32(at, scalar, true);
       else target.setInt32(at, scalar, true);

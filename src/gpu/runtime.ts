@@ -86,6 +86,7 @@ export class Runtime {
   #batch = 0;
   readonly #failures = new Set<Promise<Error | undefined>>();
   #lost: DeviceLostError | undefined;
+  #disposed = false;
   #stopwatch: Stopwatch | undefined;
   #submits = 0;
   #dispatches = 0;
@@ -170,11 +171,15 @@ export class Runtime {
     if (this.#recorded.length === 0 || this.#lost) return;
     const recorded = this.#recorded;
     const stopwatch = this.#stopwatch;
+    const uniformEnd = this.#uniformEnd;
     this.#recorded = [];
+    this.#uniformEnd = 0;
+    this.#batch++;
+    this.#submits++;
     this.#guarded(
       () => {
-        if (this.#uniformEnd > 0) {
-          this.gpu.queue.writeBuffer(this.#uniforms, 0, this.#uniformBytes.buffer, 0, this.#uniformEnd);
+        if (uniformEnd > 0) {
+          this.gpu.queue.writeBuffer(this.#uniforms, 0, this.#uniformBytes.buffer, 0, uniformEnd);
         }
         const encoder = this.gpu.createCommandEncoder();
         let pass: GPUComputePassEncoder | undefined;
@@ -200,9 +205,6 @@ export class Runtime {
       },
       (message) => new ValidationError(`device: recorded work was rejected: ${message}`),
     );
-    this.#uniformEnd = 0;
-    this.#batch++;
-    this.#submits++;
   }
 
   /** Submits, waits for the GPU, and rejects with the first failure since the last wait. */
@@ -300,13 +302,14 @@ export class Runtime {
 
   /** `destroyGpu` is false for a device that the caller passed in: then only what the runtime made is destroyed. */
   dispose(destroyGpu: boolean): void {
-    if (this.#lost) return;
+    if (this.#disposed) return;
     this.flush();
+    this.#disposed = true;
     this.#pool.destroy();
     for (const buffer of this.#placeholders.values()) buffer.gpu.destroy();
     for (const free of this.#staging.values()) for (const buffer of free) buffer.destroy();
     this.#uniforms.destroy();
-    this.#lost = new DeviceLostError('device: the device was disposed');
+    this.#lost ??= new DeviceLostError('device: the device was disposed');
     if (destroyGpu) this.gpu.destroy();
   }
 

@@ -41,13 +41,16 @@ export interface AttentionPlan extends Launch {
   readonly tile: Tile;
 }
 
+/** Keys a step of the online softmax that suit most devices: a 32 × 32 tile fits WebGPU's default 16 KiB. */
+export const DEFAULT_BLOCK_SIZE = 32;
+
 export const MAX_VALUE_DIM = 256;
 const VALUE_DIM_BUCKETS = [32, 64, 128, MAX_VALUE_DIM];
 
 /** Bytes of the workgroup variables of parts/attention-tile.wgsl, each rounded up to 16 as WebGPU counts them. */
 export function tileBytes(blockQ: number, blockK: number): number {
   const rowPitch = 9;
-  const quads = (blockQ + blockK) * rowPitch + blockQ * (blockK / 4 + 1);
+  const quads = (blockQ + blockK) * rowPitch + blockQ * (blockK / 4 + 1) - 3; // no padding after the last row of each
   return 16 * quads + 4 * blockQ * 8 + 16;
 }
 

@@ -1,14 +1,18 @@
 import source from '../../shaders/flash-attention.wgsl';
 import { joinParts } from '../gpu/shader.ts';
-import { chooseTile, planTile, type AttentionPlan, type AttentionProblem, type Tile } from './attention-tile.ts';
+import {
+  chooseTile,
+  DEFAULT_BLOCK_SIZE,
+  planTile,
+  type AttentionPlan,
+  type AttentionProblem,
+  type Tile,
+} from './attention-tile.ts';
 import type { Limits } from './launch.ts';
 import { PARTS } from './parts.ts';
 import { keyRange } from './visibility.ts';
 
 const shader = joinParts('flash-attention', source, PARTS);
-
-/** Keys a step of the online softmax that suit most devices: a 32 × 32 tile fits WebGPU's default 16 KiB. */
-export const DEFAULT_BLOCK_SIZE = 32;
 
 export function planFlashAttention(
   problem: AttentionProblem,

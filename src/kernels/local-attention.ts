@@ -1,16 +1,21 @@
 import source from '../../shaders/local-attention.wgsl';
 import { joinParts } from '../gpu/shader.ts';
-import { chooseTile, planTile, type AttentionPlan, type AttentionProblem, type Tile } from './attention-tile.ts';
+import {
+  chooseTile,
+  DEFAULT_BLOCK_SIZE,
+  planTile,
+  type AttentionPlan,
+  type AttentionProblem,
+  type Tile,
+} from './attention-tile.ts';
 import type { Limits } from './launch.ts';
 import { PARTS } from './parts.ts';
 import { keyRange } from './visibility.ts';
 
 const shader = joinParts('local-attention', source, PARTS);
 
-const BLOCK_K = 32;
-
 export function planLocalAttention(problem: AttentionProblem, limits: Limits): AttentionPlan {
-  const tile = chooseTile(problem.op, problem.valueDim, BLOCK_K, limits);
+  const tile = chooseTile(problem.op, problem.valueDim, DEFAULT_BLOCK_SIZE, limits);
   return { shader, ...planTile(problem, tile, limits) };
 }
 

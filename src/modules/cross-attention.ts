@@ -35,7 +35,6 @@ export class CrossAttention extends ProjectedAttention {
    * @param context [B, Nk, kvDim], which is attended to
    */
   forward(x: Tensor, context: Tensor, options: AttentionForwardOptions = {}): AttentionModuleResult {
-    checkOptions(`${this.name}.forward`, options, FORWARD_OPTIONS);
     this.checkInput('x', x, this.embedDim);
     this.checkInput('context', context, this.kDim);
     if (context.shape[0] !== x.shape[0]) {
@@ -43,6 +42,7 @@ export class CrossAttention extends ProjectedAttention {
         `${this.name}: context must have x's batch ${x.shape[0]}, got ${formatShape(context.shape)}`,
       );
     }
+    this.checkForward(x, context, options, FORWARD_OPTIONS);
     return this.device.scope(() => this.attend(this.project(x, context, context), options));
   }
 }

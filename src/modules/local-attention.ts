@@ -1,5 +1,6 @@
 import { ArgumentError } from '../gpu/errors.ts';
 import { describe } from '../ops/check.ts';
+import { MAX_VALUE_DIM } from '../ops/flash-attention.ts';
 import { localAttention } from '../ops/local-attention.ts';
 import type { VisibilityOptions } from '../ops/visibility.ts';
 import type { Device } from '../tensor/device.ts';
@@ -25,15 +26,19 @@ export class LocalAttention extends ProjectedAttention {
       throw new ArgumentError(`${name}: windowSize must be an integer of 0 or more, got ${describe(windowSize)}`);
     }
     super(name, device, rest);
+    const headDim = this.embedDim / this.numHeads;
+    if (headDim > MAX_VALUE_DIM) {
+      this.dispose();
+      throw new ArgumentError(`${name}: embedDim / numHeads must be at most ${MAX_VALUE_DIM}, got ${headDim}`);
+    }
     this.windowSize = windowSize;
   }
 
   /** @param x [B, N, embedDim] */
   forward(x: Tensor, options: VisibilityOptions = {}): { output: Tensor } {
-    checkOptions(`${this.name}.forward`, options, ['mask', 'keyMask', 'isCausal']);
     this.checkInput('x', x, this.embedDim);
-    this.checkMask(options.mask);
-    const half = Math.floor(this.windowSize / 2);
+    this.checkForward(x, x, options, ['mask', 'keyMask', 'isCausal']);
+    const half = Math.min(Math.floor(this.windowSize / 2), x.shape[1]); // no key is further away
     return this.device.scope(() => {
       const { q, k, v } = this.project(x, x, x);
       const { output } = localAttention(q, k, v, { ...options, window: { left: half, right: half } });

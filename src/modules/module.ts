@@ -1,9 +1,9 @@
-import { LoadError } from '../gpu/errors.ts';
+import { ArgumentError, LoadError } from '../gpu/errors.ts';
 import { cast, clone } from '../ops/copy.ts';
-import { checkTensor } from '../ops/check.ts';
+import { describe } from '../ops/check.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { formatShape } from '../tensor/shape.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { Tensor } from '../tensor/tensor.ts';
 
 export type StateDict = Readonly<Record<string, Tensor>>;
 
@@ -50,6 +50,8 @@ export abstract class Module {
    * @throws LoadError that lists all missing and unexpected keys and all wrong shapes; the module is then as before
    */
   loadStateDict(dict: StateDict): void {
+    const [first] = this.#parameters.values();
+    if (first?.disposed) throw new ArgumentError(`${this.name}.loadStateDict: the module must not be disposed`);
     const problems: string[] = [];
     for (const [key, parameter] of this.#parameters) {
       if (!Object.hasOwn(dict, key)) {
@@ -57,8 +59,11 @@ export abstract class Module {
         continue;
       }
       const given = dict[key];
-      checkTensor(`${this.name}.loadStateDict`, `'${key}'`, given);
-      if (formatShape(given.shape) !== formatShape(parameter.shape)) {
+      if (!(given instanceof Tensor)) {
+        problems.push(`'${key}' must be a Tensor, got ${describe(given)}`);
+      } else if (given.disposed) {
+        problems.push(`'${key}' must not be disposed`);
+      } else if (formatShape(given.shape) !== formatShape(parameter.shape)) {
         problems.push(`'${key}' must have shape ${formatShape(parameter.shape)}, got ${formatShape(given.shape)}`);
       } else if (given.dtype !== 'float32' && given.dtype !== 'float16') {
         problems.push(`'${key}' must be float32 or float16, got ${given.dtype}`);
@@ -69,7 +74,6 @@ export abstract class Module {
     for (const key of Object.keys(dict)) if (!this.#parameters.has(key)) problems.push(`'${key}' is unexpected`);
     if (problems.length > 0) throw new LoadError(`${this.name}.loadStateDict: ${problems.join('; ')}`);
 
-    const [first] = this.#parameters.values();
     if (!first) return;
     const loaded = first.device.scope(() =>
       [...this.#parameters].map(([key, parameter]) => [key, owned(dict[key], parameter.dtype as FloatDType)] as const),

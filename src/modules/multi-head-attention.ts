@@ -1,5 +1,5 @@
 import { ArgumentError } from '../gpu/errors.ts';
-import { checkTensor } from '../ops/check.ts';
+import { checkBoolean } from '../ops/check.ts';
 import { concat } from '../ops/copy.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
@@ -31,13 +31,16 @@ export interface MultiHeadAttentionOptions extends ProjectionOptions {
  */
 export class MultiHeadAttention extends ProjectedAttention {
   readonly #addZeroAttn: boolean;
+  readonly #appendsKeys: boolean;
 
   /** @throws ArgumentError for options that do not fit, as numHeads that does not divide embedDim */
   constructor(device: Device, options: MultiHeadAttentionOptions) {
     const name = 'MultiHeadAttention';
     checkOptions(name, options, [...PROJECTION_OPTIONS, 'kDim', 'vDim', 'addBiasKv', 'addZeroAttn']);
+    checkBoolean(name, 'addZeroAttn', options.addZeroAttn);
     super(name, device, options);
     this.#addZeroAttn = options.addZeroAttn ?? false;
+    this.#appendsKeys = this.#addZeroAttn || options.addBiasKv === true;
   }
 
   /**
@@ -46,7 +49,6 @@ export class MultiHeadAttention extends ProjectedAttention {
    * @param value [B, Nk, vDim]
    */
   forward(query: Tensor, key: Tensor, value: Tensor, options: AttentionForwardOptions = {}): AttentionModuleResult {
-    checkOptions(`${this.name}.forward`, options, FORWARD_OPTIONS);
     this.checkInput('query', query, this.embedDim);
     this.checkInput('key', key, this.kDim);
     this.checkInput('value', value, this.vDim);
@@ -54,40 +56,32 @@ export class MultiHeadAttention extends ProjectedAttention {
     if (value.shape[0] !== key.shape[0] || value.shape[1] !== key.shape[1]) {
       this.#mismatch('value', `key's batch and length ${formatShape(key.shape.slice(0, 2))}`, value);
     }
+    this.checkForward(query, key, options, FORWARD_OPTIONS);
+    if (this.#appendsKeys && options.isCausal) {
+      throw new ArgumentError(
+        `${this.name}: isCausal must be false with addBiasKv or addZeroAttn, whose keys have no position, got ` +
+          `${String(options.isCausal)}; pass a causal mask instead`,
+      );
+    }
     return this.device.scope(() => {
       const heads = this.project(query, key, value, this.#addZeroAttn);
-      return this.attend(heads, this.#extend(options, heads.q, key, heads.k.shape[2] - key.shape[1]));
+      return this.attend(heads, this.#extend(options, key.shape[1], heads.k.shape[2] - key.shape[1]));
     });
   }
 
   /** Masks for keys of which the last `appended` were appended and may always be attended to. */
-  #extend(options: AttentionForwardOptions, q: Tensor, key: Tensor, appended: number): AttentionForwardOptions {
+  #extend(options: AttentionForwardOptions, keyLength: number, appended: number): AttentionForwardOptions {
     if (appended === 0) return options;
-    const { mask, keyMask, isCausal } = options;
-    if (isCausal) {
-      throw new ArgumentError(
-        `${this.name}: isCausal must be false with addBiasKv or addZeroAttn, whose keys have no position, got ` +
-          `${String(isCausal)}; pass a causal mask instead`,
-      );
-    }
-    const [batch, heads, queryLength] = q.shape;
-    const keyLength = key.shape[1];
-    const visible = (like: Tensor, shape: readonly number[]) =>
-      like.dtype === 'bool'
-        ? this.device.tensor(new Uint8Array([1]), [1]).expand(shape)
-        : this.device.zeros([1], { dtype: like.dtype }).expand(shape);
-    const extended = { ...options };
-    if (mask) {
-      checkTensor(this.name, 'mask', mask);
-      this.checkMask(mask);
-      const target = [...(mask.rank === 2 ? [] : [batch, heads]), queryLength];
-      extended.mask = concat(mask.expand([...target, keyLength]), visible(mask, [...target, appended]), -1);
-    }
-    if (keyMask) {
-      checkTensor(this.name, 'keyMask', keyMask);
-      extended.keyMask = concat(keyMask.expand([batch, keyLength]), visible(keyMask, [batch, appended]), 1);
-    }
-    return extended;
+    const extend = (mask: Tensor) => {
+      const rows = mask.shape.slice(0, -1);
+      const visible =
+        mask.dtype === 'bool'
+          ? this.device.tensor(new Uint8Array([1]), [1])
+          : this.device.zeros([1], { dtype: mask.dtype });
+      return concat(mask.expand([...rows, keyLength]), visible.expand([...rows, appended]), -1);
+    };
+    const { mask, keyMask } = options;
+    return { ...options, mask: mask && extend(mask), keyMask: keyMask && extend(keyMask) };
   }
 
   #mismatch(argument: string, expected: string, got: Tensor): never {

@@ -1,12 +1,13 @@
 import { ArgumentError } from '../gpu/errors.ts';
-import { checkBoolean, checkFloat, describe } from '../ops/check.ts';
+import { checkBoolean, checkFloat, checkTensor, describe } from '../ops/check.ts';
 import { concat, reshape } from '../ops/copy.ts';
 import { flashAttention, MAX_VALUE_DIM } from '../ops/flash-attention.ts';
 import { matmul } from '../ops/matmul.ts';
 import { scaledDotProductAttention } from '../ops/scaled-dot-product-attention.ts';
-import type { VisibilityOptions } from '../ops/visibility.ts';
+import { checkVisibility, type VisibilityOptions } from '../ops/visibility.ts';
 import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
+import { checkOptions } from '../tensor/options.ts';
 import { formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { Initialiser } from './initialise.ts';
@@ -21,7 +22,7 @@ export interface ProjectionOptions {
   bias?: boolean;
   /** Of the weights, and so of the inputs; default `'float32'`. */
   dtype?: FloatDType;
-  /** Of the initial weights; default 0. */
+  /** Of the initial weights; default the device's next one, so that no two modules start alike. */
   seed?: number;
 }
 
@@ -37,7 +38,7 @@ interface FullOptions extends ProjectionOptions {
 export interface AttentionForwardOptions extends VisibilityOptions {
   /** Also return the weights, which takes the materialised path. Default false. */
   needWeights?: boolean;
-  /** Return the mean of the weights over the heads. Default false (PyTorch: true). */
+  /** With `needWeights`, return the mean of the weights over the heads. Default false (PyTorch: true). */
   averageWeights?: boolean;
 }
 
@@ -73,13 +74,16 @@ export abstract class ProjectedAttention extends Module {
 
   constructor(name: string, device: Device, options: FullOptions) {
     super(name);
-    const { embedDim, numHeads, bias = true, addBiasKv = false, dtype = 'float32', seed = 0 } = options;
+    const { embedDim, numHeads, bias = true, addBiasKv = false, dtype = 'float32' } = options;
+    const { seed = device.nextSeed() } = options;
     const { kDim = embedDim, vDim = embedDim } = options;
     checkSizes(name, { embedDim, numHeads, kDim, vDim });
     if (dtype !== 'float32' && dtype !== 'float16') {
       throw new ArgumentError(`${name}: dtype must be float32 or float16, got ${describe(dtype)}`);
     }
     if (!Number.isInteger(seed)) throw new ArgumentError(`${name}: seed must be an integer, got ${describe(seed)}`);
+    checkBoolean(name, 'bias', bias);
+    checkBoolean(name, 'addBiasKv', addBiasKv);
     this.device = device;
     this.embedDim = embedDim;
     this.numHeads = numHeads;
@@ -120,12 +124,32 @@ export abstract class ProjectedAttention extends Module {
     }
   }
 
-  /** Masks of modules are [Nq, Nk] or 4-D: three axes could mean batches or heads. */
-  protected checkMask(mask: Tensor | undefined): void {
-    if (mask === undefined || mask.rank === 2 || mask.rank === 4) return;
-    throw new ArgumentError(
-      `${this.name}: mask must be [Nq, Nk] or broadcast to [B, H, Nq, Nk] with four axes, got ${describe(mask)}`,
-    );
+  /**
+   * Checks the options of `forward` before anything is recorded. Masks of modules are [Nq, Nk] or have four axes: three
+   * could mean batches or heads.
+   */
+  protected checkForward(query: Tensor, key: Tensor, options: AttentionForwardOptions, known: readonly string[]): void {
+    checkOptions(`${this.name}.forward`, options, known);
+    const { mask, needWeights, averageWeights } = options;
+    checkBoolean(this.name, 'needWeights', needWeights);
+    checkBoolean(this.name, 'averageWeights', averageWeights);
+    if (mask !== undefined) {
+      checkTensor(this.name, 'mask', mask);
+      if (mask.rank !== 2 && mask.rank !== 4) {
+        throw new ArgumentError(
+          `${this.name}: mask must be [Nq, Nk] or broadcast to [B, H, Nq, Nk] with four axes, got ${describe(mask)}`,
+        );
+      }
+    }
+    const [batch, queryLength] = query.shape;
+    checkVisibility(this.name, options, {
+      batch,
+      heads: this.numHeads,
+      queryLength,
+      keyLength: key.shape[1],
+      isHeadless: false,
+      like: { name: 'query', tensor: query },
+    });
   }
 
   /** Projects, with one product for neighbouring inputs that are the same tensor, and splits the heads. */
@@ -153,9 +177,6 @@ export abstract class ProjectedAttention extends Module {
   /** Attention on projected heads, fused unless the weights are wanted, and the output projection. */
   protected attend({ q, k, v }: Heads, options: AttentionForwardOptions): AttentionModuleResult {
     const { needWeights = false, averageWeights = false, ...visibility } = options;
-    checkBoolean(this.name, 'needWeights', needWeights);
-    checkBoolean(this.name, 'averageWeights', averageWeights);
-    this.checkMask(visibility.mask);
     if (!needWeights && v.shape[3] <= MAX_VALUE_DIM) {
       return { output: this.combine(flashAttention(q, k, v, visibility).output) };
     }

@@ -21,8 +21,8 @@ export class SelfAttention extends ProjectedAttention {
 
   /** @param x [B, N, embedDim] */
   forward(x: Tensor, options: AttentionForwardOptions = {}): AttentionModuleResult {
-    checkOptions(`${this.name}.forward`, options, FORWARD_OPTIONS);
     this.checkInput('x', x, this.embedDim);
+    this.checkForward(x, x, options, FORWARD_OPTIONS);
     return this.device.scope(() => this.attend(this.project(x, x, x), options));
   }
 }

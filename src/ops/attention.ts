@@ -1,13 +1,14 @@
 /** What the attention ops have in common: their options, the checks, and the problem that a kernel is planned for. */
 import { ArgumentError } from '../gpu/errors.ts';
-import type { AttentionProblem } from '../kernels/attention-tile.ts';
-import type { Operand } from '../kernels/launch.ts';
+import type { AttentionPlan, AttentionProblem } from '../kernels/attention-tile.ts';
+import type { Limits, Operand } from '../kernels/launch.ts';
+import { UNBOUNDED } from '../kernels/visibility.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { checkAlike, checkBoolean, checkFinite, checkFloat } from './check.ts';
-import { operandOf } from './enqueue.ts';
+import { enqueue, operandOf } from './enqueue.ts';
 import { checkVisibility, type VisibilityOptions, type Window } from './visibility.ts';
 
 export interface AttentionOptions extends VisibilityOptions {
@@ -98,7 +99,7 @@ function shapeOf({ shape }: Tensor): [number, number, number, number] {
 }
 
 /** Strides of batch, head, row, column of a 3-D or 4-D tensor. */
-export function attentionOperand(tensor: Tensor): Operand {
+function attentionOperand(tensor: Tensor): Operand {
   const { strides, offset } = operandOf(tensor);
   return { strides: strides.length === 3 ? [strides[0], 0, strides[1], strides[2]] : strides, offset };
 }
@@ -117,11 +118,34 @@ function checkShapes(op: string, q: Tensor, k: Tensor, v: Tensor): void {
     if (tensor.rank !== q.rank) fail(name, `have query's rank ${q.rank}`, formatShape(tensor.shape));
     if (tensor.shape[0] !== q.shape[0]) fail(`${name} batch`, `equal query's ${q.shape[0]}`, tensor.shape[0]);
   }
-  const [, heads, , headDim] = shapeOf(q);
+  const [, heads, queryLength, headDim] = shapeOf(q);
   const [, keyHeads, keyLength, keyDim] = shapeOf(k);
   const [, valueHeads, valueLength] = shapeOf(v);
+  for (const [name, length] of [
+    ['query', queryLength],
+    ['key', keyLength],
+  ] as const) {
+    if (length > UNBOUNDED) fail(`${name} length`, `be at most ${UNBOUNDED}`, length);
+  }
   if (keyDim !== headDim) fail('key headDim', `equal query's ${headDim}`, keyDim);
   if (valueLength !== keyLength) fail('value length', `equal key's ${keyLength}`, valueLength);
   if (valueHeads !== keyHeads) fail('value heads', `equal key's ${keyHeads}`, valueHeads);
   if (heads % keyHeads !== 0) fail('key heads', `divide query's ${heads}`, keyHeads);
+}
+
+/** Allocates the results of a fused attention kernel and records it. */
+export function runFused(
+  { device, problem, outputShape, rowShape, headsInRows }: AttentionArguments,
+  inputs: { q: Tensor; k: Tensor; v: Tensor; mask?: Tensor; keyMask?: Tensor },
+  plan: (problem: AttentionProblem, limits: Limits) => AttentionPlan,
+): AttentionResult {
+  const { op } = problem;
+  return device.scope(() => {
+    const output = device.empty(outputShape, problem.dtype, op, headsInRows ? [0, 2, 1, 3] : undefined);
+    const logSumExp = problem.writesLogSumExp ? device.empty(rowShape, 'float32', op) : undefined;
+    const launch = plan({ ...problem, output: attentionOperand(output) }, device.runtime.limits);
+    const { q, k, v, mask, keyMask } = inputs;
+    enqueue(op, launch, { q, k, v, mask, key_mask: keyMask, output, log_sum_exp: logSumExp });
+    return logSumExp ? { output, logSumExp } : { output };
+  });
 }

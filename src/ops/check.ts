@@ -45,7 +45,7 @@ export function checkSameDevice(op: string, first: string, reference: Tensor, na
 }
 
 export function checkFinite(op: string, name: string, value: unknown): asserts value is number {
-  if (typeof value !== 'number' || !Number.isFinite(value)) {
+  if (typeof value !== 'number' || !Number.isFinite(Math.fround(value))) {
     throw new ArgumentError(`${op}: ${name} must be a finite number, got ${describe(value)}`);
   }
 }

@@ -2,9 +2,14 @@ import { ArgumentError } from '../gpu/errors.ts';
 import { planLocalAttention } from '../kernels/local-attention.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { ATTENTION_OPTIONS, checkAttention, type AttentionOptions, type AttentionResult } from './attention.ts';
+import {
+  ATTENTION_OPTIONS,
+  checkAttention,
+  runFused,
+  type AttentionOptions,
+  type AttentionResult,
+} from './attention.ts';
 import { describe } from './check.ts';
-import { runFused } from './flash-attention.ts';
 import type { Window } from './visibility.ts';
 
 export interface LocalAttentionOptions extends AttentionOptions {

@@ -75,6 +75,11 @@ export async function createDevice(options: DeviceOptions = {}): Promise<Device>
   if (memoryBudget !== undefined && !(typeof memoryBudget === 'number' && memoryBudget > 0)) {
     throw new ArgumentError(`createDevice: memoryBudget must be a positive number of bytes, got ${memoryBudget}`);
   }
+  if (gpuDevice && (choice !== undefined || options.experimental !== undefined)) {
+    throw new ArgumentError(
+      `createDevice: gpuDevice must come without adapter and experimental, which choose a device, got both`,
+    );
+  }
   if (gpuDevice) {
     if (typeof gpuDevice.createBuffer !== 'function') {
       throw new ArgumentError(`createDevice: gpuDevice must be a GPUDevice, got ${kindOf(gpuDevice)}`);
@@ -132,6 +137,7 @@ export class Device {
   /** The runtime below; for this library's ops. */
   readonly runtime: Runtime;
   readonly #ownsGpu: boolean;
+  #nextSeed = 0;
   readonly #scopes: Set<Tensor>[] = [];
 
   /** Made by `createDevice`. */
@@ -168,10 +174,13 @@ export class Device {
     return tensor;
   }
 
-  /** Standard normal numbers; the same `seed` (default 0) gives the same values on every device. */
+  /**
+   * Standard normal numbers. The same `seed` gives the same values on every device; without one, each call takes the
+   * device's next, 0, 1, 2, …
+   */
   randn(shape: Shape, options: { seed?: number; dtype?: DType } = {}): Tensor {
     checkOptions('device.randn', options, ['seed', 'dtype']);
-    const { seed = 0, dtype = 'float32' } = options;
+    const { seed = this.nextSeed(), dtype = 'float32' } = options;
     if (!Number.isInteger(seed)) throw new ArgumentError(`device.randn: seed must be an integer, got ${seed}`);
     if (dtype !== 'float32' && dtype !== 'float16') {
       throw new ArgumentError(`device.randn: dtype must be float32 or float16, got ${dtype}`);
@@ -281,6 +290,11 @@ export class Device {
   /** Notes a new tensor in the innermost scope; called by Tensor. */
   track(tensor: Tensor): void {
     this.#scopes.at(-1)?.add(tensor);
+  }
+
+  /** @internal A seed that nothing on this device was made from by default. */
+  nextSeed(): number {
+    return this.#nextSeed++;
   }
 
   /** Takes a tensor out of its scope, for an owner that outlives it; called by modules. */

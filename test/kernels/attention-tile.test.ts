@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { ArgumentError } from '../../src/index.ts';
-import { chooseTile, tileBytes, type AttentionProblem } from '../../src/kernels/attention-tile.ts';
-import { countFlashTiles, DEFAULT_BLOCK_SIZE, planFlashAttention } from '../../src/kernels/flash-attention.ts';
+import { chooseTile, DEFAULT_BLOCK_SIZE, tileBytes, type AttentionProblem } from '../../src/kernels/attention-tile.ts';
+import { countFlashTiles, planFlashAttention } from '../../src/kernels/flash-attention.ts';
 import { countLocalTiles, planLocalAttention } from '../../src/kernels/local-attention.ts';
 import { UNBOUNDED } from '../../src/kernels/visibility.ts';
 import { attentionProblem, DEFAULTS, dense, frozen } from './problems.ts';
@@ -67,7 +67,7 @@ describe('chooseTile', () => {
     [16, 128, 32, 32],
     [16, 256, 32, 16],
     [16, 64, 4, 32],
-    [16, 64, 64, 8],
+    [16, 64, 64, 16],
     [32, 64, 64, 16],
     [32, 64, 128, 16],
     [32, 256, 128, 16],

@@ -5,15 +5,15 @@ import { DEFAULTS, dense, frozen, matmulProblem } from './problems.ts';
 
 describe('chooseMatmulTile', () => {
   test.each([
-    [1, 512, 512, 64],
-    [1, 512, 448, 32],
+    [1, 1024, 1024, 64],
+    [1, 1024, 960, 32],
     [1, 4096, 4096, 64],
-    [64, 64, 64, 64],
-    [63, 64, 64, 32],
+    [256, 64, 64, 64],
+    [255, 64, 64, 32],
     [1, 1, 4096, 32],
     [1000, 32, 4096, 32],
     [1000, 4096, 32, 32],
-    [16, 33, 256, 64],
+    [64, 33, 256, 64],
   ])('batch %d, %d × %d: tiles of %d', (batch, rows, columns, size) => {
     const tile = chooseMatmulTile(batch, rows, columns);
     expect(tile.size).toBe(size);

@@ -272,14 +272,21 @@ describe('parameters', () => {
       in_proj_bias: device.zeros([24]),
       'out_proj.weight': device.tensor(new Int32Array(64), [8, 8]),
       extra: device.zeros([1]),
+      'out_proj.bias': [1, 2] as unknown as Tensor,
     };
     const load = () => module.loadStateDict(bad);
     expect(load).toThrow(LoadError);
     expect(load).toThrow(
       "SelfAttention.loadStateDict: 'in_proj_weight' must have shape [24, 8], got [8, 8]; " +
-        "'out_proj.weight' must be float32 or float16, got int32; 'out_proj.bias' is missing; 'extra' is unexpected",
+        "'out_proj.weight' must be float32 or float16, got int32; 'out_proj.bias' must be a Tensor, got [1, 2]; 'extra' is unexpected",
     );
     expect(await stateOf(module)).toEqual(before);
+  });
+
+  test('modules without a seed start differently', async () => {
+    using a = new SelfAttention(device, { embedDim: 8, numHeads: 2 });
+    using b = new SelfAttention(device, { embedDim: 8, numHeads: 2 });
+    expect((await stateOf(a))['in_proj_weight'].data).not.toEqual((await stateOf(b))['in_proj_weight'].data);
   });
 
   test('train and eval', () => {
@@ -417,10 +424,30 @@ describe('bad input', () => {
     expect(call).toThrow(message);
   });
 
+  test('a refused call has recorded nothing', () => {
+    const before = device.runtime.counters().dispatches;
+    for (const value of [{ mask: device.zeros([5, 5]) }, { needWeights: 1 }, { isCausal: 'left' }]) {
+      expect(() => self.forward(x, options(value))).toThrow(ArgumentError);
+    }
+    expect(device.runtime.counters().dispatches).toBe(before);
+  });
+
+  test('a window wider than any sequence sees everything', async () => {
+    using wide = new LocalAttention(device, { embedDim: 8, numHeads: 2, windowSize: 2 ** 40 });
+    using all = new SelfAttention(device, { embedDim: 8, numHeads: 2 });
+    all.loadStateDict(wide.stateDict());
+    using sequence = input([1, 5, 8], 31);
+    const [got, wanted] = [wide.forward(sequence).output, all.forward(sequence).output];
+    expectClose(await got.data(), await wanted.data(), tolerances.float32.module, 'output');
+  });
+
   test('a disposed module says so', () => {
     const module = new SelfAttention(device, { embedDim: 8, numHeads: 2 });
     module.dispose();
     expect(() => module.forward(x)).toThrow(/disposed/);
+    expect(() => module.loadStateDict(self.stateDict())).toThrow(
+      'SelfAttention.loadStateDict: the module must not be disposed',
+    );
   });
 
   test('the device is usable afterwards', async () => {

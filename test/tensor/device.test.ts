@@ -71,7 +71,7 @@ describe('randn', () => {
     const elsewhere = [...(await other.randn([5, 10], { seed: 7 }).data())];
     other.dispose();
     expect(await values(7)).toEqual(elsewhere);
-    expect(await values(0)).toEqual(await values(undefined));
+    expect(await values(undefined)).not.toEqual(await values(undefined)); // each call takes the next seed
     expect(await values(8)).not.toEqual(await values(7));
     expect(await values(-1)).not.toEqual(await values(1));
     const rounded = (await values(7)).map((value) => Math.abs(value) * 2 ** -11);
