@@ -409,6 +409,37 @@ describe('bad input', () => {
       () => cross.forward(x, device.zeros([2, 5, 8])),
       'CrossAttention: context must be [batch, length, 4], got [2, 5, 8]',
     ],
+    ['null mask', () => self.forward(x, options({ mask: null })), 'SelfAttention: mask must be a Tensor, got null'],
+    [
+      'mask shape',
+      () => self.forward(x, { mask: device.zeros([5, 5]) }),
+      "SelfAttention: mask must broadcast to the scores' shape [2, 2, 3, 3], got [5, 5]",
+    ],
+    [
+      'mask shape with appended keys',
+      () => multi.forward(x, x, x, { mask: device.zeros([5, 5]) }),
+      "MultiHeadAttention: mask must broadcast to the scores' shape [2, 2, 3, 3], got [5, 5]",
+    ],
+    [
+      'key mask without a batch, with appended keys',
+      () => multi.forward(x, x, x, { keyMask: device.zeros([3], { dtype: 'bool' }) }),
+      'MultiHeadAttention: keyMask must have shape [batch, key length] = [2, 3], got [3]',
+    ],
+    [
+      'bias',
+      make({ embedDim: 4, numHeads: 1, bias: 'no' }),
+      "MultiHeadAttention: bias must be true or false, got 'no'",
+    ],
+    [
+      'addZeroAttn',
+      make({ embedDim: 4, numHeads: 1, addZeroAttn: 1 }),
+      'MultiHeadAttention: addZeroAttn must be true or false, got 1',
+    ],
+    [
+      'wide heads in a window',
+      () => new LocalAttention(device, { embedDim: 512, numHeads: 1, windowSize: 2 }),
+      'LocalAttention: embedDim / numHeads must be at most 256, got 512',
+    ],
     [
       'value length',
       () => multi.forward(x, x, device.zeros([2, 4, 8])),
