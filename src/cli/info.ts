@@ -35,10 +35,14 @@ export function printInfo(device: Device, print: (text: string) => void): void {
   );
 }
 
-function describeDevice({ info }: Device): string {
+function describeDevice(device: Device): string {
+  const { info } = device;
+  const { budget } = device.memory();
   const { subgroupMinSize: least, subgroupMaxSize: most } = info;
   return list([
-    ['name', info.description || 'not told'],
+    ['name', info.device || 'not told'],
+    ['description', info.description || 'not told'],
+    ['memory budget', Number.isFinite(budget) ? formatBytes(budget) : 'none'],
     ['vendor', info.vendor || 'not told'],
     ['architecture', info.architecture || 'not told'],
     ['driver', info.isSoftware ? `${info.driver}, on the CPU` : info.driver],

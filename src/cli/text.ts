@@ -32,9 +32,12 @@ export function formatBytes(bytes: number): string {
 }
 
 /** The device in one line: what it is, the driver, and why it was taken. */
-export function deviceLine({ description, vendor, architecture, driver, isSoftware, reason }: DeviceInfo): string {
+export function deviceLine(info: DeviceInfo): string {
+  const { device, description, vendor, architecture, driver, isSoftware, reason } = info;
+  // on a GPU the description is its driver's version
+  const own = isSoftware ? description || device : [device, description].filter(Boolean).join(', ');
   const maker = [vendor, architecture].filter(Boolean).join(' ');
-  const name = description && maker ? `${description} (${maker})` : description || maker || 'unnamed';
+  const name = own && maker ? `${own} (${maker})` : own || maker || 'unnamed';
   return `${name}; driver: ${driver}${isSoftware ? ', on the CPU' : ''}; taken because ${reason}`;
 }
 

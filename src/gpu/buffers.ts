@@ -21,6 +21,8 @@ export interface MemoryUse {
   readonly pooled: number;
   /** Largest `live` so far. */
   readonly peak: number;
+  /** Most bytes that live buffers may take; Infinity where there is no bound. */
+  readonly budget: number;
 }
 
 /**
@@ -127,7 +129,7 @@ export class BufferPool {
   }
 
   use(): MemoryUse {
-    return { live: this.#live, pooled: this.#pooled, peak: this.#peak };
+    return { live: this.#live, pooled: this.#pooled, peak: this.#peak, budget: this.#budget };
   }
 
   #use(size: number): void {

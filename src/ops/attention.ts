@@ -19,7 +19,10 @@ export interface AttentionOptions extends VisibilityOptions {
 }
 
 export interface AttentionResult {
-  /** [B, H, Nq, Dv], with 3-D tensors [B, Nq, Dv]; laid out in memory as the query is. */
+  /**
+   * [B, H, Nq, Dv], with 3-D tensors [B, Nq, Dv]. Row-major, but where the query's heads lie inside its rows
+   * ([B, Nq, H, D] in memory) so do the output's, and `output.transpose(1, 2).reshape([B, Nq, H·Dv])` is a view.
+   */
   output: Tensor;
   /** Where asked for with `returnLogSumExp`. */
   logSumExp?: Tensor;

@@ -28,6 +28,9 @@ export interface DeviceOptions {
 export interface DeviceInfo {
   readonly vendor: string;
   readonly architecture: string;
+  /** The adapter's own name, as `NVIDIA H100`. */
+  readonly device: string;
+  /** What the driver says of itself. */
   readonly description: string;
   /** `'hardware'`, or the software driver's name. */
   readonly driver: string;
@@ -115,7 +118,8 @@ function describe(
   return {
     vendor: adapter?.vendor ?? '',
     architecture: adapter?.architecture ?? '',
-    description: adapter?.description || adapter?.device || '',
+    device: adapter?.device ?? '',
+    description: adapter?.description ?? '',
     driver,
     reason,
     isSoftware: isSoftware || adapter?.isFallbackAdapter === true,

@@ -37,6 +37,7 @@ describe('the device in one line', () => {
   const info: DeviceInfo = {
     vendor: 'mesa',
     architecture: 'software',
+    device: 'llvmpipe',
     description: 'llvmpipe 25',
     driver: 'lavapipe',
     reason: 'no hardware GPU was found',
@@ -54,8 +55,22 @@ describe('the device in one line', () => {
       'llvmpipe 25 (mesa software); driver: lavapipe, on the CPU; taken because no hardware GPU was found',
     ],
     [
-      'a GPU without description',
+      'a GPU, with its name and its driver',
       {
+        device: 'NVIDIA H100',
+        description: 'NVIDIA 550',
+        vendor: 'nvidia',
+        architecture: 'hopper',
+        driver: 'hardware',
+        isSoftware: false,
+        reason: 'so',
+      },
+      'NVIDIA H100, NVIDIA 550 (nvidia hopper); driver: hardware; taken because so',
+    ],
+    [
+      'a GPU without a name',
+      {
+        device: '',
         description: '',
         vendor: 'nvidia',
         architecture: 'hopper',
@@ -67,7 +82,15 @@ describe('the device in one line', () => {
     ],
     [
       'a browser that tells nothing',
-      { description: '', vendor: '', architecture: '', driver: 'hardware', isSoftware: false, reason: 'so' },
+      {
+        device: '',
+        description: '',
+        vendor: '',
+        architecture: '',
+        driver: 'hardware',
+        isSoftware: false,
+        reason: 'so',
+      },
       'unnamed; driver: hardware; taken because so',
     ],
   ])('%s', (_name, change, line) => expect(deviceLine({ ...info, ...change })).toBe(line));
