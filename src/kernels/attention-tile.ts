@@ -2,7 +2,7 @@ import { ArgumentError } from '../gpu/errors.ts';
 import type { Launch } from '../gpu/runtime.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { foldWorkgroups, readsQuads, type Limits, type Operand } from './launch.ts';
-import { visibilityParams, type Visibility } from './visibility.ts';
+import { keyRange, visibilityParams, type Visibility } from './visibility.ts';
 
 /** What the fused attention kernels compute; strides are those of batch, head, row, column. */
 export interface AttentionProblem {
@@ -112,4 +112,19 @@ export function planTile(problem: AttentionProblem, tile: Tile, limits: Limits):
     },
     workgroups: foldWorkgroups(problem.op, groups, limits),
   };
+}
+
+/** Key tiles of all query tiles of a head, of which each visits the tiles of `visited` keys of its range. */
+export function countKeyTiles(
+  { queryLength, keyLength, visibility }: AttentionProblem,
+  { blockQ, blockK }: Tile,
+  visited: (range: readonly [number, number]) => number,
+): number {
+  let count = 0;
+  for (let first = 0; first < queryLength; first += blockQ) {
+    const last = Math.min(first + blockQ, queryLength) - 1;
+    const keys = visited(keyRange(visibility.band, first, last, keyLength));
+    count += Math.ceil(Math.max(keys, 0) / blockK);
+  }
+  return count;
 }

@@ -2,6 +2,7 @@ import source from '../../shaders/flash-attention.wgsl';
 import { joinParts } from '../gpu/shader.ts';
 import {
   chooseTile,
+  countKeyTiles,
   DEFAULT_BLOCK_SIZE,
   planTile,
   type AttentionPlan,
@@ -10,7 +11,6 @@ import {
 } from './attention-tile.ts';
 import type { Limits } from './launch.ts';
 import { PARTS } from './parts.ts';
-import { keyRange } from './visibility.ts';
 
 const shader = joinParts('flash-attention', source, PARTS);
 
@@ -24,12 +24,6 @@ export function planFlashAttention(
 }
 
 /** Key tiles that one head's workgroups visit; with a causal mask about half of all. */
-export function countFlashTiles({ queryLength, keyLength, visibility }: AttentionProblem, tile: Tile): number {
-  let count = 0;
-  for (let first = 0; first < queryLength; first += tile.blockQ) {
-    const last = Math.min(first + tile.blockQ, queryLength) - 1;
-    const [, end] = keyRange(visibility.band, first, last, keyLength);
-    count += Math.ceil(end / tile.blockK);
-  }
-  return count;
+export function countFlashTiles(problem: AttentionProblem, tile: Tile): number {
+  return countKeyTiles(problem, tile, ([, end]) => end);
 }

@@ -2,6 +2,7 @@ import source from '../../shaders/local-attention.wgsl';
 import { joinParts } from '../gpu/shader.ts';
 import {
   chooseTile,
+  countKeyTiles,
   DEFAULT_BLOCK_SIZE,
   planTile,
   type AttentionPlan,
@@ -10,7 +11,6 @@ import {
 } from './attention-tile.ts';
 import type { Limits } from './launch.ts';
 import { PARTS } from './parts.ts';
-import { keyRange } from './visibility.ts';
 
 const shader = joinParts('local-attention', source, PARTS);
 
@@ -20,12 +20,6 @@ export function planLocalAttention(problem: AttentionProblem, limits: Limits): A
 }
 
 /** Key tiles that one head's workgroups visit: about length · (blockQ + window) / (blockQ · blockK). */
-export function countLocalTiles({ queryLength, keyLength, visibility }: AttentionProblem, tile: Tile): number {
-  let count = 0;
-  for (let first = 0; first < queryLength; first += tile.blockQ) {
-    const last = Math.min(first + tile.blockQ, queryLength) - 1;
-    const [begin, end] = keyRange(visibility.band, first, last, keyLength);
-    count += Math.ceil(Math.max(end - begin, 0) / tile.blockK);
-  }
-  return count;
+export function countLocalTiles(problem: AttentionProblem, tile: Tile): number {
+  return countKeyTiles(problem, tile, ([begin, end]) => end - begin);
 }
