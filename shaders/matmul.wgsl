@@ -9,7 +9,8 @@
 // multiply-adds (TILE = 32: 2 vec4 loads for 16; TILE = 64: 4 for 64). STEP · TILE = 1024, so each invocation stages
 // exactly one 4 × 4 block of each operand, transposed in registers where its rows run along K.
 //
-// 2·M·N·K floating-point operations for 4·K·(M + N)·(tiles) bytes read: TILE / 4 operations a byte from L2.
+// A tile is 2·TILE²·K floating-point operations for 8·TILE·K bytes read (f32): TILE / 4 operations a byte, from L2 where
+// neighbouring tiles share operands.
 
 const TILE: u32 = 32u;           // rows and columns of the output a workgroup: 32 or 64
 const A_F16: bool = false;       // storage of a

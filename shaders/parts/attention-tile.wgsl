@@ -12,7 +12,10 @@
 //     Q chunk [BLOCK_Q][8 + 1] vec4, K or V chunk [BLOCK_K][8 + 1] vec4, P [BLOCK_Q][BLOCK_K / 4 + 1] vec4
 //
 // with one vec4 of padding between rows against bank conflicts. At 32 × 32 that is 14.5 KiB with the row maxima.
-// Per chunk and invocation 16 · (BLOCK_Q / 8) · (BLOCK_K / 32) fused multiply-adds on vec4 for 8 or 5 vec4 loads a step.
+//
+// A head is 4·Nq·Nk·D floating-point operations; a query tile reads K and V once, 8·Nk·D bytes (f32): BLOCK_Q / 2
+// operations a byte, from L2 where the tiles of a head run together. With R rows an invocation, a step of either product
+// is 4·R fused multiply-adds on vec4 for R + 4 vec4 loads from workgroup memory.
 
 struct Params {
   groups: u32,            // workgroups with work

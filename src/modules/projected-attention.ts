@@ -2,7 +2,7 @@ import { ArgumentError } from '../gpu/errors.ts';
 import { checkBoolean, checkFloat, checkTensor, describe } from '../ops/check.ts';
 import { concat, reshape } from '../ops/copy.ts';
 import { flashAttention, MAX_VALUE_DIM } from '../ops/flash-attention.ts';
-import { matmul } from '../ops/matmul.ts';
+import { matmul, product } from '../ops/matmul.ts';
 import { scaledDotProductAttention } from '../ops/scaled-dot-product-attention.ts';
 import { checkVisibility, type VisibilityOptions } from '../ops/visibility.ts';
 import type { Device } from '../tensor/device.ts';
@@ -208,8 +208,9 @@ export abstract class ProjectedAttention extends Module {
   /** [B, H, Nq, Nk] → [B, Nq, Nk], as a product with 1/H from the left of [B, Nq, H, Nk]. */
   #meanOverHeads(weights: Tensor): Tensor {
     const [batch, heads, queryLength, keyLength] = weights.shape;
-    const share = this.device.tensor(new Float32Array(heads).fill(1 / heads), [1, heads], { dtype: this.dtype });
-    return matmul(share, weights.transpose(1, 2)).reshape([batch, queryLength, keyLength]);
+    const share = this.device.tensor(new Float32Array(heads).fill(1 / heads), [1, heads]);
+    const mean = product(this.name, share, weights.transpose(1, 2), { outDType: this.dtype });
+    return mean.reshape([batch, queryLength, keyLength]);
   }
 
   #append(x: Tensor, row: Tensor | undefined, addZero: boolean): Tensor {

@@ -138,7 +138,7 @@ export class Device {
   readonly info: DeviceInfo;
   /** The WebGPU device, for code of your own that shares buffers with tensors. */
   readonly gpu: GPUDevice;
-  /** The runtime below; for this library's ops. */
+  /** @internal The runtime below; for this library's ops. */
   readonly runtime: Runtime;
   readonly #ownsGpu: boolean;
   #nextSeed = 0;
@@ -220,7 +220,7 @@ export class Device {
     return new Tensor(this, new Storage(this.runtime.adopt(buffer, bytes)), dtype, view);
   }
 
-  /** A tensor whose elements are yet to be written by a kernel. `axes` orders its memory, outermost axis first. */
+  /** @internal A tensor whose elements are yet to be written by a kernel. `axes` orders its memory, outermost axis first. */
   empty(shape: Shape, dtype: DType, caller: string, axes?: readonly number[]): Tensor {
     checkShape(caller, shape);
     const order = axes ?? shape.map((_, axis) => axis);
@@ -287,11 +287,12 @@ export class Device {
     this.dispose();
   }
 
+  /** @internal */
   assertUsable(): void {
     this.runtime.assertUsable();
   }
 
-  /** Notes a new tensor in the innermost scope; called by Tensor. */
+  /** @internal Notes a new tensor in the innermost scope; called by Tensor. */
   track(tensor: Tensor): void {
     this.#scopes.at(-1)?.add(tensor);
   }
@@ -301,7 +302,7 @@ export class Device {
     return this.#nextSeed++;
   }
 
-  /** Takes a tensor out of its scope, for an owner that outlives it; called by modules. */
+  /** @internal Takes a tensor out of its scope, for an owner that outlives it; called by modules. */
   keep(tensor: Tensor): void {
     for (const scope of this.#scopes) scope.delete(tensor);
   }

@@ -99,12 +99,13 @@ export class Tensor {
     return gpu;
   }
 
-  /** The runtime's buffer; `caller` names the op in the error thrown for a disposed tensor. */
+  /** @internal The runtime's buffer; `caller` names the op in the error thrown for a disposed tensor. */
   storage(caller: string): StorageBuffer {
     this.assertAlive(caller);
     return this.#storage.buffer;
   }
 
+  /** @internal */
   assertAlive(caller: string): void {
     if (this.#disposed)
       throw new ArgumentError(`${caller}: the tensor of shape ${formatShape(this.shape)} is disposed`);
