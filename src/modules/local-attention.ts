@@ -25,12 +25,11 @@ export class LocalAttention extends ProjectedAttention {
     if (!Number.isInteger(windowSize) || windowSize < 0) {
       throw new ArgumentError(`${name}: windowSize must be an integer of 0 or more, got ${describe(windowSize)}`);
     }
-    super(name, device, rest);
-    const headDim = this.embedDim / this.numHeads;
-    if (headDim > MAX_VALUE_DIM) {
-      this.dispose();
+    const headDim = rest.embedDim / rest.numHeads;
+    if (Number.isInteger(headDim) && headDim > MAX_VALUE_DIM) {
       throw new ArgumentError(`${name}: embedDim / numHeads must be at most ${MAX_VALUE_DIM}, got ${headDim}`);
     }
+    super(name, device, rest);
     this.windowSize = windowSize;
   }
 

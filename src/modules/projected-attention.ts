@@ -90,22 +90,12 @@ export abstract class ProjectedAttention extends Module {
     this.kDim = kDim;
     this.vDim = vDim;
     this.dtype = dtype;
-    const initial = new Initialiser(device, dtype, seed);
-    if (kDim === embedDim && vDim === embedDim) {
-      this.register('in_proj_weight', initial.xavierUniform([3 * embedDim, embedDim]));
-    } else {
-      this.register('q_proj_weight', initial.xavierUniform([embedDim, embedDim]));
-      this.register('k_proj_weight', initial.xavierUniform([embedDim, kDim]));
-      this.register('v_proj_weight', initial.xavierUniform([embedDim, vDim]));
+    try {
+      this.#initialise(new Initialiser(device, dtype, seed), bias, addBiasKv);
+    } catch (error) {
+      this.dispose(); // what was made before memory ran out has no other owner
+      throw error;
     }
-    if (bias) this.register('in_proj_bias', initial.zeros([3 * embedDim]));
-    if (addBiasKv) {
-      // xavier_normal_ of [1, 1, E], whose fans are both E
-      this.register('bias_k', initial.gaussian([1, 1, embedDim], 1 / Math.sqrt(embedDim)));
-      this.register('bias_v', initial.gaussian([1, 1, embedDim], 1 / Math.sqrt(embedDim)));
-    }
-    this.register('out_proj.weight', initial.linear([embedDim, embedDim]));
-    if (bias) this.register('out_proj.bias', initial.zeros([embedDim]));
   }
 
   /** Checks an input [B, N, dim] of `forward`. */
@@ -193,6 +183,25 @@ export abstract class ProjectedAttention extends Module {
       transposeB: true,
       bias: this.parameter('out_proj.bias'),
     });
+  }
+
+  #initialise(initial: Initialiser, bias: boolean, addBiasKv: boolean): void {
+    const { embedDim, kDim, vDim } = this;
+    if (kDim === embedDim && vDim === embedDim) {
+      this.register('in_proj_weight', initial.xavierUniform([3 * embedDim, embedDim]));
+    } else {
+      this.register('q_proj_weight', initial.xavierUniform([embedDim, embedDim]));
+      this.register('k_proj_weight', initial.xavierUniform([embedDim, kDim]));
+      this.register('v_proj_weight', initial.xavierUniform([embedDim, vDim]));
+    }
+    if (bias) this.register('in_proj_bias', initial.zeros([3 * embedDim]));
+    if (addBiasKv) {
+      // xavier_normal_ of [1, 1, E], whose fans are both E
+      this.register('bias_k', initial.gaussian([1, 1, embedDim], 1 / Math.sqrt(embedDim)));
+      this.register('bias_v', initial.gaussian([1, 1, embedDim], 1 / Math.sqrt(embedDim)));
+    }
+    this.register('out_proj.weight', initial.linear([embedDim, embedDim]));
+    if (bias) this.register('out_proj.bias', initial.zeros([embedDim]));
   }
 
   /** The projections numbered [first, end) of q, k, v: rows of the packed weight, or one separate weight. */

@@ -1,12 +1,14 @@
 import { describe, expect, test } from 'vitest';
 import {
   ArgumentError,
+  createDevice,
   CrossAttention,
   FlashAttention,
   LoadError,
   LocalAttention,
   type Module,
   MultiHeadAttention,
+  OutOfMemoryError,
   ScaledDotProductAttention,
   SelfAttention,
   type Tensor,
@@ -196,6 +198,13 @@ describe('how it runs', () => {
       }
     });
     expect(device.memory().live).toBe(before);
+  });
+
+  test('a module that does not fit leaves nothing behind', async () => {
+    // the packed projection takes 48 KiB, the output projection 16 KiB, and the biases the rest
+    using small = await createDevice({ memoryBudget: 64 * 1024 });
+    expect(() => new SelfAttention(small, { embedDim: 64, numHeads: 2 })).toThrow(OutOfMemoryError);
+    expect(small.memory().live).toBe(0);
   });
 
   test('a forward that fails leaves nothing behind', () => {
