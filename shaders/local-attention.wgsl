@@ -1,4 +1,4 @@
-// parts: attention-tile, visibility, element, store, launch
+// parts: attention-tile, attention-operands, visibility, special, element, store, launch
 //
 // Banded attention: query i sees the keys of its window, [i + offset - left, i + offset + right], and no others are
 // read. O = softmax over the band of (scale · Q Kᵀ + mask) V, in O(length · window) work and O(length) memory.
@@ -16,10 +16,11 @@
 
 const IS_F16: bool = false;     // storage of q, k, v and output; arithmetic is f32
 const VALUE_DIM: u32 = 64u;     // bucket of the value dim, a multiple of 32: the registers of O
-const BLOCK_Q: u32 = 32u;       // query rows a workgroup, a multiple of 8
+const BLOCK_Q: u32 = 32u;       // query rows a workgroup, a multiple of WORKGROUP / 8
 const BLOCK_K: u32 = 32u;       // keys a step of the online softmax, a multiple of 4
+const WORKGROUP: u32 = 64u;     // invocations: 8 to a row
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(WORKGROUP)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,

@@ -6,58 +6,21 @@
 //
 // and O / l once at the end; log-sum-exp = m + log l. O stays in registers, not normalised.
 //
-// 64 invocations as 8 × 8: invocation (x, y) owns rows y + 8·r, in S the keys 4·(x + 8·g) … + 3, in O the columns
-// 32·c + 4·x … + 3. Head dims are staged 32 at a time, so workgroup memory does not depend on the head dim:
+// The invocations stand in rows of 8: (x, y) owns query rows y + ROW_LANES·r, in S the keys 4·(x + 8·g) … + 3, in O the
+// columns 32·c + 4·x … + 3. Head dims are staged 32 at a time, so workgroup memory does not depend on the head dim:
 //
 //     Q chunk [BLOCK_Q][8 + 1] vec4, K or V chunk [BLOCK_K][8 + 1] vec4, P [BLOCK_Q][BLOCK_K / 4 + 1] vec4
 //
-// with one vec4 of padding between rows against bank conflicts. At 32 × 32 that is 14.5 KiB with the row maxima.
+// with one vec4 of padding between rows against bank conflicts. At 32 × 32 that is 14.5 KiB with the row maxima, at
+// 64 × 32 (128 invocations) 24.5 KiB.
 //
 // A head is 4·Nq·Nk·D floating-point operations; a query tile reads K and V once, 8·Nk·D bytes (f32): BLOCK_Q / 2
 // operations a byte, from L2 where the tiles of a head run together. With R rows an invocation, a step of either product
 // is 4·R fused multiply-adds on vec4 for R + 4 vec4 loads from workgroup memory.
 
-struct Params {
-  groups: u32,            // workgroups with work
-  query_tiles: u32,       // ⌈Nq / BLOCK_Q⌉
-  heads: u32,             // H, of the query
-  group_size: u32,        // query heads that share a key head
-  query_length: u32,      // Nq
-  key_length: u32,        // Nk
-  head_dim: u32,          // D
-  value_dim: u32,         // Dv ≤ VALUE_DIM
-  scale: f32,             // multiplies the scores
-  band_left: i32,         // keys, see visibility
-  band_right: i32,
-  query_offset: i32,
-  q_strides: vec4<u32>,   // elements: batch, head, row, column
-  k_strides: vec4<u32>,
-  v_strides: vec4<u32>,
-  output_strides: vec4<u32>,
-  mask_strides: vec4<u32>,      // batch, head, query, key; 0 where broadcast
-  key_mask_strides: vec2<u32>,  // batch, key
-  q_offset: u32,          // elements
-  k_offset: u32,
-  v_offset: u32,
-  mask_offset: u32,
-  key_mask_offset: u32,
-  mask_kind: u32,
-  has_key_mask: u32,
-  vector_loads: u32,      // bits 0, 1, 2: q, k, v may be read four columns at a time
-  writes_log_sum_exp: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<vec4<u32>>;         // [B, H, Nq, D], f32 or f16
-@group(0) @binding(2) var<storage, read> k: array<vec4<u32>>;         // [B, Hkv, Nk, D]
-@group(0) @binding(3) var<storage, read> v: array<vec4<u32>>;         // [B, Hkv, Nk, Dv]
-@group(0) @binding(4) var<storage, read> mask: array<u32>;            // broadcast to [B, H, Nq, Nk]: bool, f32 or f16
-@group(0) @binding(5) var<storage, read> key_mask: array<u32>;        // [B, Nk], bool
-@group(0) @binding(6) var<storage, read_write> output: array<u32>;    // [B, H, Nq, Dv], dtype of q
-@group(0) @binding(7) var<storage, read_write> log_sum_exp: array<u32>;  // [B, H, Nq], f32
-
 const LANES: u32 = 8u;          // invocations along a row
-const ROWS: u32 = BLOCK_Q / 8u;  // query rows an invocation
+const ROW_LANES: u32 = WORKGROUP / LANES;   // and across rows
+const ROWS: u32 = BLOCK_Q / ROW_LANES;      // query rows an invocation
 const DIM_STEP: u32 = 32u;      // head dims staged at a time
 const PITCH: u32 = 9u;          // vec4s a staged row: DIM_STEP / 4 + 1
 const KEY_QUADS: u32 = BLOCK_K / 4u;
@@ -73,81 +36,8 @@ var<workgroup> row_partial: array<f32, BLOCK_Q * LANES>;
 // a masked key holds never leaks. A weight of 0 times a finite value needs no such care.
 var<workgroup> v_not_finite: atomic<u32>;
 
-// Where a tile's work lies.
-struct Tile {
-  batch: u32,
-  head: u32,
-  first_query: u32,
-  q_base: u32,  // element of q[batch, head, 0, 0]
-  k_base: u32,
-  v_base: u32,
-}
-
-fn tile_of(group: u32) -> Tile {
-  let first_query = (group % params.query_tiles) * BLOCK_Q;
-  let head = (group / params.query_tiles) % params.heads;
-  let batch = group / (params.query_tiles * params.heads);
-  let kv_head = head / params.group_size;
-  return Tile(
-    batch, head, first_query,
-    params.q_offset + batch * params.q_strides.x + head * params.q_strides.y,
-    params.k_offset + batch * params.k_strides.x + kv_head * params.k_strides.y,
-    params.v_offset + batch * params.v_strides.x + kv_head * params.v_strides.y,
-  );
-}
-
-// *_quad: columns [column, column + 4) of the row that begins at element `row`; zero past the dim. A loop rather than
-// four calls for unaligned rows: it is compiled once for each use.
-fn q_element(element: u32) -> f32 {
-  let word = word_index(element, IS_F16);
-  return decode_element(q[word >> 2u][word & 3u], element, IS_F16);
-}
-
-fn q_quad(row: u32, column: u32) -> vec4<f32> {
-  if (params.vector_loads & 1u) != 0u && column + 4u <= params.head_dim {
-    return decode_quad(q[quad_index(row + column, IS_F16)], row + column, IS_F16);
-  }
-  var quad = vec4<f32>(0.0);
-  for (var i = column; i < min(column + 4u, params.head_dim); i++) {
-    quad[i - column] = q_element(row + i * params.q_strides.w);
-  }
-  return quad;
-}
-
-fn k_element(element: u32) -> f32 {
-  let word = word_index(element, IS_F16);
-  return decode_element(k[word >> 2u][word & 3u], element, IS_F16);
-}
-
-fn k_quad(row: u32, column: u32) -> vec4<f32> {
-  if (params.vector_loads & 2u) != 0u && column + 4u <= params.head_dim {
-    return decode_quad(k[quad_index(row + column, IS_F16)], row + column, IS_F16);
-  }
-  var quad = vec4<f32>(0.0);
-  for (var i = column; i < min(column + 4u, params.head_dim); i++) {
-    quad[i - column] = k_element(row + i * params.k_strides.w);
-  }
-  return quad;
-}
-
-fn v_element(element: u32) -> f32 {
-  let word = word_index(element, IS_F16);
-  return decode_element(v[word >> 2u][word & 3u], element, IS_F16);
-}
-
-fn v_quad(row: u32, column: u32) -> vec4<f32> {
-  if (params.vector_loads & 4u) != 0u && column + 4u <= params.value_dim {
-    return decode_quad(v[quad_index(row + column, IS_F16)], row + column, IS_F16);
-  }
-  var quad = vec4<f32>(0.0);
-  for (var i = column; i < min(column + 4u, params.value_dim); i++) {
-    quad[i - column] = v_element(row + i * params.v_strides.w);
-  }
-  return quad;
-}
-
 fn stage_q(tile: Tile, first_column: u32, lane: u32) {
-  for (var i = lane; i < BLOCK_Q * 8u; i += 64u) {
+  for (var i = lane; i < BLOCK_Q * 8u; i += WORKGROUP) {
     let query = tile.first_query + i / 8u;
     var quad = vec4<f32>(0.0);
     if query < params.query_length {
@@ -163,7 +53,7 @@ fn key_slot(key: u32) -> u32 {
 }
 
 fn stage_k(tile: Tile, first_key: u32, first_column: u32, lane: u32) {
-  for (var i = lane; i < BLOCK_K * 8u; i += 64u) {
+  for (var i = lane; i < BLOCK_K * 8u; i += WORKGROUP) {
     let key = first_key + i / 8u;
     var quad = vec4<f32>(0.0);
     if key < params.key_length {
@@ -174,14 +64,13 @@ fn stage_k(tile: Tile, first_key: u32, first_column: u32, lane: u32) {
 }
 
 fn stage_v(tile: Tile, first_key: u32, first_column: u32, lane: u32) {
-  for (var i = lane; i < BLOCK_K * 8u; i += 64u) {
+  for (var i = lane; i < BLOCK_K * 8u; i += WORKGROUP) {
     let key = first_key + i / 8u;
     var quad = vec4<f32>(0.0);
     if key < params.key_length {
       quad = v_quad(tile.v_base + key * params.v_strides.z, first_column + 4u * (i % 8u));
     }
-    let exponents = bitcast<vec4<u32>>(quad) & vec4<u32>(0x7f800000u);
-    if any(exponents == vec4<u32>(0x7f800000u)) { atomicStore(&v_not_finite, 1u); }
+    if has_special(quad) { atomicStore(&v_not_finite, 1u); }
     kv_chunk[(i / 8u) * PITCH + i % 8u] = quad;
   }
 }
@@ -199,10 +88,6 @@ fn mask_quad(tile: Tile, first_key: u32, row: u32, quad: u32) {
 // O[row, column quad] += P[row, 4 keys] · V[4 keys, column quad]
 fn accumulate(o: vec4<f32>, p: vec4<f32>, v0: vec4<f32>, v1: vec4<f32>, v2: vec4<f32>, v3: vec4<f32>) -> vec4<f32> {
   return fma(vec4<f32>(p.w), v3, fma(vec4<f32>(p.z), v2, fma(vec4<f32>(p.y), v1, fma(vec4<f32>(p.x), v0, o))));
-}
-
-fn weighted(p: f32, value: vec4<f32>) -> vec4<f32> {
-  return select(p * value, vec4<f32>(0.0), p == 0.0);
 }
 
 // Attends the tile's queries to keys [first_key, end_key) and writes its output.
@@ -236,7 +121,7 @@ fn attend(tile: Tile, begin_key: u32, end_key: u32, lane: u32) {
           let k2 = kv_chunk[(quad + 2u * KEY_QUADS) * PITCH + step];
           let k3 = kv_chunk[(quad + 3u * KEY_QUADS) * PITCH + step];
           for (var r = 0u; r < ROWS; r++) {
-            let row = q_chunk[(y + 8u * r) * PITCH + step];
+            let row = q_chunk[(y + ROW_LANES * r) * PITCH + step];
             s[r * QUADS + g] += vec4<f32>(dot(row, k0), dot(row, k1), dot(row, k2), dot(row, k3));
           }
         }
@@ -248,15 +133,15 @@ fn attend(tile: Tile, begin_key: u32, end_key: u32, lane: u32) {
       // through P's memory, so that the predicate is compiled once and lanes walk along a row of the mask
       for (var r = 0u; r < ROWS; r++) {
         for (var g = 0u; g < QUADS; g++) {
-          if x + LANES * g < KEY_QUADS { p_tile[(y + 8u * r) * P_PITCH + x + LANES * g] = s[r * QUADS + g]; }
+          if x + LANES * g < KEY_QUADS { p_tile[(y + ROW_LANES * r) * P_PITCH + x + LANES * g] = s[r * QUADS + g]; }
         }
       }
       workgroupBarrier();
-      for (var i = lane; i < BLOCK_Q * KEY_QUADS; i += 64u) { mask_quad(tile, first_key, i / KEY_QUADS, i % KEY_QUADS); }
+      for (var i = lane; i < BLOCK_Q * KEY_QUADS; i += WORKGROUP) { mask_quad(tile, first_key, i / KEY_QUADS, i % KEY_QUADS); }
       workgroupBarrier();
       for (var r = 0u; r < ROWS; r++) {
         for (var g = 0u; g < QUADS; g++) {
-          s[r * QUADS + g] = p_tile[(y + 8u * r) * P_PITCH + min(x + LANES * g, KEY_QUADS - 1u)];
+          s[r * QUADS + g] = p_tile[(y + ROW_LANES * r) * P_PITCH + min(x + LANES * g, KEY_QUADS - 1u)];
         }
       }
     }
@@ -268,12 +153,12 @@ fn attend(tile: Tile, begin_key: u32, end_key: u32, lane: u32) {
         let scores = s[r * QUADS + g];
         highest = max(highest, max(max(scores.x, scores.y), max(scores.z, scores.w)));
       }
-      row_partial[(y + 8u * r) * LANES + x] = highest;
+      row_partial[(y + ROW_LANES * r) * LANES + x] = highest;
     }
     workgroupBarrier();
 
     for (var r = 0u; r < ROWS; r++) {
-      let row = y + 8u * r;
+      let row = y + ROW_LANES * r;
       var highest = row_max[r];
       for (var i = 0u; i < LANES; i++) { highest = max(highest, row_partial[row * LANES + i]); }
       // a row that has seen no key yet: exp(HIDDEN - 0) is 0, exp(HIDDEN - HIDDEN) would not be
@@ -302,7 +187,7 @@ fn attend(tile: Tile, begin_key: u32, end_key: u32, lane: u32) {
         let v2 = kv_chunk[(4u * quad + 2u) * PITCH + x];
         let v3 = kv_chunk[(4u * quad + 3u) * PITCH + x];
         for (var r = 0u; r < ROWS; r++) {
-          let p = p_tile[(y + 8u * r) * P_PITCH + quad];
+          let p = p_tile[(y + ROW_LANES * r) * P_PITCH + quad];
           if guarded {
             o[r * CHUNKS + c] += weighted(p.x, v0) + weighted(p.y, v1) + weighted(p.z, v2) + weighted(p.w, v3);
           } else {
@@ -314,10 +199,10 @@ fn attend(tile: Tile, begin_key: u32, end_key: u32, lane: u32) {
   }
 
   workgroupBarrier();
-  for (var r = 0u; r < ROWS; r++) { row_partial[(y + 8u * r) * LANES + x] = row_sum[r]; }
+  for (var r = 0u; r < ROWS; r++) { row_partial[(y + ROW_LANES * r) * LANES + x] = row_sum[r]; }
   workgroupBarrier();
   for (var r = 0u; r < ROWS; r++) {
-    let row = y + 8u * r;
+    let row = y + ROW_LANES * r;
     let query = tile.first_query + row;
     if query >= params.query_length { continue; }
     var sum = 0.0;

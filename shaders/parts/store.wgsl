@@ -16,3 +16,12 @@ fn store_quad(element: u32, values: vec4<f32>, count: u32, is_f16: bool) {
   if count > 2u { output[element + 2u] = words.z; }
   if count > 3u { output[element + 3u] = words.w; }
 }
+
+// The first `count` (or four) of what this invocation wrote from `element` on; zero past them.
+fn stored_quad(element: u32, count: u32, is_f16: bool) -> vec4<f32> {
+  var quad = vec4<f32>(0.0);
+  for (var i = 0u; i < min(count, 4u); i++) {
+    quad[i] = decode_element(output[word_index(element + i, is_f16)], element + i, is_f16);
+  }
+  return quad;
+}

@@ -1,9 +1,9 @@
 /** What the device is, and which kernels are chosen on it. */
 import pc from 'picocolors';
 import type { Device } from '../index.ts';
-import { chooseTile, DEFAULT_BLOCK_SIZE } from '../kernels/attention-tile.ts';
+import { chooseAttention } from '../kernels/fused-attention.ts';
 import type { Limits } from '../kernels/launch.ts';
-import { chooseMatmulTile } from '../kernels/matmul.ts';
+import { chooseMatmul } from '../kernels/matmul.ts';
 import { planSoftmax } from '../kernels/softmax.ts';
 import { UNBOUNDED } from '../kernels/visibility.ts';
 import { formatBytes, table } from './text.ts';
@@ -12,7 +12,6 @@ const BYTE_LIMITS = ['maxBufferSize', 'maxStorageBufferBindingSize', 'maxCompute
 
 export function printInfo(device: Device, print: (text: string) => void): void {
   const { info } = device;
-  const { limits } = device.runtime;
   const section = (title: string, body: string) => print(`${pc.bold(title)}\n${body}\n`);
   section('Device', describeDevice(device));
   section('Features', info.features.join(', ') || 'none');
@@ -25,9 +24,9 @@ export function printInfo(device: Device, print: (text: string) => void): void {
       ]),
     ),
   );
-  section('Tiles of flashAttention and localAttention', attentionTiles(limits));
-  section('Tiles of matmul', matmulTiles());
-  section('Rows of softmax', softmaxRows(limits));
+  section('Kernels of flashAttention and localAttention', attentionKernels(device));
+  section('Kernels of matmul', matmulKernels(device));
+  section('Rows of softmax', softmaxRows(device.traits));
   section(
     'float16',
     'Pairs in 32-bit words, computed with in float32: the same kernels with shader-f16 or without ' +
@@ -51,32 +50,38 @@ function describeDevice(device: Device): string {
   ]);
 }
 
-function attentionTiles(limits: Limits): string {
-  const rows = [32, 64, 128, 256].map((valueDim, i, dims) => {
-    const { blockQ, blockK, bytes } = chooseTile('info', valueDim, DEFAULT_BLOCK_SIZE, limits);
-    return [
-      i === 0 ? `1 to ${valueDim}` : `${dims[i - 1] + 1} to ${valueDim}`,
-      `${blockQ} queries × ${blockK} keys`,
-      `${formatBytes(bytes)} of ${formatBytes(limits.maxComputeWorkgroupStorageSize)}`,
-    ];
-  });
-  return `${table(['value dim', 'tile', 'workgroup memory'], rows)}
-The most queries, up to 32, whose tile fits workgroup memory and whose scores and outputs fit registers.`;
+const DTYPES = ['float32', 'float16'] as const;
+
+function attentionKernels({ traits, kernels }: Device): string {
+  const rows = (['flashAttention', 'localAttention'] as const).flatMap((op) =>
+    DTYPES.flatMap((dtype) =>
+      [32, 64, 128, 256].map((dim, i, dims) => {
+        const size = { op, dtype, headDim: dim, valueDim: dim };
+        const { variant, reason } = chooseAttention(op, size, traits, kernels);
+        const range = i === 0 ? `1 to ${dim}` : `${dims[i - 1] + 1} to ${dim}`;
+        return [op, dtype, range, variant.name, `${variant.blockQ} queries × ${variant.blockK} keys`, reason];
+      }),
+    ),
+  );
+  return table(['op', 'dtype', 'head dims', 'kernel', 'a workgroup’s step', 'because'], rows);
 }
 
-function matmulTiles(): string {
+function matmulKernels({ traits, kernels }: Device): string {
   const problems: readonly [string, number, number, number][] = [
-    ['projection of [2, 10, 512] to 1536', 2, 10, 1536],
-    ['projection of [2, 100, 512] to 1536', 2, 100, 1536],
+    ['projection of [2, 10, 512] to 1536', 1, 20, 1536],
+    ['projection of [2, 100, 512] to 1536', 1, 200, 1536],
     ['projection of [1, 1024, 1024] to 1024', 1, 1024, 1024],
     ['scores of 2 × 8 heads, 10 × 10', 16, 10, 10],
     ['scores of 2 × 8 heads, 1024 × 1024', 16, 1024, 1024],
   ];
-  const rows = problems.map(([name, batch, queries, columns]) => {
-    const { size, reason } = chooseMatmulTile(batch, queries, columns);
-    return [name, `${size} × ${size}`, reason];
-  });
-  return table(['product', 'tile', 'because'], rows);
+  const rows = problems.flatMap(([name, batch, queries, columns]) =>
+    DTYPES.map((dtype) => {
+      const size = { batchShape: [batch], rows: queries, columns, aDType: dtype };
+      const { variant, reason } = chooseMatmul(size, traits, kernels);
+      return [name, dtype, variant.name, `${variant.rows} × ${variant.columns}`, reason];
+    }),
+  );
+  return table(['product', 'dtype', 'kernel', 'a workgroup’s block', 'because'], rows);
 }
 
 function softmaxRows(limits: Limits): string {

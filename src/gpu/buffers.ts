@@ -132,6 +132,18 @@ export class BufferPool {
     return { live: this.#live, pooled: this.#pooled, peak: this.#peak, budget: this.#budget };
   }
 
+  /** The most bytes live at any time while `work` runs. */
+  peakDuring(work: () => void): number {
+    const before = this.#peak;
+    this.#peak = this.#live;
+    try {
+      work();
+      return this.#peak;
+    } finally {
+      this.#peak = Math.max(before, this.#peak);
+    }
+  }
+
   #use(size: number): void {
     this.#live += size;
     this.#peak = Math.max(this.#peak, this.#live);

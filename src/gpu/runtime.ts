@@ -62,12 +62,10 @@ export interface Counters {
   readonly buffers: number;
 }
 
-/** The device's limits that allocation and plans depend on, as plain data: the getters of WebGPU's object cost time. */
+/** The device's limits that allocation depends on, as plain data: the getters of WebGPU's object cost time. */
 export interface RuntimeLimits {
   readonly maxBufferSize: number;
   readonly maxStorageBufferBindingSize: number;
-  readonly maxComputeWorkgroupStorageSize: number;
-  readonly maxComputeWorkgroupsPerDimension: number;
 }
 
 export class Runtime {
@@ -95,12 +93,7 @@ export class Runtime {
   constructor(gpu: GPUDevice, memoryBudget: number) {
     this.gpu = gpu;
     const { maxBufferSize, maxStorageBufferBindingSize } = gpu.limits;
-    this.limits = {
-      maxBufferSize,
-      maxStorageBufferBindingSize,
-      maxComputeWorkgroupStorageSize: gpu.limits.maxComputeWorkgroupStorageSize,
-      maxComputeWorkgroupsPerDimension: gpu.limits.maxComputeWorkgroupsPerDimension,
-    };
+    this.limits = { maxBufferSize, maxStorageBufferBindingSize };
     this.#pool = new BufferPool(
       (bytes, onFailure) => this.#createBuffer(bytes, STORAGE_USAGE, onFailure),
       () => {
@@ -285,6 +278,11 @@ export class Runtime {
 
   memory(): MemoryUse {
     return this.#pool.use();
+  }
+
+  /** The most bytes of tensor memory live at any time while `work` records. */
+  peakDuring(work: () => void): number {
+    return this.#pool.peakDuring(work);
   }
 
   counters(): Counters {

@@ -1,44 +1,16 @@
 import { ArgumentError } from '../gpu/errors.ts';
-import type { Launch } from '../gpu/runtime.ts';
-import type { FloatDType } from '../tensor/dtype.ts';
-import { foldWorkgroups, readsQuads, type Limits, type Operand } from './launch.ts';
-import { keyRange, visibilityParams, type Visibility } from './visibility.ts';
-
-/** What the fused attention kernels compute; strides are those of batch, head, row, column. */
-export interface AttentionProblem {
-  /** The op's name, for errors. */
-  readonly op: string;
-  readonly dtype: FloatDType;
-  readonly batch: number;
-  readonly heads: number;
-  readonly kvHeads: number;
-  readonly queryLength: number;
-  readonly keyLength: number;
-  readonly headDim: number;
-  readonly valueDim: number;
-  readonly scale: number;
-  readonly q: Operand;
-  readonly k: Operand;
-  readonly v: Operand;
-  readonly output: Operand;
-  readonly visibility: Visibility;
-  readonly writesLogSumExp: boolean;
-}
+import type { Constants } from '../gpu/shader.ts';
+import type { Traits } from '../tensor/traits.ts';
+import type { AttentionProblem, AttentionVariant } from './attention-operands.ts';
+import { keyRange } from './visibility.ts';
 
 /** Twin of the constants of parts/attention-tile.wgsl. */
-export interface Tile {
-  /** Query rows a workgroup. */
-  readonly blockQ: number;
-  /** Keys a step of the online softmax. */
-  readonly blockK: number;
-  /** The value dim's bucket. */
-  readonly valueDim: number;
+export interface TileVariant extends AttentionVariant {
+  readonly family: 'tile';
+  /** Invocations, eight along a row. */
+  readonly workgroup: number;
   /** Workgroup memory. */
   readonly bytes: number;
-}
-
-export interface AttentionPlan extends Launch {
-  readonly tile: Tile;
 }
 
 /** Keys a step of the online softmax that suit most devices: a 32 × 32 tile fits WebGPU's default 16 KiB. */
@@ -46,6 +18,13 @@ export const DEFAULT_BLOCK_SIZE = 32;
 
 export const MAX_VALUE_DIM = 256;
 const VALUE_DIM_BUCKETS = [32, 64, 128, MAX_VALUE_DIM];
+
+/** The registers of O, refused where there are none for so many columns. */
+export function valueDimBucket(op: string, valueDim: number): number {
+  const bucket = VALUE_DIM_BUCKETS.find((size) => valueDim <= size);
+  if (bucket !== undefined) return bucket;
+  throw new ArgumentError(`${op}: value headDim must be at most ${MAX_VALUE_DIM}, got ${valueDim}`);
+}
 
 /** Bytes of the workgroup variables of parts/attention-tile.wgsl, each rounded up to 16 as WebGPU counts them. */
 export function tileBytes(blockQ: number, blockK: number): number {
@@ -55,69 +34,62 @@ export function tileBytes(blockQ: number, blockK: number): number {
 }
 
 /**
- * The most query rows that fit workgroup memory and registers: an invocation keeps blockQ / 8 rows of
- * max(blockK, 32) / 8 scores and of valueDim / 8 outputs.
+ * Query rows and invocations, the widest first: an invocation keeps four rows at most, of max(blockK, 32) / 8 scores and
+ * valueDim / 8 outputs each.
  */
-export function chooseTile(op: string, valueDim: number, blockK: number, limits: Limits): Tile {
-  const bucket = VALUE_DIM_BUCKETS.find((size) => valueDim <= size);
-  if (bucket === undefined) {
-    throw new ArgumentError(`${op}: value headDim must be at most ${MAX_VALUE_DIM}, got ${valueDim}`);
-  }
-  const most = limits.maxComputeWorkgroupStorageSize;
-  const rows = bucket === MAX_VALUE_DIM || blockK > 32 ? [16, 8] : [32, 16, 8];
-  const blockQ = rows.find((candidate) => tileBytes(candidate, blockK) <= most);
-  if (blockQ === undefined) {
-    throw new ArgumentError(
-      `${op}: blockSize must fit the device's maxComputeWorkgroupStorageSize of ${most} bytes, ` +
-        `got ${blockK}, which needs ${tileBytes(8, blockK)} bytes`,
-    );
-  }
-  return { blockQ, blockK, valueDim: bucket, bytes: tileBytes(blockQ, blockK) };
+const ROWS_AND_WORKGROUPS = [
+  [128, 256],
+  [64, 128],
+  [32, 64],
+  [16, 64],
+  [8, 64],
+] as const;
+
+/** The tiles of `blockK` keys that the device's limits and an invocation's registers have room for. */
+export function tileVariants(valueDim: number, blockK: number, traits: Traits): TileVariant[] {
+  const mostRows = valueDim > 128 || blockK > 32 ? 2 : 4;
+  return ROWS_AND_WORKGROUPS.map(([blockQ, workgroup]): TileVariant => {
+    return {
+      name: `tile-${blockQ}x${blockK}`,
+      family: 'tile',
+      blockQ,
+      blockK,
+      workgroup,
+      bytes: tileBytes(blockQ, blockK),
+    };
+  }).filter(
+    ({ blockQ, workgroup, bytes }) =>
+      bytes <= traits.maxComputeWorkgroupStorageSize &&
+      workgroup <= traits.maxComputeInvocationsPerWorkgroup &&
+      blockQ <= (mostRows * workgroup) / 8,
+  );
 }
 
-/** The constants, parameters and workgroups that both fused kernels share. */
-export function planTile(problem: AttentionProblem, tile: Tile, limits: Limits): Omit<AttentionPlan, 'shader'> {
-  const { q, k, v, output } = problem;
-  const queryTiles = Math.ceil(problem.queryLength / tile.blockQ);
-  const groups = queryTiles * problem.heads * problem.batch;
-  const vectorLoads = [q, k, v].reduce((bits, operand, i) => bits | (Number(readsQuads(operand, 3)) << i), 0);
+/** @throws ArgumentError where not even eight query rows fit */
+export function chooseTile(op: string, valueDim: number, blockK: number, traits: Traits): TileVariant {
+  // 64 invocations suit every device; more of them is for the tuner to try
+  const tile = tileVariants(valueDim, blockK, traits).find(({ workgroup }) => workgroup === 64);
+  if (tile) return tile;
+  throw new ArgumentError(
+    `${op}: blockSize must fit the device's maxComputeWorkgroupStorageSize of ` +
+      `${traits.maxComputeWorkgroupStorageSize} bytes, got ${blockK}, which needs ${tileBytes(8, blockK)} bytes`,
+  );
+}
+
+export function tileConstants({ op, dtype, valueDim }: AttentionProblem, tile: TileVariant): Constants {
   return {
-    tile,
-    constants: {
-      IS_F16: problem.dtype === 'float16',
-      VALUE_DIM: tile.valueDim,
-      BLOCK_Q: tile.blockQ,
-      BLOCK_K: tile.blockK,
-    },
-    params: {
-      groups,
-      query_tiles: queryTiles,
-      heads: problem.heads,
-      group_size: problem.heads / problem.kvHeads,
-      query_length: problem.queryLength,
-      key_length: problem.keyLength,
-      head_dim: problem.headDim,
-      value_dim: problem.valueDim,
-      scale: problem.scale,
-      q_strides: q.strides,
-      k_strides: k.strides,
-      v_strides: v.strides,
-      output_strides: output.strides,
-      q_offset: q.offset,
-      k_offset: k.offset,
-      v_offset: v.offset,
-      vector_loads: vectorLoads,
-      writes_log_sum_exp: problem.writesLogSumExp ? 1 : 0,
-      ...visibilityParams(problem.visibility),
-    },
-    workgroups: foldWorkgroups(problem.op, groups, limits),
+    IS_F16: dtype === 'float16',
+    VALUE_DIM: valueDimBucket(op, valueDim),
+    BLOCK_Q: tile.blockQ,
+    BLOCK_K: tile.blockK,
+    WORKGROUP: tile.workgroup,
   };
 }
 
 /** Key tiles of all query tiles of a head, of which each visits the tiles of `visited` keys of its range. */
 export function countKeyTiles(
   { queryLength, keyLength, visibility }: AttentionProblem,
-  { blockQ, blockK }: Tile,
+  { blockQ, blockK }: AttentionVariant,
   visited: (range: readonly [number, number]) => number,
 ): number {
   let count = 0;

@@ -1,8 +1,7 @@
 import { ArgumentError } from '../gpu/errors.ts';
 
-/** The device limits that plans depend on; `GPUDevice.limits` is one. */
+/** What a launch depends on; `Traits` and `GPUDevice.limits` are one. */
 export interface Limits {
-  readonly maxComputeWorkgroupStorageSize: number;
   readonly maxComputeWorkgroupsPerDimension: number;
 }
 

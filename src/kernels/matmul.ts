@@ -1,133 +1,114 @@
 import source from '../../shaders/matmul.wgsl';
-import { ArgumentError } from '../gpu/errors.ts';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
-import type { FloatDType } from '../tensor/dtype.ts';
-import { coalesce, formatShape, type Shape } from '../tensor/shape.ts';
-import { foldWorkgroups, readsQuads, type Limits, type Operand } from './launch.ts';
+import { joinParts, type Constants } from '../gpu/shader.ts';
+import type { KernelChoices, Traits } from '../tensor/traits.ts';
+import { decide, NO_CHOICES, type Choice, type ChoiceKey } from './choice.ts';
+import {
+  batchSize,
+  matmulConstants,
+  matmulLaunch,
+  mergeRows,
+  type MatmulProblem,
+  type MatmulVariant,
+} from './matmul-operands.ts';
+import { matmulSubgroupVariant, planMatmulSubgroup, type MatmulSubgroupVariant } from './matmul-subgroup.ts';
 import { PARTS } from './parts.ts';
 
 const shader = joinParts('matmul', source, PARTS);
 
-/** output [batch…, M, N] = a [batch…, M, K] · b [batch…, K, N] + bias [N]. */
-export interface MatmulProblem {
-  /** The op's name, for errors. */
-  readonly op: string;
-  readonly batchShape: Shape;
-  readonly rows: number;
-  readonly columns: number;
-  readonly depth: number;
-  readonly aDType: FloatDType;
-  readonly bDType: FloatDType;
-  readonly outDType: FloatDType;
-  /** Strides of the batch axes (0 where broadcast), rows, columns. */
-  readonly a: Operand;
-  readonly b: Operand;
-  /** Its columns are neighbours. */
-  readonly output: Operand;
-  readonly biasOffset?: number;
-  /** An exact zero in a times anything in b is zero, be it NaN or infinite. */
-  readonly zeroAnnihilates?: boolean;
+/** Twin of the constants of matmul.wgsl. */
+export interface MatmulTileVariant extends MatmulVariant {
+  readonly family: 'tile';
+  /** Quads of rows, and of columns, an invocation. */
+  readonly quads: 1 | 2;
+  /** Elements of the depth that are staged at a time. */
+  readonly step: number;
+  /** Invocations. */
+  readonly workgroup: number;
+  /** Workgroup memory. */
+  readonly bytes: number;
 }
 
-export interface MatmulTile {
-  /** Rows and columns of the output a workgroup. */
-  readonly size: 32 | 64;
-  readonly reason: string;
+export type AnyMatmulVariant = MatmulTileVariant | MatmulSubgroupVariant;
+
+/** What the choice of a kernel depends on. */
+export type MatmulSize = Pick<MatmulProblem, 'batchShape' | 'rows' | 'columns' | 'aDType'>;
+
+export interface MatmulPlan extends Launch {
+  readonly choice: Choice<AnyMatmulVariant>;
 }
+
+function tile(rows: number, columns: number, quads: 1 | 2, step: number): MatmulTileVariant {
+  return {
+    name: `tile-${rows}x${columns}`,
+    family: 'tile',
+    rows,
+    columns,
+    quads,
+    step,
+    workgroup: (rows * columns) / (16 * quads * quads),
+    bytes: 4 * step * (rows + columns) + 16,
+  };
+}
+
+const TILE_32 = tile(32, 32, 1, 32);
+const TILE_64 = tile(64, 64, 2, 16);
+const TILES = [TILE_32, TILE_64, tile(128, 64, 2, 16), tile(128, 128, 2, 16)];
 
 /** Output tiles of 64 × 64 below which half the tile, with four times the workgroups, occupies a large GPU better. */
 const FEW_TILES = 256;
 
-export function chooseMatmulTile(batch: number, rows: number, columns: number): MatmulTile {
-  const tiles = batch * Math.ceil(rows / 64) * Math.ceil(columns / 64);
-  if (rows <= 32 || columns <= 32) return { size: 32, reason: 'at most 32 rows or columns' };
-  if (tiles < FEW_TILES) return { size: 32, reason: `fewer than ${FEW_TILES} tiles of 64 × 64` };
-  return { size: 64, reason: `${tiles} tiles of 64 × 64` };
-}
-
-/** Four neighbours of a matrix in one vector: 1 along a row, 2 along a column, 0 neither. */
-function quadAxis({ strides, offset }: Operand): number {
-  const rank = strides.length;
-  if (readsQuads({ strides, offset }, rank - 1)) return 1;
-  return readsQuads({ strides, offset }, rank - 2) ? 2 : 0;
-}
-
-/** With one b for the whole batch, as in a linear layer, a's evenly strided rows are those of one larger matrix. */
-function mergeRows(problem: MatmulProblem): MatmulProblem {
-  const { a, b, output, batchShape, rows } = problem;
-  const merged = coalesce(
-    [...batchShape, rows],
-    [a, output].map(({ strides }) => strides.slice(0, -1)),
+/** Every kernel that can compute a product on the device. */
+export function matmulVariants(traits: Traits): AnyMatmulVariant[] {
+  const tiles = TILES.filter(
+    ({ bytes, workgroup }) =>
+      bytes <= traits.maxComputeWorkgroupStorageSize && workgroup <= traits.maxComputeInvocationsPerWorkgroup,
   );
-  if (merged.shape.length > 1 || b.strides.slice(0, -2).some((stride) => stride !== 0)) return problem;
-  const matrixOf = ({ strides, offset }: Operand, [rowStride = 0]: readonly number[]) => ({
-    strides: [rowStride, strides.at(-1)!],
-    offset,
-  });
-  return {
-    ...problem,
-    batchShape: [],
-    rows: merged.shape[0] ?? 1,
-    a: matrixOf(a, merged.strides[0]),
-    b: { strides: b.strides.slice(-2), offset: b.offset },
-    output: matrixOf(output, merged.strides[1]),
-  };
+  const subgroup = matmulSubgroupVariant(traits);
+  return subgroup ? [...tiles, subgroup] : tiles;
 }
 
-export function planMatmul(given: MatmulProblem, limits: Limits): Launch {
+/** `narrow`: at most 32 rows or columns; `few` and `many` blocks of 64 × 64. */
+export function matmulKey(size: MatmulSize): ChoiceKey {
+  const { rows, columns, aDType } = size;
+  const isNarrow = rows <= 32 || columns <= 32;
+  const sizeClass = isNarrow ? 'narrow' : countTiles(size) < FEW_TILES ? 'few' : 'many';
+  return { op: 'matmul', dtype: aDType, sizeClass };
+}
+
+function countTiles({ rows, columns, ...problem }: MatmulSize): number {
+  return batchSize(problem) * Math.ceil(rows / 64) * Math.ceil(columns / 64);
+}
+
+/** What suits the device's class where nothing was measured. */
+function preferred(size: MatmulSize, traits: Traits): Choice<AnyMatmulVariant> {
+  const subgroup = traits.isSoftware ? matmulSubgroupVariant(traits) : undefined;
+  if (subgroup) return { variant: subgroup, reason: 'a CPU driver: neither barriers nor workgroup memory' };
+  const { sizeClass } = matmulKey(size);
+  if (sizeClass === 'narrow') return { variant: TILE_32, reason: 'at most 32 rows or columns' };
+  if (sizeClass === 'few') return { variant: TILE_32, reason: `fewer than ${FEW_TILES} tiles of 64 × 64` };
+  return { variant: TILE_64, reason: `${countTiles(size)} tiles of 64 × 64` };
+}
+
+export function chooseMatmul(size: MatmulSize, traits: Traits, choices: KernelChoices): Choice<AnyMatmulVariant> {
+  const fallback = preferred(size, traits);
+  if (choices.pinned.size === 0 && choices.tuned.size === 0) return fallback;
+  return decide(matmulKey(size), matmulVariants(traits), fallback, choices);
+}
+
+export function planMatmul(given: MatmulProblem, traits: Traits, choices: KernelChoices = NO_CHOICES): MatmulPlan {
+  const choice = chooseMatmul(given, traits, choices);
+  const { variant } = choice;
   const problem = mergeRows(given);
-  const { op, batchShape, rows, columns, depth, a, b, output } = problem;
-  const batchAxes = batchShape.length;
-  const batch = coalesce(
-    batchShape,
-    [a, b, output].map(({ strides }) => strides.slice(0, batchAxes)),
-  );
-  if (batch.shape.length > 3) {
-    throw new ArgumentError(
-      `${op}: batch axes must merge into at most three evenly strided ones, got ${formatShape(batchShape)}`,
-    );
-  }
-  const size = batchShape.reduce((product, length) => product * length, 1);
-  const tile = chooseMatmulTile(size, rows, columns).size;
-  const rowTiles = Math.ceil(rows / tile);
-  const columnTiles = Math.ceil(columns / tile);
-  const groups = rowTiles * columnTiles * size;
-  const inner3 = (values: readonly number[], fill: number) => [
-    ...Array.from({ length: 3 - values.length }, () => fill),
-    ...values,
-    0,
-  ];
+  if (variant.family === 'subgroup') return { choice, ...planMatmulSubgroup(problem, variant, traits) };
   return {
+    choice,
     shader,
-    constants: {
-      TILE: tile,
-      A_F16: problem.aDType === 'float16',
-      B_F16: problem.bDType === 'float16',
-      OUT_F16: problem.outDType === 'float16',
-      ZERO_ANNIHILATES: problem.zeroAnnihilates ?? false,
-    },
-    params: {
-      groups,
-      rows,
-      columns,
-      depth,
-      row_tiles: rowTiles,
-      column_tiles: columnTiles,
-      batch_shape: inner3(batch.shape, 1),
-      a_batch_strides: inner3(batch.strides[0], 0),
-      b_batch_strides: inner3(batch.strides[1], 0),
-      output_batch_strides: inner3(batch.strides[2], 0),
-      a_strides: a.strides.slice(-2),
-      b_strides: b.strides.slice(-2),
-      a_offset: a.offset,
-      b_offset: b.offset,
-      bias_offset: problem.biasOffset ?? 0,
-      has_bias: problem.biasOffset === undefined ? 0 : 1,
-      a_quads: quadAxis(a),
-      b_quads: quadAxis(b),
-      output_row_stride: output.strides.at(-2)!,
-    },
-    workgroups: foldWorkgroups(op, groups, limits),
+    constants: { ...tileConstants(variant), ...matmulConstants(problem) },
+    ...matmulLaunch(problem, variant, traits),
   };
+}
+
+function tileConstants({ rows, columns, quads, step, workgroup }: MatmulTileVariant): Constants {
+  return { TILE_ROWS: rows, TILE_COLUMNS: columns, QUADS: quads, STEP: step, WORKGROUP: workgroup };
 }

@@ -1,12 +1,13 @@
 /** What the attention ops have in common: their options, the checks, and the problem that a kernel is planned for. */
 import { ArgumentError } from '../gpu/errors.ts';
-import type { AttentionPlan, AttentionProblem } from '../kernels/attention-tile.ts';
-import type { Limits, Operand } from '../kernels/launch.ts';
+import type { AttentionPlan, AttentionProblem } from '../kernels/attention-operands.ts';
+import type { Operand } from '../kernels/launch.ts';
 import { UNBOUNDED } from '../kernels/visibility.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
+import type { KernelChoices, Traits } from '../tensor/traits.ts';
 import { checkAlike, checkBoolean, checkFinite, checkFloat } from './check.ts';
 import { enqueue, operandOf } from './enqueue.ts';
 import { checkVisibility, type VisibilityOptions, type Window } from './visibility.ts';
@@ -140,13 +141,13 @@ function checkShapes(op: string, q: Tensor, k: Tensor, v: Tensor): void {
 export function runFused(
   { device, problem, outputShape, rowShape, headsInRows }: AttentionArguments,
   inputs: { q: Tensor; k: Tensor; v: Tensor; mask?: Tensor; keyMask?: Tensor },
-  plan: (problem: AttentionProblem, limits: Limits) => AttentionPlan,
+  plan: (problem: AttentionProblem, traits: Traits, choices: KernelChoices) => AttentionPlan,
 ): AttentionResult {
   const { op } = problem;
   return device.scope(() => {
     const output = device.empty(outputShape, problem.dtype, op, headsInRows ? [0, 2, 1, 3] : undefined);
     const logSumExp = problem.writesLogSumExp ? device.empty(rowShape, 'float32', op) : undefined;
-    const launch = plan({ ...problem, output: attentionOperand(output) }, device.runtime.limits);
+    const launch = plan({ ...problem, output: attentionOperand(output) }, device.traits, device.kernels);
     const { q, k, v, mask, keyMask } = inputs;
     enqueue(op, launch, { q, k, v, mask, key_mask: keyMask, output, log_sum_exp: logSumExp });
     return logSumExp ? { output, logSumExp } : { output };

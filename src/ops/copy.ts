@@ -97,10 +97,7 @@ function run(
 ): Tensor {
   const { device } = x;
   const output = device.empty(problem.outputShape, dtype, op);
-  const launch = planCopy(
-    { op, ...problem, inDType: x.dtype, outDType: dtype, x: operandOf(x) },
-    device.runtime.limits,
-  );
+  const launch = planCopy({ op, ...problem, inDType: x.dtype, outDType: dtype, x: operandOf(x) }, device.traits);
   enqueue(op, launch, { x, y, output });
   return output;
 }

@@ -30,8 +30,8 @@ export function flashAttention(q: Tensor, k: Tensor, v: Tensor, options: FlashAt
   const op = 'flashAttention';
   const args = checkAttention(op, q, k, v, options, [...ATTENTION_OPTIONS, 'blockSize']);
   checkBlockSize(op, options.blockSize);
-  return runFused(args, { q, k, v, mask: options.mask, keyMask: options.keyMask }, (problem, limits) =>
-    planFlashAttention(problem, limits, options.blockSize),
+  return runFused(args, { q, k, v, mask: options.mask, keyMask: options.keyMask }, (problem, traits, choices) =>
+    planFlashAttention(problem, traits, choices, options.blockSize),
   );
 }
 

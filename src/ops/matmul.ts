@@ -1,5 +1,6 @@
 import { ArgumentError } from '../gpu/errors.ts';
-import { planMatmul, type MatmulProblem } from '../kernels/matmul.ts';
+import { planMatmul } from '../kernels/matmul.ts';
+import type { MatmulProblem } from '../kernels/matmul-operands.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { broadcastShapes, broadcastStrides, formatShape, type Shape } from '../tensor/shape.ts';
@@ -98,7 +99,7 @@ export function product(
     biasOffset: options.bias?.offset,
     zeroAnnihilates: options.zeroAnnihilates,
   };
-  const launch = planMatmul(problem, device.runtime.limits);
+  const launch = planMatmul(problem, device.traits, device.kernels);
   enqueue(op, launch, { a, b, bias: options.bias, output });
   return output;
 }

@@ -99,7 +99,7 @@ export function weigh(
         visibility,
         writesLogSumExp: logSumExp !== undefined,
       },
-      device.runtime.limits,
+      device.traits,
     );
     enqueue(op, launch, { x, mask, key_mask: keyMask, output: weights, log_sum_exp: logSumExp });
     return logSumExp ? { weights, logSumExp } : { weights };

@@ -10,6 +10,7 @@ import { checkOptions } from './options.ts';
 import { normal } from './random.ts';
 import { checkShape, contiguousStrides, formatShape, rowPitch, sizeOf, storageSize, type Shape } from './shape.ts';
 import { Storage, Tensor } from './tensor.ts';
+import type { KernelChoices, Traits } from './traits.ts';
 
 export interface DeviceOptions {
   /**
@@ -130,6 +131,17 @@ function describe(
   };
 }
 
+function traitsOf({ limits, features }: GPUDevice, info: DeviceInfo): Traits {
+  const { subgroupMinSize: least, subgroupMaxSize: most } = info;
+  return {
+    maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
+    maxComputeWorkgroupsPerDimension: limits.maxComputeWorkgroupsPerDimension,
+    maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
+    isSoftware: info.isSoftware,
+    subgroupSize: features.has('subgroups') && least === most ? least : 0,
+  };
+}
+
 /** What `device.tensor` accepts; a Uint16Array holds raw float16 bits. */
 export type TensorSource = readonly number[] | Float32Array | Uint8Array | Int32Array | Uint32Array | Uint16Array;
 
@@ -140,6 +152,10 @@ export class Device {
   readonly gpu: GPUDevice;
   /** @internal The runtime below; for this library's ops. */
   readonly runtime: Runtime;
+  /** @internal What kernels are planned for. */
+  readonly traits: Traits;
+  /** @internal Which kernels ops take; they only read it. */
+  readonly kernels: KernelChoices = { pinned: new Map(), tuned: new Map() };
   readonly #ownsGpu: boolean;
   #nextSeed = 0;
   readonly #scopes: Set<Tensor>[] = [];
@@ -149,6 +165,7 @@ export class Device {
     this.info = info;
     this.gpu = gpu;
     this.runtime = new Runtime(gpu, memoryBudget);
+    this.traits = traitsOf(gpu, info);
     this.#ownsGpu = ownsGpu;
   }
 

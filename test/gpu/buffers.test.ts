@@ -65,6 +65,26 @@ describe('BufferPool', () => {
     expect(pool.use()).toMatchObject({ live: 1024, pooled: 0, peak: 3072 });
   });
 
+  test('tells the peak of some work alone, and keeps the peak of all', () => {
+    const { pool } = fakePool();
+    pool.release(pool.acquire(8192));
+    const held = pool.acquire(256);
+    const churn = () => {
+      pool.release(pool.acquire(1024));
+      pool.release(pool.acquire(2048));
+    };
+    expect(pool.peakDuring(churn)).toBe(256 + 2048);
+    expect(pool.use()).toMatchObject({ live: 256, peak: 8192 });
+    expect(pool.peakDuring(() => pool.acquire(16384))).toBe(256 + 16384);
+    expect(pool.use().peak).toBe(256 + 16384);
+    const fail = () => {
+      pool.release(held);
+      throw new Error('full');
+    };
+    expect(() => pool.peakDuring(fail)).toThrow('full');
+    expect(pool.use().peak).toBe(256 + 16384);
+  });
+
   test('the same calls get the same buffers again, in whatever order they are released', () => {
     const calls = fc.array(fc.record({ bytes: fc.constantFrom(256, 1024), frees: fc.nat({ max: 3 }), at: fc.nat() }));
     fc.assert(

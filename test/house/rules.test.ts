@@ -27,7 +27,11 @@ const shaders = filesIn('shaders').filter((path) => path.endsWith('.wgsl'));
 const partNames = baseNames(shaders, /^shaders\/parts\/(.+)\.wgsl$/);
 
 /** Kernel files that are the twin of no shader and of no part, and why. */
-const HOST_ONLY = { parts: 'gathers the texts of shaders/parts' };
+const HOST_ONLY = {
+  choice: 'which of several kernels computes an op',
+  'fused-attention': 'the kernels among which attention chooses',
+  parts: 'gathers the texts of shaders/parts',
+};
 
 describe('imports point down', () => {
   test('in every file of src', () => {

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { ArgumentError } from '../../src/index.ts';
-import { chooseTile, DEFAULT_BLOCK_SIZE, tileBytes, type AttentionProblem } from '../../src/kernels/attention-tile.ts';
+import type { AttentionProblem } from '../../src/kernels/attention-operands.ts';
+import { chooseTile, DEFAULT_BLOCK_SIZE, tileBytes, valueDimBucket } from '../../src/kernels/attention-tile.ts';
 import { countFlashTiles, planFlashAttention } from '../../src/kernels/flash-attention.ts';
 import { countLocalTiles, planLocalAttention } from '../../src/kernels/local-attention.ts';
 import { UNBOUNDED } from '../../src/kernels/visibility.ts';
@@ -38,7 +39,7 @@ function evaluateInteger(expression: string, constants: Readonly<Record<string, 
 /** Bytes of the workgroup variables as WebGPU counts them, each rounded up to 16, from the shader's text. */
 function workgroupBytes(blockQ: number, blockK: number): number {
   const source = readFileSync(new URL('../../shaders/parts/attention-tile.wgsl', import.meta.url), 'utf8');
-  const values: Record<string, number> = { BLOCK_Q: blockQ, BLOCK_K: blockK };
+  const values: Record<string, number> = { BLOCK_Q: blockQ, BLOCK_K: blockK, WORKGROUP: 64 };
   const evaluate = (expression: string) => evaluateInteger(expression, values);
   for (const [, name, expression] of source.matchAll(/^const (\w+): u32 = ([^;]+);/gm)) {
     if (!expression.includes('VALUE_DIM')) values[name] = evaluate(expression);
@@ -54,7 +55,7 @@ function workgroupBytes(blockQ: number, blockK: number): number {
 
 describe('tileBytes', () => {
   test.each(BLOCK_SIZES)('is what the shader declares, at blockSize %d', (blockK) => {
-    for (const blockQ of [8, 16, 32]) {
+    for (const blockQ of [8, 16, 32, 64, 128]) {
       expect(Math.ceil(tileBytes(blockQ, blockK) / 16) * 16).toBe(workgroupBytes(blockQ, blockK));
     }
   });
@@ -111,7 +112,7 @@ describe('chooseTile', () => {
   });
 
   test('value dims share four buckets', () => {
-    const bucket = (valueDim: number) => chooseTile('op', valueDim, 32, DEFAULTS).valueDim;
+    const bucket = (valueDim: number) => valueDimBucket('op', valueDim);
     expect([1, 32, 33, 64, 65, 128, 129, 256].map(bucket)).toEqual([32, 32, 64, 64, 128, 128, 256, 256]);
     expect(() => bucket(257)).toThrow(new ArgumentError('op: value headDim must be at most 256, got 257'));
   });
@@ -129,8 +130,8 @@ describe.each([
   });
 
   test('one workgroup for each tile of query rows of each head', () => {
-    const { tile, workgroups, params } = plan(attentionProblem({ batch: 2, heads: 3, queryLength: 33 }), DEFAULTS);
-    expect(tile.blockQ).toBe(32);
+    const { choice, workgroups, params } = plan(attentionProblem({ batch: 2, heads: 3, queryLength: 33 }), DEFAULTS);
+    expect(choice.variant).toMatchObject({ name: 'tile-32x32', blockQ: 32 });
     expect(params).toMatchObject({ query_tiles: 2, groups: 12, heads: 3, group_size: 1 });
     expect(workgroups).toEqual([12, 1, 1]);
   });
@@ -184,7 +185,7 @@ describe.each([
 const window = (left: number, right = left) => ({ band: { left, right, queryOffset: 0 } });
 const local = (queryLength: number, visibility: AttentionProblem['visibility'], keyLength = queryLength) => {
   const problem = attentionProblem({ queryLength, keyLength, visibility });
-  return { problem, tile: planLocalAttention(problem, DEFAULTS).tile };
+  return { problem, tile: planLocalAttention(problem, DEFAULTS).choice.variant };
 };
 
 describe('local attention visits', () => {
@@ -263,7 +264,7 @@ describe('flash attention visits', () => {
   const flash = (queryLength: number, keyLength: number, right: number, queryOffset = 0) => {
     const visibility = { band: { left: UNBOUNDED, right, queryOffset } };
     const problem = attentionProblem({ queryLength, keyLength, visibility });
-    return countFlashTiles(problem, planFlashAttention(problem, DEFAULTS).tile);
+    return countFlashTiles(problem, planFlashAttention(problem, DEFAULTS).choice.variant);
   };
 
   test('every tile without a mask', () => {

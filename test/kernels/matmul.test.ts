@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { ArgumentError } from '../../src/index.ts';
-import { chooseMatmulTile, planMatmul } from '../../src/kernels/matmul.ts';
+import { NO_CHOICES } from '../../src/kernels/choice.ts';
+import { chooseMatmul, planMatmul } from '../../src/kernels/matmul.ts';
 import { DEFAULTS, dense, frozen, matmulProblem } from './problems.ts';
 
-describe('chooseMatmulTile', () => {
+describe('chooseMatmul', () => {
   test.each([
     [1, 1024, 1024, 64],
     [1, 1024, 960, 32],
@@ -15,9 +16,10 @@ describe('chooseMatmulTile', () => {
     [1000, 4096, 32, 32],
     [64, 33, 256, 64],
   ])('batch %d, %d × %d: tiles of %d', (batch, rows, columns, size) => {
-    const tile = chooseMatmulTile(batch, rows, columns);
-    expect(tile.size).toBe(size);
-    expect(tile.reason).not.toBe('');
+    const problem = { batchShape: [batch], rows, columns, aDType: 'float32' as const };
+    const { variant, reason } = chooseMatmul(problem, DEFAULTS, NO_CHOICES);
+    expect(variant).toMatchObject({ rows: size, columns: size });
+    expect(reason).not.toBe('');
   });
 });
 
@@ -32,7 +34,14 @@ describe('planMatmul', () => {
 
   test('one workgroup for each tile of the output', () => {
     const { workgroups, params, constants } = plan({ batchShape: [3], rows: 100, columns: 40, depth: 7 });
-    expect(constants).toMatchObject({ TILE: 32, A_F16: false, B_F16: false, OUT_F16: false, ZERO_ANNIHILATES: false });
+    expect(constants).toMatchObject({
+      TILE_ROWS: 32,
+      TILE_COLUMNS: 32,
+      A_F16: false,
+      B_F16: false,
+      OUT_F16: false,
+      ZERO_ANNIHILATES: false,
+    });
     expect(params).toMatchObject({ rows: 100, columns: 40, depth: 7, row_tiles: 4, column_tiles: 2, groups: 24 });
     expect(workgroups).toEqual([24, 1, 1]);
   });

@@ -1,12 +1,28 @@
 /** Problems to plan, with contiguous operands where nothing else is said. */
-import type { AttentionProblem } from '../../src/kernels/attention-tile.ts';
-import type { Limits, Operand } from '../../src/kernels/launch.ts';
-import type { MatmulProblem } from '../../src/kernels/matmul.ts';
+import type { AttentionProblem } from '../../src/kernels/attention-operands.ts';
+import type { Operand } from '../../src/kernels/launch.ts';
+import type { MatmulProblem } from '../../src/kernels/matmul-operands.ts';
 import type { SoftmaxProblem } from '../../src/kernels/softmax.ts';
 import { UNBOUNDED, type Visibility } from '../../src/kernels/visibility.ts';
+import type { Traits } from '../../src/tensor/traits.ts';
 
-/** WebGPU's default limits. */
-export const DEFAULTS: Limits = { maxComputeWorkgroupStorageSize: 16_384, maxComputeWorkgroupsPerDimension: 65_535 };
+/** WebGPU's default limits, without anything optional. */
+export const DEFAULTS: Traits = {
+  maxComputeWorkgroupStorageSize: 16_384,
+  maxComputeWorkgroupsPerDimension: 65_535,
+  maxComputeInvocationsPerWorkgroup: 256,
+  isSoftware: false,
+  subgroupSize: 0,
+};
+
+/** A driver for the CPU, like lavapipe. */
+export const CPU_DRIVER: Traits = {
+  ...DEFAULTS,
+  maxComputeWorkgroupStorageSize: 32_768,
+  maxComputeInvocationsPerWorkgroup: 1024,
+  isSoftware: true,
+  subgroupSize: 8,
+};
 
 export const EVERYTHING: Visibility = { band: { left: UNBOUNDED, right: UNBOUNDED, queryOffset: 0 } };
 

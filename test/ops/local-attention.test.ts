@@ -5,6 +5,7 @@ import { expectClose } from '../reference/compare.ts';
 import { tolerances } from '../reference/tolerances.ts';
 import { expectAttention, runAttention } from './attention-run.ts';
 import { boolMask, describeAttention, floatMask, map, randomOperands } from './attention-suite.ts';
+import { pinKernel } from './pinned.ts';
 
 describeAttention('localAttention');
 
@@ -94,6 +95,35 @@ describe('localAttention', () => {
           expectClose(ofRow(output), ofRow(clean.output), tolerances[dtype].attention, `row ${row}`);
         });
       }
+    }
+  });
+});
+
+describe('localAttention, pinned to tile-32x32', () => {
+  pinKernel('localAttention', 'tile-32x32');
+
+  test.each(WINDOWS)('window %i to the left and %i to the right', async (left, right) => {
+    for (const [queries, keys] of [
+      [41, 41],
+      [35, 70],
+      [70, 35],
+      [100, 3],
+    ]) {
+      const operands = randomOperands(new Random(queries), { batch: 1, queries, keys });
+      for (const align of ['top-left', 'bottom-right'] as const) {
+        for (const isCausal of [false, 'bottom-right'] as const) {
+          await expectAttention('localAttention', { ...operands, window: { left, right, align }, isCausal }, 'float32');
+        }
+      }
+    }
+  });
+
+  test('with masks of every kind', async () => {
+    const random = new Random(2);
+    const operands = randomOperands(random, { heads: 4, kvHeads: 2, queries: 70, keys: 65, dim: 20, valueDim: 7 });
+    const masks = { mask: floatMask(random, [2, 1, 70, 65]), keyMask: boolMask(random, [2, 65], 0.7) };
+    for (const dtype of ['float32', 'float16'] as const) {
+      await expectAttention('localAttention', { ...operands, ...masks, window: { left: 4, right: 9 } }, dtype);
     }
   });
 });

@@ -6,6 +6,7 @@ import { expectClose } from '../reference/compare.ts';
 import type { HostArray } from '../reference/host-array.ts';
 import { matmul as reference } from '../reference/matmul.ts';
 import { matmulTolerance } from '../reference/tolerances.ts';
+import { pinKernel } from './pinned.ts';
 import { type Float, type Layout, stored, upload } from './upload.ts';
 import { withWorkgroupLimit } from './workgroup-limit.ts';
 
@@ -198,5 +199,31 @@ describe('matmul', () => {
     await expectProduct({ a: normals(3, 1, 40, 50), b: normals(2, 50, 41), bias: normals(41) }, 'float32');
     await expectProduct({ a: normals(8, 4), b: normals(8, 8), transposeA: true, transposeB: false }, 'float32');
     expect(device.runtime.counters().pipelines).toBe(pipelines);
+  });
+});
+
+/** The kernels for GPUs, which a CPU driver would not choose. */
+describe.each(['tile-32x32', 'tile-64x64', 'tile-128x128'])('matmul, pinned to %s', (name) => {
+  pinKernel('matmul', name);
+
+  test.each([
+    [1, 40, 5],
+    [70, 33, 50],
+    [131, 20, 140],
+  ])('[%i, %i] · [%i]', async (rows, depth, columns) => {
+    const [a, b, bias] = [normals(rows, depth), normals(depth, columns), normals(columns)];
+    await expectProduct({ a, b, bias }, 'float32');
+    await expectProduct({ a, b: normals(columns, depth), transposeB: true }, 'float32');
+    await expectProduct({ a: normals(depth, rows), b, transposeA: true, bias }, 'float32');
+    await expectProduct({ a: normals(2, 1, rows, depth), b: normals(3, depth, columns) }, 'float32');
+  });
+});
+
+describe('matmul, pinned to tile-128x64', () => {
+  pinKernel('matmul', 'tile-128x64');
+
+  test('in float16, from rows that no vector covers', async () => {
+    const layouts = { a: { before: [0, 1], after: [0, 2] }, b: { axes: [1, 0] } };
+    await expectProduct({ a: normals(66, 35), b: normals(35, 67), layouts }, 'float16');
   });
 });

@@ -7,12 +7,11 @@ import type { Device } from '../../src/index.ts';
  */
 export async function withWorkgroupLimit(device: Device, limit: number, work: () => Promise<void>): Promise<void> {
   const { runtime } = device;
-  const { limits } = runtime;
-  const seeming = new Proxy(limits, {
-    get: (target, name) => (name === 'maxComputeWorkgroupsPerDimension' ? limit : Reflect.get(target, name, target)),
+  const own = Object.getOwnPropertyDescriptor(device, 'traits')!;
+  Object.defineProperty(device, 'traits', {
+    ...own,
+    value: { ...device.traits, maxComputeWorkgroupsPerDimension: limit },
   });
-  const own = Object.getOwnPropertyDescriptor(runtime, 'limits')!;
-  Object.defineProperty(runtime, 'limits', { ...own, value: seeming });
   const dispatch = vi.spyOn(runtime, 'dispatch');
   try {
     await work();
@@ -21,6 +20,6 @@ export async function withWorkgroupLimit(device: Device, limit: number, work: ()
     for (const [x] of folded) expect(x).toBeLessThanOrEqual(limit);
   } finally {
     dispatch.mockRestore();
-    Object.defineProperty(runtime, 'limits', own);
+    Object.defineProperty(device, 'traits', own);
   }
 }

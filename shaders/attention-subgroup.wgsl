@@ -1,0 +1,164 @@
+// parts: attention-operands, visibility, special, element, store, launch
+//
+// Fused attention without workgroup memory or barriers, for drivers on which those are dear (CPUs):
+// O = softmax(scale · Q Kᵀ + mask) V with an online softmax, in O(length) memory, over the keys of the rows' band only.
+//
+// q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv] → output [B, H, Nq, Dv], log_sum_exp [B, H, Nq].
+// One workgroup is one subgroup. A lane owns ROWS query rows, with their q and O in registers. Of each key, lane i loads
+// the i-th quads of k (and later of v), and shuffles hand them round, so that a value is loaded once for all rows:
+//
+//     lane          0          1          2   …
+//     loads   k[0..4)    k[4..8)   k[8..12)   …     one key, one quad a lane
+//     quad c: all lanes read lane c's quad, and multiply it with their own rows' quad c
+//
+// BLOCK_K keys are scored, then their weights taken, so that O is rescaled once for all of them; and two keys' values are
+// added at once, so that O is read and written half as often.
+//
+// A head is 4·Nq·Nk·D floating-point operations; BLOCK_Q rows read K and V once, 8·Nk·D bytes (f32): BLOCK_Q / 2
+// operations a byte, which a CPU's cache serves. A quad of a key costs a lane one shuffle and 4·ROWS multiply-adds, so
+// ROWS trades shuffles against registers and compile time. What was learnt on lavapipe stands in docs/performance.md;
+// it shaped two things here. Arrays are indexed by the variables of loops as long as they are, which is what makes Mesa
+// unroll them: a register array with another index goes through memory, seven times slower. And what is rare stands in a
+// loop that runs no round, because a driver for CPUs runs both sides of a branch.
+//
+// Dao, "FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning", 2023.
+
+enable subgroups;
+// what subgroupAny returns is uniform in the subgroup, which is the workgroup; the compiler does not know
+diagnostic(off, subgroup_uniformity);
+
+const IS_F16: bool = false;     // storage of q, k, v and output; arithmetic is f32
+const DIM: u32 = 64u;           // bucket of the larger of head dim and value dim: the registers of q and O
+const SUBGROUP: u32 = 8u;       // invocations of every subgroup of the device
+const ROWS: u32 = 4u;           // query rows a lane
+
+const BLOCK_Q: u32 = SUBGROUP * ROWS;  // query rows a workgroup
+const BLOCK_K: u32 = 8u;               // keys a step of the online softmax
+const QUADS: u32 = DIM / 4u;
+const SHARES: u32 = (QUADS + SUBGROUP - 1u) / SUBGROUP;  // quads of a key that a lane loads
+
+@compute @workgroup_size(SUBGROUP)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(subgroup_invocation_id) lane: u32,
+) {
+  let index = linear_group(group, groups);
+  if index >= params.groups { return; }
+  let tile = tile_of(index);
+  let last_query = min(tile.first_query + BLOCK_Q, params.query_length) - 1u;
+  let keys = key_range(tile.first_query, last_query);
+
+  var q_rows: array<array<vec4<f32>, QUADS>, ROWS> = array<array<vec4<f32>, QUADS>, ROWS>();
+  var o: array<array<vec4<f32>, QUADS>, ROWS> = array<array<vec4<f32>, QUADS>, ROWS>();
+  var row_max: array<f32, ROWS> = array<f32, ROWS>();
+  var row_sum: array<f32, ROWS> = array<f32, ROWS>();
+  for (var r = 0u; r < ROWS; r++) {
+    row_max[r] = HIDDEN;
+    let query = min(tile.first_query + r * SUBGROUP + lane, params.query_length - 1u);
+    for (var c = 0u; 4u * c < params.head_dim; c++) {
+      q_rows[r][c] = q_quad(tile.q_base + query * params.q_strides.z, 4u * c);
+    }
+  }
+
+  var saw_special = false;
+  for (var first_key = keys.x; first_key < keys.y; first_key += BLOCK_K) {
+    var s: array<f32, ROWS * BLOCK_K> = array<f32, ROWS * BLOCK_K>();
+    for (var j = 0u; j < BLOCK_K; j++) {
+      let key_row = tile.k_base + min(first_key + j, params.key_length - 1u) * params.k_strides.z;
+      var share: array<vec4<f32>, SHARES> = array<vec4<f32>, SHARES>();
+      for (var i = 0u; i < SHARES; i++) { share[i] = k_quad(key_row, 4u * (lane + i * SUBGROUP)); }
+      var sums: array<vec4<f32>, ROWS> = array<vec4<f32>, ROWS>();
+      for (var r = 0u; r < ROWS; r++) { sums[r] = vec4<f32>(0.0); }
+      for (var c = 0u; c < QUADS; c++) {
+        let quad = subgroupShuffle(share[c / SUBGROUP], c % SUBGROUP);
+        for (var r = 0u; r < ROWS; r++) { sums[r] = fma(q_rows[r][c], quad, sums[r]); }
+      }
+      for (var r = 0u; r < ROWS; r++) { s[r * BLOCK_K + j] = params.scale * dot(sums[r], vec4<f32>(1.0)); }
+    }
+
+    // no rounds where every row sees every key
+    let visible = all_visible(tile.first_query, last_query, first_key, first_key + BLOCK_K - 1u);
+    for (var i = select(0u, ROWS * BLOCK_K, visible); i < ROWS * BLOCK_K; i++) {
+      let query = min(tile.first_query + i / BLOCK_K * SUBGROUP + lane, params.query_length - 1u);
+      s[i] = masked_score(s[i], tile.batch, tile.head, query, first_key + i % BLOCK_K);
+    }
+
+    for (var r = 0u; r < ROWS; r++) {
+      var highest = row_max[r];
+      for (var j = 0u; j < BLOCK_K; j++) { highest = max(highest, s[r * BLOCK_K + j]); }
+      // a row that has seen no key yet: exp(HIDDEN - 0) is 0, exp(HIDDEN - HIDDEN) would not be
+      let shift = select(highest, 0.0, highest == HIDDEN);
+      let rescale = exp(row_max[r] - shift);
+      row_max[r] = highest;
+      row_sum[r] *= rescale;
+      for (var c = 0u; c < QUADS; c++) { o[r][c] *= rescale; }
+      for (var j = 0u; j < BLOCK_K; j++) {
+        let p = exp(s[r * BLOCK_K + j] - shift);
+        s[r * BLOCK_K + j] = p;
+        row_sum[r] += p;
+      }
+    }
+
+    // two keys at once, so that O is read and written half as often
+    for (var j = 0u; j < BLOCK_K; j += 2u) {
+      let last_key = params.key_length - 1u;
+      let row0 = tile.v_base + min(first_key + j, last_key) * params.v_strides.z;
+      let row1 = tile.v_base + min(first_key + j + 1u, last_key) * params.v_strides.z;
+      var share0: array<vec4<f32>, SHARES> = array<vec4<f32>, SHARES>();
+      var share1: array<vec4<f32>, SHARES> = array<vec4<f32>, SHARES>();
+      for (var i = 0u; i < SHARES; i++) {
+        let quad0 = v_quad(row0, 4u * (lane + i * SUBGROUP));
+        let quad1 = v_quad(row1, 4u * (lane + i * SUBGROUP));
+        share0[i] = finite_part(quad0);
+        share1[i] = finite_part(quad1);
+        saw_special = saw_special || has_special(quad0) || has_special(quad1);
+      }
+      for (var c = 0u; c < QUADS; c++) {
+        let quad0 = subgroupShuffle(share0[c / SUBGROUP], c % SUBGROUP);
+        let quad1 = subgroupShuffle(share1[c / SUBGROUP], c % SUBGROUP);
+        for (var r = 0u; r < ROWS; r++) {
+          o[r][c] = fma(vec4<f32>(s[r * BLOCK_K + j + 1u]), quad1, fma(vec4<f32>(s[r * BLOCK_K + j]), quad0, o[r][c]));
+        }
+      }
+    }
+  }
+
+  for (var r = 0u; r < ROWS; r++) {
+    let query = tile.first_query + r * SUBGROUP + lane;
+    if query >= params.query_length { continue; }
+    let is_empty = row_sum[r] == 0.0;  // the largest score of any other row counts 1; NaN is not empty
+    let normaliser = select(1.0 / row_sum[r], 0.0, is_empty);
+    let base = dot(params.output_strides.xyz, vec3<u32>(tile.batch, tile.head, query));
+    for (var c = 0u; 4u * c < params.value_dim; c++) {
+      let count = min(params.value_dim - 4u * c, 4u);
+      store_quad(base + 4u * c, select(o[r][c] * normaliser, vec4<f32>(0.0), is_empty), count, IS_F16);
+    }
+    if params.writes_log_sum_exp != 0u {
+      let row = (tile.batch * params.heads + tile.head) * params.query_length + query;
+      log_sum_exp[row] = select(bitcast<u32>(row_max[r] + log(row_sum[r])), MINUS_INFINITY_BITS, is_empty);
+    }
+  }
+  // What a masked key holds never leaks: NaN and infinities of v were left out, and now meet the weights that are not 0.
+  // Slow, small code: whoever has such values has an error to look for.
+  let visits = select(0u, (keys.y - keys.x) * ROWS, subgroupAny(saw_special));
+  for (var i = 0u; i < visits; i++) {
+    let key = keys.x + i / ROWS;
+    let query = tile.first_query + (i % ROWS) * SUBGROUP + lane;
+    if query >= params.query_length { continue; }
+    var score = 0.0;
+    for (var d = 0u; d < params.head_dim; d += 4u) {
+      score += dot(
+        q_quad(tile.q_base + query * params.q_strides.z, d), k_quad(tile.k_base + key * params.k_strides.z, d));
+    }
+    let highest = row_max[i % ROWS];
+    let weight = exp(masked_score(params.scale * score, tile.batch, tile.head, query, key)
+      - select(highest, 0.0, highest == HIDDEN));
+    let base = dot(params.output_strides.xyz, vec3<u32>(tile.batch, tile.head, query));
+    for (var d = 0u; d < params.value_dim; d += 4u) {
+      let values = weighted(weight, special_part(v_quad(tile.v_base + key * params.v_strides.z, d)));
+      let stored = stored_quad(base + d, params.value_dim - d, IS_F16);
+      store_quad(base + d, stored + values, min(params.value_dim - d, 4u), IS_F16);
+    }
+  }
+}

@@ -1,0 +1,23 @@
+// NaN and infinities, and keeping those of masked keys out of sums. By their bits: WGSL lets a compiler assume that
+// there are none.
+
+fn special_lanes(quad: vec4<f32>) -> vec4<bool> {
+  return (bitcast<vec4<u32>>(quad) & vec4<u32>(0x7f800000u)) == vec4<u32>(0x7f800000u);
+}
+
+fn has_special(quad: vec4<f32>) -> bool {
+  return any(special_lanes(quad));
+}
+
+fn finite_part(quad: vec4<f32>) -> vec4<f32> {
+  return select(quad, vec4<f32>(0.0), special_lanes(quad));
+}
+
+fn special_part(quad: vec4<f32>) -> vec4<f32> {
+  return select(vec4<f32>(0.0), quad, special_lanes(quad));
+}
+
+// A weight of 0 annihilates what it meets, be it NaN or infinite.
+fn weighted(weight: f32, value: vec4<f32>) -> vec4<f32> {
+  return select(weight * value, vec4<f32>(0.0), weight == 0.0);
+}

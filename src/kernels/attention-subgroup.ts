@@ -1,0 +1,53 @@
+import source from '../../shaders/attention-subgroup.wgsl';
+import type { Launch } from '../gpu/runtime.ts';
+import { joinParts } from '../gpu/shader.ts';
+import type { Traits } from '../tensor/traits.ts';
+import { attentionLaunch, type AttentionProblem, type AttentionVariant } from './attention-operands.ts';
+import { PARTS } from './parts.ts';
+
+const shader = joinParts('attention-subgroup', source, PARTS);
+
+/** Twin of the constants of attention-subgroup.wgsl. */
+export interface SubgroupVariant extends AttentionVariant {
+  readonly family: 'subgroup';
+  /** Invocations of a subgroup. */
+  readonly lanes: number;
+  /** Query rows an invocation. */
+  readonly rows: number;
+}
+
+/** Of head and value dim; more registers than that would not be unrolled. */
+const DIM_BUCKETS = [32, 64, 96, 128];
+const BLOCK_K = 8;
+
+/** Undefined where subgroups or dims do not allow it. */
+export function subgroupVariant(
+  { headDim, valueDim }: Pick<AttentionProblem, 'headDim' | 'valueDim'>,
+  { subgroupSize }: Traits,
+): SubgroupVariant | undefined {
+  const dim = Math.max(headDim, valueDim);
+  if (subgroupSize === 0 || dim > DIM_BUCKETS.at(-1)!) return undefined;
+  const rows = dim > 64 ? 2 : 4; // four rows of more dims take too long to compile
+  return {
+    name: 'subgroup',
+    family: 'subgroup',
+    blockQ: subgroupSize * rows,
+    blockK: BLOCK_K,
+    lanes: subgroupSize,
+    rows,
+  };
+}
+
+export function planAttentionSubgroup(problem: AttentionProblem, variant: SubgroupVariant, traits: Traits): Launch {
+  const dim = Math.max(problem.headDim, problem.valueDim);
+  return {
+    shader,
+    constants: {
+      IS_F16: problem.dtype === 'float16',
+      DIM: DIM_BUCKETS.find((size) => dim <= size)!,
+      SUBGROUP: variant.lanes,
+      ROWS: variant.rows,
+    },
+    ...attentionLaunch(problem, variant, traits),
+  };
+}

@@ -1,0 +1,28 @@
+import source from '../../shaders/matmul-subgroup.wgsl';
+import type { Launch } from '../gpu/runtime.ts';
+import { joinParts } from '../gpu/shader.ts';
+import type { Traits } from '../tensor/traits.ts';
+import { matmulConstants, matmulLaunch, type MatmulProblem, type MatmulVariant } from './matmul-operands.ts';
+import { PARTS } from './parts.ts';
+
+const shader = joinParts('matmul-subgroup', source, PARTS);
+
+export interface MatmulSubgroupVariant extends MatmulVariant {
+  readonly family: 'subgroup';
+  /** Invocations of a subgroup. */
+  readonly lanes: number;
+}
+
+/** Undefined where there are no subgroups of one size. */
+export function matmulSubgroupVariant({ subgroupSize: lanes }: Traits): MatmulSubgroupVariant | undefined {
+  if (lanes === 0) return undefined;
+  return { name: 'subgroup', family: 'subgroup', rows: 4 * lanes, columns: 4 * Math.min(lanes, 8), lanes };
+}
+
+export function planMatmulSubgroup(problem: MatmulProblem, variant: MatmulSubgroupVariant, traits: Traits): Launch {
+  return {
+    shader,
+    constants: { SUBGROUP: variant.lanes, ...matmulConstants(problem) },
+    ...matmulLaunch(problem, variant, traits),
+  };
+}
