@@ -1,12 +1,13 @@
-// parts: visibility, element, launch
+// parts: visibility, element, store, launch
 //
 // Masked softmax over rows: output[i, j] = exp(s[i, j] - m_i) / Σ_j exp(s[i, j] - m_i) with s = scale · x + mask and
 // m_i the row's maximum; a key that may not be attended to gets 0, and so does a row without any key.
 //
 // x [B, H, Nq, Nk] at any strides → output [B, H, Nq, Nk]; optionally log_sum_exp [B, H, Nq].
-// One workgroup owns 128 / LANES rows, LANES invocations each. A lane keeps a running maximum and sum over its columns
-// (Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018), the lanes are combined in workgroup
-// memory, and a second sweep writes. Two reads and one write of the matrix: bound by bandwidth.
+// One workgroup owns 128 / LANES rows, LANES invocations each. A lane walks its columns four at a time with a running
+// maximum and sum (Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018), the lanes are combined in
+// workgroup memory, and a second sweep writes. Two reads and one write of the matrix for some ten operations and 2¼
+// exponentials an element: bound by bandwidth.
 
 const LANES: u32 = 16u;          // invocations a row: a power of two up to 128
 const IN_F16: bool = false;      // storage of x
@@ -31,11 +32,12 @@ struct Params {
   mask_kind: u32,
   has_key_mask: u32,
   output_pitch: u32,      // elements between output rows
+  vector_loads: u32,      // x may be read four columns at a time
   writes_log_sum_exp: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<u32>;               // [B, H, Nq, Nk], f32 or f16
+@group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;         // [B, H, Nq, Nk], f32 or f16
 @group(0) @binding(2) var<storage, read> mask: array<u32>;            // broadcast to [B, H, Nq, Nk]
 @group(0) @binding(3) var<storage, read> key_mask: array<u32>;        // [B, Nk], bool
 @group(0) @binding(4) var<storage, read_write> output: array<u32>;    // [B, H, Nq, Nk], f32 or f16
@@ -46,14 +48,32 @@ const WORKGROUP: u32 = 128u;
 var<workgroup> partial_max: array<f32, WORKGROUP>;
 var<workgroup> partial_sum: array<f32, WORKGROUP>;
 
-fn score(batch: u32, head: u32, query: u32, key: u32) -> f32 {
-  let element = params.x_offset + dot(vec4<u32>(batch, head, query, key), params.x_strides);
-  let value = decode_element(x[word_index(element, IN_F16)], element, IN_F16);
-  return masked_score(value * params.scale, batch, head, query, key);
+fn x_element(element: u32) -> f32 {
+  let word = word_index(element, IN_F16);
+  return decode_element(x[word >> 2u][word & 3u], element, IN_F16);
 }
 
-fn weight(score: f32, shift: f32, normaliser: f32) -> f32 {
-  return select(exp(score - shift) * normaliser, 0.0, score == HIDDEN);
+// Columns [key, key + 4) of the row that begins at element `row`; zero past the last.
+fn x_quad(row: u32, key: u32) -> vec4<f32> {
+  if params.vector_loads != 0u && key + 4u <= params.key_length {
+    return decode_quad(x[quad_index(row + key, IN_F16)], row + key, IN_F16);
+  }
+  var quad = vec4<f32>(0.0);
+  for (var i = key; i < min(key + 4u, params.key_length); i++) {
+    quad[i - key] = x_element(row + i * params.x_strides.w);
+  }
+  return quad;
+}
+
+// The masked scores of keys [key, key + 4).
+fn score_quad(batch: u32, head: u32, query: u32, key: u32) -> vec4<f32> {
+  let row = params.x_offset + dot(vec3<u32>(batch, head, query), params.x_strides.xyz);
+  var scores = params.scale * x_quad(row, key);
+  // no rounds where the row sees all four
+  for (var i = select(0u, 4u, all_visible(query, query, key, key + 3u)); i < 4u; i++) {
+    scores[i] = masked_score(scores[i], batch, head, query, key + i);
+  }
+  return scores;
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -75,11 +95,11 @@ fn main(
 
   var highest = HIDDEN;
   var sum = 0.0;
-  for (var key = lane; key < params.key_length; key += LANES) {
-    let s = score(batch, head, query, key);
-    let next = max(highest, s);
+  for (var key = 4u * lane; key < params.key_length; key += 4u * LANES) {
+    let s = score_quad(batch, head, query, key);
+    let next = max(highest, max(max(s.x, s.y), max(s.z, s.w)));
     let shift = select(next, 0.0, next == HIDDEN);
-    sum = sum * exp(highest - shift) + exp(s - shift);
+    sum = sum * exp(highest - shift) + dot(exp(s - vec4<f32>(shift)), vec4<f32>(1.0));
     highest = next;
   }
   partial_max[index] = highest;
@@ -105,18 +125,10 @@ fn main(
   if row >= params.rows { return; }
 
   let base = row * params.output_pitch;
-  if OUT_F16 {
-    for (var key = 2u * lane; key < params.key_length; key += 2u * LANES) {
-      var pair = vec2<f32>(weight(score(batch, head, query, key), shift, normaliser), 0.0);
-      if key + 1u < params.key_length {
-        pair.y = weight(score(batch, head, query, key + 1u), shift, normaliser);
-      }
-      output[(base + key) >> 1u] = encode_pair(pair);
-    }
-  } else {
-    for (var key = lane; key < params.key_length; key += LANES) {
-      output[base + key] = bitcast<u32>(weight(score(batch, head, query, key), shift, normaliser));
-    }
+  for (var key = 4u * lane; key < params.key_length; key += 4u * LANES) {
+    let s = score_quad(batch, head, query, key);
+    let weights = select(exp(s - vec4<f32>(shift)) * normaliser, vec4<f32>(0.0), s == vec4<f32>(HIDDEN));
+    store_quad(base + key, weights, min(params.key_length - key, 4u), OUT_F16);
   }
   if params.writes_log_sum_exp != 0u && lane == 0u {
     log_sum_exp[row] = select(bitcast<u32>(highest + log(sum)), MINUS_INFINITY_BITS, is_empty);

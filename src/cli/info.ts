@@ -2,10 +2,11 @@
 import pc from 'picocolors';
 import type { Device } from '../index.ts';
 import { chooseAttention } from '../kernels/fused-attention.ts';
-import type { Limits } from '../kernels/launch.ts';
+
 import { chooseMatmul } from '../kernels/matmul.ts';
 import { planSoftmax } from '../kernels/softmax.ts';
 import { UNBOUNDED } from '../kernels/visibility.ts';
+import type { Traits } from '../tensor/traits.ts';
 import { formatBytes, table } from './text.ts';
 
 const BYTE_LIMITS = ['maxBufferSize', 'maxStorageBufferBindingSize', 'maxComputeWorkgroupStorageSize'];
@@ -84,7 +85,7 @@ function matmulKernels({ traits, kernels }: Device): string {
   return table(['product', 'dtype', 'kernel', 'a workgroup’s block', 'because'], rows);
 }
 
-function softmaxRows(limits: Limits): string {
+function softmaxRows(traits: Traits): string {
   const heads = 8;
   const rows = [10, 256, 1024].map((keys) => {
     const { constants, workgroups } = planSoftmax(
@@ -98,7 +99,7 @@ function softmaxRows(limits: Limits): string {
         visibility: { band: { left: UNBOUNDED, right: UNBOUNDED, queryOffset: 0 } },
         writesLogSumExp: false,
       },
-      limits,
+      traits,
     );
     const together = Math.ceil((heads * keys) / (workgroups[0] * workgroups[1]));
     const sharing = together > 1 ? `${together} short rows share a workgroup` : 'a long row has a workgroup of its own';

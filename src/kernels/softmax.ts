@@ -3,7 +3,8 @@ import type { Launch } from '../gpu/runtime.ts';
 import { joinParts } from '../gpu/shader.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { rowPitch } from '../tensor/shape.ts';
-import { foldWorkgroups, type Limits, type Operand } from './launch.ts';
+import type { Traits } from '../tensor/traits.ts';
+import { foldWorkgroups, readsQuads, type Operand } from './launch.ts';
 import { PARTS } from './parts.ts';
 import { visibilityParams, type Visibility } from './visibility.ts';
 
@@ -23,12 +24,21 @@ export interface SoftmaxProblem {
 }
 
 const WORKGROUP = 128;
-/** Rows up to this length share a workgroup, sixteen invocations each. */
+/** On GPUs, rows up to this length share a workgroup, sixteen invocations each. */
 const SHORT_ROW = 256;
 
-export function planSoftmax(problem: SoftmaxProblem, limits: Limits): Launch {
+/**
+ * Invocations a row. A CPU driver pays for each level of the tree that combines them; a GPU wants neighbours to read
+ * neighbouring columns.
+ */
+export function chooseRowLanes(keyLength: number, { isSoftware }: Traits): number {
+  if (isSoftware) return 4;
+  return keyLength <= SHORT_ROW ? 16 : WORKGROUP;
+}
+
+export function planSoftmax(problem: SoftmaxProblem, traits: Traits): Launch {
   const [batch, heads, queryLength, keyLength] = problem.shape;
-  const lanes = keyLength <= SHORT_ROW ? 16 : WORKGROUP;
+  const lanes = chooseRowLanes(keyLength, traits);
   const rows = batch * heads * queryLength;
   const groups = Math.ceil(rows / (WORKGROUP / lanes));
   return {
@@ -43,10 +53,11 @@ export function planSoftmax(problem: SoftmaxProblem, limits: Limits): Launch {
       scale: problem.scale,
       x_strides: problem.x.strides,
       x_offset: problem.x.offset,
+      vector_loads: readsQuads(problem.x, 3) ? 1 : 0,
       output_pitch: rowPitch(keyLength, problem.outDType),
       writes_log_sum_exp: problem.writesLogSumExp ? 1 : 0,
       ...visibilityParams(problem.visibility),
     },
-    workgroups: foldWorkgroups(problem.op, groups, limits),
+    workgroups: foldWorkgroups(problem.op, groups, traits),
   };
 }

@@ -93,5 +93,5 @@ test('info tells the device, its limits, and the kernels it would choose', async
   expect(text).toContain(device.info.reason);
   expect(text).toMatch(/maxComputeWorkgroupStorageSize +\d+ KiB/);
   expect(text).toMatch(/129 to 256/);
-  expect(text).toMatch(/1024 keys +│ 128 invocations/);
+  expect(text).toMatch(/1024 keys +│ \d+ invocations/);
 });

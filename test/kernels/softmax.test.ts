@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { planSoftmax } from '../../src/kernels/softmax.ts';
-import { DEFAULTS, frozen, softmaxProblem } from './problems.ts';
+import { chooseRowLanes, planSoftmax } from '../../src/kernels/softmax.ts';
+import { CPU_DRIVER, DEFAULTS, frozen, softmaxProblem } from './problems.ts';
 
 describe('planSoftmax', () => {
   const plan = (given: Parameters<typeof softmaxProblem>[0]) => planSoftmax(softmaxProblem(given), DEFAULTS);
@@ -20,6 +20,10 @@ describe('planSoftmax', () => {
       key_length: 9,
       groups: 4,
     });
+  });
+
+  test('a CPU driver has few invocations to combine', () => {
+    expect([9, 256, 4096].map((length) => chooseRowLanes(length, CPU_DRIVER))).toEqual([4, 4, 4]);
   });
 
   test('folds more workgroups than one dimension holds', () => {

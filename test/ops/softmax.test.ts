@@ -7,6 +7,7 @@ import type { HostArray } from '../reference/host-array.ts';
 import { softmax as reference, type SoftmaxOptions } from '../reference/softmax.ts';
 import { tolerances } from '../reference/tolerances.ts';
 import { boolMask, floatMask, map } from './attention-suite.ts';
+import { changeTraits } from './traits.ts';
 import { type Float, type Layout, stored, upload } from './upload.ts';
 import { withWorkgroupLimit } from './workgroup-limit.ts';
 
@@ -48,7 +49,15 @@ async function expectSoftmax(problem: Problem, dtype: Float): Promise<Float32Arr
 const random = new Random(2);
 const normals = (...shape: number[]): HostArray => ({ shape, data: random.normals(shape) });
 
-describe.each(['float32', 'float16'] as const)('softmax, %s', (dtype) => {
+describe.each([
+  ['float32', 'this device', {}],
+  ['float16', 'this device', {}],
+  ['float32', 'a GPU', { isSoftware: false }],
+] as const)('softmax in %s, planned for %s', (dtype, _name, traits) => {
+  let restore: () => void;
+  beforeAll(() => (restore = changeTraits(device, traits)));
+  afterAll(() => restore());
+
   test.each([
     [[1]],
     [[7]],
@@ -183,8 +192,8 @@ describe.each(['float32', 'float16'] as const)('softmax, %s', (dtype) => {
 describe('softmax', () => {
   test('of more workgroups than one dimension holds', async () => {
     await withWorkgroupLimit(device, 3, async () => {
-      await expectSoftmax({ x: normals(37, 5) }, 'float32');
-      await expectSoftmax({ x: normals(7, 300) }, 'float32');
+      await expectSoftmax({ x: normals(137, 5) }, 'float32');
+      await expectSoftmax({ x: normals(107, 300) }, 'float32');
     });
   });
 
