@@ -7,6 +7,7 @@ export default defineConfig({
     'platform-node': 'src/platform/node.ts',
     'platform-web': 'src/platform/web.ts',
     cli: 'src/cli/main.ts',
+    'bench-peers': 'bench/peers/shared.ts',
   },
   format: 'esm',
   platform: 'neutral',

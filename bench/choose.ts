@@ -1,0 +1,136 @@
+/** Which cases the command line asks for. */
+import { ArgumentError } from '../src/index.ts';
+import { nearest } from '../src/tensor/options.ts';
+import { caseName, fullSet, QUICK } from './cases.ts';
+import type { BenchCase, OpName } from './result.ts';
+
+/** Words as they were given. */
+export interface Choice {
+  /** Alone: the cases of this op. With `shape`: the problem. */
+  readonly op?: string;
+  readonly shape?: string;
+  readonly dtype?: string;
+  readonly window?: string;
+  readonly causal?: boolean;
+  /** Cases whose name holds this. */
+  readonly filter?: string;
+  readonly full?: boolean;
+}
+
+type FullSetDevice = Parameters<typeof fullSet>[0];
+
+/**
+ * A choice that has been checked, and is yet to see the device.
+ *
+ * @throws ArgumentError for what no device could run, or a choice of nothing
+ */
+export function chooseCases(choice: Choice): (device: FullSetDevice) => readonly BenchCase[] {
+  if (choice.shape !== undefined) {
+    const bench = problem(choice, choice.shape);
+    return () => [bench];
+  }
+  for (const name of ['dtype', 'window', 'causal'] as const) {
+    if (choice[name] !== undefined) {
+      throw new ArgumentError(`bench: --${name} must come with --op and --shape; --filter chooses by name`);
+    }
+  }
+  const op = choice.op === undefined ? undefined : checkOp(choice.op);
+  const word = choice.filter?.toLowerCase().replaceAll('×', 'x') ?? '';
+  const isChosen = (bench: BenchCase) =>
+    (op === undefined || bench.op === op) && caseName(bench).toLowerCase().includes(word);
+  return (device) => {
+    const all = fullSet(device);
+    const chosen = (choice.full ? all : QUICK).filter(isChosen);
+    if (chosen.length > 0) return chosen;
+    const wanted = [op, choice.filter].filter(Boolean).join(' and ');
+    const hidden = all.filter(isChosen).length;
+    throw new ArgumentError(
+      `bench: --filter must match the name of a case, as '${caseName(QUICK[0])}', got '${wanted}'` +
+        (hidden > 0 ? ` (with --full it matches ${hidden})` : ''),
+    );
+  };
+}
+
+interface OpForm {
+  /** The axes of `--shape`, and an example. */
+  readonly axes: readonly string[];
+  readonly example: string;
+  readonly takesCausal?: boolean;
+  readonly takesWindow?: boolean;
+  readonly isModule?: boolean;
+}
+
+const HEADS = { axes: ['B', 'H', 'N', 'D'], example: '1x8x1024x64', takesCausal: true } as const;
+const MODULE = { axes: ['B', 'N', 'E'], example: '1x512x512', takesCausal: true, isModule: true } as const;
+
+const OPS: Readonly<Record<OpName, OpForm>> = {
+  matmul: { axes: ['batch', 'M', 'N', 'K'], example: '1x1024x1024x1024' },
+  softmax: { axes: ['B', 'H', 'Nq', 'Nk'], example: '1x8x1024x1024', takesCausal: true },
+  scaledDotProductAttention: HEADS,
+  flashAttention: HEADS,
+  localAttention: { ...HEADS, takesWindow: true },
+  SelfAttention: MODULE,
+  MultiHeadAttention: MODULE,
+  CrossAttention: MODULE,
+  LocalAttention: { ...MODULE, takesWindow: true },
+};
+
+/** A problem of the user's own. */
+function problem(choice: Choice, shapeText: string): BenchCase {
+  for (const name of ['filter', 'full'] as const) {
+    if (choice[name] !== undefined) {
+      throw new ArgumentError(`bench: --shape must come without --${name}: it is the one problem to measure`);
+    }
+  }
+  if (choice.op === undefined) {
+    throw new ArgumentError(`bench: --shape must come with --op, one of ${Object.keys(OPS).join(', ')}`);
+  }
+  const op = checkOp(choice.op);
+  const form = OPS[op];
+  const shape = parseShape(op, form, shapeText);
+  const { dtype = 'float32', causal = false } = choice;
+  if (dtype !== 'float32' && dtype !== 'float16') {
+    throw new ArgumentError(`bench: --dtype must be float32 or float16, got '${dtype}'`);
+  }
+  if (causal && !form.takesCausal)
+    throw new ArgumentError(`bench: --causal must come with attention or softmax, got ${op}`);
+  const window = parseWindow(op, form, choice.window);
+  return {
+    op,
+    shape,
+    dtype,
+    causal,
+    ...(window !== undefined && { window }),
+    ...(form.isModule && { heads: headsOf(shape.at(-1)!) }),
+  };
+}
+
+function checkOp(given: string): OpName {
+  const names = Object.keys(OPS) as OpName[];
+  const op = names.find((name) => name === given);
+  if (op) return op;
+  // beginnings are the usual abbreviation, too far from the whole name to be taken for a slip
+  const near = names.find((name) => name.toLowerCase().startsWith(given.toLowerCase() || '?')) ?? nearest(given, names);
+  const hint = near ? ` (did you mean ${near}?)` : '';
+  throw new ArgumentError(`bench: --op must be one of ${names.join(', ')}, got '${given}'${hint}`);
+}
+
+function parseShape(op: OpName, { axes, example }: OpForm, text: string): number[] {
+  const lengths = text.split(/[x×]/).map((length) => (/^\d+$/.test(length) ? Number(length) : 0));
+  if (lengths.length === axes.length && lengths.every((length) => length > 0)) return lengths;
+  throw new ArgumentError(`bench: --shape of ${op} must be ${axes.join('x')}, as ${example}, got '${text}'`);
+}
+
+function parseWindow(op: OpName, { takesWindow }: OpForm, text: string | undefined): number | undefined {
+  if (!takesWindow) {
+    if (text === undefined) return undefined;
+    throw new ArgumentError(`bench: --window must come with localAttention or LocalAttention, got ${op}`);
+  }
+  if (text !== undefined && /^\d+$/.test(text)) return Number(text);
+  throw new ArgumentError(`bench: --window of ${op} must be the keys to either side, as 64, got ${text ?? 'none'}`);
+}
+
+/** The usual head dim where it divides the width. */
+function headsOf(width: number): number {
+  return width % 64 === 0 ? width / 64 : 1;
+}

@@ -1,0 +1,71 @@
+/** What became faster or slower between two results. */
+import type { BenchResult, CaseResult, Timing } from './result.ts';
+
+export interface Change {
+  readonly name: string;
+  readonly before: Timing;
+  readonly after: Timing;
+  /** Of the median: 0.1 is ten per cent slower. */
+  readonly change: number;
+  readonly verdict: 'faster' | 'slower' | 'same';
+}
+
+export interface Comparison {
+  /** Cases of both, in the order of the second. */
+  readonly changes: readonly Change[];
+  readonly onlyBefore: readonly string[];
+  readonly onlyAfter: readonly string[];
+  /** What is slower beyond the threshold, and what failed that did not before. */
+  readonly regressions: readonly string[];
+  /** What else differs, so that the times may say nothing about the kernels. */
+  readonly differences: readonly string[];
+}
+
+/** A smaller change is not worth a word, however sure it is. */
+const LEAST_CHANGE = 0.03;
+
+/** @param threshold the slowing of a median that counts as a regression: 0.05 is five per cent */
+export function compareResults(before: BenchResult, after: BenchResult, threshold: number): Comparison {
+  const old = new Map(before.cases.map((result) => [result.name, result]));
+  const names = new Set(after.cases.map(({ name }) => name));
+  const changes = after.cases.flatMap((result) => {
+    const same = old.get(result.name);
+    return same ? [changeOf(same, result)] : [];
+  });
+  const broken = (after.failures ?? []).filter(({ name }) => old.has(name));
+  return {
+    changes,
+    onlyBefore: before.cases.map(({ name }) => name).filter((name) => !names.has(name)),
+    onlyAfter: [...names].filter((name) => !old.has(name)),
+    regressions: [
+      ...changes
+        .filter(({ verdict, change }) => verdict === 'slower' && change > threshold)
+        .map(({ name, change }) => `${name} is ${(100 * change).toFixed(0)} % slower`),
+      ...broken.map(({ name }) => `${name} fails`),
+    ],
+    differences: differencesOf(before, after),
+  };
+}
+
+/** By the GPU's clock where both have it. Medians differ beyond the noise where their intervals do not overlap. */
+function changeOf(old: CaseResult, now: CaseResult): Change {
+  const [before, after] = old.gpu && now.gpu ? [old.gpu, now.gpu] : [old.wall, now.wall];
+  const change = after.median / before.median - 1;
+  const overlap = before.low <= after.high && after.low <= before.high;
+  const verdict = overlap || Math.abs(change) < LEAST_CHANGE ? 'same' : change < 0 ? 'faster' : 'slower';
+  return { name: now.name, before, after, change, verdict };
+}
+
+function differencesOf(before: BenchResult, after: BenchResult): string[] {
+  const facts = ({ device, versions, host }: BenchResult): Readonly<Record<string, string>> => ({
+    device: device.name,
+    driver: [device.driver, device.description].filter(Boolean).join(', '),
+    runtime: versions.runtime,
+    webgpu: versions.webgpu ?? 'none',
+    processor: `${host.cpu}, ${host.cores} cores`,
+  });
+  const now = facts(after);
+  return Object.entries(facts(before))
+    .filter(([name, fact]) => fact !== now[name])
+    .map(([name, fact]) => `${name}: ${fact} before, ${now[name]} after`);
+}

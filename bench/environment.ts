@@ -1,0 +1,55 @@
+/** On what a benchmark ran: versions, the GPU and its driver, the machine around it. */
+import { createRequire } from 'node:module';
+import { availableParallelism, cpus } from 'node:os';
+import { version } from '../package.json';
+import type { DeviceInfo } from '../src/index.ts';
+import type { BenchResult, DeviceRecord } from './result.ts';
+
+export function describeEnvironment(info: DeviceInfo): Pick<BenchResult, 'versions' | 'device' | 'host'> {
+  const webgpu = webgpuVersion();
+  return {
+    versions: { package: version, runtime: runtimeVersion(), ...(webgpu && { webgpu }) },
+    device: describeDevice(info),
+    host: {
+      platform: `${process.platform}-${process.arch}`,
+      cpu: cpus()[0]?.model.trim() ?? '',
+      cores: availableParallelism(),
+    },
+  };
+}
+
+/** Bun and Deno call themselves node too. */
+function runtimeVersion(): string {
+  const name = ['bun', 'deno'].find((other) => other in process.versions) ?? 'node';
+  return `${name} ${process.versions[name]}`;
+}
+
+/** Undefined where WebGPU is the runtime's own. */
+function webgpuVersion(): string | undefined {
+  if ('deno' in process.versions) return undefined;
+  try {
+    const { version: installed } = createRequire(import.meta.url)('webgpu/package.json') as { version: string };
+    return `webgpu ${installed}`;
+  } catch {
+    return undefined;
+  }
+}
+
+function describeDevice({ device, description, vendor, architecture, driver, isSoftware }: DeviceInfo): DeviceRecord {
+  const name = device || description || [vendor, architecture].filter(Boolean).join(' ') || 'unnamed';
+  return { name, vendor, architecture, description, driver, isSoftware };
+}
+
+/**
+ * The name of the device's file in `bench/results`: a software driver's own name, since what it calls its device tells
+ * the compiler and the processor too; of a GPU its model.
+ */
+export function deviceSlug({ name, driver, isSoftware }: DeviceRecord): string {
+  const text = isSoftware ? driver.replace(/ \(.*/, '') : name;
+  return (
+    text
+      .toLowerCase()
+      .match(/[a-z0-9]+/g)
+      ?.join('-') ?? 'unnamed'
+  );
+}

@@ -1,0 +1,152 @@
+/** One case: checked, warmed up, timed. */
+import { WebGPUAttentionError } from '../src/index.ts';
+import type { Device, Tensor } from '../src/index.ts';
+import { caseName } from './cases.ts';
+import { bytesOf, flopsOf, roofOf } from './cost.ts';
+import { kernelOf } from './kernel.ts';
+import type { BenchCase, CaseResult, Roof } from './result.ts';
+import { summarise } from './statistics.ts';
+import { prepare, type Workload } from './workload.ts';
+
+/** A result is not that of float64. */
+export class WrongResultError extends WebGPUAttentionError {
+  override name = 'WrongResultError';
+}
+
+/** How often a case is timed: until `most` times, or once `milliseconds` have passed and `least` times. */
+export interface Effort {
+  readonly least: number;
+  readonly most: number;
+  readonly milliseconds: number;
+}
+
+/** A CPU's time is dear; on a GPU, whose clock varies, more runs cost little. */
+export function effortOn({ info }: Device, runs?: number): Effort {
+  if (runs !== undefined) return { least: runs, most: runs, milliseconds: 0 };
+  return info.isSoftware ? { least: 3, most: 9, milliseconds: 1500 } : { least: 7, most: 31, milliseconds: 1000 };
+}
+
+/** @throws WrongResultError before anything is timed */
+export async function measure(device: Device, bench: BenchCase, roof: Roof, effort: Effort): Promise<CaseResult> {
+  const workload = await prepare(device, bench);
+  try {
+    const { extraBytes, error, tolerance } = await check(device, bench, workload);
+    const { gpu, wall } = await time(device, workload, effort);
+    const [flops, bytes] = [flopsOf(bench), bytesOf(bench)];
+    const { median } = gpu ?? wall;
+    const gflops = flops / median / 1e6;
+    return {
+      name: caseName(bench),
+      ...bench,
+      kernel: kernelOf(device, bench),
+      gpu,
+      wall,
+      error,
+      tolerance,
+      flops,
+      bytes,
+      gflops,
+      gbs: bytes / median / 1e6,
+      roofShare: gflops / roofOf(roof, bench.dtype, flops / bytes),
+      extraBytes,
+    };
+  } finally {
+    workload.dispose();
+  }
+}
+
+/**
+ * Largest difference allowed, in terms of the largest number of the rows looked at. float32: one rounding is 6e-8, a
+ * product of thousands of terms and an exponential (up to some 20 roundings in WGSL) add up to 1e-6 or so; one key that is
+ * forgotten or seen twice weighs more. float16: one rounding is 5e-4, of the output, and in modules of each projection.
+ */
+const TOLERANCE = { float32: 2e-5, float16: 4e-3 } as const;
+
+/** Rows compared with the reference: the first, the last, and some between. */
+const SAMPLED_ROWS = 16;
+
+/** Runs once, with which everything is compiled. */
+export async function check(
+  device: Device,
+  bench: BenchCase,
+  workload: Workload,
+): Promise<{ error: number; tolerance: number; extraBytes: number }> {
+  const outputs: Tensor[] = [];
+  const peak = device.runtime.peakDuring(() => outputs.push(workload.run()));
+  const extraBytes = Math.max(0, peak - device.memory().live);
+  const [output] = outputs;
+  const values = await output.data();
+  output.dispose();
+  const width = output.shape.at(-1)!;
+  let [error, largest] = [0, 0];
+  for (const row of sampledRows(values.length / width)) {
+    workload.expected(row).forEach((expected, column) => {
+      error = Math.max(error, Math.abs(values[row * width + column] - expected));
+      largest = Math.max(largest, Math.abs(expected));
+    });
+  }
+  const tolerance = TOLERANCE[bench.dtype] * largest;
+  // written so that NaN fails
+  if (!(error <= tolerance)) {
+    throw new WrongResultError(
+      `${caseName(bench)}: the result must be within ${tolerance.toExponential(1)} of float64, got ${error.toExponential(1)} off`,
+    );
+  }
+  return { error, tolerance, extraBytes };
+}
+
+/** Spread evenly from the first to the last. */
+export function sampledRows(rows: number): number[] {
+  const samples = Math.min(rows, SAMPLED_ROWS);
+  if (samples === 1) return [0];
+  return Array.from({ length: samples }, (_, i) => Math.floor((i * (rows - 1)) / (samples - 1)));
+}
+
+/** Runs that are timed together on the GPU, so that short ones do not find it asleep. */
+const TOGETHER_MS = 5;
+const MOST_TOGETHER = 8;
+/** From here on one run gives both times: reading the GPU's clock adds less than a millisecond to the host's. */
+const SLOW_MS = 100;
+
+/** GPU and wall time by turns, so that what disturbs the machine disturbs both. The check was the warm-up. */
+async function time(device: Device, workload: Workload, effort: Effort): Promise<Pick<CaseResult, 'gpu' | 'wall'>> {
+  const { least, most, milliseconds } = effort;
+  const start = performance.now();
+  const first = await profile(device, workload, 1);
+  const isSlow = first.wall >= SLOW_MS;
+  const isAdaptive = least < most && first.gpu.some((value) => value > 0);
+  const together = isAdaptive ? Math.min(MOST_TOGETHER, Math.ceil(TOGETHER_MS / first.gpu[0])) : 1;
+  const gpu = isSlow ? [...first.gpu] : [];
+  const wall = isSlow ? [first.wall] : [];
+  while (wall.length < least || (wall.length < most && performance.now() - start < milliseconds)) {
+    const runs = await profile(device, workload, together);
+    gpu.push(...runs.gpu);
+    wall.push(isSlow ? runs.wall : await wallTime(device, workload));
+  }
+  // a clock too coarse for the kernel says 0, which is no time
+  const isTimed = gpu.length > 0 && gpu.every((value) => value > 0);
+  return { gpu: isTimed ? summarise(gpu) : undefined, wall: summarise(wall) };
+}
+
+/** Milliseconds of each of some runs on the GPU, none where it cannot tell, and of all of them on the host. */
+async function profile(device: Device, workload: Workload, runs: number): Promise<{ gpu: number[]; wall: number }> {
+  const start = performance.now();
+  const { dispatches } = await device.profile(() => {
+    for (let i = 0; i < runs; i++) workload.run().dispose();
+  });
+  const wall = performance.now() - start;
+  const perRun = dispatches.length / runs;
+  const gpu = Array.from({ length: perRun > 0 ? runs : 0 }, (_, run) =>
+    dispatches.slice(run * perRun, (run + 1) * perRun).reduce((sum, { gpuTime }) => sum + gpuTime, 0),
+  );
+  return { gpu, wall };
+}
+
+async function wallTime(device: Device, workload: Workload): Promise<number> {
+  const start = performance.now();
+  const output = workload.run();
+  await device.sync();
+  const elapsed = performance.now() - start;
+  output.dispose();
+  return elapsed;
+}

@@ -1,0 +1,10 @@
+/** What this runner, which is plain JavaScript, has in common with the benchmark: built into dist/bench-peers.js. */
+export { table, formatError } from '../../src/cli/text.ts';
+export { ArgumentError, WebGPUAttentionError } from '../../src/gpu/errors.ts';
+export { normal } from '../../src/tensor/random.ts';
+export { describeEnvironment, deviceSlug } from '../environment.ts';
+export { digits, driverName, NOTHING } from '../report/describe.ts';
+export { compareRow, isOurs } from '../report/peers.ts';
+export { formatResult, parseResult } from '../result-file.ts';
+export { summarise } from '../statistics.ts';
+export { initialiseVariables } from './initialise-variables.ts';

@@ -1,0 +1,92 @@
+/** How the report names cases and writes numbers, on the page as in the README's tables. */
+import type { CaseResult, DeviceRecord, OpName, Timing } from '../result.ts';
+
+/** Ops that one colour stands for. */
+export type Family = 'matmul' | 'softmax' | 'materialised' | 'flash' | 'local' | 'modules';
+
+export const FAMILIES: readonly Family[] = ['matmul', 'softmax', 'materialised', 'flash', 'local', 'modules'];
+
+const FAMILY_OF: Readonly<Record<OpName, Family>> = {
+  matmul: 'matmul',
+  softmax: 'softmax',
+  scaledDotProductAttention: 'materialised',
+  flashAttention: 'flash',
+  localAttention: 'local',
+  SelfAttention: 'modules',
+  MultiHeadAttention: 'modules',
+  CrossAttention: 'modules',
+  LocalAttention: 'modules',
+};
+
+export function familyOf({ op }: CaseResult): Family {
+  return FAMILY_OF[op];
+}
+
+/** What stands where a number is missing. */
+export const NOTHING = '–';
+
+/** `8×1024×64`, `1024³`: lengths of 1 in front say nothing. */
+export function shortShape({ op, shape }: CaseResult): string {
+  const lengths = shape.slice(shape[0] === 1 && shape.length > 2 ? 1 : 0);
+  const isCube = op === 'matmul' && lengths.length === 3 && lengths.every((length) => length === lengths[0]);
+  return isCube ? `${lengths[0]}³` : lengths.join('×');
+}
+
+/** `causal, ±64, key mask`; empty where the case is the usual one. */
+export function variant({ causal, window, mask, keyLength, kvHeads, heads }: CaseResult): string {
+  return [
+    causal && 'causal',
+    window !== undefined && `±${window}`,
+    mask && `${mask} mask`,
+    keyLength !== undefined && `${keyLength} keys`,
+    kvHeads !== undefined && `${kvHeads} kv heads`,
+    heads !== undefined && `${heads} heads`,
+  ]
+    .filter(Boolean)
+    .join(', ');
+}
+
+/** By the GPU's own clock where there is one. */
+export function timing({ gpu, wall }: CaseResult): Timing {
+  return gpu ?? wall;
+}
+
+export function isPositive(value: number): boolean {
+  return Number.isFinite(value) && value > 0;
+}
+
+/** Three digits, as `0.0321`, `4.80`, `1,234`. JSON writes what is not finite as null, which counts as missing. */
+export function digits(value: number | undefined): string {
+  if (!Number.isFinite(value)) return NOTHING;
+  const size = Math.abs(value!);
+  if (size === 0) return '0';
+  if (size < 1e-3) return value!.toExponential(1);
+  return size >= 999.5 ? Math.round(value!).toLocaleString('en') : value!.toPrecision(3);
+}
+
+/** `38 %`, `0.4 %`. */
+export function percent(share: number): string {
+  if (!Number.isFinite(share)) return NOTHING;
+  const value = 100 * share;
+  return `${value === 0 || value >= 0.95 ? Math.round(value) : Number(value.toPrecision(1))} %`;
+}
+
+/** `85.2 GFLOP/s`, `61.3 TFLOP/s`. */
+export function rate(gflops: number): string {
+  return gflops >= 10_000 ? `${digits(gflops / 1000)} TFLOP/s` : `${digits(gflops)} GFLOP/s`;
+}
+
+/** `4 May 2026`, in UTC, so that it reads the same everywhere. */
+export function day(date: string): string {
+  return new Date(date).toLocaleDateString('en-GB', {
+    day: 'numeric',
+    month: 'long',
+    year: 'numeric',
+    timeZone: 'UTC',
+  });
+}
+
+/** `lavapipe, on the CPU`. */
+export function driverName({ driver, isSoftware }: DeviceRecord): string {
+  return isSoftware ? `${driver}, on the CPU` : driver;
+}

@@ -1,0 +1,138 @@
+/** Time and memory of attention against its length, for cases that differ in nothing else. */
+import type { Drawing } from '../../src/cli/heatmap.ts';
+import { formatBytes } from '../../src/cli/text.ts';
+import type { CaseResult } from '../result.ts';
+import { digits, familyOf, isPositive, timing, variant, type Family } from './describe.ts';
+import type { Point } from './free-space.ts';
+import { drawLengthChart, type LengthDot, type LengthLine } from './length-chart.ts';
+import { decimalTicks, formatTick } from './log-chart.ts';
+import type { Markup } from './markup.ts';
+
+/** Cases of one batch size, heads, head dim and dtype, in lines of two lengths or more. */
+export interface LengthGroup {
+  /** `8 heads of 64, float32`. */
+  readonly title: string;
+  readonly cases: readonly CaseResult[];
+}
+
+/** Those of most cases first. */
+export function lengthGroups(cases: readonly CaseResult[]): LengthGroup[] {
+  return [...groupBy(cases.filter(hasPlace), titleOf)]
+    .map(([title, members]) => ({
+      title,
+      cases: [...groupBy(members, lineName).values()].filter(hasTwoLengths).flat(),
+    }))
+    .filter((group) => group.cases.length > 0)
+    .sort((a, b) => b.cases.length - a.cases.length);
+}
+
+/** Masked cases read more, and those of another key length have two lengths. */
+function hasPlace(result: CaseResult): boolean {
+  const isAttention = ['materialised', 'flash', 'local'].includes(familyOf(result));
+  const { median, low, high } = timing(result);
+  const isUsual = result.mask === undefined && result.keyLength === undefined;
+  return isAttention && isUsual && [median, low, high, result.bytes].every(isPositive);
+}
+
+function titleOf({ shape, kvHeads, dtype }: CaseResult): string {
+  const [batch, heads, , headDim] = shape;
+  const shared = kvHeads === undefined ? '' : ` sharing ${kvHeads} of keys`;
+  return `${batch === 1 ? '' : `batch ${batch}, `}${heads} heads of ${headDim}${shared}, ${dtype}`;
+}
+
+/** `flash causal`: what differs but the length. */
+function lineName(result: CaseResult): string {
+  return `${familyOf(result)} ${variant({ ...result, kvHeads: undefined })}`.trim();
+}
+
+function hasTwoLengths(cases: readonly CaseResult[]): boolean {
+  return new Set(cases.map(lengthOf)).size > 1;
+}
+
+function groupBy<K, T>(items: readonly T[], keyOf: (item: T) => K): Map<K, T[]> {
+  const groups = new Map<K, T[]>();
+  for (const item of items) {
+    const group = groups.get(keyOf(item));
+    if (group) group.push(item);
+    else groups.set(keyOf(item), [item]);
+  }
+  return groups;
+}
+
+function lengthOf({ shape }: CaseResult): number {
+  return shape[2];
+}
+
+/** One line for each op and variant. */
+export function drawTimes({ cases }: LengthGroup, drawing: Drawing): Markup {
+  const lines = [...groupBy(cases, lineName)].map(([name, members]): LengthLine => {
+    const [{ causal: isDashed }] = members;
+    return { name, family: familyOf(members[0]), isDashed, dots: members.map(timeDot) };
+  });
+  const clock = cases.every(({ gpu }) => gpu)
+    ? 'GPU time'
+    : cases.some(({ gpu }) => gpu)
+      ? 'GPU or wall time'
+      : 'wall time';
+  return drawLengthChart(lines, [], { label: `${clock} (ms)`, ticks: decimalTicks, format: formatTick }, drawing);
+}
+
+function timeDot(result: CaseResult): LengthDot {
+  const { median, low, high } = timing(result);
+  const title = `${result.name}\n${digits(median)} ms (${digits(low)} to ${digits(high)})`;
+  return { length: lengthOf(result), value: median, low, high, title };
+}
+
+/**
+ * Inputs, outputs and what an op needs beyond them. Variants of an op share a line, drawn at the largest of them, and so
+ * do ops that need the same.
+ */
+export function drawMemory({ cases }: LengthGroup, drawing: Drawing): Markup {
+  const perFamily = [...groupBy(cases, familyOf)].map(([family, members]) => {
+    const totals = new Map<number, number>();
+    for (const result of members) {
+      const length = lengthOf(result);
+      totals.set(length, Math.max(totals.get(length) ?? 0, result.bytes + result.extraBytes));
+    }
+    return { family, totals };
+  });
+  const shared: { families: Family[]; totals: Map<number, number> }[] = [];
+  for (const { family, totals } of perFamily) {
+    const twin = shared.find((line) => isSame(line.totals, totals));
+    if (twin) {
+      twin.families.push(family);
+      for (const [length, total] of totals) twin.totals.set(length, total);
+    } else shared.push({ families: [family], totals });
+  }
+  const lines = shared.map(({ families, totals }): LengthLine => {
+    const name = families.join(', ');
+    const dots = [...totals].map(([length, value]): LengthDot => {
+      return { length, value, low: value, high: value, title: `${name}, length ${length}\n${formatBytes(value)}` };
+    });
+    return { name, family: families[0], isDashed: false, dots };
+  });
+  const floor = new Map(cases.map((result) => [lengthOf(result), result.bytes]));
+  return drawLengthChart(
+    lines,
+    [...floor].sort(byLength),
+    { label: 'memory', ticks: byteTicks, format: formatBytes },
+    drawing,
+  );
+}
+
+/** At all lengths of both, of which there is one at least, to within what a chart can show. */
+function isSame(a: ReadonlyMap<number, number>, b: ReadonlyMap<number, number>): boolean {
+  const common = [...a.keys()].filter((length) => b.has(length));
+  return common.length > 0 && common.every((length) => Math.abs(a.get(length)! / b.get(length)! - 1) < 0.01);
+}
+
+function byLength([a]: Point, [b]: Point): number {
+  return a - b;
+}
+
+/** Powers of two, a constant factor apart. */
+function byteTicks([low, high]: readonly [number, number]): number[] {
+  const [first, last] = [Math.ceil(Math.log2(low)), Math.floor(Math.log2(high))];
+  const step = Math.max(1, Math.ceil((last - first) / 7));
+  return Array.from({ length: Math.floor((last - first) / step) + 1 }, (_, i) => 2 ** (first + i * step));
+}

@@ -1,0 +1,30 @@
+/** How ours stands against its peers: over those that run on WebGPU and whose result is right. */
+import type { PeerEntry, PeerRow, Timing } from '../result.ts';
+
+/** The package's name, as the entries give it. */
+const OURS = 'webgpu-attention';
+
+export type Timed = PeerEntry & { readonly timing: Timing };
+
+export interface Comparison {
+  readonly row: PeerRow;
+  /** Absent where ours is not there, has no time, or is wrong. */
+  readonly ours?: Timed;
+  /** The fastest other WebGPU library that is right. */
+  readonly best?: Timed;
+  /** The median of `best` over that of ours: above 1, ours is faster. */
+  readonly ratio?: number;
+}
+
+export function isOurs({ library }: PeerEntry): boolean {
+  return library === OURS;
+}
+
+export function compareRow(row: PeerRow): Comparison {
+  const right = row.entries.filter((entry): entry is Timed => entry.isRight === true && entry.timing !== undefined);
+  const ours = right.find(isOurs);
+  const [best] = right
+    .filter((entry) => entry.isWebGpu && !isOurs(entry))
+    .sort((a, b) => a.timing.median - b.timing.median);
+  return { row, ours, best, ratio: ours && best && best.timing.median / ours.timing.median };
+}

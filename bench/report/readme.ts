@@ -1,0 +1,24 @@
+/** Documents that show results: what stands between two markers is made of the committed result files. */
+import type { BenchResult } from '../result.ts';
+import { markdownTables } from './tables.ts';
+
+const BEGIN = '<!-- bench:begin -->';
+const END = '<!-- bench:end -->';
+
+/**
+ * The document with the tables of all results between its markers, GPUs before software drivers.
+ *
+ * @throws Error where there is no place for them
+ */
+export function withTables(document: string, results: readonly BenchResult[]): string {
+  const begin = document.indexOf(BEGIN);
+  const end = document.indexOf(END, begin);
+  // without results there need not be a place for them
+  if (begin < 0 && results.length === 0) return document;
+  if (begin < 0 || end < 0) {
+    throw new Error(`the document must hold ${BEGIN} and after it ${END}, got ${begin < 0 ? 'no begin' : 'no end'}`);
+  }
+  const ordered = [...results].sort((a, b) => Number(a.device.isSoftware) - Number(b.device.isSoftware));
+  const tables = ordered.map((result) => `${markdownTables(result)}\n\n`).join('');
+  return `${document.slice(0, begin)}${BEGIN}\n\n${tables}${document.slice(end)}`;
+}

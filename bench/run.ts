@@ -1,0 +1,44 @@
+/** A whole run: first what the device can do, then the cases. */
+import { DeviceLostError, WebGPUAttentionError } from '../src/index.ts';
+import type { Device } from '../src/index.ts';
+import { caseName } from './cases.ts';
+import { describeEnvironment } from './environment.ts';
+import { effortOn, measure } from './measure.ts';
+import { FORMAT, type BenchCase, type BenchResult, type CaseResult, type Failure } from './result.ts';
+import { measureRoof } from './roof.ts';
+
+export interface RunOptions {
+  readonly cases: readonly BenchCase[];
+  /** Timed runs of each case; by default as many as fit a second or so. */
+  readonly runs?: number;
+  /** Told what is measured now, and how many cases are done. */
+  readonly progress?: (name: string, done: number) => void;
+}
+
+/** A case whose result is wrong, or that cannot run, is noted in `failures`, and the others go on. */
+export async function runBench(device: Device, { cases, runs, progress }: RunOptions): Promise<BenchResult> {
+  const date = new Date().toISOString();
+  progress?.('the device itself', 0);
+  const roof = await measureRoof(device);
+  const effort = effortOn(device, runs);
+  const results: CaseResult[] = [];
+  const failures: Failure[] = [];
+  for (const [done, bench] of cases.entries()) {
+    const name = caseName(bench);
+    progress?.(name, done);
+    try {
+      results.push(await measure(device, bench, roof, effort));
+    } catch (error) {
+      if (!(error instanceof WebGPUAttentionError) || error instanceof DeviceLostError) throw error;
+      failures.push({ name, reason: error.message });
+    }
+  }
+  return {
+    format: FORMAT,
+    date,
+    ...describeEnvironment(device.info),
+    roof,
+    cases: results,
+    ...(failures.length > 0 && { failures }),
+  };
+}

@@ -1,0 +1,163 @@
+/** A case made real: its tensors on the device, the call that is timed, and what it should give. */
+import {
+  CrossAttention,
+  flashAttention,
+  LocalAttention,
+  localAttention,
+  matmul,
+  MultiHeadAttention,
+  scaledDotProductAttention,
+  SelfAttention,
+  softmax,
+} from '../src/index.ts';
+import type { Device, Tensor } from '../src/index.ts';
+import { attentionSizes } from './cost.ts';
+import { Inputs, matrix, rowOf, visibility } from './inputs.ts';
+import { attentionRow, matmulRow, projectedAttentionRow, softmaxRow } from './reference.ts';
+import type { BenchCase } from './result.ts';
+
+export interface Workload {
+  /** One call of the op; the caller disposes of the output. */
+  run(): Tensor;
+  /** A row of the output, in row-major order, in float64. */
+  expected(row: number): Float64Array;
+  dispose(): void;
+}
+
+/** Standard normal inputs; the same ones each time. */
+export async function prepare(device: Device, bench: BenchCase): Promise<Workload> {
+  const inputs = new Inputs(device, bench);
+  try {
+    switch (bench.op) {
+      case 'matmul':
+        return await prepareMatmul(inputs, bench);
+      case 'softmax':
+        return await prepareSoftmax(inputs, bench);
+      case 'scaledDotProductAttention':
+      case 'flashAttention':
+      case 'localAttention':
+        return await prepareAttention(inputs, bench, bench.op);
+      case 'SelfAttention':
+      case 'MultiHeadAttention':
+      case 'CrossAttention':
+      case 'LocalAttention':
+        return await prepareModule(inputs, device, bench, bench.op);
+    }
+  } catch (error) {
+    inputs.dispose();
+    throw error;
+  }
+}
+
+async function prepareMatmul(inputs: Inputs, { shape }: BenchCase): Promise<Workload> {
+  const [batch, rows, columns, depth] = shape;
+  const a = await inputs.normal([batch, rows, depth]);
+  const b = await inputs.normal([batch, depth, columns]);
+  return {
+    run: () => matmul(a.tensor, b.tensor),
+    expected: (row) =>
+      matmulRow(rowOf(a.host, row, depth), matrix(b.host, Math.floor(row / rows), { rows: depth, width: columns })),
+    dispose: () => inputs.dispose(),
+  };
+}
+
+async function prepareSoftmax(inputs: Inputs, { shape, causal }: BenchCase): Promise<Workload> {
+  const [, , queries, keys] = shape;
+  const x = await inputs.normal(shape);
+  return {
+    run: () => softmax(x.tensor, { isCausal: causal }),
+    expected: (row) => softmaxRow(rowOf(x.host, row, keys), (key) => (causal && key > row % queries ? -Infinity : 0)),
+    dispose: () => inputs.dispose(),
+  };
+}
+
+const ATTENTION = { scaledDotProductAttention, flashAttention } as const;
+
+async function prepareAttention(
+  inputs: Inputs,
+  bench: BenchCase,
+  op: 'scaledDotProductAttention' | 'flashAttention' | 'localAttention',
+): Promise<Workload> {
+  const { batch, heads, kvHeads, queryLength, keyLength, headDim } = attentionSizes(bench);
+  const q = await inputs.normal([batch, heads, queryLength, headDim]);
+  const k = await inputs.normal([batch, kvHeads, keyLength, headDim]);
+  const v = await inputs.normal([batch, kvHeads, keyLength, headDim]);
+  const { options, biasOf } = await visibility(inputs, bench);
+  const { window: keys = 0 } = bench;
+  const run =
+    op === 'localAttention'
+      ? () => localAttention(q.tensor, k.tensor, v.tensor, { ...options, window: { left: keys, right: keys } })
+      : () => ATTENTION[op](q.tensor, k.tensor, v.tensor, options);
+  return {
+    run: () => run().output,
+    expected(row) {
+      const head = Math.floor(row / queryLength) % heads;
+      const entry = Math.floor(row / (queryLength * heads));
+      const kvHead = entry * kvHeads + Math.floor(head / (heads / kvHeads));
+      const size = { rows: keyLength, width: headDim };
+      const query = rowOf(q.host, row, headDim);
+      return attentionRow(
+        query,
+        matrix(k.host, kvHead, size),
+        matrix(v.host, kvHead, size),
+        biasOf(entry, row % queryLength),
+      );
+    },
+    dispose: () => inputs.dispose(),
+  };
+}
+
+async function prepareModule(
+  inputs: Inputs,
+  device: Device,
+  bench: BenchCase,
+  op: 'SelfAttention' | 'MultiHeadAttention' | 'CrossAttention' | 'LocalAttention',
+): Promise<Workload> {
+  const { batch, heads, queryLength, keyLength, headDim } = attentionSizes(bench);
+  const width = heads * headDim;
+  const projection = { embedDim: width, numHeads: heads, dtype: bench.dtype, seed: 0 };
+  const x = await inputs.normal([batch, queryLength, width]);
+  const isSelf = op === 'SelfAttention' || op === 'LocalAttention';
+  const key = isSelf ? x : await inputs.normal([batch, keyLength, width]);
+  const value = op === 'MultiHeadAttention' ? await inputs.normal([batch, keyLength, width]) : key;
+  const { options, biasOf } = await visibility(inputs, bench);
+  const build = () => {
+    switch (op) {
+      case 'SelfAttention': {
+        const module = inputs.own(new SelfAttention(device, projection));
+        return { module, run: () => module.forward(x.tensor, options) };
+      }
+      case 'MultiHeadAttention': {
+        const module = inputs.own(new MultiHeadAttention(device, projection));
+        return { module, run: () => module.forward(x.tensor, key.tensor, value.tensor, options) };
+      }
+      case 'CrossAttention': {
+        const module = inputs.own(new CrossAttention(device, projection));
+        return { module, run: () => module.forward(x.tensor, key.tensor, options) };
+      }
+      case 'LocalAttention': {
+        const module = inputs.own(new LocalAttention(device, { ...projection, windowSize: 2 * (bench.window ?? 0) }));
+        return { module, run: () => module.forward(x.tensor, options) };
+      }
+    }
+  };
+  const { module, run } = build();
+  const state = module.stateDict();
+  const projections = {
+    inWeight: await state['in_proj_weight'].data(),
+    inBias: await state['in_proj_bias'].data(),
+    outWeight: await state['out_proj.weight'].data(),
+    outBias: await state['out_proj.bias'].data(),
+  };
+  return {
+    run: () => run().output,
+    expected(row) {
+      const entry = Math.floor(row / queryLength);
+      const size = { rows: keyLength, width };
+      const [keys, values] = [matrix(key.host, entry, size), matrix(value.host, entry, size)];
+      const bias = biasOf(entry, row % queryLength);
+      return projectedAttentionRow(rowOf(x.host, row, width), keys, values, projections, heads, bias);
+    },
+    dispose: () => inputs.dispose(),
+  };
+}

@@ -1,0 +1,125 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { kernelOf } from '../../bench/kernel.ts';
+import { check, effortOn, measure, WrongResultError } from '../../bench/measure.ts';
+import type { BenchCase } from '../../bench/result.ts';
+import { prepare, type Workload } from '../../bench/workload.ts';
+import type { Device } from '../../src/index.ts';
+import { testDevice } from '../device.ts';
+
+const ROOF = { f32Gflops: 100, copyGBs: 10, dispatchUs: 1, passUs: 1, submitUs: 1 };
+const SMALL: BenchCase = { op: 'softmax', shape: [1, 2, 5, 7], dtype: 'float32', causal: true };
+
+describe('each op gives what its reference expects', () => {
+  const of = (op: BenchCase['op'], shape: number[], rest: Partial<BenchCase> = {}): BenchCase => ({
+    op,
+    shape,
+    dtype: 'float32',
+    causal: false,
+    ...rest,
+  });
+
+  test.each([
+    of('matmul', [2, 5, 7, 9]),
+    of('matmul', [1, 5, 7, 9], { dtype: 'float16' }),
+    SMALL,
+    of('scaledDotProductAttention', [2, 2, 5, 8]),
+    of('flashAttention', [2, 4, 5, 8], { kvHeads: 2, keyLength: 9 }),
+    of('flashAttention', [1, 2, 5, 8], { causal: true, dtype: 'float16' }),
+    of('flashAttention', [1, 2, 8, 8], { mask: 'bool' }),
+    of('flashAttention', [1, 2, 8, 8], { mask: 'float' }),
+    of('flashAttention', [3, 2, 8, 8], { mask: 'key' }),
+    of('localAttention', [1, 2, 12, 8], { window: 2, causal: true }),
+    of('SelfAttention', [2, 5, 8], { heads: 2 }),
+    of('MultiHeadAttention', [2, 5, 8], { heads: 2, keyLength: 6 }),
+    of('CrossAttention', [2, 5, 8], { heads: 2, keyLength: 6 }),
+    of('LocalAttention', [2, 9, 8], { heads: 2, window: 2 }),
+  ])('%j', async (bench) => {
+    const device = await testDevice();
+    const workload = await prepare(device, bench);
+    const { error, tolerance } = await check(device, bench, workload);
+    workload.dispose();
+    expect(error).toBeLessThanOrEqual(tolerance);
+    expect(tolerance).toBeGreaterThan(0);
+  });
+});
+
+describe('the check', () => {
+  let device: Device;
+  let workload: Workload;
+
+  beforeAll(async () => {
+    device = await testDevice();
+    workload = await prepare(device, SMALL);
+  });
+
+  afterAll(() => workload.dispose());
+
+  /** With an expected number of the last row replaced. */
+  const altered = (change: (value: number) => number): Workload => ({
+    ...workload,
+    expected: (row) =>
+      row === 9 ? workload.expected(row).map((value, i) => (i === 0 ? change(value) : value)) : workload.expected(row),
+  });
+
+  test.each([
+    ['a number that is off', (value: number) => value + 1e-3],
+    ['NaN', () => NaN],
+  ])('refuses %s', async (_name, change) => {
+    await expect(check(device, SMALL, altered(change))).rejects.toThrow(WrongResultError);
+    await expect(check(device, SMALL, altered(change))).rejects.toThrow(
+      'softmax 1x2x5x7 causal float32: the result must be',
+    );
+  });
+
+  test('tells the memory that a call takes beyond inputs and outputs', async () => {
+    const materialised: BenchCase = { ...SMALL, op: 'scaledDotProductAttention', shape: [1, 2, 64, 8] };
+    for (const [bench, least] of [
+      [SMALL, 0],
+      [materialised, 4 * 2 * 64 * 64],
+    ] as const) {
+      const prepared = await prepare(device, bench);
+      const { extraBytes } = await check(device, bench, prepared);
+      prepared.dispose();
+      expect(extraBytes).toBeGreaterThanOrEqual(least);
+      expect(extraBytes).toBeLessThanOrEqual(3 * least);
+    }
+  });
+});
+
+test('a measured case has times, and rates that follow from them', async () => {
+  const device = await testDevice();
+  const live = device.memory().live;
+  const result = await measure(device, SMALL, ROOF, effortOn(device, 2));
+  expect(device.memory().live).toBe(live);
+  const { median, runs } = result.gpu ?? result.wall;
+  expect(runs).toBe(2);
+  expect(result.wall.runs).toBe(2);
+  expect(median).toBeGreaterThan(0);
+  expect(result.flops).toBe(5 * 2 * 15);
+  expect(result.gflops).toBeCloseTo(result.flops / median / 1e6, 10);
+  expect(result.roofShare).toBeCloseTo(result.gflops / (10 * (result.flops / result.bytes)), 10);
+});
+
+test('the kernel that ran is named as info names it', async () => {
+  const device = await testDevice();
+  const kernel = (rest: Partial<BenchCase>) => kernelOf(device, { ...SMALL, ...rest });
+  expect(kernel({ op: 'flashAttention', shape: [1, 8, 1024, 64] })).toMatch(/^(tile-\d+x\d+|subgroup)/);
+  expect(kernel({ op: 'LocalAttention', shape: [1, 8, 64], heads: 2, window: 4 })).toMatch(/^(tile-\d+x\d+|subgroup)/);
+  expect(kernel({ op: 'matmul', shape: [1, 64, 64, 64] })).toMatch(/^(tile-\d+x\d+|subgroup)/);
+  expect(kernel({})).toBeUndefined();
+});
+
+test('memory is given back where the inputs of a case do not fit', async () => {
+  const device = await testDevice();
+  const live = device.memory().live;
+  const huge: BenchCase = {
+    op: 'LocalAttention',
+    shape: [1, 4, 300],
+    dtype: 'float32',
+    causal: false,
+    heads: 1,
+    window: 1,
+  };
+  await expect(measure(device, huge, ROOF, effortOn(device))).rejects.toThrow('must be at most 256, got 300');
+  expect(device.memory().live).toBe(live);
+});
