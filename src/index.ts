@@ -1,5 +1,7 @@
-export { createDevice, Device } from './tensor/device.ts';
+export { createDevice } from './tuning/create-device.ts';
+export { Device } from './tensor/device.ts';
 export type { DeviceInfo, DeviceOptions, Profile, TensorSource } from './tensor/device.ts';
+export type { TunableOp, TunedCandidate, TunedChoice, TuneOptions, TuneProgress, TuneResult } from './tensor/tuning.ts';
 export { Tensor } from './tensor/tensor.ts';
 export type { DType, FloatDType, TensorData } from './tensor/dtype.ts';
 export type { Shape } from './tensor/shape.ts';

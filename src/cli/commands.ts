@@ -9,8 +9,9 @@ import { nearest } from '../tensor/options.ts';
 import { runDemo } from './demo.ts';
 import { printInfo } from './info.ts';
 import { chooseRuns, SIX_RUNS } from './six-runs.ts';
+import { parseKernels, runTune } from './tune.ts';
 
-const COMMANDS = ['demo', 'info'];
+const COMMANDS = ['demo', 'info', 'tune', 'bench'];
 const EXAMPLE = 'examples/six-modules/six-modules.safetensors';
 
 /**
@@ -22,7 +23,7 @@ const EXAMPLE = 'examples/six-modules/six-modules.safetensors';
  */
 export async function runCommandLine(argv: readonly string[], packageRoot: URL): Promise<number> {
   try {
-    await dispatch([...argv], packageRoot);
+    await dispatch(joinWords(argv), packageRoot);
     return 0;
   } catch (error) {
     console.error(`${pc.red('error:')} ${explain(error)}`);
@@ -46,21 +47,98 @@ async function dispatch(argv: string[], packageRoot: URL): Promise<void> {
       const runs = chooseRuns(single('module', options.module));
       const outFolder = single('out', options.out)!;
       const file = await readFile(new URL(EXAMPLE, packageRoot));
-      await withDevice(single('adapter', options.adapter), (device) =>
-        runDemo(device, { runs, file, outFolder, print: console.log, progress: progressLine() }),
+      await withDevice(options, (device) =>
+        runDemo(device, { runs, file, outFolder, print: console.log, progress: runningLine() }),
       );
     });
   cli
     .command('info', 'Show the adapter, its limits and features, and which kernels are chosen on it')
     .option(...adapter)
-    .action((options: { adapter: Given }) =>
-      withDevice(single('adapter', options.adapter), (device) => printInfo(device, console.log)),
+    .option(...EXPERIMENTAL)
+    .option(...KERNEL)
+    .action(({ kernel, ...options }: DeviceWords & { kernel: Given }) =>
+      withDevice({ ...options, kernels: parseKernels(several(kernel)) }, (device) => printInfo(device, console.log)),
     );
+  cli
+    .command('tune', 'Measure which kernels are the fastest on the adapter; ops take them from then on')
+    .option('--op <names>', 'flashAttention, localAttention, matmul; by default all')
+    .option('--dtype <types>', 'float32, float16; by default both')
+    .option('--head-dim <lengths>', 'Of attention; by default 32, 64, 128 and 256, on a CPU driver 64')
+    .option('--seconds <count>', 'Try no further kernel after that; by default 60')
+    .option(...adapter)
+    .option(...EXPERIMENTAL)
+    .example((name) => `  $ ${name} tune --op flashAttention --head-dim 64,128`)
+    .action((options: DeviceWords & Record<'op' | 'dtype' | 'headDim' | 'seconds', Given>) => {
+      const [op, dtype, headDim] = [options.op, options.dtype, options.headDim].map(several);
+      const words = { op, dtype, headDim, seconds: single('seconds', options.seconds) };
+      return withDevice(options, (device) => runTune(device, words, { print: console.log, progress: progressLine() }));
+    });
+  const bench = cli.command('bench', 'Measure the device, then the kernels on it, each checked against float64 first');
+  for (const [flag, description] of BENCH_OPTIONS) bench.option(flag, description);
+  bench
+    .option(...adapter)
+    .example((name) => `  $ ${name} bench --op flashAttention --shape 1x8x1024x64 --causal`)
+    .action(
+      async (options: Record<BenchWord | 'kernel', Given> & Record<BenchSwitch, boolean | undefined> & DeviceWords) => {
+        const kernels = parseKernels(several(options.kernel));
+        const words = Object.fromEntries(BENCH_WORDS.map((name) => [name, single(name, options[name])]));
+        const switches = Object.fromEntries(BENCH_SWITCHES.map((name) => [name, options[name]]));
+        // what only benchmarks need is loaded by them only
+        const { prepareBench } = await import('./bench.ts');
+        const run = await prepareBench(
+          { ...words, ...switches },
+          { print: console.log, note: console.error, progress: progressLine() },
+        );
+        await withDevice({ ...options, kernels }, run);
+      },
+    );
+  cli
+    .command('bench compare <before> <after>', 'What became faster or slower between two results of bench --json')
+    .option('--threshold <share>', 'Fail where a case is slower by more than this share; by default 0.05')
+    .action(async (before: string, after: string, options: Record<'threshold', Given>) => {
+      const { runCompare } = await import('./bench-compare.ts');
+      await runCompare([before, after], single('threshold', options.threshold), console.log);
+    });
   const { args, options } = cli.parse(argv, { run: false });
   if (cli.matchedCommand) await cli.runMatchedCommand();
   else if (options['help'] || options['version']) return; // cac has printed it
   else if (args.length > 0) throw unknownCommand(args[0]);
   else cli.outputHelp();
+}
+
+const EXPERIMENTAL = ['--experimental', 'Let the device offer what is not standard yet, as subgroup matrices'] as const;
+
+const KERNEL = ['--kernel <op=name>', 'Pin the kernel of an op, as flashAttention=tile-32x32'] as const;
+
+const BENCH_OPTIONS = [
+  ['--full', 'All cases that fit the device, rather than those that say most'],
+  ['--filter <word>', 'Only cases whose name holds this'],
+  ['--op <name>', 'Only cases of this op; with --shape, the op of a problem of your own'],
+  ['--shape <lengths>', 'A problem of your own: BxHxNxD of attention, batchxMxNxK of matmul, BxNxE of modules'],
+  ['--dtype <type>', 'float32 or float16, with --shape'],
+  ['--causal', 'Hide later keys, with --shape'],
+  ['--window <keys>', 'Keys to either side, with --shape of local attention'],
+  ['--runs <count>', 'Timed runs of each case; by default as many as fit a second or so'],
+  EXPERIMENTAL,
+  KERNEL,
+  ['--json <file>', 'Write the result; - is stdout'],
+  ['--html <file>', 'Write the result as a page with charts'],
+  ['--save', "Keep the result in bench/results, under the device's name"],
+] as const;
+
+const BENCH_WORDS = ['filter', 'op', 'shape', 'dtype', 'window', 'runs', 'json', 'html'] as const;
+const BENCH_SWITCHES = ['full', 'causal', 'save'] as const;
+
+type BenchWord = (typeof BENCH_WORDS)[number];
+type BenchSwitch = (typeof BENCH_SWITCHES)[number];
+
+/** cac knows commands of one word, and takes a lone dash for a switch. */
+function joinWords(argv: readonly string[]): string[] {
+  const [node, script, ...words] = argv;
+  if (words[0] === 'bench' && words[1] === 'compare') words.splice(0, 2, 'bench compare');
+  const dash = words.findIndex((word, i) => word === '-' && words[i - 1] === '--json');
+  if (dash > 0) words.splice(dash - 1, 2, '--json=-');
+  return [node, script, ...words];
 }
 
 /** An option as cac gives it: a number where it looks like one, an array where it stands twice. */
@@ -71,23 +149,43 @@ function single(option: string, value: Given): string | undefined {
   return value === undefined ? undefined : String(value);
 }
 
+function several(value: Given): string[] {
+  return value === undefined ? [] : [value].flat().map(String);
+}
+
 function unknownCommand(command: string): ArgumentError {
   const near = nearest(command, COMMANDS);
   const hint = near ? ` (did you mean ${near}?)` : '';
-  return new ArgumentError(`command must be ${COMMANDS.join(' or ')}, got '${command}'${hint}`);
+  const known = `${COMMANDS.slice(0, -1).join(', ')} or ${COMMANDS.at(-1)}`;
+  return new ArgumentError(`command must be ${known}, got '${command}'${hint}`);
 }
 
 /** Overwrites one line of the terminal; in a log there is none to overwrite. */
-function progressLine(): ((module: string) => void) | undefined {
+function progressLine(): ((text: string) => void) | undefined {
   const { stderr } = process;
   if (!stderr.isTTY) return undefined;
-  return (module) => void stderr.write(`\r\x1b[K${module && pc.dim(`running ${module} …`)}`);
+  return (text) => void stderr.write(`\r\x1b[K${pc.dim(text.slice(0, stderr.columns - 1))}`);
+}
+
+function runningLine(): ((module: string) => void) | undefined {
+  const line = progressLine();
+  return line && ((module) => line(module && `running ${module} …`));
+}
+
+/** The options of commands that choose a device. */
+interface DeviceWords {
+  readonly adapter: Given;
+  readonly experimental?: boolean;
 }
 
 /** Disposes the device whatever happens: an open one would keep the process alive. */
-async function withDevice(adapter: string | undefined, work: (device: Device) => void | Promise<void>): Promise<void> {
+async function withDevice(
+  { adapter, experimental, kernels }: DeviceWords & Pick<DeviceOptions, 'kernels'>,
+  work: (device: Device) => void | Promise<void>,
+): Promise<void> {
   // createDevice itself refuses what is no adapter
-  const device = await createDevice({ adapter: adapter as DeviceOptions['adapter'] });
+  const choice = single('adapter', adapter) as DeviceOptions['adapter'];
+  const device = await createDevice({ adapter: choice, experimental, kernels });
   try {
     await work(device);
   } finally {

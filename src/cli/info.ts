@@ -1,12 +1,13 @@
 /** What the device is, and which kernels are chosen on it. */
 import pc from 'picocolors';
 import type { Device } from '../index.ts';
-import { chooseAttention } from '../kernels/fused-attention.ts';
 
-import { chooseMatmul } from '../kernels/matmul.ts';
 import { planSoftmax } from '../kernels/softmax.ts';
 import { UNBOUNDED } from '../kernels/visibility.ts';
 import type { Traits } from '../tensor/traits.ts';
+import { kernelNames } from '../tuning/pinned.ts';
+import { TUNABLE_OPS } from '../tuning/problems.ts';
+import { attentionKernels, matmulKernels } from './kernel-tables.ts';
 import { formatBytes, table } from './text.ts';
 
 const BYTE_LIMITS = ['maxBufferSize', 'maxStorageBufferBindingSize', 'maxComputeWorkgroupStorageSize'];
@@ -27,6 +28,7 @@ export function printInfo(device: Device, print: (text: string) => void): void {
   );
   section('Kernels of flashAttention and localAttention', attentionKernels(device));
   section('Kernels of matmul', matmulKernels(device));
+  section('Kernels to choose from', kernelsToChooseFrom(device));
   section('Rows of softmax', softmaxRows(device.traits));
   section(
     'float16',
@@ -51,38 +53,11 @@ function describeDevice(device: Device): string {
   ]);
 }
 
-const DTYPES = ['float32', 'float16'] as const;
-
-function attentionKernels({ traits, kernels }: Device): string {
-  const rows = (['flashAttention', 'localAttention'] as const).flatMap((op) =>
-    DTYPES.flatMap((dtype) =>
-      [32, 64, 128, 256].map((dim, i, dims) => {
-        const size = { op, dtype, headDim: dim, valueDim: dim };
-        const { variant, reason } = chooseAttention(op, size, traits, kernels);
-        const range = i === 0 ? `1 to ${dim}` : `${dims[i - 1] + 1} to ${dim}`;
-        return [op, dtype, range, variant.name, `${variant.blockQ} queries × ${variant.blockK} keys`, reason];
-      }),
-    ),
-  );
-  return table(['op', 'dtype', 'head dims', 'kernel', 'a workgroup’s step', 'because'], rows);
-}
-
-function matmulKernels({ traits, kernels }: Device): string {
-  const problems: readonly [string, number, number, number][] = [
-    ['projection of [2, 10, 512] to 1536', 1, 20, 1536],
-    ['projection of [2, 100, 512] to 1536', 1, 200, 1536],
-    ['projection of [1, 1024, 1024] to 1024', 1, 1024, 1024],
-    ['scores of 2 × 8 heads, 10 × 10', 16, 10, 10],
-    ['scores of 2 × 8 heads, 1024 × 1024', 16, 1024, 1024],
-  ];
-  const rows = problems.flatMap(([name, batch, queries, columns]) =>
-    DTYPES.map((dtype) => {
-      const size = { batchShape: [batch], rows: queries, columns, aDType: dtype };
-      const { variant, reason } = chooseMatmul(size, traits, kernels);
-      return [name, dtype, variant.name, `${variant.rows} × ${variant.columns}`, reason];
-    }),
-  );
-  return table(['product', 'dtype', 'kernel', 'a workgroup’s block', 'because'], rows);
+function kernelsToChooseFrom({ traits }: Device): string {
+  const names = TUNABLE_OPS.map((op) => [op, kernelNames(op, traits).join(', ')] as const);
+  return `${list(names)}
+webgpu-attention tune measures which are the fastest here, and ops take those from then on;
+createDevice({ kernels: { matmul: '${kernelNames('matmul', traits)[0]}' } }) or --kernel pins one.`;
 }
 
 function softmaxRows(traits: Traits): string {

@@ -2,23 +2,13 @@
  * SwiftShader, a Vulkan driver that runs on the CPU, out of the npm package `@sparticuz/chromium`: works without root,
  * without a GPU and without a Vulkan loader of the system, which the package brings too.
  */
-import { randomUUID } from 'node:crypto';
-import {
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { dirname, isAbsolute, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { brotliDecompressSync } from 'node:zlib';
 import { AdapterNotFoundError, LoadError } from '../gpu/errors.ts';
+import { cacheRoot, writeWhole } from './cache-folder.ts';
 import { readTar } from './tar.ts';
 
 const PACKAGE = '@sparticuz/chromium';
@@ -71,12 +61,6 @@ function locatePackage(): string {
   throw new AdapterNotFoundError(
     `createDevice: the embedded software driver needs an npm package: npm install --save-dev ${PACKAGE}@147`,
   );
-}
-
-function cacheRoot(): string {
-  const { XDG_CACHE_HOME, HOME } = process.env;
-  if (XDG_CACHE_HOME && isAbsolute(XDG_CACHE_HOME)) return XDG_CACHE_HOME;
-  return HOME ? join(HOME, '.cache') : tmpdir();
 }
 
 /**
@@ -139,15 +123,4 @@ function writeFiles(files: ReadonlyMap<string, Uint8Array>, folder: string): voi
   for (const [name, content] of files) writeWhole(join(folder, name), content);
   const sizes = Object.fromEntries([...files].map(([name, content]) => [name, content.length]));
   writeWhole(join(folder, SIZES), JSON.stringify(sizes));
-}
-
-/** Writes beside the file and renames, so that other processes see all of it or nothing. */
-function writeWhole(path: string, content: Uint8Array | string): void {
-  const partial = `${path}.${randomUUID()}`;
-  try {
-    writeFileSync(partial, content, { mode: 0o600, flag: 'wx', flush: true });
-    renameSync(partial, path);
-  } finally {
-    rmSync(partial, { force: true });
-  }
 }

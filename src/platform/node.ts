@@ -8,6 +8,7 @@ import { driverManifests, presetManifests } from './manifests.ts';
 import { openEmbedded, openLavapipe, openSoftware } from './software.ts';
 
 export type { AdapterChoice, AdapterRequest, FoundAdapter } from './adapter.ts';
+export { readCached, writeCached } from './cache-node.ts';
 
 const VARIABLE = 'WEBGPU_ATTENTION_ADAPTER';
 

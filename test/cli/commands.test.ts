@@ -23,7 +23,9 @@ describe('help', () => {
   test.each([[], ['--help'], ['-h']])('%s names the commands', async (...args: string[]) => {
     const [code, text] = await run(...args);
     expect(code).toBe(0);
-    expect(text).toMatch(/^ {2}demo {2}.+\n {2}info {2}/m);
+    for (const command of ['demo', 'info', 'tune', 'bench', 'bench compare <before> <after>']) {
+      expect(text).toMatch(new RegExp(`^ {2}${command} {2}`, 'm'));
+    }
   });
 
   test('of demo names its options and the modules', async () => {
@@ -43,8 +45,8 @@ describe('help', () => {
 
 describe('a mistake is one sentence and exit code 1', () => {
   test.each([
-    [['dmo'], "command must be demo or info, got 'dmo' (did you mean demo?)"],
-    [['train'], "command must be demo or info, got 'train'"],
+    [['dmo'], "command must be demo, info, tune or bench, got 'dmo' (did you mean demo?)"],
+    [['train'], "command must be demo, info, tune or bench, got 'train'"],
     [['demo', '--module', 'Cross'], "got 'Cross' (did you mean CrossAttention?)"],
     [['demo', '--module'], 'option `--module <name>` value is missing'],
     [['demo', '--module', 'a', '--module', 'b'], '--module must be given once, got a and b'],
@@ -52,6 +54,23 @@ describe('a mistake is one sentence and exit code 1', () => {
     [['demo', 'twice'], 'Unused args: `twice`'],
     [['demo', '--adapter', 'hardwar'], "adapter must be one of 'hardware', 'software', 'lavapipe', 'embedded'"],
     [['info', '--adapter', '7'], "got '7'"],
+    [['info', '--kernel', 'matmul'], "--kernel must be an op and its kernel, as matmul=subgroup, got 'matmul'"],
+    [['info', '--kernel', 'matmul=fast'], 'the kernel of matmul must be '],
+    [['tune', '--kernel', 'matmul=subgroup'], 'Unknown option `--kernel`'],
+    [['bench', '--op', 'flash'], "got 'flash' (did you mean flashAttention?)"],
+    [['bench', '--shape', '1x2x3'], 'bench: --shape must come with --op'],
+    [['bench', '--runs', '0'], "bench: --runs must be a whole number of 1 or more, got '0'"],
+    [['bench', '--runs', '3', '--runs', '4'], '--runs must be given once, got 3 and 4'],
+    [['bench', '--save', '--filter', 'matmul'], 'bench: --save must come without --op, --shape and --filter'],
+    [['bench', '--json', 'no-such-folder/a.json'], 'no-such-folder'],
+    [['bench', 'twice'], 'Unused args: `twice`'],
+    [['bench', '--fast'], 'Unknown option `--fast`'],
+    [['bench', 'compare', 'a.json'], 'missing required args for command `bench compare <before> <after>`'],
+    [['bench', 'compare', 'no-such.json', 'no-such.json'], 'no-such.json'],
+    [
+      ['bench', 'compare', 'a.json', 'b.json', '--threshold', 'x'],
+      "--threshold must be a share, as 0.05 for 5 %, got 'x'",
+    ],
   ])('%j', async (args, message) => {
     const [code, text] = await run(...args);
     expect(code).toBe(1);

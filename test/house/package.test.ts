@@ -79,6 +79,12 @@ test('the public surface is what it was', () => {
       "StateDict",
       "TensorData",
       "TensorSource",
+      "TunableOp",
+      "TuneOptions",
+      "TuneProgress",
+      "TuneResult",
+      "TunedCandidate",
+      "TunedChoice",
       "VisibilityOptions",
       "Window",
     ]

@@ -13,7 +13,7 @@ function filesIn(...folders: string[]): string[] {
       readdirSync(root + folder, { recursive: true, withFileTypes: true })
         .filter((entry) => entry.isFile())
         .map((entry) => `${entry.parentPath}/${entry.name}`.replaceAll('\\', '/').slice(root.length))
-        .filter((path) => !path.includes('/__pycache__/')),
+        .filter((path) => !/\/(__pycache__|node_modules)\//.test(path)),
     );
 }
 
@@ -22,7 +22,9 @@ const baseNames = (paths: string[], pattern: RegExp): string[] =>
   paths.flatMap((path) => pattern.exec(path)?.slice(1) ?? []);
 
 const sources = filesIn('src').filter((path) => path.endsWith('.ts') && !path.endsWith('.d.ts'));
+const benchSources = filesIn('bench').filter((path) => path.endsWith('.ts'));
 const shaders = filesIn('shaders').filter((path) => path.endsWith('.wgsl'));
+const benchShaders = filesIn('bench').filter((path) => path.endsWith('.wgsl'));
 
 const partNames = baseNames(shaders, /^shaders\/parts\/(.+)\.wgsl$/);
 
@@ -34,9 +36,9 @@ const HOST_ONLY = {
 };
 
 describe('imports point down', () => {
-  test('in every file of src', () => {
+  test('in every file of src and bench', () => {
     expect(sources.length).toBeGreaterThan(0);
-    expect(sources.flatMap((path) => importErrors(path, read(path)))).toEqual([]);
+    expect([...sources, ...benchSources].flatMap((path) => importErrors(path, read(path)))).toEqual([]);
   });
 
   test.each([
@@ -52,6 +54,8 @@ describe('imports point down', () => {
     ['src/io/safetensors.ts', `import { matmul } from '../ops/matmul.ts';`],
     ['src/platform/web.ts', `import { Pool } from '../gpu/pool.ts';`],
     ['src/index.ts', `export { main } from './cli/main.ts';`],
+    ['src/ops/matmul.ts', `import { measure } from '../../bench/measure.ts';`],
+    ['bench/measure.ts', `import { runCommandLine } from '../src/cli/commands.ts';`],
     ['src/attic/old.ts', ``],
   ])('%s is refused: %s', (file, source) => {
     expect(importErrors(file, source)).toHaveLength(1);
@@ -73,7 +77,7 @@ describe('imports point down', () => {
 describe('a WGSL var in a function has an initialiser', () => {
   test('in every shader', () => {
     expect(shaders.length).toBeGreaterThan(0);
-    expect(shaders.flatMap((path) => uninitialisedVars(path, read(path)))).toEqual([]);
+    expect([...shaders, ...benchShaders].flatMap((path) => uninitialisedVars(path, read(path)))).toEqual([]);
   });
 
   test.each([

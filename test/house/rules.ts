@@ -14,13 +14,29 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   kernels: ['tensor', 'gpu', 'shaders'],
   autograd: ['tensor', 'gpu'],
   ops: ['kernels', 'autograd', 'tensor', 'gpu'],
+  // Measures the ops that a device, far below it, is to take; and opens devices, so that they know of it.
+  tuning: ['ops', 'kernels', 'tensor', 'gpu', '#platform', 'package.json'],
   // Modules compose ops and never touch the GPU.
   modules: ['ops', 'autograd', 'tensor', 'src/gpu/errors.ts'],
-  cli: ['modules', 'ops', 'kernels', 'autograd', 'tensor', 'gpu', 'io', '#platform', 'src/platform/adapter.ts'].concat([
+  cli: [
+    'modules',
+    'tuning',
+    'ops',
+    'kernels',
+    'autograd',
+    'tensor',
+    'gpu',
+    'io',
+    '#platform',
+    'src/platform/adapter.ts',
+  ].concat(['src/index.ts', 'package.json', 'bench']),
+  bench: ['modules', 'ops', 'kernels', 'tensor', 'gpu'].concat([
     'src/index.ts',
+    'src/cli/text.ts',
+    'src/cli/heatmap.ts',
     'package.json',
   ]),
-  'index.ts': ['modules', 'ops', 'autograd', 'tensor', 'gpu', 'io', 'src/platform/adapter.ts'],
+  'index.ts': ['modules', 'tuning', 'ops', 'autograd', 'tensor', 'gpu', 'io', 'src/platform/adapter.ts'],
 };
 
 /** Imports point down: modules → ops → kernels, autograd → tensor → gpu; only the CLI imports the public surface. */
@@ -119,10 +135,13 @@ export function twinErrors(names: {
   ];
 }
 
-/** Folders and files are kebab-case, extensions lower case; a README may have its usual name. */
+/** Names that readers and tools look for. */
+const USUAL_NAMES = ['README.md', '.npmrc'];
+
+/** Folders and files are kebab-case, extensions lower case; a few have their usual names. */
 export function nameErrors(paths: readonly string[]): string[] {
-  const kebab = /^[a-z0-9]+(-[a-z0-9]+)*(\.[a-z0-9]+(-[a-z0-9]+)*)*$/;
+  const kebab = /^\.?[a-z0-9]+(-[a-z0-9]+)*(\.[a-z0-9]+(-[a-z0-9]+)*)*$/;
   return paths
-    .filter((path) => path.split('/').some((segment) => !kebab.test(segment) && segment !== 'README.md'))
+    .filter((path) => path.split('/').some((segment) => !kebab.test(segment) && !USUAL_NAMES.includes(segment)))
     .map((path) => `${path}: names are kebab-case`);
 }

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ArgumentError, LoadError, OutOfMemoryError } from '../../src/gpu/errors.ts';
 import { loadSafetensors, parseSafetensors, saveSafetensors } from '../../src/io/safetensors.ts';
-import { createDevice, type Device } from '../../src/tensor/device.ts';
+import { createDevice, type Device } from '../../src/index.ts';
 import type { Tensor } from '../../src/tensor/tensor.ts';
 
 /** A file of `header`, text or a value to serialise, and a payload of that many zero bytes. */

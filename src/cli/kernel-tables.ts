@@ -1,0 +1,62 @@
+/** Which kernels ops take on a device, and why: rows that say the same are one. */
+import type { Device } from '../index.ts';
+import { chooseAttention } from '../kernels/fused-attention.ts';
+import { chooseMatmul, FEW_TILES } from '../kernels/matmul.ts';
+import { table } from './text.ts';
+
+const DTYPES = ['float32', 'float16'] as const;
+
+export function attentionKernels({ traits, kernels }: Device): string {
+  const rows = (['flashAttention', 'localAttention'] as const).flatMap((op) =>
+    DTYPES.flatMap((dtype) =>
+      [32, 64, 128, 256].map((dim, i, dims) => {
+        const size = { op, dtype, headDim: dim, valueDim: dim };
+        const { variant, reason } = chooseAttention(op, size, traits, kernels);
+        const range = `${(dims[i - 1] ?? 0) + 1} to ${dim}`;
+        return [op, dtype, range, variant.name, `${variant.blockQ} queries × ${variant.blockK} keys`, reason];
+      }),
+    ),
+  );
+  const [op, dtype, range] = [0, 1, 2];
+  const merged = mergeRows(mergeRows(mergeRows(rows, range, joinRanges), dtype), op);
+  return table(['op', 'dtype', 'head dims', 'kernel', 'a workgroup’s step', 'because'], merged);
+}
+
+const PRODUCTS = [
+  { name: 'at most 32 rows or columns', rows: 16, columns: 1024 },
+  { name: `fewer than ${FEW_TILES} blocks of 64 × 64`, rows: 512, columns: 512 },
+  { name: `${FEW_TILES} blocks or more`, rows: 2048, columns: 2048 },
+];
+
+export function matmulKernels({ traits, kernels }: Device): string {
+  const all = PRODUCTS.flatMap(({ name, rows, columns }) =>
+    DTYPES.map((dtype) => {
+      const { variant, reason } = chooseMatmul({ batchShape: [], rows, columns, aDType: dtype }, traits, kernels);
+      return [name, dtype, variant.name, `${variant.rows} × ${variant.columns}`, reason];
+    }),
+  );
+  const [product, dtype] = [0, 1];
+  const merged = mergeRows(mergeRows(all, dtype), product, (names) => names.join('\n'));
+  return table(['products of', 'dtype', 'kernel', 'a workgroup’s block', 'because'], merged);
+}
+
+/** Makes one row of those that differ in one column only; what they have there is joined. */
+export function mergeRows(
+  rows: readonly (readonly string[])[],
+  column: number,
+  join = (values: readonly string[]) => values.join('\n'),
+): string[][] {
+  const groups = new Map<string, (readonly string[])[]>();
+  for (const row of rows) {
+    const rest = JSON.stringify(row.with(column, ''));
+    groups.set(rest, [...(groups.get(rest) ?? []), row]);
+  }
+  return [...groups.values()].map((group) => group[0].with(column, join(group.map((row) => row[column]))));
+}
+
+/** `1 to 32`, `33 to 64`, `129 to 256` are `1 to 64, 129 to 256`. */
+export function joinRanges(ranges: readonly string[]): string {
+  return ranges
+    .join(', ')
+    .replace(/ to (\d+), (\d+)(?= to)/g, (gap, end, next) => (Number(next) === Number(end) + 1 ? '' : gap));
+}

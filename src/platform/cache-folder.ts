@@ -1,0 +1,24 @@
+import { randomUUID } from 'node:crypto';
+import { renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { isAbsolute, join } from 'node:path';
+
+/** Where this system's programs keep what can be made anew. */
+export function cacheRoot(): string {
+  const { XDG_CACHE_HOME, LOCALAPPDATA, HOME } = process.env;
+  if (XDG_CACHE_HOME && isAbsolute(XDG_CACHE_HOME)) return XDG_CACHE_HOME;
+  if (process.platform === 'win32' && LOCALAPPDATA) return LOCALAPPDATA;
+  if (!HOME) return tmpdir();
+  return process.platform === 'darwin' ? join(HOME, 'Library/Caches') : join(HOME, '.cache');
+}
+
+/** Writes beside the file and renames, so that other processes see all of it or nothing. */
+export function writeWhole(path: string, content: Uint8Array | string): void {
+  const partial = `${path}.${randomUUID()}`;
+  try {
+    writeFileSync(partial, content, { mode: 0o600, flag: 'wx', flush: true });
+    renameSync(partial, path);
+  } finally {
+    rmSync(partial, { force: true });
+  }
+}

@@ -1,0 +1,39 @@
+/** Where Node keeps small texts from one process to the next; the twin of cache-web.ts. */
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { cacheRoot, writeWhole } from './cache-folder.ts';
+
+const VARIABLE = 'WEBGPU_ATTENTION_TUNING';
+
+/** The folder that the variable `WEBGPU_ATTENTION_TUNING` names, else one in the user's cache; undefined if it says `off`. */
+function folder(): string | undefined {
+  const named = process.env[VARIABLE];
+  if (named === 'off') return undefined;
+  return named ? resolve(named) : join(cacheRoot(), 'webgpu-attention');
+}
+
+/** The text kept under a file name; undefined where there is none. Rejects where it cannot be read. */
+export async function readCached(name: string): Promise<string | undefined> {
+  const place = folder();
+  if (place === undefined) return undefined;
+  try {
+    return readFileSync(join(place, name), 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Keeps a text under a file name. Any number of processes may do so at once: the last one wins.
+ *
+ * @returns where it lies; rejects where it cannot be kept
+ */
+export async function writeCached(name: string, text: string): Promise<string> {
+  const place = folder();
+  if (place === undefined) throw new Error(`${VARIABLE} is off`);
+  mkdirSync(place, { recursive: true, mode: 0o700 });
+  const path = join(place, name);
+  writeWhole(path, text);
+  return path;
+}

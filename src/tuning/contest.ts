@@ -1,0 +1,153 @@
+/** One problem on one device: every kernel checked against the default, then timed. */
+import { DeviceLostError, WebGPUAttentionError } from '../gpu/errors.ts';
+import type { Device } from '../tensor/device.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import type { TunedCandidate } from '../tensor/tuning.ts';
+import type { TuningProblem } from './problems.ts';
+import { race, winner, type Effort, type Sample } from './race.ts';
+
+export interface ContestResult {
+  readonly kernel: string;
+  readonly candidates: readonly TunedCandidate[];
+  /** Time of the default over that of the winner; undefined where time was up before all were tried: the default stays. */
+  readonly speedup: number | undefined;
+}
+
+export interface ContestOptions {
+  readonly effort: Effort;
+  /** Whether the time is up: no further kernel is tried. */
+  readonly isOver: () => boolean;
+  /** Told before each kernel is tried. */
+  readonly onKernel: (kernel: string) => void;
+}
+
+export const NO_TIME = 'no time was left';
+
+/** What the GPU, or a kernel's plan, has to say; not the loss of the device, a defect, or what a callback threw. */
+export function isKernelFailure(error: unknown): error is WebGPUAttentionError {
+  return error instanceof WebGPUAttentionError && !(error instanceof DeviceLostError);
+}
+
+/** @throws what the default kernel fails with; a failure of another excludes it */
+export async function contest(
+  device: Device,
+  problem: TuningProblem,
+  inputs: readonly Tensor[],
+  { effort, isOver, onKernel }: ContestOptions,
+): Promise<ContestResult> {
+  const [byDefault, ...others] = problem.kernels;
+  const notes = new Map<string, string>();
+  onKernel(byDefault);
+  const expected = await firstResult(device, problem, byDefault, inputs);
+  for (const kernel of others) {
+    if (isOver()) {
+      notes.set(kernel, NO_TIME);
+      continue;
+    }
+    onKernel(kernel);
+    const objection = await examine(device, problem, kernel, inputs, expected);
+    if (objection) notes.set(kernel, objection);
+  }
+  const noted = (kernel: string) => ({ kernel, ...(notes.has(kernel) && { note: notes.get(kernel) }) });
+  if ([...notes.values()].includes(NO_TIME)) {
+    return { kernel: byDefault, candidates: problem.kernels.map(noted), speedup: undefined };
+  }
+
+  const runnable = problem.kernels.filter((kernel) => !notes.has(kernel));
+  const times = await race(runnable, await sampler(device, problem, inputs), effort);
+  for (const [kernel, { isAbandoned }] of times) if (isAbandoned) notes.set(kernel, 'too slow to go on');
+  const kernel = winner(times);
+  return {
+    kernel,
+    candidates: problem.kernels.map((name) => ({ ...noted(name), milliseconds: times.get(name)?.milliseconds })),
+    speedup: times.get(byDefault)!.milliseconds / times.get(kernel)!.milliseconds,
+  };
+}
+
+/**
+ * Largest difference from the default's result, in terms of its largest number. float32: two kernels sum up in another
+ * order, and a key that is forgotten weighs more. float16: each rounds its result, a kernel on tensor cores its weights
+ * too, by 5e-4 of themselves.
+ */
+const TOLERANCE = { float32: 1e-4, float16: 5e-3 } as const;
+
+/** Compiles a kernel and looks at its result; what speaks against the kernel, if anything does. */
+async function examine(
+  device: Device,
+  problem: TuningProblem,
+  kernel: string,
+  inputs: readonly Tensor[],
+  expected: ArrayLike<number>,
+): Promise<string | undefined> {
+  let result: ArrayLike<number>;
+  try {
+    result = await firstResult(device, problem, kernel, inputs);
+  } catch (error) {
+    if (!isKernelFailure(error)) throw error;
+    return `failed: ${error.message}`;
+  }
+  const difference = relativeDifference(result, expected);
+  // written so that NaN is one
+  if (difference <= TOLERANCE[problem.dtype]) return undefined;
+  return `wrong: off by ${difference.toExponential(1)} of the largest number`;
+}
+
+/** Largest difference over largest number; NaN where the result holds one. */
+export function relativeDifference(result: ArrayLike<number>, expected: ArrayLike<number>): number {
+  let [difference, largest] = [0, 0];
+  for (let i = 0; i < expected.length; i++) {
+    difference = Math.max(difference, Math.abs(result[i] - expected[i]));
+    largest = Math.max(largest, Math.abs(expected[i]));
+  }
+  return difference / largest;
+}
+
+async function firstResult(
+  device: Device,
+  problem: TuningProblem,
+  kernel: string,
+  inputs: readonly Tensor[],
+): Promise<ArrayLike<number>> {
+  const output = withKernel(device, problem, kernel, () => problem.run(inputs));
+  try {
+    const result = await output.data();
+    // the next kernel may get this buffer, and must not pass for having written what it finds there
+    device.runtime.clear(output.storage('device.tune'));
+    return result;
+  } finally {
+    output.dispose();
+  }
+}
+
+/** Has the op take this kernel. Ops only record, so nothing else runs before the choice is put back. */
+function withKernel<T>(device: Device, { op }: TuningProblem, kernel: string, work: () => T): T {
+  const { kernels } = device;
+  device.kernels = { ...kernels, pinned: new Map([[op, kernel]]) };
+  try {
+    return work();
+  } finally {
+    device.kernels = kernels;
+  }
+}
+
+/** Times runs by the GPU's clock, or where there is none, or too coarse a one, by the host's. */
+async function sampler(device: Device, problem: TuningProblem, inputs: readonly Tensor[]): Promise<Sample> {
+  const work = (kernel: string, runs: number) => () =>
+    withKernel(device, problem, kernel, () => {
+      for (let run = 0; run < runs; run++) problem.run(inputs).dispose();
+    });
+  const { gpuTime } = await device.profile(work(problem.kernels[0], 1));
+  if (gpuTime) {
+    return async (kernel, runs) => {
+      const profile = await device.profile(work(kernel, runs));
+      return profile.gpuTime! / runs;
+    };
+  }
+  return async (kernel, runs) => {
+    await device.sync();
+    const start = performance.now();
+    work(kernel, runs)();
+    await device.sync();
+    return (performance.now() - start) / runs;
+  };
+}

@@ -1,0 +1,28 @@
+import { openDevice, type Device, type DeviceOptions } from '../tensor/device.ts';
+import { ArgumentError } from '../gpu/errors.ts';
+import { ownerOf, recall } from './memory.ts';
+import { checkPinned } from './pinned.ts';
+import { tune } from './tune.ts';
+
+/**
+ * Opens a GPU. Ops take the kernels that `kernels` names, else those that `device.tune()` found on such a device before,
+ * else those that suit its class.
+ *
+ * @throws AdapterNotFoundError where there is no adapter of the wanted kind
+ */
+export async function createDevice(options: DeviceOptions = {}): Promise<Device> {
+  const device = await openDevice(options, (opened, tuneOptions) => tune(opened, tuneOptions, remembers));
+  const { remembersTuning: remembers = true } = options;
+  try {
+    if (typeof remembers !== 'boolean') {
+      throw new ArgumentError(`createDevice: remembersTuning must be true or false, got ${String(remembers)}`);
+    }
+    const pinned = checkPinned(options.kernels, device.traits);
+    const tuned = remembers ? await recall(ownerOf(device.info, device.traits)) : new Map();
+    device.kernels = { pinned, tuned };
+    return device;
+  } catch (error) {
+    device.dispose();
+    throw error;
+  }
+}

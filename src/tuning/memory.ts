@@ -1,0 +1,67 @@
+/** What was tuned before, in a file or the browser's storage: for one adapter and one version of this package. */
+import { readCached, writeCached } from '#platform';
+import { version } from '../../package.json';
+import type { DeviceInfo } from '../tensor/device.ts';
+import type { Traits, TunedKernel } from '../tensor/traits.ts';
+
+/** Whose choices they are; on a GPU the description is its driver's version. All that kernels are planned by belongs to it. */
+export interface Owner extends Traits {
+  readonly version: string;
+  readonly vendor: string;
+  readonly architecture: string;
+  readonly device: string;
+  readonly description: string;
+}
+
+export type Tuned = ReadonlyMap<string, TunedKernel>;
+
+export function ownerOf({ vendor, architecture, device, description }: DeviceInfo, traits: Traits): Owner {
+  return { version, vendor, architecture, device, description, ...traits };
+}
+
+/** A name to recognise the adapter by, and a number to tell apart what the name does not. */
+export function fileName(owner: Owner): string {
+  const { vendor, architecture, device, description } = owner;
+  const words = `${vendor} ${device || description || architecture}`.toLowerCase().match(/[a-z0-9]+/g) ?? ['unnamed'];
+  return `tuning-${words.join('-').slice(0, 60)}-${hash(JSON.stringify(owner))}.json`;
+}
+
+/** FNV-1a, in hexadecimal. */
+function hash(text: string): string {
+  let value = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) value = Math.imul(value ^ text.charCodeAt(i), 0x01000193);
+  return (value >>> 0).toString(16).padStart(8, '0');
+}
+
+export function formatTuned(owner: Owner, tuned: Tuned): string {
+  return `${JSON.stringify({ owner, tuned: Object.fromEntries(tuned) }, undefined, 2)}\n`;
+}
+
+/** Nothing of a text that is damaged, or another's. */
+export function parseTuned(owner: Owner, text: string): Tuned {
+  try {
+    const file = JSON.parse(text) as { owner: unknown; tuned: Record<string, TunedKernel> };
+    const entries = Object.entries(file.tuned);
+    const isOurs = JSON.stringify(file.owner) === JSON.stringify(owner);
+    const isSound = entries.every(([, { kernel, date }]) => typeof kernel === 'string' && typeof date === 'string');
+    return new Map(isOurs && isSound ? entries : []);
+  } catch {
+    return new Map();
+  }
+}
+
+/** Nothing where nothing can be read: what is remembered makes ops faster, and nothing else. */
+export async function recall(owner: Owner): Promise<Tuned> {
+  const text = await readCached(fileName(owner)).catch(() => undefined);
+  return text === undefined ? new Map() : parseTuned(owner, text);
+}
+
+/**
+ * Adds to what is remembered, by other processes too.
+ *
+ * @returns where it is kept; rejects where it cannot be
+ */
+export async function remember(owner: Owner, added: Tuned): Promise<string> {
+  const all = new Map([...(await recall(owner)), ...added]);
+  return writeCached(fileName(owner), formatTuned(owner, all));
+}

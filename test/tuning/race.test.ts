@@ -1,0 +1,76 @@
+import { describe, expect, test } from 'vitest';
+import { race, winner, type Effort } from '../../src/tuning/race.ts';
+
+const EFFORT: Effort = { least: 3, most: 3, milliseconds: 0 };
+
+/** Kernels that take what they are said to, by turns where several times are given; and who had a turn, in order. */
+function track(times: Readonly<Record<string, readonly number[]>>) {
+  const turns: string[] = [];
+  const sample = (kernel: string, runs: number) => {
+    const own = times[kernel];
+    const turn = turns.filter((turned) => turned.startsWith(`${kernel} `)).length;
+    turns.push(`${kernel} ${runs}`);
+    return Promise.resolve(own[turn % own.length]);
+  };
+  return { turns, sample };
+}
+
+describe('race', () => {
+  test('gives every kernel its turn in every round, and tells medians', async () => {
+    const { turns, sample } = track({ a: [9, 5, 7, 6], b: [8, 1, 100, 4] });
+    const times = await race(['a', 'b'], sample, EFFORT);
+    expect(turns).toEqual(['a 1', 'b 1', 'a 1', 'b 1', 'a 1', 'b 1', 'a 1', 'b 1']);
+    expect([...times]).toEqual([
+      ['a', { milliseconds: 6, isAbandoned: false }],
+      ['b', { milliseconds: 4, isAbandoned: false }],
+    ]);
+  });
+
+  test('runs short ones together, at most 64 times', async () => {
+    const { turns, sample } = track({ a: [1], b: [0.6], c: [2.9], d: [0.000_001] });
+    await race(['a', 'b', 'c'], sample, { ...EFFORT, most: 1 });
+    expect(turns).toEqual(['a 1', 'b 1', 'c 1', 'a 3', 'b 5']);
+    turns.length = 0;
+    await race(['d', 'd'], sample, { ...EFFORT, most: 1 });
+    expect(turns).toEqual(['d 1', 'd 1', 'd 64', 'd 64']);
+  });
+
+  test('gives up what is far slower in the first round, be it the first', async () => {
+    const { turns, sample } = track({ a: [50], b: [10], c: [20], d: [31] });
+    const times = await race(['a', 'b', 'c', 'd'], sample, EFFORT);
+    expect(turns.slice(4)).toEqual(['b 1', 'c 1', 'b 1', 'c 1', 'b 1', 'c 1']);
+    expect(times.get('a')).toEqual({ milliseconds: 50, isAbandoned: true });
+    expect(times.get('c')).toEqual({ milliseconds: 20, isAbandoned: false });
+    expect([...times.keys()]).toEqual(['a', 'b', 'c', 'd']);
+  });
+
+  test('needs no second round where one alone is left', async () => {
+    const { turns, sample } = track({ a: [10], b: [90] });
+    expect((await race(['a', 'b'], sample, EFFORT)).get('a')).toEqual({ milliseconds: 10, isAbandoned: false });
+    expect(turns).toEqual(['a 1', 'b 1']);
+  });
+
+  test('goes on past the least rounds while there is time', async () => {
+    const { turns, sample } = track({ a: [10], b: [10] });
+    await race(['a', 'b'], sample, { least: 1, most: 5, milliseconds: 60_000 });
+    expect(turns).toHaveLength(2 + 2 * 5);
+    turns.length = 0;
+    await race(['a', 'b'], sample, { least: 2, most: 5, milliseconds: 0 });
+    expect(turns).toHaveLength(2 + 2 * 2);
+  });
+});
+
+describe('winner', () => {
+  const of = (times: Readonly<Record<string, number>>) =>
+    winner(new Map(Object.entries(times).map(([kernel, milliseconds]) => [kernel, { milliseconds }])));
+
+  test.each([
+    [{ a: 10, b: 9.4, c: 9.3 }, 'c'],
+    [{ a: 10, b: 9.51 }, 'a'],
+    [{ a: 10, b: 9.49 }, 'b'],
+    [{ a: 10, b: 20 }, 'a'],
+    [{ a: 10 }, 'a'],
+  ])('of %j is %s: the default, which comes first, unless one is faster by 5 %%', (times, expected) => {
+    expect(of(times as Record<string, number>)).toBe(expected);
+  });
+});

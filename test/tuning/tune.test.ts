@@ -1,0 +1,333 @@
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import {
+  ArgumentError,
+  createDevice,
+  type Device,
+  DeviceLostError,
+  flashAttention,
+  matmul,
+  ShaderError,
+  type TuneOptions,
+} from '../../src/index.ts';
+import type { Launch } from '../../src/gpu/runtime.ts';
+import type { KernelChoices } from '../../src/tensor/traits.ts';
+import { formatTuned, ownerOf } from '../../src/tuning/memory.ts';
+import { matmulProblem, type TuningProblem } from '../../src/tuning/problems.ts';
+import { tuneProblems } from '../../src/tuning/tune.ts';
+import { testDevice } from '../device.ts';
+
+/** Of which every kernel compiles in no time, and is run once. */
+const TINY = { rows: 37, columns: 40, depth: 24 };
+const ONCE = { effort: { least: 1, most: 1, milliseconds: 0 }, keeps: false };
+
+let device: Device;
+let untouched: KernelChoices;
+let liveBefore: number;
+beforeAll(async () => {
+  device = await testDevice();
+  untouched = device.kernels;
+  liveBefore = device.memory().live;
+});
+afterEach(() => {
+  device.kernels = untouched;
+  vi.restoreAllMocks();
+});
+afterAll(() => expect(device.memory().live).toBe(liveBefore));
+
+/** A product that has but these kernels; the default among them comes first. */
+function problemOf(...kernels: string[]): TuningProblem {
+  return { ...matmulProblem('float32', TINY, device.traits), kernels };
+}
+
+/** Has matmul's dispatches looked at before they are recorded. */
+function onDispatch(target: Device, look: (launch: Launch) => void): void {
+  const { runtime } = target;
+  const dispatch = runtime.dispatch.bind(runtime);
+  vi.spyOn(runtime, 'dispatch').mockImplementation((launch, bindings) => {
+    look(launch);
+    dispatch(launch, bindings);
+  });
+}
+
+/** Rows of a workgroup's block, by which tiles of matmul are told apart. */
+const blockOf = ({ params }: Launch) => Math.ceil(40 / Number(params['column_tiles']));
+
+describe('tune', () => {
+  test('measures every kernel, keeps to one, and tells what it did', async () => {
+    const progress: string[] = [];
+    const result = await tuneProblems(
+      device,
+      [problemOf('tile-32x32', 'tile-64x64')],
+      {
+        onProgress: ({ done, total, op, dtype, sizeClass, kernel }) =>
+          void progress.push([done, total, op, dtype, sizeClass, kernel].join(' ')),
+      },
+      ONCE,
+    );
+    expect(progress).toEqual(['0 1 matmul float32 few tile-32x32', '0 1 matmul float32 few tile-64x64']);
+    const { choices, ...kept } = result;
+    expect(kept).toEqual({ notKept: 'remembersTuning is false' });
+    expect(choices).toHaveLength(1);
+    const [{ kernel, candidates, speedup, date }] = choices;
+    expect(choices[0]).toMatchObject({ op: 'matmul', dtype: 'float32', sizeClass: 'few' });
+    expect(candidates.map((candidate) => candidate.kernel)).toEqual(['tile-32x32', 'tile-64x64']);
+    for (const { milliseconds } of candidates) expect(milliseconds).toBeGreaterThan(0);
+    expect(speedup).toBeGreaterThanOrEqual(1);
+    expect(date).toMatch(/^20\d\d-\d\d-\d\d$/);
+    expect(device.kernels.tuned.get('matmul/float32/few')).toEqual({ kernel, date });
+    expect(device.kernels.pinned).toBe(untouched.pinned);
+  });
+
+  test('runs each kernel before it times it', async () => {
+    const blocks: number[] = [];
+    onDispatch(device, (launch) => blocks.push(blockOf(launch)));
+    const profile = vi.spyOn(device, 'profile');
+    const timedFrom: number[] = [];
+    profile.mockImplementation((work) => {
+      timedFrom.push(blocks.length);
+      return Object.getPrototypeOf(device).profile.call(device, work);
+    });
+    await tuneProblems(device, [problemOf('tile-32x32', 'tile-64x64')], {}, ONCE);
+    expect(blocks.slice(0, 2)).toEqual([20, 40]);
+    if (device.gpu.features.has('timestamp-query')) expect(timedFrom[0]).toBe(2);
+  });
+
+  test('measures again only if asked to', async () => {
+    const problems = [problemOf('tile-32x32', 'tile-64x64')];
+    const { choices } = await tuneProblems(device, problems, {}, ONCE);
+    const { dispatches } = device.runtime.counters();
+    const [again] = (await tuneProblems(device, problems, {}, ONCE)).choices;
+    expect(device.runtime.counters().dispatches).toBe(dispatches);
+    expect(again).toEqual({
+      op: 'matmul',
+      dtype: 'float32',
+      sizeClass: 'few',
+      kernel: choices[0].kernel,
+      date: choices[0].date,
+      candidates: [],
+    });
+    const [anew] = (await tuneProblems(device, problems, { remeasure: true }, ONCE)).choices;
+    expect(anew.candidates).toHaveLength(2);
+  });
+
+  test('excludes a kernel whose result is another', async () => {
+    onDispatch(device, (launch) => {
+      if (blockOf(launch) === 40) Object.assign(launch.params, { depth: 23 });
+    });
+    const { choices } = await tuneProblems(device, [problemOf('tile-32x32', 'tile-64x64')], {}, ONCE);
+    expect(choices[0]).toMatchObject({ kernel: 'tile-32x32', speedup: 1 });
+    expect(choices[0].candidates[1]).toEqual({
+      kernel: 'tile-64x64',
+      note: expect.stringMatching(/^wrong: off by \d\.\de-\d of the largest number$/),
+    });
+  });
+
+  test('excludes a kernel that writes nothing, whatever lay in its output before', async () => {
+    onDispatch(device, (launch) => {
+      if (blockOf(launch) === 40) Object.assign(launch.params, { rows: 0 });
+    });
+    const { choices } = await tuneProblems(device, [problemOf('tile-32x32', 'tile-64x64')], {}, ONCE);
+    expect(choices[0].candidates[1].note).toMatch(/^wrong: off by 1\.0e\+0 /);
+  });
+
+  test('excludes a kernel that fails, and goes on', async () => {
+    onDispatch(device, (launch) => {
+      if (blockOf(launch) === 40) throw new ShaderError('matmul: no such thing');
+    });
+    const problems = [
+      problemOf('tile-32x32', 'tile-64x64'),
+      { ...problemOf('tile-32x32', 'tile-64x64'), key: 'other' },
+    ];
+    const { choices } = await tuneProblems(device, problems, {}, ONCE);
+    for (const { candidates, kernel } of choices) {
+      expect(kernel).toBe('tile-32x32');
+      expect(candidates[1]).toEqual({ kernel: 'tile-64x64', note: 'failed: matmul: no such thing' });
+    }
+    expect(choices).toHaveLength(2);
+  });
+
+  test('leaves the default where that fails itself', async () => {
+    onDispatch(device, () => {
+      throw new ShaderError('matmul: no such thing');
+    });
+    const { choices } = await tuneProblems(device, [problemOf('tile-32x32', 'tile-64x64')], {}, ONCE);
+    const candidates = [{ kernel: 'tile-32x32', note: 'failed: matmul: no such thing' }];
+    expect(choices).toEqual([{ op: 'matmul', dtype: 'float32', sizeClass: 'few', kernel: 'tile-32x32', candidates }]);
+    expect(device.kernels).toBe(untouched);
+  });
+
+  test('measures nothing where there is nothing to choose, or no time', async () => {
+    const [alone] = (await tuneProblems(device, [problemOf('tile-32x32')], {}, ONCE)).choices;
+    expect(alone.candidates).toEqual([{ kernel: 'tile-32x32', note: 'the only one' }]);
+    const problems = [problemOf('tile-32x32', 'tile-64x64')];
+    const [late] = (await tuneProblems(device, problems, { timeBudget: Number.MIN_VALUE }, ONCE)).choices;
+    expect([late.kernel, late.date]).toEqual(['tile-32x32', undefined]);
+    expect(late.candidates.map(({ note }) => note)).toEqual(['no time was left', 'no time was left']);
+    expect(device.kernels).toBe(untouched);
+  });
+
+  test('takes the default where time ends amid the kernels', async () => {
+    const now = vi.spyOn(performance, 'now').mockReturnValue(0);
+    const onProgress = () => void now.mockReturnValue(2);
+    const problems = [problemOf('tile-32x32', 'tile-64x64')];
+    const { choices } = await tuneProblems(device, problems, { timeBudget: 1, onProgress }, ONCE);
+    expect(choices[0]).toMatchObject({ kernel: 'tile-32x32', date: undefined, speedup: undefined });
+    expect(choices[0].candidates).toEqual([
+      { kernel: 'tile-32x32' },
+      { kernel: 'tile-64x64', note: 'no time was left' },
+    ]);
+    expect(device.kernels).toBe(untouched);
+  });
+
+  test('times by the host where the GPU has no clock', async () => {
+    vi.spyOn(device, 'profile').mockImplementation((work) =>
+      Promise.resolve({ value: work(), gpuTime: undefined, dispatches: [] }),
+    );
+    const { choices } = await tuneProblems(device, [problemOf('tile-32x32', 'tile-64x64')], {}, ONCE);
+    for (const { milliseconds } of choices[0].candidates) expect(milliseconds).toBeGreaterThan(0);
+  });
+
+  test('ends with what a callback throws', async () => {
+    const onProgress = () => {
+      throw new RangeError('enough');
+    };
+    const tuning = tuneProblems(device, [problemOf('tile-32x32', 'tile-64x64')], { onProgress }, ONCE);
+    await expect(tuning).rejects.toThrow(new RangeError('enough'));
+  });
+});
+
+describe('ops', () => {
+  const product = (target: Device) =>
+    target.scope(() => void matmul(target.zeros([TINY.rows, TINY.depth]), target.zeros([TINY.depth, TINY.columns])));
+
+  test('take what was tuned, unless another kernel is pinned', () => {
+    const blocks: number[] = [];
+    onDispatch(device, (launch) => blocks.push(blockOf(launch)));
+    const tuned = new Map([['matmul/float32/few', { kernel: 'tile-64x64', date: '2026-03-01' }]]);
+    device.kernels = { pinned: new Map(), tuned };
+    product(device);
+    device.kernels = { pinned: new Map([['matmul', 'tile-32x32']]), tuned };
+    product(device);
+    expect(blocks).toEqual([40, 20]);
+  });
+
+  test('take what another device remembered, and not where that is not wanted', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'tuning-test-'));
+    vi.stubEnv('WEBGPU_ATTENTION_TUNING', folder);
+    try {
+      const problems = [problemOf('tile-64x64', 'tile-32x32')];
+      const { keptIn, notKept, choices } = await tuneProblems(device, problems, {}, { ...ONCE, keeps: true });
+      expect(notKept).toBeUndefined();
+      expect(readdirSync(folder).map((name) => join(folder, name))).toEqual([keptIn]);
+      const { kernel, date } = choices[0];
+
+      const later = await createDevice();
+      expect(later.kernels.tuned).toEqual(new Map([['matmul/float32/few', { kernel, date }]]));
+      later.dispose();
+      const forgetful = await createDevice({ remembersTuning: false });
+      expect(forgetful.kernels.tuned.size).toBe(0);
+      expect(await forgetful.tune({ timeBudget: 0.001 })).toMatchObject({ notKept: 'remembersTuning is false' });
+      forgetful.dispose();
+      expect(formatTuned(ownerOf(device.info, device.traits), later.kernels.tuned)).toContain(kernel);
+    } finally {
+      vi.unstubAllEnvs();
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  test('say where a choice cannot be kept', async () => {
+    const problems = [problemOf('tile-32x32', 'tile-64x64')];
+    const { keptIn, notKept } = await tuneProblems(device, problems, {}, { ...ONCE, keeps: true });
+    expect(keptIn).toBeUndefined();
+    expect(notKept).toBe('WEBGPU_ATTENTION_TUNING is off');
+    expect(device.kernels.tuned.size).toBe(1);
+  });
+});
+
+describe('device.tune', () => {
+  test.each<[object, RegExp]>([
+    [
+      { ops: ['softmax'] },
+      /ops must be a list of names among flashAttention, localAttention, matmul, got \["softmax"\]/,
+    ],
+    [{ ops: [] }, /ops must be a list .*, got \[\]/],
+    [{ ops: 'matmul' }, /ops must be a list .*, got "matmul"/],
+    [{ dtypes: ['bool'] }, /dtypes must be a list of names among float32, float16, got \["bool"\]/],
+    [{ headDims: [64, 257] }, /headDims must be a list of whole numbers from 1 to 256, got \[64,257\]/],
+    [{ headDims: [0.5] }, /headDims must be a list of whole numbers/],
+    [{ timeBudget: 0 }, /timeBudget must be a positive number of milliseconds, got 0/],
+    [{ timeBudget: NaN }, /timeBudget must be a positive number of milliseconds, got NaN/],
+    [{ remeasure: 1 }, /remeasure must be true or false, got 1/],
+    [{ onProgress: 'line' }, /onProgress must be a function, got line/],
+    [{ dtype: 'float32' }, /unknown option 'dtype'; did you mean 'dtypes'\?/],
+  ])('refuses %j', async (options, message) => {
+    await expect(device.tune(options as TuneOptions)).rejects.toThrow(ArgumentError);
+    await expect(device.tune(options as TuneOptions)).rejects.toThrow(message);
+    await expect(device.tune(options as TuneOptions)).rejects.toThrow(/^device\.tune: /);
+  });
+
+  test('runs once at a time', async () => {
+    const first = device.tune({ timeBudget: 0.001 });
+    await expect(device.tune()).rejects.toThrow(
+      new ArgumentError('device.tune: an earlier call must have ended, but is still running'),
+    );
+    expect((await first).choices.every(({ date }) => date === undefined)).toBe(true);
+    await expect(device.tune({ timeBudget: 0.001 })).resolves.toHaveProperty('choices');
+  });
+
+  test.each(['disposed', 'lost'])('ends with DeviceLostError where the device is %s meanwhile', async (how) => {
+    const other = await createDevice();
+    const { pinned } = other.kernels;
+    const end = () => (how === 'lost' ? other.gpu.destroy() : other.dispose());
+    const tuning = other.tune({ ops: ['matmul'], onProgress: end });
+    await expect(tuning).rejects.toThrow(DeviceLostError);
+    expect(other.kernels.pinned).toBe(pinned);
+    await expect(other.tune()).rejects.toThrow(DeviceLostError);
+    other.dispose();
+  });
+});
+
+describe('createDevice({ kernels })', () => {
+  /** The kernel that flash attention takes for heads of so many columns. */
+  function kernelOf(target: Device, dim: number): string {
+    const taken: string[] = [];
+    vi.spyOn(target.runtime, 'dispatch').mockImplementation(({ shader, constants }) => {
+      taken.push(`${shader.name} ${JSON.stringify(constants)}`);
+    });
+    target.scope(() => {
+      const [q, k, v] = [1, 2, 3].map(() => target.zeros([1, 40, dim]));
+      flashAttention(q, k, v);
+    });
+    return taken[0];
+  }
+
+  test('pins, where the kernel can compute the problem', async () => {
+    const pinned = await createDevice({ kernels: { flashAttention: 'tile-32x32', matmul: undefined } });
+    expect(kernelOf(pinned, 16)).toMatch(/^flash-attention .*"BLOCK_Q":32/);
+    // there are no registers for 32 rows of 256 columns
+    expect(kernelOf(pinned, 256)).toBe(kernelOf(device, 256));
+    pinned.dispose();
+  });
+
+  test.each<[object, string]>([
+    [{ softmax: 'tile' }, "kernels must be of flashAttention, localAttention or matmul, got 'softmax'"],
+    [{ flashAtention: 'tile-32x32' }, "got 'flashAtention' (did you mean flashAttention?)"],
+    [{ matmul: 'tile-32x33' }, "got 'tile-32x33' (did you mean tile-32x32?)"],
+    [{ matmul: 7 }, "on this device, got '7'"],
+    [{ localAttention: 'fast' }, 'the kernel of localAttention must be '],
+    [['tile-32x32'], 'kernels must be an object of ops and kernels, got ["tile-32x32"]'],
+  ])('refuses %j', async (kernels, message) => {
+    const opening = createDevice({ kernels });
+    await expect(opening).rejects.toThrow(ArgumentError);
+    await expect(opening).rejects.toThrow(message);
+  });
+
+  test('refuses remembersTuning that is no boolean', async () => {
+    await expect(createDevice({ remembersTuning: 'no' as unknown as boolean })).rejects.toThrow(
+      new ArgumentError('createDevice: remembersTuning must be true or false, got no'),
+    );
+  });
+});
