@@ -1,4 +1,4 @@
-// parts: attention-operands, visibility, special, element, store, launch
+// parts: attention-operands, attention-special, visibility, special, element, store, launch
 //
 // Fused attention without workgroup memory or barriers, for drivers on which those are dear (CPUs):
 // O = softmax(scale · Q Kᵀ + mask) V with an online softmax, in O(length) memory, over the keys of the rows' band only.
@@ -24,8 +24,6 @@
 // Dao, "FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning", 2023.
 
 enable subgroups;
-// what subgroupAny returns is uniform in the subgroup, which is the workgroup; the compiler does not know
-diagnostic(off, subgroup_uniformity);
 
 const IS_F16: bool = false;     // storage of q, k, v and output; arithmetic is f32
 const DIM: u32 = 64u;           // bucket of the larger of head dim and value dim: the registers of q and O
@@ -124,6 +122,9 @@ fn main(
     }
   }
 
+  // here, where the lanes are still together: which of them loaded such a value says nothing of its rows
+  let leaves_special = subgroupAny(saw_special);
+
   for (var r = 0u; r < ROWS; r++) {
     let query = tile.first_query + r * SUBGROUP + lane;
     if query >= params.query_length { continue; }
@@ -139,26 +140,8 @@ fn main(
       log_sum_exp[row] = select(bitcast<u32>(row_max[r] + log(row_sum[r])), MINUS_INFINITY_BITS, is_empty);
     }
   }
-  // What a masked key holds never leaks: NaN and infinities of v were left out, and now meet the weights that are not 0.
-  // Slow, small code: whoever has such values has an error to look for.
-  let visits = select(0u, (keys.y - keys.x) * ROWS, subgroupAny(saw_special));
-  for (var i = 0u; i < visits; i++) {
-    let key = keys.x + i / ROWS;
-    let query = tile.first_query + (i % ROWS) * SUBGROUP + lane;
-    if query >= params.query_length { continue; }
-    var score = 0.0;
-    for (var d = 0u; d < params.head_dim; d += 4u) {
-      score += dot(
-        q_quad(tile.q_base + query * params.q_strides.z, d), k_quad(tile.k_base + key * params.k_strides.z, d));
-    }
-    let highest = row_max[i % ROWS];
-    let weight = exp(masked_score(params.scale * score, tile.batch, tile.head, query, key)
-      - select(highest, 0.0, highest == HIDDEN));
-    let base = dot(params.output_strides.xyz, vec3<u32>(tile.batch, tile.head, query));
-    for (var d = 0u; d < params.value_dim; d += 4u) {
-      let values = weighted(weight, special_part(v_quad(tile.v_base + key * params.v_strides.z, d)));
-      let stored = stored_quad(base + d, params.value_dim - d, IS_F16);
-      store_quad(base + d, stored + values, min(params.value_dim - d, 4u), IS_F16);
-    }
+  for (var r = select(ROWS, 0u, leaves_special); r < ROWS; r++) {
+    let query = tile.first_query + r * SUBGROUP + lane;
+    if query < params.query_length { add_special_values(tile, keys, query, row_max[r]); }
   }
 }

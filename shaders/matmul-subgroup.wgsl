@@ -16,8 +16,6 @@
 // they are: see attention-subgroup.
 
 enable subgroups;
-// what subgroupAny returns is uniform in the subgroup, which is the workgroup; the compiler does not know
-diagnostic(off, subgroup_uniformity);
 
 const SUBGROUP: u32 = 8u;        // invocations of every subgroup of the device
 const A_F16: bool = false;       // storage of a
@@ -61,6 +59,9 @@ fn main(
     }
   }
 
+  // here, where the lanes are still together: which of them loaded such a value says nothing of its columns
+  let leaves_special = subgroupAny(saw_special);
+
   for (var c = 0u; c < QUADS; c++) {
     let column = first_column + 4u * c;
     if column >= params.columns { break; }
@@ -74,7 +75,7 @@ fn main(
 
   // NaN and infinities of b were left out, and now meet the elements of a that are not 0. Slow, small code.
   if !ZERO_ANNIHILATES { return; }
-  for (var k = select(params.depth, 0u, subgroupAny(saw_special)); k < params.depth; k++) {
+  for (var k = select(params.depth, 0u, leaves_special); k < params.depth; k++) {
     for (var i = 0u; i < 4u * QUADS; i++) {
       let row = first_row + i % 4u;
       let column = first_column + i / 4u * 4u;

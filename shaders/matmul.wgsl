@@ -37,10 +37,10 @@ var<workgroup> b_tile: array<vec4<f32>, STEP * COLUMN_QUADS>;  // [k][columns], 
 // set for good once a staged value of b is not finite
 var<workgroup> b_not_finite: atomic<u32>;
 
-// Where quad number `quad` of the staged row `k` of `quads` lies: each four rows are turned by one quad, so that neither
+// Where quad number `quad` of the staged row `k` of `quads` lies: each four rows are turned, so that neither the eight
 // lanes that stage along K nor lanes that stage along the row meet in a bank.
 fn slot(k: u32, quad: u32, quads: u32) -> u32 {
-  return k * quads + ((quad + k / 4u) & (quads - 1u));
+  return k * quads + ((quad + k / 4u * (8u / STEP_QUADS)) & (quads - 1u));
 }
 
 fn product(weight: f32, value: vec4<f32>, guarded: bool) -> vec4<f32> {
@@ -89,15 +89,16 @@ fn main(
     workgroupBarrier();
     let guarded = ZERO_ANNIHILATES && atomicLoad(&b_not_finite) != 0u;
     for (var step = 0u; step < STEP; step++) {
+      var columns: array<vec4<f32>, QUADS> = array<vec4<f32>, QUADS>();
+      for (var j = 0u; j < QUADS; j++) { columns[j] = b_tile[slot(step, x + X * j, COLUMN_QUADS)]; }
       for (var i = 0u; i < QUADS; i++) {
         let rows = a_tile[slot(step, y + Y * i, ROW_QUADS)];
         for (var j = 0u; j < QUADS; j++) {
-          let columns = b_tile[slot(step, x + X * j, COLUMN_QUADS)];
           let at = 4u * (i * QUADS + j);
-          sums[at] += product(rows.x, columns, guarded);
-          sums[at + 1u] += product(rows.y, columns, guarded);
-          sums[at + 2u] += product(rows.z, columns, guarded);
-          sums[at + 3u] += product(rows.w, columns, guarded);
+          sums[at] += product(rows.x, columns[j], guarded);
+          sums[at + 1u] += product(rows.y, columns[j], guarded);
+          sums[at + 2u] += product(rows.z, columns[j], guarded);
+          sums[at + 3u] += product(rows.w, columns[j], guarded);
         }
       }
     }

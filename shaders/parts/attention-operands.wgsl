@@ -51,7 +51,8 @@ struct Tile {
 }
 
 fn tile_of(group: u32) -> Tile {
-  let first_query = (group % params.query_tiles) * BLOCK_Q;
+  // the last first: with a causal mask those are the longest, and none is left over at the end
+  let first_query = (params.query_tiles - 1u - group % params.query_tiles) * BLOCK_Q;
   let head = (group / params.query_tiles) % params.heads;
   let batch = group / (params.query_tiles * params.heads);
   let kv_head = head / params.group_size;

@@ -14,9 +14,10 @@
 // with one vec4 of padding between rows against bank conflicts. At 32 × 32 that is 14.5 KiB with the row maxima, at
 // 64 × 32 (128 invocations) 24.5 KiB.
 //
-// A head is 4·Nq·Nk·D floating-point operations; a query tile reads K and V once, 8·Nk·D bytes (f32): BLOCK_Q / 2
-// operations a byte, from L2 where the tiles of a head run together. With R rows an invocation, a step of either product
-// is 4·R fused multiply-adds on vec4 for R + 4 vec4 loads from workgroup memory.
+// A head is 4·Nq·Nk·D floating-point operations. From L2, where the tiles of a head run together, a query tile reads K and
+// V once, 8·Nk·D bytes (f32), and above 32 head dims its own rows of Q for each tile of keys, 4·Nk·D·BLOCK_Q / BLOCK_K
+// bytes: 11, 16 and 21 operations a byte at 32, 64 and 128 rows by 32 keys. With R rows an invocation, a step of either
+// product is 4·R fused multiply-adds on vec4 for R + 4 vec4 loads from workgroup memory.
 
 const LANES: u32 = 8u;          // invocations along a row
 const ROW_LANES: u32 = WORKGROUP / LANES;   // and across rows

@@ -55,18 +55,25 @@ export function reflect(name: string, source: string): ShaderLayout {
   };
 }
 
-/** The source with empty function bodies: wgsl_reflect need not, and in part cannot, parse what stands in them. */
+/**
+ * What wgsl_reflect need read of the source, and can: no function but the entry point, and that without its body; no
+ * alias of a type that it does not know.
+ */
 function declarations(source: string): string {
-  const text = withoutComments(source);
+  const text = withoutComments(source).replace(/\balias\s+\w+\s*=\s*subgroup_matrix_[^;]*;/g, '');
   let kept = '';
   let depth = 0;
   let inFunction = false;
+  let isEntry = false;
   for (const [token] of text.matchAll(/\bfn\b|[{}]|[^{}f]+|f/g)) {
-    if (token === 'fn' && depth === 0) inFunction = true;
+    if (token === 'fn' && depth === 0) {
+      inFunction = true;
+      isEntry = /[\w)]\s*$/.test(kept); // an attribute precedes it
+    }
     const wasInBody = inFunction && depth > 0;
     if (token === '{') depth++;
     if (token === '}') depth--;
-    if (!wasInBody || depth === 0) kept += token;
+    if (!inFunction || (isEntry && (!wasInBody || depth === 0))) kept += token;
     if (token === '}' && depth === 0) inFunction = false;
   }
   return kept;

@@ -11,9 +11,13 @@ export interface Shader {
 
 export type Constants = Readonly<Record<string, number | boolean>>;
 
+/** What WGSL wants before all declarations; each on a line of its own in a part. */
+const DIRECTIVE = /^(?:enable|requires|diagnostic)\b.*;$/gm;
+
 /**
  * Joins a shader with the parts named on its first line (`// parts: load, visibility`). WGSL does not care about the
- * order of declarations, so the shader's own text stays first and keeps its line numbers.
+ * order of declarations, so the shader's own text stays first and keeps its line numbers; directives of parts go to the
+ * front of that first line.
  */
 export function joinParts(name: string, source: string, parts: Readonly<Record<string, string>>): Shader {
   const header = /^\/\/ parts: (.+)\r?\n/.exec(source);
@@ -23,7 +27,9 @@ export function joinParts(name: string, source: string, parts: Readonly<Record<s
     if (text === undefined) throw new Error(`shader ${name}: there is no part named '${part}'`);
     return `// ---- parts/${part}.wgsl\n${text}`;
   });
-  return { name, source: [source, ...texts].join('\n') };
+  const directives = texts.flatMap((text) => text.match(DIRECTIVE) ?? []).map((directive) => `${directive} `);
+  const declarations = texts.map((text) => text.replace(DIRECTIVE, ''));
+  return { name, source: [directives.join('') + source, ...declarations].join('\n') };
 }
 
 /**

@@ -8,7 +8,7 @@ import { PARTS } from './parts.ts';
 const shader = joinParts('attention-subgroup', source, PARTS);
 
 /** Twin of the constants of attention-subgroup.wgsl. */
-export interface SubgroupVariant extends AttentionVariant {
+export interface AttentionSubgroupVariant extends AttentionVariant {
   readonly family: 'subgroup';
   /** Invocations of a subgroup. */
   readonly lanes: number;
@@ -16,17 +16,17 @@ export interface SubgroupVariant extends AttentionVariant {
   readonly rows: number;
 }
 
-/** Of head and value dim; more registers than that would not be unrolled. */
-const DIM_BUCKETS = [32, 64, 96, 128];
+/** Of head and value dim. */
+const DIM_BUCKETS = [32, 64, 96, 128, 256];
 const BLOCK_K = 8;
 
-/** Undefined where subgroups or dims do not allow it. */
-export function subgroupVariant(
+/** Undefined where subgroups or dims do not allow it, and where q and O would want too many of a GPU's registers. */
+export function attentionSubgroupVariant(
   { headDim, valueDim }: Pick<AttentionProblem, 'headDim' | 'valueDim'>,
-  { subgroupSize }: Traits,
-): SubgroupVariant | undefined {
+  { subgroupSize, isSoftware }: Traits,
+): AttentionSubgroupVariant | undefined {
   const dim = Math.max(headDim, valueDim);
-  if (subgroupSize === 0 || dim > DIM_BUCKETS.at(-1)!) return undefined;
+  if (subgroupSize === 0 || (subgroupSize > 8 && !isSoftware) || dim > DIM_BUCKETS.at(-1)!) return undefined;
   const rows = dim > 64 ? 2 : 4; // four rows of more dims take too long to compile
   return {
     name: 'subgroup',
@@ -38,7 +38,11 @@ export function subgroupVariant(
   };
 }
 
-export function planAttentionSubgroup(problem: AttentionProblem, variant: SubgroupVariant, traits: Traits): Launch {
+export function planAttentionSubgroup(
+  problem: AttentionProblem,
+  variant: AttentionSubgroupVariant,
+  traits: Traits,
+): Launch {
   const dim = Math.max(problem.headDim, problem.valueDim);
   return {
     shader,

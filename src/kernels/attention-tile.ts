@@ -2,10 +2,9 @@ import { ArgumentError } from '../gpu/errors.ts';
 import type { Constants } from '../gpu/shader.ts';
 import type { Traits } from '../tensor/traits.ts';
 import type { AttentionProblem, AttentionVariant } from './attention-operands.ts';
-import { keyRange } from './visibility.ts';
 
 /** Twin of the constants of parts/attention-tile.wgsl. */
-export interface TileVariant extends AttentionVariant {
+export interface AttentionTileVariant extends AttentionVariant {
   readonly family: 'tile';
   /** Invocations, eight along a row. */
   readonly workgroup: number;
@@ -17,7 +16,7 @@ export interface TileVariant extends AttentionVariant {
 export const DEFAULT_BLOCK_SIZE = 32;
 
 export const MAX_VALUE_DIM = 256;
-const VALUE_DIM_BUCKETS = [32, 64, 128, MAX_VALUE_DIM];
+export const VALUE_DIM_BUCKETS = [32, 64, 128, MAX_VALUE_DIM];
 
 /** The registers of O, refused where there are none for so many columns. */
 export function valueDimBucket(op: string, valueDim: number): number {
@@ -33,22 +32,20 @@ export function tileBytes(blockQ: number, blockK: number): number {
   return 16 * quads + 4 * blockQ * 8 + 16;
 }
 
-/**
- * Query rows and invocations, the widest first: an invocation keeps four rows at most, of max(blockK, 32) / 8 scores and
- * valueDim / 8 outputs each.
- */
-const ROWS_AND_WORKGROUPS = [
-  [128, 256],
-  [64, 128],
-  [32, 64],
-  [16, 64],
-  [8, 64],
-] as const;
+/** Query rows a workgroup. */
+const BLOCK_QS = [128, 64, 32, 16, 8];
+const MOST_INVOCATIONS = 256;
 
-/** The tiles of `blockK` keys that the device's limits and an invocation's registers have room for. */
-export function tileVariants(valueDim: number, blockK: number, traits: Traits): TileVariant[] {
+/**
+ * The tiles of `blockK` keys that the device's limits and an invocation's registers have room for, the widest first. An
+ * invocation keeps four rows at most, of max(blockK, 32) / 8 scores and valueDim / 8 outputs each; two where those are
+ * many.
+ */
+export function tileVariants(valueDim: number, blockK: number, traits: Traits): AttentionTileVariant[] {
   const mostRows = valueDim > 128 || blockK > 32 ? 2 : 4;
-  return ROWS_AND_WORKGROUPS.map(([blockQ, workgroup]): TileVariant => {
+  const most = Math.min(MOST_INVOCATIONS, traits.maxComputeInvocationsPerWorkgroup);
+  return BLOCK_QS.map((blockQ): AttentionTileVariant => {
+    const workgroup = Math.max(64, (8 * blockQ) / mostRows);
     return {
       name: `tile-${blockQ}x${blockK}`,
       family: 'tile',
@@ -57,16 +54,11 @@ export function tileVariants(valueDim: number, blockK: number, traits: Traits): 
       workgroup,
       bytes: tileBytes(blockQ, blockK),
     };
-  }).filter(
-    ({ blockQ, workgroup, bytes }) =>
-      bytes <= traits.maxComputeWorkgroupStorageSize &&
-      workgroup <= traits.maxComputeInvocationsPerWorkgroup &&
-      blockQ <= (mostRows * workgroup) / 8,
-  );
+  }).filter(({ workgroup, bytes }) => bytes <= traits.maxComputeWorkgroupStorageSize && workgroup <= most);
 }
 
 /** @throws ArgumentError where not even eight query rows fit */
-export function chooseTile(op: string, valueDim: number, blockK: number, traits: Traits): TileVariant {
+export function chooseTile(op: string, valueDim: number, blockK: number, traits: Traits): AttentionTileVariant {
   // 64 invocations suit every device; more of them is for the tuner to try
   const tile = tileVariants(valueDim, blockK, traits).find(({ workgroup }) => workgroup === 64);
   if (tile) return tile;
@@ -76,7 +68,7 @@ export function chooseTile(op: string, valueDim: number, blockK: number, traits:
   );
 }
 
-export function tileConstants({ op, dtype, valueDim }: AttentionProblem, tile: TileVariant): Constants {
+export function tileConstants({ op, dtype, valueDim }: AttentionProblem, tile: AttentionTileVariant): Constants {
   return {
     IS_F16: dtype === 'float16',
     VALUE_DIM: valueDimBucket(op, valueDim),
@@ -84,19 +76,4 @@ export function tileConstants({ op, dtype, valueDim }: AttentionProblem, tile: T
     BLOCK_K: tile.blockK,
     WORKGROUP: tile.workgroup,
   };
-}
-
-/** Key tiles of all query tiles of a head, of which each visits the tiles of `visited` keys of its range. */
-export function countKeyTiles(
-  { queryLength, keyLength, visibility }: AttentionProblem,
-  { blockQ, blockK }: AttentionVariant,
-  visited: (range: readonly [number, number]) => number,
-): number {
-  let count = 0;
-  for (let first = 0; first < queryLength; first += blockQ) {
-    const last = Math.min(first + blockQ, queryLength) - 1;
-    const keys = visited(keyRange(visibility.band, first, last, keyLength));
-    count += Math.ceil(Math.max(keys, 0) / blockK);
-  }
-  return count;
 }

@@ -39,5 +39,5 @@ export function decide<V extends Variant>(
   if (pinned) return { variant: pinned, reason: 'pinned' };
   const remembered = choices.tuned.size > 0 ? choices.tuned.get(formatKey(key)) : undefined;
   const tuned = find(remembered?.kernel);
-  return tuned ? { variant: tuned, reason: `the fastest when tuned on ${remembered!.date}` } : preferred;
+  return tuned ? { variant: tuned, reason: `chosen by tune() on ${remembered!.date}` } : preferred;
 }

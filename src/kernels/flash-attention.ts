@@ -1,8 +1,7 @@
 import source from '../../shaders/flash-attention.wgsl';
 import { joinParts } from '../gpu/shader.ts';
 import type { KernelChoices, Traits } from '../tensor/traits.ts';
-import type { AttentionPlan, AttentionProblem, AttentionVariant } from './attention-operands.ts';
-import { countKeyTiles } from './attention-tile.ts';
+import type { AttentionPlan, AttentionProblem } from './attention-operands.ts';
 import { planFusedAttention } from './fused-attention.ts';
 import { PARTS } from './parts.ts';
 
@@ -14,10 +13,5 @@ export function planFlashAttention(
   choices?: KernelChoices,
   blockSize?: number,
 ): AttentionPlan {
-  return planFusedAttention('flashAttention', shader, problem, traits, choices, blockSize);
-}
-
-/** Key tiles that one head's workgroups visit; with a causal mask about half of all. */
-export function countFlashTiles(problem: AttentionProblem, tile: AttentionVariant): number {
-  return countKeyTiles(problem, tile, ([, end]) => end);
+  return planFusedAttention(shader, problem, traits, choices, blockSize);
 }

@@ -1,18 +1,23 @@
 import type { Shader } from '../gpu/shader.ts';
 import type { KernelChoices, Traits } from '../tensor/traits.ts';
+import { attentionMatrixVariants, planAttentionMatrix, type AttentionMatrixVariant } from './attention-matrix.ts';
 import { attentionLaunch, type AttentionPlan, type AttentionProblem } from './attention-operands.ts';
-import { planAttentionSubgroup, subgroupVariant, type SubgroupVariant } from './attention-subgroup.ts';
+import {
+  planAttentionSubgroup,
+  attentionSubgroupVariant,
+  type AttentionSubgroupVariant,
+} from './attention-subgroup.ts';
 import {
   chooseTile,
   DEFAULT_BLOCK_SIZE,
   tileConstants,
   tileVariants,
   valueDimBucket,
-  type TileVariant,
+  type AttentionTileVariant,
 } from './attention-tile.ts';
 import { decide, NO_CHOICES, type Choice, type ChoiceKey } from './choice.ts';
 
-export type FusedVariant = TileVariant | SubgroupVariant;
+export type FusedVariant = AttentionTileVariant | AttentionSubgroupVariant | AttentionMatrixVariant;
 
 /** What the choice of a kernel depends on. */
 export type AttentionSize = Pick<AttentionProblem, 'op' | 'dtype' | 'headDim' | 'valueDim'>;
@@ -23,18 +28,22 @@ const BLOCK_SIZES = [DEFAULT_BLOCK_SIZE, 64];
 /** Every kernel that can compute such a problem on the device. */
 export function attentionVariants(size: AttentionSize, traits: Traits): FusedVariant[] {
   const tiles = BLOCK_SIZES.flatMap((blockK) => tileVariants(size.valueDim, blockK, traits));
-  const subgroup = subgroupVariant(size, traits);
-  return subgroup ? [...tiles, subgroup] : tiles;
+  const subgroup = attentionSubgroupVariant(size, traits);
+  return [...attentionMatrixVariants(size, traits), ...tiles, ...(subgroup ? [subgroup] : [])];
 }
 
-/** Dims that share a compiled kernel share a choice. */
-export function attentionKey(kernel: string, { op, dtype, headDim, valueDim }: AttentionSize): ChoiceKey {
-  return { op: kernel, dtype, sizeClass: valueDimBucket(op, Math.max(valueDim, Math.min(headDim, 256))) };
+/** Dims of one class share a choice, and mostly a compiled kernel. */
+export function attentionKey({ op, dtype, headDim, valueDim }: AttentionSize): ChoiceKey {
+  return { op, dtype, sizeClass: valueDimBucket(op, Math.max(valueDim, Math.min(headDim, 256))) };
 }
 
 /** What suits the device's class where nothing was measured. */
 function preferred(size: AttentionSize, traits: Traits): Choice<FusedVariant> {
-  const subgroup = traits.isSoftware ? subgroupVariant(size, traits) : undefined;
+  const [matrix] = attentionMatrixVariants(size, traits);
+  if (matrix) return { variant: matrix, reason: 'the device was opened for its tensor cores' };
+  // SwiftShader, with subgroups of 4, keeps no array in registers: the tile kernel is twice as fast there
+  const isFit = traits.isSoftware && traits.subgroupSize >= 8;
+  const subgroup = isFit ? attentionSubgroupVariant(size, traits) : undefined;
   if (subgroup) return { variant: subgroup, reason: 'a CPU driver: neither barriers nor workgroup memory' };
   return {
     variant: chooseTile(size.op, size.valueDim, DEFAULT_BLOCK_SIZE, traits),
@@ -42,9 +51,8 @@ function preferred(size: AttentionSize, traits: Traits): Choice<FusedVariant> {
   };
 }
 
-/** `kernel` is the name that choices know the op by; `blockSize` asks for a tile of so many keys. */
+/** `blockSize` asks for a tile of so many keys, whatever was chosen. */
 export function chooseAttention(
-  kernel: string,
   size: AttentionSize,
   traits: Traits,
   choices: KernelChoices,
@@ -56,21 +64,21 @@ export function chooseAttention(
   }
   const fallback = preferred(size, traits);
   if (choices.pinned.size === 0 && choices.tuned.size === 0) return fallback;
-  return decide(attentionKey(kernel, size), attentionVariants(size, traits), fallback, choices);
+  return decide(attentionKey(size), attentionVariants(size, traits), fallback, choices);
 }
 
 /** Plans `problem` for the chosen kernel; `tileShader` is the op's own, which walks the keys by tiles. */
 export function planFusedAttention(
-  kernel: string,
   tileShader: Shader,
   problem: AttentionProblem,
   traits: Traits,
   choices: KernelChoices = NO_CHOICES,
   blockSize?: number,
 ): AttentionPlan {
-  const choice = chooseAttention(kernel, problem, traits, choices, blockSize);
+  const choice = chooseAttention(problem, traits, choices, blockSize);
   const { variant } = choice;
   if (variant.family === 'subgroup') return { choice, ...planAttentionSubgroup(problem, variant, traits) };
+  if (variant.family === 'matrix') return { choice, ...planAttentionMatrix(problem, variant, traits) };
   return {
     choice,
     shader: tileShader,

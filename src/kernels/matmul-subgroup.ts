@@ -13,9 +13,10 @@ export interface MatmulSubgroupVariant extends MatmulVariant {
   readonly lanes: number;
 }
 
-/** Undefined where there are no subgroups of one size. */
-export function matmulSubgroupVariant({ subgroupSize: lanes }: Traits): MatmulSubgroupVariant | undefined {
-  if (lanes === 0) return undefined;
+/** Undefined where there are no subgroups of one size, and where so many rows a subgroup would want a GPU's registers. */
+export function matmulSubgroupVariant(traits: Traits): MatmulSubgroupVariant | undefined {
+  const { subgroupSize: lanes, isSoftware } = traits;
+  if (lanes === 0 || (lanes > 8 && !isSoftware)) return undefined;
   return { name: 'subgroup', family: 'subgroup', rows: 4 * lanes, columns: 4 * Math.min(lanes, 8), lanes };
 }
 

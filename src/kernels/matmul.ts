@@ -3,6 +3,7 @@ import type { Launch } from '../gpu/runtime.ts';
 import { joinParts, type Constants } from '../gpu/shader.ts';
 import type { KernelChoices, Traits } from '../tensor/traits.ts';
 import { decide, NO_CHOICES, type Choice, type ChoiceKey } from './choice.ts';
+import { matmulMatrixVariants, planMatmulMatrix, type MatmulMatrixVariant } from './matmul-matrix.ts';
 import {
   batchSize,
   matmulConstants,
@@ -29,10 +30,11 @@ export interface MatmulTileVariant extends MatmulVariant {
   readonly bytes: number;
 }
 
-export type AnyMatmulVariant = MatmulTileVariant | MatmulSubgroupVariant;
+export type AnyMatmulVariant = MatmulTileVariant | MatmulSubgroupVariant | MatmulMatrixVariant;
 
 /** What the choice of a kernel depends on. */
-export type MatmulSize = Pick<MatmulProblem, 'batchShape' | 'rows' | 'columns' | 'aDType'>;
+export type MatmulSize = Pick<MatmulProblem, 'batchShape' | 'rows' | 'columns' | 'aDType'> &
+  Partial<Pick<MatmulProblem, 'bDType' | 'zeroAnnihilates'>>;
 
 export interface MatmulPlan extends Launch {
   readonly choice: Choice<AnyMatmulVariant>;
@@ -56,16 +58,16 @@ const TILE_64 = tile(64, 64, 2, 16);
 const TILES = [TILE_32, TILE_64, tile(128, 64, 2, 16), tile(128, 128, 2, 16)];
 
 /** Output tiles of 64 × 64 below which half the tile, with four times the workgroups, occupies a large GPU better. */
-const FEW_TILES = 256;
+export const FEW_TILES = 256;
 
-/** Every kernel that can compute a product on the device. */
-export function matmulVariants(traits: Traits): AnyMatmulVariant[] {
+/** Every kernel that can compute such a product on the device. */
+export function matmulVariants(size: MatmulSize, traits: Traits): AnyMatmulVariant[] {
   const tiles = TILES.filter(
     ({ bytes, workgroup }) =>
       bytes <= traits.maxComputeWorkgroupStorageSize && workgroup <= traits.maxComputeInvocationsPerWorkgroup,
   );
   const subgroup = matmulSubgroupVariant(traits);
-  return subgroup ? [...tiles, subgroup] : tiles;
+  return [...matmulMatrixVariants(size, traits), ...tiles, ...(subgroup ? [subgroup] : [])];
 }
 
 /** `narrow`: at most 32 rows or columns; `few` and `many` blocks of 64 × 64. */
@@ -76,8 +78,8 @@ export function matmulKey(size: MatmulSize): ChoiceKey {
   return { op: 'matmul', dtype: aDType, sizeClass };
 }
 
-function countTiles({ rows, columns, ...problem }: MatmulSize): number {
-  return batchSize(problem) * Math.ceil(rows / 64) * Math.ceil(columns / 64);
+function countTiles({ rows, columns, ...problem }: MatmulSize, tile = { rows: 64, columns: 64 }): number {
+  return batchSize(problem) * Math.ceil(rows / tile.rows) * Math.ceil(columns / tile.columns);
 }
 
 /** What suits the device's class where nothing was measured. */
@@ -86,6 +88,9 @@ function preferred(size: MatmulSize, traits: Traits): Choice<AnyMatmulVariant> {
   if (subgroup) return { variant: subgroup, reason: 'a CPU driver: neither barriers nor workgroup memory' };
   const { sizeClass } = matmulKey(size);
   if (sizeClass === 'narrow') return { variant: TILE_32, reason: 'at most 32 rows or columns' };
+  const matrices = matmulMatrixVariants(size, traits);
+  const widest = matrices.find((variant) => countTiles(size, variant) >= FEW_TILES) ?? matrices.at(-1);
+  if (widest) return { variant: widest, reason: 'the device was opened for its tensor cores' };
   if (sizeClass === 'few') return { variant: TILE_32, reason: `fewer than ${FEW_TILES} tiles of 64 × 64` };
   return { variant: TILE_64, reason: `${countTiles(size)} tiles of 64 × 64` };
 }
@@ -93,14 +98,15 @@ function preferred(size: MatmulSize, traits: Traits): Choice<AnyMatmulVariant> {
 export function chooseMatmul(size: MatmulSize, traits: Traits, choices: KernelChoices): Choice<AnyMatmulVariant> {
   const fallback = preferred(size, traits);
   if (choices.pinned.size === 0 && choices.tuned.size === 0) return fallback;
-  return decide(matmulKey(size), matmulVariants(traits), fallback, choices);
+  return decide(matmulKey(size), matmulVariants(size, traits), fallback, choices);
 }
 
 export function planMatmul(given: MatmulProblem, traits: Traits, choices: KernelChoices = NO_CHOICES): MatmulPlan {
-  const choice = chooseMatmul(given, traits, choices);
+  const problem = mergeRows(given); // first: many rows of a linear layer are not a batch of narrow products
+  const choice = chooseMatmul(problem, traits, choices);
   const { variant } = choice;
-  const problem = mergeRows(given);
   if (variant.family === 'subgroup') return { choice, ...planMatmulSubgroup(problem, variant, traits) };
+  if (variant.family === 'matrix') return { choice, ...planMatmulMatrix(problem, variant, traits) };
   return {
     choice,
     shader,

@@ -36,14 +36,22 @@ export function chooseRowLanes(keyLength: number, { isSoftware }: Traits): numbe
   return keyLength <= SHORT_ROW ? 16 : WORKGROUP;
 }
 
+/** Rows that share a workgroup. */
+export function rowsPerWorkgroup(keyLength: number, traits: Traits): number {
+  return WORKGROUP / chooseRowLanes(keyLength, traits);
+}
+
 export function planSoftmax(problem: SoftmaxProblem, traits: Traits): Launch {
   const [batch, heads, queryLength, keyLength] = problem.shape;
-  const lanes = chooseRowLanes(keyLength, traits);
   const rows = batch * heads * queryLength;
-  const groups = Math.ceil(rows / (WORKGROUP / lanes));
+  const groups = Math.ceil(rows / rowsPerWorkgroup(keyLength, traits));
   return {
     shader,
-    constants: { LANES: lanes, IN_F16: problem.inDType === 'float16', OUT_F16: problem.outDType === 'float16' },
+    constants: {
+      LANES: chooseRowLanes(keyLength, traits),
+      IN_F16: problem.inDType === 'float16',
+      OUT_F16: problem.outDType === 'float16',
+    },
     params: {
       groups,
       heads,

@@ -36,9 +36,3 @@ export function visibilityParams({ band, mask, keyMask }: Visibility) {
     has_key_mask: keyMask ? 1 : 0,
   };
 }
-
-/** First key, and one past the last, that any of the queries [first, last] sees. */
-export function keyRange(band: Band, first: number, last: number, keyLength: number): [number, number] {
-  const clamp = (key: number) => Math.min(Math.max(key, 0), keyLength);
-  return [clamp(first + band.queryOffset - band.left), clamp(last + band.queryOffset + band.right + 1)];
-}

@@ -1,4 +1,4 @@
-import { openAdapter, type AdapterChoice } from '#platform';
+import { openAdapter, type AdapterChoice, type FoundAdapter } from '#platform';
 import type { MemoryUse, StorageBuffer } from '../gpu/buffers.ts';
 import { ArgumentError } from '../gpu/errors.ts';
 import { Runtime } from '../gpu/runtime.ts';
@@ -11,6 +11,7 @@ import { normal } from './random.ts';
 import { checkShape, contiguousStrides, formatShape, rowPitch, sizeOf, storageSize, type Shape } from './shape.ts';
 import { Storage, Tensor } from './tensor.ts';
 import type { KernelChoices, Traits } from './traits.ts';
+import type { TunableOp, TuneOptions, Tuner, TuneResult } from './tuning.ts';
 
 export interface DeviceOptions {
   /**
@@ -22,8 +23,19 @@ export interface DeviceOptions {
   gpuDevice?: GPUDevice;
   /** Most bytes of GPU memory for tensors; past it ops throw OutOfMemoryError. Default 4 GiB on software, else none. */
   memoryBudget?: number;
-  /** Ask for WebGPU features that are not standard yet. */
+  /**
+   * Ask for WebGPU features that are not standard yet: tensor cores (subgroup matrices), which ops then use for float16.
+   * In Node that switches Dawn's unsafe features on.
+   */
   experimental?: boolean;
+  /**
+   * Kernels that ops are to take, by the names that `webgpu-attention info` and `tune` show:
+   * `{ flashAttention: 'tile-32x32' }`. A problem that the named kernel cannot compute gets the one it would have had,
+   * and a call of `flashAttention` with `blockSize` a tile of so many keys.
+   */
+  kernels?: Partial<Record<TunableOp, string>>;
+  /** Take the kernels that `tune()` found on such a device before, and remember what it finds. Default true. */
+  remembersTuning?: boolean;
 }
 
 export interface DeviceInfo {
@@ -68,16 +80,17 @@ const WANTED_FEATURES: readonly GPUFeatureName[] = ['timestamp-query', 'shader-f
 
 const SOFTWARE_BUDGET = 4 * 2 ** 30;
 
-/**
- * Opens a GPU.
- *
- * @throws AdapterNotFoundError where there is no adapter of the wanted kind
- */
-export async function createDevice(options: DeviceOptions = {}): Promise<Device> {
-  checkOptions('createDevice', options, ['adapter', 'gpuDevice', 'memoryBudget', 'experimental']);
-  const { adapter: choice, gpuDevice, memoryBudget, experimental = false } = options;
+const OPTIONS = ['adapter', 'gpuDevice', 'memoryBudget', 'experimental', 'kernels', 'remembersTuning'];
+
+/** Opens a GPU for `createDevice`, which sees to the choice of kernels. */
+export async function openDevice(options: DeviceOptions, tuner: Tuner): Promise<Device> {
+  checkOptions('createDevice', options, OPTIONS);
+  const { adapter: choice, gpuDevice, memoryBudget, experimental = false, remembersTuning } = options;
   if (memoryBudget !== undefined && !(typeof memoryBudget === 'number' && memoryBudget > 0)) {
     throw new ArgumentError(`createDevice: memoryBudget must be a positive number of bytes, got ${memoryBudget}`);
+  }
+  if (remembersTuning !== undefined && typeof remembersTuning !== 'boolean') {
+    throw new ArgumentError(`createDevice: remembersTuning must be true or false, got ${String(remembersTuning)}`);
   }
   if (gpuDevice && (choice !== undefined || options.experimental !== undefined)) {
     throw new ArgumentError(
@@ -89,7 +102,7 @@ export async function createDevice(options: DeviceOptions = {}): Promise<Device>
       throw new ArgumentError(`createDevice: gpuDevice must be a GPUDevice, got ${kindOf(gpuDevice)}`);
     }
     const info = describe(gpuDevice, gpuDevice.adapterInfo, 'given', 'the caller passed a GPUDevice', false);
-    return new Device(gpuDevice, info, memoryBudget ?? defaultBudget(info), false);
+    return new Device(gpuDevice, info, memoryBudget ?? defaultBudget(info), false, tuner);
   }
   const found = await openAdapter({ adapter: choice, experimental });
   const { adapter } = found;
@@ -99,7 +112,7 @@ export async function createDevice(options: DeviceOptions = {}): Promise<Device>
   const requiredLimits = Object.fromEntries(WANTED_LIMITS.map((name) => [name, adapter.limits[name]]));
   const gpu = await adapter.requestDevice({ requiredFeatures, requiredLimits });
   const info = describe(gpu, adapter.info, found.driver, found.reason, found.isSoftware);
-  return new Device(gpu, info, memoryBudget ?? defaultBudget(info), true);
+  return new Device(gpu, info, memoryBudget ?? defaultBudget(info), true, tuner, found.patiently);
 }
 
 function defaultBudget({ isSoftware }: DeviceInfo): number {
@@ -152,21 +165,31 @@ export class Device {
   readonly gpu: GPUDevice;
   /** @internal The runtime below; for this library's ops. */
   readonly runtime: Runtime;
-  /** @internal What kernels are planned for. */
-  readonly traits: Traits;
+  /** @internal What kernels are planned for; `createDevice` adds what has to be tried. */
+  traits: Traits;
   /** @internal Which kernels ops take; they only read it. */
-  readonly kernels: KernelChoices = { pinned: new Map(), tuned: new Map() };
+  kernels: KernelChoices = { pinned: new Map(), tuned: new Map() };
   readonly #ownsGpu: boolean;
+  readonly #tuner: Tuner;
+  #isTuning = false;
   #nextSeed = 0;
   readonly #scopes: Set<Tensor>[] = [];
 
   /** Made by `createDevice`. */
-  constructor(gpu: GPUDevice, info: DeviceInfo, memoryBudget: number, ownsGpu: boolean) {
+  constructor(
+    gpu: GPUDevice,
+    info: DeviceInfo,
+    memoryBudget: number,
+    ownsGpu: boolean,
+    tuner: Tuner,
+    patiently?: FoundAdapter['patiently'],
+  ) {
     this.info = info;
     this.gpu = gpu;
-    this.runtime = new Runtime(gpu, memoryBudget);
+    this.runtime = new Runtime(gpu, memoryBudget, patiently);
     this.traits = traitsOf(gpu, info);
     this.#ownsGpu = ownsGpu;
+    this.#tuner = tuner;
   }
 
   /**
@@ -293,6 +316,28 @@ export class Device {
     const { value, dispatches } = await this.runtime.time(() => refusePromise('device.profile', work()));
     const gpuTime = dispatches?.reduce((sum, dispatch) => sum + dispatch.gpuTime, 0);
     return { value, gpuTime, dispatches: dispatches ?? [] };
+  }
+
+  /**
+   * Measures which kernel is the fastest for each op, dtype and class of sizes; ops take it from then on, on this device
+   * and on later ones of the same adapter, driver and version of this package. A kernel is taken only if its result is
+   * the default's and it is at least 5 % faster. What was measured before is not measured again.
+   *
+   * Compiles and runs every kernel, for about `timeBudget` at most. Work that the device does meanwhile falsifies the
+   * times, and what goes wrong in it may be taken for a kernel's failure.
+   *
+   * @throws ArgumentError for unknown options, and while an earlier call is running
+   * @throws what a default kernel fails with, except for want of memory
+   * @throws DeviceLostError where the device is lost or disposed meanwhile
+   */
+  async tune(options: TuneOptions = {}): Promise<TuneResult> {
+    if (this.#isTuning) throw new ArgumentError('device.tune: an earlier call must have ended, but is still running');
+    this.#isTuning = true;
+    try {
+      return await this.#tuner(this, options);
+    } finally {
+      this.#isTuning = false;
+    }
   }
 
   /** Frees everything; the process can exit by itself afterwards. Calling it again does nothing. */

@@ -7,7 +7,12 @@ export interface Traits {
   readonly isSoftware: boolean;
   /** Invocations of every subgroup; 0 where there are no subgroups, or their size varies. */
   readonly subgroupSize: number;
+  /** How to ask for products of 16 × 16 matrices of f16 with f32 sums; undefined where there are none that work. */
+  readonly subgroupMatrix?: MatrixDialect;
 }
+
+/** What Dawn's compiler loads matrices from; twin of parts/subgroup-matrix and parts/subgroup-matrix-scalars. */
+export type MatrixDialect = 'vectors' | 'scalars';
 
 /** Which kernel variant each op takes, by name; what is in neither map is chosen by the device's class. */
 export interface KernelChoices {
@@ -17,7 +22,7 @@ export interface KernelChoices {
   readonly tuned: ReadonlyMap<string, TunedKernel>;
 }
 
-/** What `tune()` found to be the fastest. */
+/** What `tune()` chose. */
 export interface TunedKernel {
   readonly kernel: string;
   /** Day of the measurement, as `2026-03-01`. */

@@ -1,7 +1,7 @@
 import { openDevice, type Device, type DeviceOptions } from '../tensor/device.ts';
-import { ArgumentError } from '../gpu/errors.ts';
 import { ownerOf, recall } from './memory.ts';
 import { checkPinned } from './pinned.ts';
+import { probeMatrices } from './probe-matrices.ts';
 import { tune } from './tune.ts';
 
 /**
@@ -14,9 +14,7 @@ export async function createDevice(options: DeviceOptions = {}): Promise<Device>
   const device = await openDevice(options, (opened, tuneOptions) => tune(opened, tuneOptions, remembers));
   const { remembersTuning: remembers = true } = options;
   try {
-    if (typeof remembers !== 'boolean') {
-      throw new ArgumentError(`createDevice: remembersTuning must be true or false, got ${String(remembers)}`);
-    }
+    device.traits = { ...device.traits, subgroupMatrix: await probeMatrices(device) };
     const pinned = checkPinned(options.kernels, device.traits);
     const tuned = remembers ? await recall(ownerOf(device.info, device.traits)) : new Map();
     device.kernels = { pinned, tuned };

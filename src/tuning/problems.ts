@@ -1,5 +1,6 @@
 /** What is measured: one problem for each choice that ops look up. */
 import { matmulKey, matmulVariants, chooseMatmul } from '../kernels/matmul.ts';
+import { VALUE_DIM_BUCKETS } from '../kernels/attention-tile.ts';
 import { formatKey, NO_CHOICES, type Choice, type Variant } from '../kernels/choice.ts';
 import { attentionKey, attentionVariants, chooseAttention } from '../kernels/fused-attention.ts';
 import { flashAttention } from '../ops/flash-attention.ts';
@@ -26,9 +27,6 @@ export interface TuningProblem {
 export const TUNABLE_OPS: readonly TunableOp[] = ['flashAttention', 'localAttention', 'matmul'];
 export const FLOAT_DTYPES: readonly FloatDType[] = ['float32', 'float16'];
 
-/** Largest of the dims that share their kernels. */
-export const HEAD_DIMS = [32, 64, 128, 256];
-
 export interface AttentionSizes {
   readonly heads: number;
   readonly length: number;
@@ -49,15 +47,15 @@ export function attentionProblem(
   { heads, length, headDim, window }: AttentionSizes,
   traits: Traits,
 ): TuningProblem {
-  const size = { op, dtype, headDim, valueDim: headDim, queryLength: length };
-  const key = attentionKey(op, size);
+  const size = { op, dtype, headDim, valueDim: headDim };
+  const key = attentionKey(size);
   const shape = [1, heads, length, headDim];
   return {
     op,
     dtype,
     sizeClass: key.sizeClass,
     key: formatKey(key),
-    kernels: namesOf(traits, (like) => chooseAttention(op, size, like, NO_CHOICES), attentionVariants(size, traits)),
+    kernels: namesOf(traits, (like) => chooseAttention(size, like, NO_CHOICES), attentionVariants(size, traits)),
     inputs: [shape, shape, shape],
     run:
       op === 'flashAttention'
@@ -121,8 +119,10 @@ const WINDOW = 64;
 /** The problems that the options ask for, those that matter most first: the time may run out. */
 export function tuningProblems(traits: Traits, options: TuneOptions): TuningProblem[] {
   const sizes = SIZES[traits.isSoftware ? 'cpu' : 'gpu'];
-  const { ops = TUNABLE_OPS, dtypes = FLOAT_DTYPES, headDims = traits.isSoftware ? [64] : HEAD_DIMS } = options;
-  const dims = HEAD_DIMS.filter((most, i) => headDims.some((dim) => dim <= most && dim > (HEAD_DIMS[i - 1] ?? 0)));
+  const { ops = TUNABLE_OPS, dtypes = FLOAT_DTYPES, headDims = traits.isSoftware ? [64] : VALUE_DIM_BUCKETS } = options;
+  const dims = VALUE_DIM_BUCKETS.filter((most, i) =>
+    headDims.some((dim) => dim <= most && dim > (VALUE_DIM_BUCKETS[i - 1] ?? 0)),
+  );
   return FLOAT_DTYPES.filter((dtype) => dtypes.includes(dtype)).flatMap((dtype) =>
     TUNABLE_OPS.filter((op) => ops.includes(op)).flatMap((op) => {
       if (op === 'matmul') return sizes.matmul.map((size) => matmulProblem(dtype, size, traits));

@@ -99,6 +99,14 @@ describe('joinParts', () => {
     );
   });
 
+  test('puts directives of parts in front, where WGSL wants them, and line numbers stay', () => {
+    const half = 'enable f16;\n// see\ndiagnostic(off, a.b);\nfn half() {}';
+    const source = '// parts: half\nenable subgroups;\nfn main() {}';
+    expect(joinParts('example', source, { half }).source).toBe(
+      `enable f16; diagnostic(off, a.b); ${source}\n// ---- parts/half.wgsl\n\n// see\n\nfn half() {}`,
+    );
+  });
+
   test('takes Windows line ends', () => {
     expect(joinParts('example', '// parts: load\r\nfn main() {}', parts).source).toContain('fn load() {}');
   });

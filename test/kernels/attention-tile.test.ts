@@ -3,9 +3,10 @@ import { describe, expect, test } from 'vitest';
 import { ArgumentError } from '../../src/index.ts';
 import type { AttentionProblem } from '../../src/kernels/attention-operands.ts';
 import { chooseTile, DEFAULT_BLOCK_SIZE, tileBytes, valueDimBucket } from '../../src/kernels/attention-tile.ts';
-import { countFlashTiles, planFlashAttention } from '../../src/kernels/flash-attention.ts';
-import { countLocalTiles, planLocalAttention } from '../../src/kernels/local-attention.ts';
+import { planFlashAttention } from '../../src/kernels/flash-attention.ts';
+import { planLocalAttention } from '../../src/kernels/local-attention.ts';
 import { UNBOUNDED } from '../../src/kernels/visibility.ts';
+import { countFlashTiles, countLocalTiles } from './count-tiles.ts';
 import { attentionProblem, DEFAULTS, dense, frozen } from './problems.ts';
 
 const withMemory = (kibibytes: number) => ({ ...DEFAULTS, maxComputeWorkgroupStorageSize: kibibytes * 1024 });

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { ArgumentError } from '../../src/index.ts';
 import { NO_CHOICES } from '../../src/kernels/choice.ts';
-import { chooseMatmul, planMatmul } from '../../src/kernels/matmul.ts';
-import { DEFAULTS, dense, frozen, matmulProblem } from './problems.ts';
+import { chooseMatmul, matmulVariants, planMatmul } from '../../src/kernels/matmul.ts';
+import { CPU_DRIVER, DEFAULTS, dense, frozen, matmulProblem } from './problems.ts';
 
 describe('chooseMatmul', () => {
   test.each([
@@ -20,6 +20,32 @@ describe('chooseMatmul', () => {
     const { variant, reason } = chooseMatmul(problem, DEFAULTS, NO_CHOICES);
     expect(variant).toMatchObject({ rows: size, columns: size });
     expect(reason).not.toBe('');
+  });
+});
+
+describe('a choice', () => {
+  const size = { batchShape: [], rows: 512, columns: 512, aDType: 'float32' as const };
+  const tuned = new Map([['matmul/float32/few', { kernel: 'tile-64x64', date: '2026-11-23' }]]);
+
+  test('follows the device class, what was tuned, what was pinned', () => {
+    expect(chooseMatmul(size, CPU_DRIVER, NO_CHOICES).variant.name).toBe('subgroup');
+    expect(chooseMatmul(size, DEFAULTS, { pinned: new Map(), tuned }).variant.name).toBe('tile-64x64');
+    expect(chooseMatmul({ ...size, rows: 8 }, DEFAULTS, { pinned: new Map(), tuned }).variant.name).toBe('tile-32x32');
+    const pinned = new Map([['matmul', 'tile-128x64']]);
+    expect(chooseMatmul(size, DEFAULTS, { pinned, tuned }).variant.name).toBe('tile-128x64');
+  });
+
+  test('passes over a kernel that the device cannot run', () => {
+    for (const name of ['subgroup', 'tile-128x128', 'nonsense']) {
+      const pinned = new Map([['matmul', name]]);
+      expect(chooseMatmul(size, DEFAULTS, { pinned, tuned: new Map() }).variant.name).toBe('tile-32x32');
+    }
+  });
+
+  test('gives a GPU with wide subgroups no kernel that keeps so many rows', () => {
+    const names = (subgroupSize: number) => matmulVariants(size, { ...DEFAULTS, subgroupSize }).map(({ name }) => name);
+    expect(names(8)).toContain('subgroup');
+    expect(names(32)).not.toContain('subgroup');
   });
 });
 
@@ -115,6 +141,12 @@ describe('planMatmul', () => {
       b_strides: [1, 16],
     });
     expect(workgroups).toEqual([7, 1, 1]);
+  });
+
+  test('and takes the kernel of so many rows', () => {
+    const weight = { strides: [0, 1, 1024], offset: 0 };
+    const { choice } = plan({ batchShape: [64], rows: 32, columns: 1024, depth: 1024, b: weight });
+    expect(choice.variant.name).toBe('tile-64x64');
   });
 
   test('but not where its rows are not evenly spaced', () => {

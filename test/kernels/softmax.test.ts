@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { chooseRowLanes, planSoftmax } from '../../src/kernels/softmax.ts';
+import { chooseRowLanes, planSoftmax, rowsPerWorkgroup } from '../../src/kernels/softmax.ts';
 import { CPU_DRIVER, DEFAULTS, frozen, softmaxProblem } from './problems.ts';
 
 describe('planSoftmax', () => {
@@ -24,6 +24,8 @@ describe('planSoftmax', () => {
 
   test('a CPU driver has few invocations to combine', () => {
     expect([9, 256, 4096].map((length) => chooseRowLanes(length, CPU_DRIVER))).toEqual([4, 4, 4]);
+    expect([9, 4096].map((length) => rowsPerWorkgroup(length, CPU_DRIVER))).toEqual([32, 32]);
+    expect([256, 257].map((length) => rowsPerWorkgroup(length, DEFAULTS))).toEqual([8, 1]);
   });
 
   test('folds more workgroups than one dimension holds', () => {

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { keyRange, UNBOUNDED, visibilityParams } from '../../src/kernels/visibility.ts';
+import { UNBOUNDED, visibilityParams } from '../../src/kernels/visibility.ts';
+import { keyRange } from './count-tiles.ts';
 import type { Tensor } from '../../src/index.ts';
 import { checkVisibility } from '../../src/ops/visibility.ts';
 import { visibility } from '../reference/visibility.ts';

@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Device, matmul } from '../../src/index.ts';
+import { matmulVariants } from '../../src/kernels/matmul.ts';
 import { testDevice } from '../device.ts';
+import { compilesFast, useMatrices } from '../emulation/emulate-matrices.ts';
 import { Random } from '../random.ts';
 import { expectClose } from '../reference/compare.ts';
 import type { HostArray } from '../reference/host-array.ts';
@@ -186,7 +188,7 @@ describe.each(['float32', 'float16'] as const)('matmul, %s', (dtype) => {
 
 describe('matmul', () => {
   test('of more workgroups than one dimension holds', async () => {
-    await withWorkgroupLimit(device, 4, async () => {
+    await withWorkgroupLimit(device, 6, async () => {
       await expectProduct({ a: normals(70, 3), b: normals(3, 100) }, 'float32');
       await expectProduct({ a: normals(5, 2, 3), b: normals(5, 3, 2) }, 'float32');
       await expectProduct({ a: normals(2, 33, 3), b: normals(2, 3, 33) }, 'float32');
@@ -225,5 +227,52 @@ describe('matmul, pinned to tile-128x64', () => {
   test('in float16, from rows that no vector covers', async () => {
     const layouts = { a: { before: [0, 1], after: [0, 2] }, b: { axes: [1, 0] } };
     await expectProduct({ a: normals(66, 35), b: normals(35, 67), layouts }, 'float16');
+  });
+});
+
+describe('matmul on tensor cores, pinned to matrix-32x32', () => {
+  useMatrices();
+  pinKernel('matmul', 'matrix-32x32', 'float16');
+
+  test.each([
+    [1, 1, 1],
+    [33, 40, 50],
+    [70, 33, 64],
+    [64, 96, 40],
+  ])('[%i, %i] · [%i wide], either side transposed', async (rows, depth, columns) => {
+    const bias = normals(columns);
+    for (const transposeA of [false, true]) {
+      for (const transposeB of [false, true]) {
+        const a = transposeA ? normals(depth, rows) : normals(rows, depth);
+        const b = transposeB ? normals(columns, depth) : normals(depth, columns);
+        await expectProduct({ a, b, transposeA, transposeB, bias }, 'float16');
+      }
+    }
+  });
+
+  test('batches, in any layout', async () => {
+    const layouts = { a: { axes: [1, 2, 0] }, b: { before: [0, 1, 3], after: [1, 0, 2] } };
+    await expectProduct({ a: normals(3, 35, 20), b: normals(3, 20, 33), layouts }, 'float16');
+    await expectProduct({ a: normals(2, 1, 34, 24), b: normals(3, 24, 40), bias: normals(40) }, 'float16');
+  });
+});
+
+describe('matmul on tensor cores by larger tiles', () => {
+  useMatrices();
+
+  test.for(['matrix-64x64', 'matrix-128x64', 'matrix-128x128'])('%s', async (kernel, { skip }) => {
+    const known = matmulVariants({ batchShape: [], rows: 150, columns: 140, aDType: 'float16' }, device.traits);
+    skip(!known.some(({ name }) => name === kernel), 'it needs more workgroup memory');
+    skip(!(await compilesFast()), 'this driver compiles its emulation for a minute');
+    const { kernels } = device;
+    device.kernels = { pinned: new Map([['matmul', kernel]]), tuned: new Map() };
+    try {
+      await expectProduct(
+        { a: normals(150, 72), b: normals(140, 72), transposeB: true, bias: normals(140) },
+        'float16',
+      );
+    } finally {
+      device.kernels = kernels;
+    }
   });
 });

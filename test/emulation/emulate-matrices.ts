@@ -1,0 +1,55 @@
+import { readFileSync } from 'node:fs';
+import { afterAll, beforeAll, vi } from 'vitest';
+import { joinParts, type Shader } from '../../src/gpu/shader.ts';
+import { PARTS } from '../../src/kernels/parts.ts';
+import { testDevice } from '../device.ts';
+
+const read = (path: string) => readFileSync(new URL(path, import.meta.url), 'utf8');
+const parts = { ...PARTS, 'subgroup-matrix': read('subgroup-matrix.wgsl') };
+
+/** The very text of the matrix kernels, joined with an emulation of the matrices. */
+const EMULATED: ReadonlyMap<string, Shader> = new Map(
+  ['attention-matrix', 'matmul-matrix'].map((name) => [
+    name,
+    joinParts(name, read(`../../shaders/${name}.wgsl`), parts),
+  ]),
+);
+
+let isEmulating = false;
+
+/**
+ * For the tests of the surrounding describe, the shared device has tensor cores: its own, where it was opened for them,
+ * else emulated ones, and ops are planned for them.
+ */
+export function useMatrices(): void {
+  const restore: (() => void)[] = [];
+  beforeAll(async () => {
+    const device = await testDevice();
+    const { runtime, traits } = device;
+    if (traits.subgroupMatrix !== undefined) return;
+    const run = runtime.dispatch.bind(runtime);
+    const dispatch = vi
+      .spyOn(runtime, 'dispatch')
+      .mockImplementation((launch, bindings) =>
+        run({ ...launch, shader: EMULATED.get(launch.shader.name) ?? launch.shader }, bindings),
+      );
+    device.traits = { ...traits, subgroupMatrix: 'vectors' };
+    isEmulating = true;
+    restore.push(() => {
+      isEmulating = false;
+      dispatch.mockRestore();
+      device.traits = traits;
+    });
+  });
+  afterAll(() => restore.forEach((undo) => undo()));
+}
+
+/** Whether the surrounding describe runs on emulated matrices; known when its tests run. */
+export function areEmulated(): boolean {
+  return isEmulating;
+}
+
+/** Not on lavapipe, with subgroups of eight, where a kernel with more than a few emulated matrices takes a minute. */
+export async function compilesFast(): Promise<boolean> {
+  return !isEmulating || (await testDevice()).traits.subgroupSize === 4;
+}

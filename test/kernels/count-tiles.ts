@@ -1,0 +1,33 @@
+/** Key tiles that the workgroups of one head visit, as the tile kernels walk them. */
+import type { AttentionProblem, AttentionVariant } from '../../src/kernels/attention-operands.ts';
+import type { Band } from '../../src/kernels/visibility.ts';
+
+/** First key, and one past the last, that any of the queries [first, last] sees. */
+export function keyRange(band: Band, first: number, last: number, keyLength: number): [number, number] {
+  const clamp = (key: number) => Math.min(Math.max(key, 0), keyLength);
+  return [clamp(first + band.queryOffset - band.left), clamp(last + band.queryOffset + band.right + 1)];
+}
+
+function countKeyTiles(
+  { queryLength, keyLength, visibility }: AttentionProblem,
+  { blockQ, blockK }: AttentionVariant,
+  visited: (range: readonly [number, number]) => number,
+): number {
+  let count = 0;
+  for (let first = 0; first < queryLength; first += blockQ) {
+    const last = Math.min(first + blockQ, queryLength) - 1;
+    const keys = visited(keyRange(visibility.band, first, last, keyLength));
+    count += Math.ceil(Math.max(keys, 0) / blockK);
+  }
+  return count;
+}
+
+/** With a causal mask about half of all. */
+export function countFlashTiles(problem: AttentionProblem, tile: AttentionVariant): number {
+  return countKeyTiles(problem, tile, ([, end]) => end);
+}
+
+/** About length · (blockQ + window) / (blockQ · blockK). */
+export function countLocalTiles(problem: AttentionProblem, tile: AttentionVariant): number {
+  return countKeyTiles(problem, tile, ([begin, end]) => end - begin);
+}

@@ -1,0 +1,41 @@
+import { describe, expect, test, vi } from 'vitest';
+import { multipliesRight, probeMatrices } from '../../src/tuning/probe-matrices.ts';
+import { testDevice } from '../device.ts';
+import { useMatrices } from '../emulation/emulate-matrices.ts';
+
+describe('probeMatrices', () => {
+  test('finds no matrices on a device that does not offer them', async () => {
+    const device = await testDevice();
+    if (device.gpu.features.has('chromium-experimental-subgroup-matrix')) return;
+    const { pipelines } = device.runtime.counters();
+    expect(await probeMatrices(device)).toBeUndefined();
+    expect(device.runtime.counters().pipelines).toBe(pipelines);
+  });
+
+  test('believes no compiler that refuses the shader', async () => {
+    const device = await testDevice();
+    if (device.gpu.features.has('chromium-experimental-subgroup-matrix')) return;
+    const { traits, kernels } = device;
+    const { live } = device.memory();
+    for (const dialect of ['vectors', 'scalars'] as const) expect(await multipliesRight(device, dialect)).toBe(false);
+    expect(device.traits).toBe(traits);
+    expect(device.kernels).toBe(kernels);
+    expect(device.memory().live).toBe(live);
+    await device.sync();
+  });
+});
+
+describe('multipliesRight', () => {
+  useMatrices();
+
+  test('accepts matrices that multiply', async () => {
+    expect(await multipliesRight(await testDevice(), 'vectors')).toBe(true);
+  });
+
+  test('refuses those that do not', async () => {
+    const device = await testDevice();
+    const zeros = vi.spyOn(device, 'tensor').mockImplementation((_, shape, options) => device.zeros(shape, options));
+    expect(await multipliesRight(device, 'vectors')).toBe(false);
+    zeros.mockRestore();
+  });
+});
