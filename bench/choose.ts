@@ -42,12 +42,13 @@ export function chooseCases(choice: Choice): (device: FullSetDevice) => readonly
     const all = fullSet(device);
     const chosen = (choice.full ? all : QUICK).filter(isChosen);
     if (chosen.length > 0) return chosen;
-    const wanted = [op, choice.filter].filter(Boolean).join(' and ');
+    const expected =
+      choice.filter === undefined
+        ? '--op must be one that is measured by default'
+        : `--filter must match the name of a case${op ? ` of ${op}` : `, as '${caseName(QUICK[0])}'`}`;
     const hidden = all.filter(isChosen).length;
-    throw new ArgumentError(
-      `bench: --filter must match the name of a case, as '${caseName(QUICK[0])}', got '${wanted}'` +
-        (hidden > 0 ? ` (with --full it matches ${hidden})` : ''),
-    );
+    const hint = hidden > 0 ? ` (with --full it matches ${hidden})` : '';
+    throw new ArgumentError(`bench: ${expected}, got '${choice.filter ?? op}'${hint}`);
   };
 }
 

@@ -1,4 +1,5 @@
 /** What became faster or slower between two results. */
+import type { Environment } from './environment.ts';
 import type { BenchResult, CaseResult, Timing } from './result.ts';
 
 export interface Change {
@@ -21,7 +22,7 @@ export interface Comparison {
   readonly differences: readonly string[];
 }
 
-/** A smaller change is not worth a word, however sure it is. */
+/** A smaller change is not worth a word, however sure it is, unless the threshold asks for it. */
 const LEAST_CHANGE = 0.03;
 
 /** @param threshold the slowing of a median that counts as a regression: 0.05 is five per cent */
@@ -30,7 +31,7 @@ export function compareResults(before: BenchResult, after: BenchResult, threshol
   const names = new Set(after.cases.map(({ name }) => name));
   const changes = after.cases.flatMap((result) => {
     const same = old.get(result.name);
-    return same ? [changeOf(same, result)] : [];
+    return same ? [changeOf(same, result, Math.min(LEAST_CHANGE, threshold))] : [];
   });
   const broken = (after.failures ?? []).filter(({ name }) => old.has(name));
   return {
@@ -48,16 +49,17 @@ export function compareResults(before: BenchResult, after: BenchResult, threshol
 }
 
 /** By the GPU's clock where both have it. Medians differ beyond the noise where their intervals do not overlap. */
-function changeOf(old: CaseResult, now: CaseResult): Change {
+function changeOf(old: CaseResult, now: CaseResult, leastChange: number): Change {
   const [before, after] = old.gpu && now.gpu ? [old.gpu, now.gpu] : [old.wall, now.wall];
   const change = after.median / before.median - 1;
   const overlap = before.low <= after.high && after.low <= before.high;
-  const verdict = overlap || Math.abs(change) < LEAST_CHANGE ? 'same' : change < 0 ? 'faster' : 'slower';
+  const verdict = overlap || Math.abs(change) < leastChange ? 'same' : change < 0 ? 'faster' : 'slower';
   return { name: now.name, before, after, change, verdict };
 }
 
-function differencesOf(before: BenchResult, after: BenchResult): string[] {
-  const facts = ({ device, versions, host }: BenchResult): Readonly<Record<string, string>> => ({
+/** One clause each. */
+export function differencesOf(before: Environment, after: Environment): string[] {
+  const facts = ({ device, versions, host }: Environment): Readonly<Record<string, string>> => ({
     device: device.name,
     driver: [device.driver, device.description].filter(Boolean).join(', '),
     runtime: versions.runtime,

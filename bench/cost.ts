@@ -55,10 +55,7 @@ const SOFTMAX_FLOPS = 5;
 export function flopsOf(bench: BenchCase): number {
   const { op, shape } = bench;
   if (op === 'matmul') return 2 * product(shape);
-  if (op === 'softmax') {
-    const [batch, heads, queryLength, keyLength] = shape;
-    return SOFTMAX_FLOPS * batch * heads * visiblePairs({ queryLength, keyLength }, bench);
-  }
+  if (op === 'softmax') return SOFTMAX_FLOPS * visibleElements(bench);
   const sizes = attentionSizes(bench);
   const { batch, heads, headDim, queryLength, keyLength } = sizes;
   const attention = 4 * batch * heads * headDim * visiblePairs(sizes, bench);
@@ -68,7 +65,13 @@ export function flopsOf(bench: BenchCase): number {
   return attention + 2 * batch * (2 * queryLength + 2 * keyLength) * width * width;
 }
 
-/** Every input read once, every output written once; a module's parameters are inputs. */
+/** Of a softmax, whose hidden elements need not be read. */
+function visibleElements(bench: BenchCase): number {
+  const [batch, heads, queryLength, keyLength] = bench.shape;
+  return batch * heads * visiblePairs({ queryLength, keyLength }, bench);
+}
+
+/** Every input that matters read once, every output written once; a module's parameters are inputs. */
 export function bytesOf(bench: BenchCase): number {
   const { op, shape, dtype, mask } = bench;
   const element = dtype === 'float16' ? 2 : 4;
@@ -76,7 +79,7 @@ export function bytesOf(bench: BenchCase): number {
     const [batch, rows, columns, depth] = shape;
     return element * batch * (rows * depth + depth * columns + rows * columns);
   }
-  if (op === 'softmax') return 2 * element * product(shape);
+  if (op === 'softmax') return element * (visibleElements(bench) + product(shape));
   const { batch, heads, kvHeads, headDim, queryLength, keyLength } = attentionSizes(bench);
   const maskElements = !mask ? 0 : mask === 'key' ? batch * keyLength : queryLength * keyLength;
   const maskBytes = maskElements * (mask === 'float' ? element : 1);

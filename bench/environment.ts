@@ -5,7 +5,9 @@ import { version } from '../package.json';
 import type { DeviceInfo } from '../src/index.ts';
 import type { BenchResult, DeviceRecord } from './result.ts';
 
-export function describeEnvironment(info: DeviceInfo): Pick<BenchResult, 'versions' | 'device' | 'host'> {
+export type Environment = Pick<BenchResult, 'versions' | 'device' | 'host'>;
+
+export function describeEnvironment(info: DeviceInfo): Environment {
   const webgpu = webgpuVersion();
   return {
     versions: { package: version, runtime: runtimeVersion(), ...(webgpu && { webgpu }) },
@@ -36,7 +38,9 @@ function webgpuVersion(): string | undefined {
 }
 
 function describeDevice({ device, description, vendor, architecture, driver, isSoftware }: DeviceInfo): DeviceRecord {
-  const name = device || description || [vendor, architecture].filter(Boolean).join(' ') || 'unnamed';
+  // a CPU driver's own name holds its compiler and its vector width
+  const hardware = device || description || [vendor, architecture].filter(Boolean).join(' ') || 'unnamed';
+  const name = isSoftware ? driver : hardware;
   return { name, vendor, architecture, description, driver, isSoftware };
 }
 

@@ -16,7 +16,7 @@ export function kernelOf({ traits, kernels }: Device, bench: BenchCase): string 
     return chooseMatmul({ batchShape: [batch], rows, columns, aDType: dtype }, traits, kernels).variant.name;
   }
   const { headDim } = attentionSizes(bench);
-  const kernel = bench.window === undefined ? 'flashAttention' : 'localAttention';
-  const size = { op: kernel, dtype, headDim, valueDim: headDim };
-  return chooseAttention(kernel, size, traits, kernels).variant.name;
+  const attention = bench.window === undefined ? 'flashAttention' : 'localAttention';
+  const size = { op: attention, dtype, headDim, valueDim: headDim };
+  return chooseAttention(size, traits, kernels).variant.name;
 }

@@ -2,6 +2,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ArgumentError } from '../src/index.ts';
+import { differencesOf } from './compare.ts';
 import { deviceSlug } from './environment.ts';
 import { FORMAT, type BenchResult } from './result.ts';
 
@@ -35,24 +36,27 @@ export function parseResult(text: string, file: string): BenchResult {
 }
 
 /**
- * Writes the result of a device into the folder of all devices, in place of an earlier one, whose peers it keeps.
+ * Writes the result of a device into the folder of all devices, in place of an earlier one, whose peers it keeps where
+ * they were measured on the same machine and driver.
  *
- * @returns the path
+ * @returns the path, and the result with the peers
  */
-export async function saveResult(result: BenchResult, folder: string): Promise<string> {
+export async function saveResult(result: BenchResult, folder: string): Promise<{ path: string; whole: BenchResult }> {
   await mkdir(folder, { recursive: true });
   const path = join(folder, `${deviceSlug(result.device)}.json`);
-  await writeFile(path, formatResult({ ...result, ...(await peersIn(path)) }));
-  return path;
+  const whole = { ...result, ...(await peersIn(path, result)) };
+  await writeFile(path, formatResult(whole));
+  return { path, whole };
 }
 
-async function peersIn(path: string): Promise<Pick<BenchResult, 'peers'>> {
+async function peersIn(path: string, result: BenchResult): Promise<Pick<BenchResult, 'peers'>> {
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
     throw error;
   });
-  const peers = text === undefined ? undefined : parseResult(text, path).peers;
-  return peers ? { peers } : {};
+  if (text === undefined) return {};
+  const { peers, ...earlier } = parseResult(text, path);
+  return peers && differencesOf(earlier, result).length === 0 ? { peers } : {};
 }
 
 /** What is wrong with a value at a path, if anything. */

@@ -11,7 +11,7 @@ export function summarise(milliseconds: readonly number[]): Timing {
   return { median: medianOf(sorted), min: sorted[0], max: sorted.at(-1)!, low, high, runs: sorted.length };
 }
 
-function medianOf(sorted: readonly number[]): number {
+export function medianOf(sorted: readonly number[]): number {
   const middle = (sorted.length - 1) / 2;
   return (sorted[Math.floor(middle)] + sorted[Math.ceil(middle)]) / 2;
 }

@@ -24,7 +24,7 @@ export interface Workload {
   dispose(): void;
 }
 
-/** Standard normal inputs; the same ones each time. */
+/** Standard normal inputs, of one case the same ones each time. */
 export async function prepare(device: Device, bench: BenchCase): Promise<Workload> {
   const inputs = new Inputs(device, bench);
   try {

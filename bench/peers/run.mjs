@@ -9,9 +9,12 @@ import { parseArgs } from 'node:util';
 import {
   ArgumentError,
   deviceSlug,
+  differencesOf,
   driverName,
   formatResult,
+  loadDrawing,
   parseResult,
+  renderHtml,
   WebGPUAttentionError,
 } from '../../dist/bench-peers.js';
 import { comparePeers } from './compare.mjs';
@@ -29,7 +32,8 @@ const HELP = `npm run bench:peers -- [options]
   --adapter KIND     hardware, software, lavapipe or embedded
   --json FILE        writes the result
   --save             puts the result into bench/results, into the device's file
-  --into FILE        the same, into this file`;
+  --into FILE        the same, into this file
+  --html FILE        that file as a page with charts`;
 
 const OPTIONS = {
   filter: { type: 'string', default: '' },
@@ -40,6 +44,7 @@ const OPTIONS = {
   json: { type: 'string' },
   save: { type: 'boolean', default: false },
   into: { type: 'string' },
+  html: { type: 'string' },
   help: { type: 'boolean', default: false },
 };
 
@@ -61,7 +66,7 @@ async function main() {
     const { device } = environment;
     console.log(`Device: ${device.name}; driver: ${driverName(device)}\n`);
     const file = options.save ? resultFile(device) : options.into;
-    if (file) readResult(file); // before minutes are spent
+    if (file) checkResult(file, environment); // before minutes are spent
     const rows = [];
     for (const problem of options.problems) {
       const row = await comparePeers(problem, peers, { ...options, progress });
@@ -71,7 +76,11 @@ async function main() {
     }
     if (rows.length > 1) console.log(ratioTable(rows));
     if (options.json) write(options.json, `${JSON.stringify({ date, ...environment, rows }, undefined, 2)}\n`);
-    if (file) write(file, formatResult({ ...readResult(file), peers: { date, rows } }));
+    if (file) {
+      const result = { ...readResult(file), peers: { date, rows } };
+      write(file, formatResult(result));
+      if (options.html) write(options.html, renderHtml(result, await loadDrawing()));
+    }
   } finally {
     for (const peer of peers) peer.close();
   }
@@ -84,15 +93,16 @@ function readOptions() {
   } catch (error) {
     throw new ArgumentError(`bench:peers: ${error.message}`, { cause: error });
   }
-  const { filter, peer, save, into } = values;
+  const { filter, peer, calls, save, into, html } = values;
   const [ours, ...others] = LIBRARIES;
   const chosen = { problems: named('filter', filter, PROBLEMS), libraries: [ours, ...named('peer', peer, others)] };
-  if ((save || into) && (filter || peer)) {
+  if ((save || into) && (filter || peer || calls !== '1')) {
     throw new ArgumentError(
-      'bench:peers: --save and --into must come without --filter and --peer: they keep whole runs',
+      'bench:peers: --save and --into must come without --filter, --peer and --calls: they keep whole runs, call by call',
     );
   }
-  return { ...values, ...chosen, rounds: count('rounds', values.rounds), calls: count('calls', values.calls) };
+  if (html && !save && !into) throw new ArgumentError('bench:peers: --html must come with --save or --into');
+  return { ...values, ...chosen, rounds: count('rounds', values.rounds), calls: count('calls', calls) };
 }
 
 function named(option, word, all) {
@@ -136,6 +146,15 @@ async function openPeers({ libraries: [ours, ...others], adapter }, peers) {
 
 function resultFile(device) {
   return fileURLToPath(new URL(`../results/${deviceSlug(device)}.json`, import.meta.url));
+}
+
+/** Times on one machine must not stand among those on another. */
+function checkResult(file, environment) {
+  const differences = differencesOf(readResult(file), environment);
+  if (differences.length === 0) return;
+  throw new ArgumentError(
+    `bench:peers: ${file} must be a result of this machine and driver, got one of another ${differences.join('; ')}`,
+  );
 }
 
 function readResult(file) {

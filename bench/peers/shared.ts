@@ -1,9 +1,12 @@
 /** What this runner, which is plain JavaScript, has in common with the benchmark: built into dist/bench-peers.js. */
+export { loadDrawing } from '../../src/cli/heatmap.ts';
 export { table, formatError } from '../../src/cli/text.ts';
 export { ArgumentError, WebGPUAttentionError } from '../../src/gpu/errors.ts';
 export { normal } from '../../src/tensor/random.ts';
+export { differencesOf } from '../compare.ts';
 export { describeEnvironment, deviceSlug } from '../environment.ts';
 export { digits, driverName, NOTHING } from '../report/describe.ts';
+export { renderHtml } from '../report/html.ts';
 export { compareRow, isOurs } from '../report/peers.ts';
 export { formatResult, parseResult } from '../result-file.ts';
 export { summarise } from '../statistics.ts';

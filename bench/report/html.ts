@@ -80,7 +80,8 @@ function rooflineSection({ cases, roof }: BenchResult, drawing: Drawing): Markup
   );
   return markup`<h2>How close to the roof</h2>
 <p>Each mark is a case, at the operations and bytes that its problem needs. The lines are what this device was measured to
-do: no kernel that computes so much with each byte from memory should lie above them, and the nearer the better.</p>
+do, in copies that no cache holds and in multiply-adds that use no tensor cores: the nearer the better, and above them lies
+only what stays in a cache or runs on tensor cores.</p>
 <figure>${legend(
     dots.map(({ result }) => result),
     drawing,
@@ -123,7 +124,7 @@ function casesSection({ cases }: BenchResult): Markup {
         ? 'This device has no timestamp queries, so there are no GPU times, and rates are by wall time.'
         : 'Cases without a GPU time have their rates by wall time.';
   return markup`<h2>All cases</h2>
-<p>Medians, with the 95 % interval of the median below. ${clock} A rate counts the operations and bytes that the problem
+<p>Medians, with the 95 % bootstrap interval below. ${clock} A rate counts the operations and bytes that the problem
 needs, whatever the kernel did. The error is the largest absolute difference from float64 on sampled rows, over what was
 tolerated.</p>
 ${casesTable(cases)}`;

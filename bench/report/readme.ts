@@ -19,6 +19,6 @@ export function withTables(document: string, results: readonly BenchResult[]): s
     throw new Error(`the document must hold ${BEGIN} and after it ${END}, got ${begin < 0 ? 'no begin' : 'no end'}`);
   }
   const ordered = [...results].sort((a, b) => Number(a.device.isSoftware) - Number(b.device.isSoftware));
-  const tables = ordered.map((result) => `${markdownTables(result)}\n\n`).join('');
-  return `${document.slice(0, begin)}${BEGIN}\n\n${tables}${document.slice(end)}`;
+  const tables = ordered.map((result) => `\n${markdownTables(result)}\n`).join('');
+  return `${document.slice(0, begin)}${BEGIN}\n${tables}${tables && '\n'}${document.slice(end)}`;
 }

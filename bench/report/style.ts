@@ -77,7 +77,6 @@ tbody tr { break-inside: avoid; }
 td small { display: block; color: var(--muted); }
 td .bar { background: var(--muted); }
 td .track { height: 4px; margin-top: 3px; min-width: 70px; }
-footer { margin-top: 40px; font-size: 14px; color: var(--muted); }
 
 @media print {
   body { padding: 0; font-size: 10.5pt; }

@@ -30,12 +30,13 @@ function introduction({ date, device, host, roof, versions }: BenchResult): stri
   );
 }
 
-function peersTable({ rows }: PeersResult): string {
+function peersTable({ date, rows }: PeersResult): string {
   const entries = rows.flatMap((row) => row.entries);
   const ours = entries.filter(isOurs);
   const peers = entries.filter((entry) => entry.isWebGpu && !isOurs(entry));
   const others = entries.filter(({ isWebGpu }) => !isWebGpu);
   const libraries = [...new Set([...ours, ...peers, ...others].map(({ library }) => library))];
+  const versions = new Set([...ours, ...peers, ...others].map(({ library, version }) => `${library} ${version}`));
   const body = rows
     .map(compareRow)
     .map((comparison) => [
@@ -45,7 +46,8 @@ function peersTable({ rows }: PeersResult): string {
     ]);
   return `${table(['wall ms', ...libraries.map(escape), 'times as fast as the best peer'], body)}
 
-The best peer is the fastest WebGPU library whose result is right. Libraries on the CPU are there for scale.`;
+The best peer is the fastest WebGPU library whose result is right. Libraries on the CPU are there for scale.
+Measured on ${day(date)}: ${escape([...versions].join(', '))}.`;
 }
 
 function peerCell({ row }: Comparison, library: string): string {

@@ -37,8 +37,8 @@ export async function runCompare(
 function parseThreshold(text: string | undefined): number {
   if (text === undefined) return DEFAULT_THRESHOLD;
   const threshold = Number(text);
-  if (text !== '' && Number.isFinite(threshold) && threshold >= 0) return threshold;
-  throw new ArgumentError(`bench compare: --threshold must be a share, as 0.05 for 5 %, got '${text}'`);
+  if (text !== '' && threshold >= 0 && threshold < 1) return threshold;
+  throw new ArgumentError(`bench compare: --threshold must be a share below 1, as 0.05 for 5 %, got '${text}'`);
 }
 
 const VERDICT = {

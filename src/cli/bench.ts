@@ -19,6 +19,8 @@ export interface BenchOptions extends Choice {
   readonly html?: string;
   /** Keep the result in `bench/results`, under the device's name. */
   readonly save?: boolean;
+  /** Kernels are pinned: the result is not that of the device as it is. */
+  readonly isPinned?: boolean;
 }
 
 export interface Terminal {
@@ -47,11 +49,14 @@ export async function prepareBench(
 ): Promise<(device: Device) => Promise<void>> {
   const choose = chooseCases(options);
   const runs = parseRuns(options.runs);
-  if (options.save && (options.shape ?? options.op ?? options.filter) !== undefined) {
-    throw new ArgumentError('bench: --save must come without --op, --shape and --filter: it keeps whole runs');
+  const { shape, op, filter, isPinned } = options;
+  if (options.save && (isPinned || (shape ?? op ?? filter ?? options.runs) !== undefined)) {
+    throw new ArgumentError(
+      'bench: --save must come without --op, --shape, --filter, --runs and --kernel: it keeps whole runs of the defaults',
+    );
   }
-  for (const path of [options.json, options.html]) {
-    if (path !== undefined && path !== '-') await access(dirname(path), constants.W_OK);
+  for (const path of [options.json === '-' ? undefined : options.json, options.html]) {
+    if (path !== undefined) await access(dirname(path), constants.W_OK);
   }
   const drawing = options.html === undefined ? undefined : await requireDrawing();
   return async (device) => {
@@ -130,7 +135,7 @@ function times(timing: Timing | undefined): string {
 }
 
 const LEGEND =
-  'Milliseconds: median, and the 95 % interval of the median. Rates: of what the problem needs, whatever the kernel does;\n' +
+  'Milliseconds: median, and its 95 % bootstrap interval. Rates: of what the problem needs, whatever the kernel does;\n' +
   'the roof is what the measured arithmetic and bandwidth allow such a problem. Memory: beyond inputs and outputs.\n' +
   'Error: largest absolute difference from float64 on sampled rows.';
 
@@ -148,10 +153,15 @@ async function writeFiles(
   };
   if (json === '-') print(formatResult(result).trimEnd());
   else if (json !== undefined) await write(json, formatResult(result));
-  if (save) written.push(await saveResult(result, RESULTS));
+  let drawn = result;
+  if (save) {
+    const { path, whole } = await saveResult(result, RESULTS);
+    written.push(path);
+    drawn = whole;
+  }
   if (html !== undefined && drawing) {
     const { renderHtml } = await import('../../bench/report/html.ts');
-    await write(html, renderHtml(result, drawing));
+    await write(html, renderHtml(drawn, drawing));
   }
   return written;
 }

@@ -86,7 +86,7 @@ async function dispatch(argv: string[], packageRoot: URL): Promise<void> {
         // what only benchmarks need is loaded by them only
         const { prepareBench } = await import('./bench.ts');
         const run = await prepareBench(
-          { ...words, ...switches },
+          { ...words, ...switches, isPinned: kernels !== undefined && Object.keys(kernels).length > 0 },
           { print: console.log, note: console.error, progress: progressLine() },
         );
         await withDevice({ ...options, kernels }, run);

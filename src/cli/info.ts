@@ -1,9 +1,7 @@
 /** What the device is, and which kernels are chosen on it. */
 import pc from 'picocolors';
 import type { Device } from '../index.ts';
-
-import { planSoftmax } from '../kernels/softmax.ts';
-import { UNBOUNDED } from '../kernels/visibility.ts';
+import { chooseRowLanes, rowsPerWorkgroup } from '../kernels/softmax.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { kernelNames } from '../tuning/pinned.ts';
 import { TUNABLE_OPS } from '../tuning/problems.ts';
@@ -61,26 +59,12 @@ createDevice({ kernels: { matmul: '${kernelNames('matmul', traits)[0]}' } }) or 
 }
 
 function softmaxRows(traits: Traits): string {
-  const heads = 8;
   const rows = [10, 256, 1024].map((keys) => {
-    const { constants, workgroups } = planSoftmax(
-      {
-        op: 'info',
-        shape: [1, heads, keys, keys],
-        inDType: 'float32',
-        outDType: 'float32',
-        x: { strides: [heads * keys * keys, keys * keys, keys, 1], offset: 0 },
-        scale: 1,
-        visibility: { band: { left: UNBOUNDED, right: UNBOUNDED, queryOffset: 0 } },
-        writesLogSumExp: false,
-      },
-      traits,
-    );
-    const together = Math.ceil((heads * keys) / (workgroups[0] * workgroups[1]));
-    const sharing = together > 1 ? `${together} short rows share a workgroup` : 'a long row has a workgroup of its own';
-    return [`${keys} keys`, `${constants['LANES']} invocations`, sharing];
+    const together = rowsPerWorkgroup(keys, traits);
+    const sharing = together > 1 ? `${together} rows share a workgroup` : 'each row has a workgroup of its own';
+    return [`${keys} keys`, `${chooseRowLanes(keys, traits)} invocations`, sharing];
   });
-  return table(['row', 'worked on by', 'because'], rows);
+  return table(['row', 'worked on by', 'so that'], rows);
 }
 
 /** Names and values in two columns. */

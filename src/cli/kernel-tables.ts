@@ -1,24 +1,24 @@
 /** Which kernels ops take on a device, and why: rows that say the same are one. */
 import type { Device } from '../index.ts';
+import { VALUE_DIM_BUCKETS } from '../kernels/attention-tile.ts';
 import { chooseAttention } from '../kernels/fused-attention.ts';
 import { chooseMatmul, FEW_TILES } from '../kernels/matmul.ts';
+import { FLOAT_DTYPES } from '../tuning/problems.ts';
 import { table } from './text.ts';
-
-const DTYPES = ['float32', 'float16'] as const;
 
 export function attentionKernels({ traits, kernels }: Device): string {
   const rows = (['flashAttention', 'localAttention'] as const).flatMap((op) =>
-    DTYPES.flatMap((dtype) =>
-      [32, 64, 128, 256].map((dim, i, dims) => {
+    FLOAT_DTYPES.flatMap((dtype) =>
+      VALUE_DIM_BUCKETS.map((dim, i, dims) => {
         const size = { op, dtype, headDim: dim, valueDim: dim };
-        const { variant, reason } = chooseAttention(op, size, traits, kernels);
+        const { variant, reason } = chooseAttention(size, traits, kernels);
         const range = `${(dims[i - 1] ?? 0) + 1} to ${dim}`;
         return [op, dtype, range, variant.name, `${variant.blockQ} queries × ${variant.blockK} keys`, reason];
       }),
     ),
   );
   const [op, dtype, range] = [0, 1, 2];
-  const merged = mergeRows(mergeRows(mergeRows(rows, range, joinRanges), dtype), op);
+  const merged = joinRows(joinRows(joinRows(rows, range, joinRanges), dtype), op);
   return table(['op', 'dtype', 'head dims', 'kernel', 'a workgroup’s step', 'because'], merged);
 }
 
@@ -30,18 +30,18 @@ const PRODUCTS = [
 
 export function matmulKernels({ traits, kernels }: Device): string {
   const all = PRODUCTS.flatMap(({ name, rows, columns }) =>
-    DTYPES.map((dtype) => {
+    FLOAT_DTYPES.map((dtype) => {
       const { variant, reason } = chooseMatmul({ batchShape: [], rows, columns, aDType: dtype }, traits, kernels);
       return [name, dtype, variant.name, `${variant.rows} × ${variant.columns}`, reason];
     }),
   );
   const [product, dtype] = [0, 1];
-  const merged = mergeRows(mergeRows(all, dtype), product, (names) => names.join('\n'));
+  const merged = joinRows(joinRows(all, dtype), product, (names) => names.join('\n'));
   return table(['products of', 'dtype', 'kernel', 'a workgroup’s block', 'because'], merged);
 }
 
 /** Makes one row of those that differ in one column only; what they have there is joined. */
-export function mergeRows(
+export function joinRows(
   rows: readonly (readonly string[])[],
   column: number,
   join = (values: readonly string[]) => values.join('\n'),

@@ -1,6 +1,7 @@
 /** The command `tune`, and the option `--kernel` of others. */
 import pc from 'picocolors';
 import { ArgumentError } from '../index.ts';
+import { MAX_VALUE_DIM } from '../kernels/attention-tile.ts';
 import type { Device, DeviceOptions, TunedCandidate, TunedChoice, TuneOptions, TuneResult } from '../index.ts';
 import { deviceLine, formatTime, table } from './text.ts';
 
@@ -43,10 +44,22 @@ function tuneOptions({ op, dtype, headDim, seconds }: TuneWords): TuneOptions {
   const options = {
     ops: listOf(op),
     dtypes: listOf(dtype),
-    headDims: listOf(headDim)?.map(Number),
-    timeBudget: seconds === undefined ? undefined : 1000 * Number(seconds),
+    headDims: listOf(headDim)?.map(parseHeadDim),
+    timeBudget: seconds === undefined ? undefined : 1000 * parseSeconds(seconds),
   };
   return options as TuneOptions;
+}
+
+function parseHeadDim(word: string): number {
+  const dim = Number(word);
+  if (Number.isInteger(dim) && dim >= 1 && dim <= MAX_VALUE_DIM) return dim;
+  throw new ArgumentError(`--head-dim must be whole numbers from 1 to ${MAX_VALUE_DIM}, got '${word}'`);
+}
+
+function parseSeconds(word: string): number {
+  const seconds = Number(word);
+  if (seconds > 0) return seconds;
+  throw new ArgumentError(`--seconds must be a positive number, got '${word}'`);
 }
 
 function listOf(words: readonly string[]): string[] | undefined {

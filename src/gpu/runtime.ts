@@ -68,9 +68,12 @@ export interface RuntimeLimits {
   readonly maxStorageBufferBindingSize: number;
 }
 
+type Patience = <T>(result: Promise<T>) => Promise<T>;
+
 export class Runtime {
   readonly gpu: GPUDevice;
   readonly limits: RuntimeLimits;
+  readonly #patiently: Patience;
   readonly #pool: BufferPool;
   readonly #pipelines: PipelineCache;
   readonly #bindGroups = new Map<string, GPUBindGroup>();
@@ -90,8 +93,10 @@ export class Runtime {
   #dispatches = 0;
   #buffers = 0;
 
-  constructor(gpu: GPUDevice, memoryBudget: number) {
+  /** `patiently` waits for a promise of the GPU's, where awaiting it alone would be impolite. */
+  constructor(gpu: GPUDevice, memoryBudget: number, patiently: Patience = (result) => result) {
     this.gpu = gpu;
+    this.#patiently = patiently;
     const { maxBufferSize, maxStorageBufferBindingSize } = gpu.limits;
     this.limits = { maxBufferSize, maxStorageBufferBindingSize };
     this.#pool = new BufferPool(
@@ -203,7 +208,7 @@ export class Runtime {
   /** Submits, waits for the GPU, and rejects with the first failure since the last wait. */
   async wait(): Promise<void> {
     this.flush();
-    if (!this.#lost) await this.gpu.queue.onSubmittedWorkDone();
+    if (!this.#lost) await this.#patiently(this.gpu.queue.onSubmittedWorkDone());
     await this.#reportFailures();
   }
 
@@ -215,7 +220,7 @@ export class Runtime {
     buffer.lastBatch = this.#batch;
     this.flush();
     try {
-      await staging.mapAsync(MAP_MODE_READ, 0, bytes);
+      await this.#patiently(staging.mapAsync(MAP_MODE_READ, 0, bytes));
     } catch (error) {
       staging.destroy();
       await this.#reportFailures();

@@ -22,6 +22,8 @@ export interface FoundAdapter {
   readonly driver: string;
   /** One clause: why this adapter was taken. */
   readonly reason: string;
+  /** How to wait for it, where awaiting its promises alone would take cores away from it. */
+  readonly patiently?: <T>(result: Promise<T>) => Promise<T>;
 }
 
 /** @throws ArgumentError unless `value` is a choice; `source` names where it came from */

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { isAbsolute, join } from 'node:path';
+import { dirname, isAbsolute, join } from 'node:path';
 
 /** Where this system's programs keep what can be made anew. */
 export function cacheRoot(): string {
@@ -10,6 +10,21 @@ export function cacheRoot(): string {
   if (process.platform === 'win32' && LOCALAPPDATA) return LOCALAPPDATA;
   if (!HOME) return tmpdir();
   return process.platform === 'darwin' ? join(HOME, 'Library/Caches') : join(HOME, '.cache');
+}
+
+/**
+ * Makes the folder, and those above it, for the user alone. Where one cannot be made, as under `/proc`, Node 20's own
+ * `recursive` never returns.
+ */
+export function makeFolder(path: string): void {
+  if (existsSync(path)) return;
+  const parent = dirname(path);
+  if (parent !== path) makeFolder(parent);
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error; // another process was faster
+  }
 }
 
 /** Writes beside the file and renames, so that other processes see all of it or nothing. */

@@ -1,7 +1,8 @@
 /** Where Node keeps small texts from one process to the next; the twin of cache-web.ts. */
-import { mkdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
-import { cacheRoot, writeWhole } from './cache-folder.ts';
+import { cacheRoot, makeFolder, writeWhole } from './cache-folder.ts';
 
 const VARIABLE = 'WEBGPU_ATTENTION_TUNING';
 
@@ -10,6 +11,16 @@ function folder(): string | undefined {
   const named = process.env[VARIABLE];
   if (named === 'off') return undefined;
   return named ? resolve(named) : join(cacheRoot(), 'webgpu-attention');
+}
+
+/** Who compiles shaders: a version of Dawn. Empty where its package cannot be found, as in a bundle. */
+export function compilerName(): string {
+  try {
+    const { version } = createRequire(import.meta.url)('webgpu/package.json') as { version: string };
+    return `webgpu ${version}`;
+  } catch {
+    return '';
+  }
 }
 
 /** The text kept under a file name; undefined where there is none. Rejects where it cannot be read. */
@@ -32,7 +43,7 @@ export async function readCached(name: string): Promise<string | undefined> {
 export async function writeCached(name: string, text: string): Promise<string> {
   const place = folder();
   if (place === undefined) throw new Error(`${VARIABLE} is off`);
-  mkdirSync(place, { recursive: true, mode: 0o700 });
+  makeFolder(place);
   const path = join(place, name);
   writeWhole(path, text);
   return path;

@@ -22,6 +22,12 @@ function addressOf(name: string): string {
   return `https://${NAME}.invalid/${name}`;
 }
 
+/** Who compiles shaders: this version of the browser, or of Deno. */
+export function compilerName(): string {
+  const { navigator } = globalThis as { navigator?: { userAgent?: string } };
+  return navigator?.userAgent ?? '';
+}
+
 /** The text kept under a name; undefined where there is none. Rejects where it cannot be read. */
 export async function readCached(name: string): Promise<string | undefined> {
   const cache = await openCache();

@@ -2,13 +2,13 @@
  * SwiftShader, a Vulkan driver that runs on the CPU, out of the npm package `@sparticuz/chromium`: works without root,
  * without a GPU and without a Vulkan loader of the system, which the package brings too.
  */
-import { existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, lstatSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { brotliDecompressSync } from 'node:zlib';
 import { AdapterNotFoundError, LoadError } from '../gpu/errors.ts';
-import { cacheRoot, writeWhole } from './cache-folder.ts';
+import { cacheRoot, makeFolder, writeWhole } from './cache-folder.ts';
 import { readTar } from './tar.ts';
 
 const PACKAGE = '@sparticuz/chromium';
@@ -75,7 +75,7 @@ export function unpack(source: string, cache: string): string {
   if (isComplete(folder)) return folder;
   const files = readArchive(source);
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    makeFolder(folder);
     if (isPrivate(folder)) {
       writeFiles(files, folder);
       return folder;

@@ -5,10 +5,11 @@ import type { AdapterChoice, AdapterRequest, FoundAdapter } from './adapter.ts';
 import { requestDawnAdapter } from './dawn.ts';
 import { loadVulkan } from './loader.ts';
 import { driverManifests, presetManifests } from './manifests.ts';
+import { patiently } from './patience.ts';
 import { openEmbedded, openLavapipe, openSoftware } from './software.ts';
 
 export type { AdapterChoice, AdapterRequest, FoundAdapter } from './adapter.ts';
-export { readCached, writeCached } from './cache-node.ts';
+export { compilerName, readCached, writeCached } from './cache-node.ts';
 
 const VARIABLE = 'WEBGPU_ATTENTION_ADAPTER';
 
@@ -30,7 +31,12 @@ const INSTALL_HERE = INSTALL[process.platform] ?? 'Dawn runs on Linux, Windows a
  * @throws ArgumentError for an unknown choice
  * @throws AdapterNotFoundError where there is no adapter of the wanted kind; says what to install
  */
-export async function openAdapter({ adapter, experimental = false }: AdapterRequest = {}): Promise<FoundAdapter> {
+export async function openAdapter(request: AdapterRequest = {}): Promise<FoundAdapter> {
+  const found = await findAdapter(request);
+  return found.isSoftware ? { ...found, patiently } : found;
+}
+
+async function findAdapter({ adapter, experimental = false }: AdapterRequest): Promise<FoundAdapter> {
   const { choice, reason } = readChoice(adapter);
   const preset = process.platform === 'linux' ? presetManifests() : undefined;
   if (choice === 'lavapipe') return openLavapipe(experimental, reason);

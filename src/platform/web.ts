@@ -4,7 +4,7 @@ import { checkChoice, foundAdapter, NO_HARDWARE, noteFallback, requireHardware }
 import type { AdapterRequest, FoundAdapter } from './adapter.ts';
 
 export type { AdapterChoice, AdapterRequest, FoundAdapter } from './adapter.ts';
-export { readCached, writeCached } from './cache-web.ts';
+export { compilerName, readCached, writeCached } from './cache-web.ts';
 
 /**
  * Asks the browser, or Deno, for its high-performance adapter. `experimental` does nothing: what the page may use is

@@ -17,7 +17,7 @@ export interface TuneOptions {
   headDims?: readonly number[];
   /** Measure again what was measured on this device before. Default false. */
   remeasure?: boolean;
-  /** Milliseconds after which no further kernel is tried. Default 60,000. */
+  /** Milliseconds after which no further kernel is tried; the fastest of those tried by then is taken. Default 60,000. */
   timeBudget?: number;
   /** Told before each kernel is tried. */
   onProgress?: (progress: TuneProgress) => void;

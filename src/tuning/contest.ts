@@ -9,7 +9,7 @@ import { race, winner, type Effort, type Sample } from './race.ts';
 export interface ContestResult {
   readonly kernel: string;
   readonly candidates: readonly TunedCandidate[];
-  /** Time of the default over that of the winner; undefined where time was up before all were tried: the default stays. */
+  /** Time of the default over that of the winner; undefined where time was up before there were two: the default stays. */
   readonly speedup: number | undefined;
 }
 
@@ -24,7 +24,7 @@ export interface ContestOptions {
 export const NO_TIME = 'no time was left';
 
 /** What the GPU, or a kernel's plan, has to say; not the loss of the device, a defect, or what a callback threw. */
-export function isKernelFailure(error: unknown): error is WebGPUAttentionError {
+function isKernelFailure(error: unknown): error is WebGPUAttentionError {
   return error instanceof WebGPUAttentionError && !(error instanceof DeviceLostError);
 }
 
@@ -49,18 +49,18 @@ export async function contest(
     if (objection) notes.set(kernel, objection);
   }
   const noted = (kernel: string) => ({ kernel, ...(notes.has(kernel) && { note: notes.get(kernel) }) });
-  if ([...notes.values()].includes(NO_TIME)) {
+  const runnable = problem.kernels.filter((kernel) => !notes.has(kernel));
+  if (runnable.length === 1 && [...notes.values()].includes(NO_TIME)) {
     return { kernel: byDefault, candidates: problem.kernels.map(noted), speedup: undefined };
   }
 
-  const runnable = problem.kernels.filter((kernel) => !notes.has(kernel));
   const times = await race(runnable, await sampler(device, problem, inputs), effort);
   for (const [kernel, { isAbandoned }] of times) if (isAbandoned) notes.set(kernel, 'too slow to go on');
   const kernel = winner(times);
   return {
     kernel,
     candidates: problem.kernels.map((name) => ({ ...noted(name), milliseconds: times.get(name)?.milliseconds })),
-    speedup: times.get(byDefault)!.milliseconds / times.get(kernel)!.milliseconds,
+    speedup: kernel === byDefault ? 1 : times.get(byDefault)!.milliseconds / times.get(kernel)!.milliseconds,
   };
 }
 
@@ -130,14 +130,17 @@ function withKernel<T>(device: Device, { op }: TuningProblem, kernel: string, wo
   }
 }
 
+/** Runs by which the GPU's clock is judged: browsers have it tick every 0.1 ms. */
+const PROBE_RUNS = 4;
+
 /** Times runs by the GPU's clock, or where there is none, or too coarse a one, by the host's. */
 async function sampler(device: Device, problem: TuningProblem, inputs: readonly Tensor[]): Promise<Sample> {
   const work = (kernel: string, runs: number) => () =>
     withKernel(device, problem, kernel, () => {
       for (let run = 0; run < runs; run++) problem.run(inputs).dispose();
     });
-  const { gpuTime } = await device.profile(work(problem.kernels[0], 1));
-  if (gpuTime) {
+  const { gpuTime, dispatches } = await device.profile(work(problem.kernels[0], PROBE_RUNS));
+  if (gpuTime !== undefined && dispatches.every((dispatch) => dispatch.gpuTime > 0)) {
     return async (kernel, runs) => {
       const profile = await device.profile(work(kernel, runs));
       return profile.gpuTime! / runs;

@@ -1,5 +1,5 @@
 /** What was tuned before, in a file or the browser's storage: for one adapter and one version of this package. */
-import { readCached, writeCached } from '#platform';
+import { compilerName, readCached, writeCached } from '#platform';
 import { version } from '../../package.json';
 import type { DeviceInfo } from '../tensor/device.ts';
 import type { Traits, TunedKernel } from '../tensor/traits.ts';
@@ -7,6 +7,8 @@ import type { Traits, TunedKernel } from '../tensor/traits.ts';
 /** Whose choices they are; on a GPU the description is its driver's version. All that kernels are planned by belongs to it. */
 export interface Owner extends Traits {
   readonly version: string;
+  /** Whose shader compiler it is: the browser, or the version of Dawn. */
+  readonly compiler: string;
   readonly vendor: string;
   readonly architecture: string;
   readonly device: string;
@@ -16,7 +18,7 @@ export interface Owner extends Traits {
 export type Tuned = ReadonlyMap<string, TunedKernel>;
 
 export function ownerOf({ vendor, architecture, device, description }: DeviceInfo, traits: Traits): Owner {
-  return { version, vendor, architecture, device, description, ...traits };
+  return { version, compiler: compilerName(), vendor, architecture, device, description, ...traits };
 }
 
 /** A name to recognise the adapter by, and a number to tell apart what the name does not. */
@@ -50,18 +52,34 @@ export function parseTuned(owner: Owner, text: string): Tuned {
   }
 }
 
+/** Browsers may hide which GPU it is: what was found on one would be taken on any other. */
+function isNamed({ vendor, device }: Owner): boolean {
+  return vendor !== '' || device !== '';
+}
+
 /** Nothing where nothing can be read: what is remembered makes ops faster, and nothing else. */
 export async function recall(owner: Owner): Promise<Tuned> {
+  if (!isNamed(owner)) return new Map();
   const text = await readCached(fileName(owner)).catch(() => undefined);
   return text === undefined ? new Map() : parseTuned(owner, text);
 }
 
+let lastWrite: Promise<unknown> = Promise.resolve();
+
 /**
- * Adds to what is remembered, by other processes too.
+ * Adds to what is remembered. This process adds one after the other; of two that add at the same moment, one loses what
+ * it added, and measures it again.
  *
  * @returns where it is kept; rejects where it cannot be
  */
-export async function remember(owner: Owner, added: Tuned): Promise<string> {
+export function remember(owner: Owner, added: Tuned): Promise<string> {
+  const write = lastWrite.then(() => add(owner, added));
+  lastWrite = write.catch(() => undefined);
+  return write;
+}
+
+async function add(owner: Owner, added: Tuned): Promise<string> {
+  if (!isNamed(owner)) throw new Error('the adapter tells neither its vendor nor its name');
   const all = new Map([...(await recall(owner)), ...added]);
   return writeCached(fileName(owner), formatTuned(owner, all));
 }

@@ -1,8 +1,9 @@
 import { ArgumentError } from '../gpu/errors.ts';
+import { VALUE_DIM_BUCKETS } from '../kernels/attention-tile.ts';
 import { nearest } from '../tensor/options.ts';
 import type { Traits } from '../tensor/traits.ts';
 import type { TunableOp } from '../tensor/tuning.ts';
-import { HEAD_DIMS, TUNABLE_OPS, tuningProblems } from './problems.ts';
+import { TUNABLE_OPS, tuningProblems } from './problems.ts';
 
 /** The kernels that `createDevice({ kernels })` asks for, each one that the device has. */
 export function checkPinned(kernels: unknown, traits: Traits): Map<TunableOp, string> {
@@ -35,7 +36,7 @@ function checkKernel(op: string, given: unknown, known: readonly string[]): stri
 
 /** What the device has for some of the op's problems at least. */
 export function kernelNames(op: string, traits: Traits): string[] {
-  const problems = tuningProblems(traits, { headDims: HEAD_DIMS }).filter((problem) => problem.op === op);
+  const problems = tuningProblems(traits, { headDims: VALUE_DIM_BUCKETS }).filter((problem) => problem.op === op);
   return [...new Set(problems.flatMap(({ kernels }) => kernels))];
 }
 

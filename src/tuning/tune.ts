@@ -1,4 +1,5 @@
-import { ArgumentError } from '../gpu/errors.ts';
+import { ArgumentError, OutOfMemoryError } from '../gpu/errors.ts';
+import { MAX_VALUE_DIM } from '../kernels/attention-tile.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { normal } from '../tensor/random.ts';
@@ -6,7 +7,7 @@ import { sizeOf, type Shape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { TunedKernel } from '../tensor/traits.ts';
 import type { TunedChoice, TuneOptions, TuneResult } from '../tensor/tuning.ts';
-import { contest, isKernelFailure, NO_TIME } from './contest.ts';
+import { contest, NO_TIME } from './contest.ts';
 import { ownerOf, remember } from './memory.ts';
 import { FLOAT_DTYPES, TUNABLE_OPS, tuningProblems, type TuningProblem } from './problems.ts';
 import type { Effort } from './race.ts';
@@ -15,8 +16,8 @@ const OPTIONS = ['ops', 'dtypes', 'headDims', 'remeasure', 'timeBudget', 'onProg
 const DEFAULT_BUDGET_MS = 60_000;
 
 /** A CPU's time is dear; on a GPU, whose clock varies, more rounds cost little. */
-const GPU_EFFORT: Effort = { least: 5, most: 15, milliseconds: 400 };
-const CPU_EFFORT: Effort = { least: 3, most: 7, milliseconds: 800 };
+const GPU_EFFORT: Effort = { least: 5, most: 15, milliseconds: 400, warmUp: 20 };
+const CPU_EFFORT: Effort = { least: 3, most: 7, milliseconds: 800, warmUp: 0 };
 
 /** A CPU driver may compile one for ten seconds; what was not made for it will not win. */
 const MOST_KERNELS_ON_CPU = 2;
@@ -26,11 +27,17 @@ export async function tune(device: Device, options: TuneOptions, keeps: boolean)
   device.assertUsable();
   checkTuneOptions(options);
   const { isSoftware } = device.traits;
-  const most = isSoftware ? MOST_KERNELS_ON_CPU : Infinity;
   const problems = tuningProblems(device.traits, options).map((problem) => {
-    return { ...problem, kernels: problem.kernels.slice(0, most) };
+    return { ...problem, kernels: candidates(problem.kernels, isSoftware) };
   });
   return tuneProblems(device, problems, options, { effort: isSoftware ? CPU_EFFORT : GPU_EFFORT, keeps });
+}
+
+/** Those worth a compilation. On a GPU tiles of eight queries, which load every key for so few, are for tight limits. */
+export function candidates(kernels: readonly string[], isSoftware: boolean): readonly string[] {
+  if (isSoftware) return kernels.slice(0, MOST_KERNELS_ON_CPU);
+  const [byDefault, ...others] = kernels;
+  return [byDefault, ...others.filter((name) => !name.startsWith('tile-8x'))];
 }
 
 /** The same for any problems. `keeps` what it finds for later devices. */
@@ -104,7 +111,8 @@ async function choose(
     const date = speedup === undefined ? undefined : new Date().toISOString().slice(0, 10);
     return { op, dtype, sizeClass, kernel, date, candidates, speedup };
   } catch (error) {
-    if (!isKernelFailure(error)) throw error;
+    // the sizes are the tuner's, so that what else fails in the default kernel is the caller's to know
+    if (!(error instanceof OutOfMemoryError)) throw error;
     return byDefault(`failed: ${error.message}`, kernels.slice(0, 1));
   } finally {
     for (const tensor of inputs) tensor.dispose();
@@ -140,8 +148,8 @@ function checkTuneOptions(options: TuneOptions): void {
   checkList(
     'headDims',
     headDims,
-    'whole numbers from 1 to 256',
-    (dim) => Number.isInteger(dim) && dim >= 1 && dim <= 256,
+    `whole numbers from 1 to ${MAX_VALUE_DIM}`,
+    (dim) => Number.isInteger(dim) && dim >= 1 && dim <= MAX_VALUE_DIM,
   );
   const fail = (name: string, expected: string, got: unknown) => {
     throw new ArgumentError(`device.tune: ${name} must be ${expected}, got ${String(got)}`);

@@ -24,7 +24,11 @@ describe('cases', () => {
       "bench: --filter must match the name of a case, as 'matmul 1x1024x1024x1024 float32', got",
     ],
     [{ filter: '16384' }, "got '16384' (with --full it matches "],
-    [{ op: 'CrossAttention' }, "got 'CrossAttention' (with --full it matches 2)"],
+    [
+      { op: 'CrossAttention' },
+      "bench: --op must be one that is measured by default, got 'CrossAttention' (with --full it matches 2)",
+    ],
+    [{ op: 'matmul', filter: 'causal' }, "bench: --filter must match the name of a case of matmul, got 'causal'"],
   ])('%j matches none', (choice, message) => {
     expect(() => namesOf(choice)).toThrow(ArgumentError);
     expect(() => namesOf(choice)).toThrow(message);

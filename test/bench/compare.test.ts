@@ -23,6 +23,11 @@ test('a regression is slower by more than the threshold', () => {
   expect(compareOne(after, before).regressions).toEqual([]);
 });
 
+test('a threshold below what is worth a word is heeded', () => {
+  const [before, after] = [{ gpu: timing(10, 0.001) }, { gpu: timing(10.2, 0.001) }];
+  expect(compareOne(before, after, 0.01).regressions).toEqual(['a is 2 % slower']);
+});
+
 test('wall times serve where one of the two has no GPU times', () => {
   const { changes } = compareOne({ wall: timing(10) }, { gpu: undefined, wall: timing(20) });
   expect(changes).toMatchObject([{ before: { median: 10 }, after: { median: 20 }, verdict: 'slower' }]);

@@ -49,6 +49,8 @@ describe('operations', () => {
 describe('bytes', () => {
   test.each([
     ['a product', of('matmul', [3, 4, 5, 6]), 4 * 3 * (24 + 30 + 20)],
+    ['softmax', of('softmax', [1, 2, 4, 4]), 4 * 2 * (16 + 16)],
+    ['causal softmax, which reads half', of('softmax', [1, 2, 4, 4], { causal: true }), 4 * 2 * (10 + 16)],
     ['attention', of('flashAttention', [2, 3, 8, 4]), 4 * 4 * (2 * 3 * 8 * 4)],
     ['attention in float16', of('flashAttention', [2, 3, 8, 4], { dtype: 'float16' }), 2 * 4 * (2 * 3 * 8 * 4)],
     ['shared keys', of('flashAttention', [1, 4, 8, 4], { kvHeads: 2 }), 4 * (2 * 4 * 8 * 4 + 2 * 2 * 8 * 4)],

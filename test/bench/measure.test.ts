@@ -63,12 +63,25 @@ describe('the check', () => {
 
   test.each([
     ['a number that is off', (value: number) => value + 1e-3],
+    ['what only a row of larger numbers may be off', (value: number) => value + 1.5e-5],
     ['NaN', () => NaN],
   ])('refuses %s', async (_name, change) => {
     await expect(check(device, SMALL, altered(change))).rejects.toThrow(WrongResultError);
     await expect(check(device, SMALL, altered(change))).rejects.toThrow(
       'softmax 1x2x5x7 causal float32: the result must be',
     );
+  });
+
+  test('is of other numbers in each case, so that no kernel passes for what another left behind', async () => {
+    const ops = ['scaledDotProductAttention', 'flashAttention'] as const;
+    const [first, second] = await Promise.all(
+      ops.map(async (op) => {
+        const prepared = await prepare(device, { op, shape: [1, 2, 4, 4], dtype: 'float32', causal: false });
+        prepared.dispose();
+        return prepared.expected(0);
+      }),
+    );
+    expect(first).not.toEqual(second);
   });
 
   test('tells the memory that a call takes beyond inputs and outputs', async () => {

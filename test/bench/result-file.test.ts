@@ -61,14 +61,19 @@ describe('what is no result is refused', () => {
   });
 });
 
-test('a device keeps one file, and its peers', async () => {
+test('a device keeps one file, and its peers until the driver changes', async () => {
   const root = mkdtempSync(join(tmpdir(), 'webgpu-attention-results-'));
   const folder = join(root, 'results');
   const read = (path: string) => parseResult(readFileSync(path, 'utf8'), path);
-  const path = await saveResult(whole, folder);
+  const { path } = await saveResult(whole, folder);
   expect(path).toBe(join(folder, 'some-gpu.json'));
-  expect(await saveResult(resultOf([caseOf('new')]), folder)).toBe(path);
+  const saved = await saveResult(resultOf([caseOf('new')]), folder);
+  expect(saved.path).toBe(path);
+  expect(saved.whole.peers).toEqual(whole.peers);
   expect(read(path).cases.map(({ name }) => name)).toEqual(['new']);
   expect(read(path).peers).toEqual(peers);
+  const { device } = whole;
+  await saveResult(resultOf([caseOf('new')], { device: { ...device, description: 'driver 2' } }), folder);
+  expect(read(path).peers).toBeUndefined();
   rmSync(root, { recursive: true });
 });

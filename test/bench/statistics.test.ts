@@ -18,7 +18,7 @@ describe('summarise', () => {
     expect(summarise(times.toReversed())).toEqual(first);
   });
 
-  test('its interval holds the true median about 95 times in 100', () => {
+  test('its interval holds the true median in most samples, and not in all', () => {
     const next = normal(7);
     let held = 0;
     for (let i = 0; i < 200; i++) {
@@ -28,6 +28,7 @@ describe('summarise', () => {
       if (low <= 10 && 10 <= high) held++;
     }
     expect(held / 200).toBeGreaterThan(0.88);
+    expect(held / 200).toBeLessThan(0.99);
   });
 
   test('one disturbed run does not move it', () => {

@@ -61,7 +61,8 @@ describe('a mistake is one sentence and exit code 1', () => {
     [['bench', '--shape', '1x2x3'], 'bench: --shape must come with --op'],
     [['bench', '--runs', '0'], "bench: --runs must be a whole number of 1 or more, got '0'"],
     [['bench', '--runs', '3', '--runs', '4'], '--runs must be given once, got 3 and 4'],
-    [['bench', '--save', '--filter', 'matmul'], 'bench: --save must come without --op, --shape and --filter'],
+    [['bench', '--save', '--filter', 'matmul'], 'bench: --save must come without --op, --shape, --filter'],
+    [['bench', '--save', '--kernel', 'matmul=tile-32x32'], 'bench: --save must come without --op, --shape, --filter'],
     [['bench', '--json', 'no-such-folder/a.json'], 'no-such-folder'],
     [['bench', 'twice'], 'Unused args: `twice`'],
     [['bench', '--fast'], 'Unknown option `--fast`'],
@@ -69,7 +70,7 @@ describe('a mistake is one sentence and exit code 1', () => {
     [['bench', 'compare', 'no-such.json', 'no-such.json'], 'no-such.json'],
     [
       ['bench', 'compare', 'a.json', 'b.json', '--threshold', 'x'],
-      "--threshold must be a share, as 0.05 for 5 %, got 'x'",
+      "--threshold must be a share below 1, as 0.05 for 5 %, got 'x'",
     ],
   ])('%j', async (args, message) => {
     const [code, text] = await run(...args);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { attentionKernels, joinRanges, matmulKernels, mergeRows } from '../../src/cli/kernel-tables.ts';
+import { attentionKernels, joinRanges, joinRows, matmulKernels } from '../../src/cli/kernel-tables.ts';
 import type { Device } from '../../src/index.ts';
 import type { KernelChoices } from '../../src/tensor/traits.ts';
 import { CPU_DRIVER, DEFAULTS } from '../kernels/problems.ts';
@@ -37,7 +37,7 @@ describe('the table of attention', () => {
     };
     const rows = cellsOf(attentionKernels(deviceOf(CPU_DRIVER, kernels))).map((cells) => cells.join(' | '));
     expect(rows).toContain(
-      'flashAttention | float16 | 33 to 64 | tile-32x32 | 32 queries × 32 keys | the fastest when tuned on 2026-03-01',
+      'flashAttention | float16 | 33 to 64 | tile-32x32 | 32 queries × 32 keys | chosen by tune() on 2026-03-01',
     );
     expect(rows).toContain('localAttention | float32 | 1 to 256 | tile-8x32 | 8 queries × 32 keys | pinned');
   });
@@ -66,11 +66,11 @@ test('rows that differ in one column become one, in place of the first', () => {
     ['b', '1', 'y'],
     ['a', '2', 'x'],
   ];
-  expect(mergeRows(rows, 1)).toEqual([
+  expect(joinRows(rows, 1)).toEqual([
     ['a', '1\n2', 'x'],
     ['b', '1', 'y'],
   ]);
-  expect(mergeRows(rows, 0)).toEqual(rows);
+  expect(joinRows(rows, 0)).toEqual(rows);
 });
 
 test.each([

@@ -95,9 +95,11 @@ describe('tune', () => {
   test.each<[Partial<TuneWords>, string]>([
     [{ op: ['softmax'] }, 'ops must be'],
     [{ dtype: ['float64'] }, 'dtypes must be'],
-    [{ headDim: ['wide'] }, 'headDims must be'],
-    [{ seconds: '-1' }, 'timeBudget must be'],
-    [{ seconds: 'long' }, 'timeBudget must be'],
+    [{ headDim: ['64,wide'] }, "--head-dim must be whole numbers from 1 to 256, got 'wide'"],
+    [{ headDim: ['257'] }, "--head-dim must be whole numbers from 1 to 256, got '257'"],
+    [{ headDim: ['64,'] }, "--head-dim must be whole numbers from 1 to 256, got ''"],
+    [{ seconds: '-1' }, "--seconds must be a positive number, got '-1'"],
+    [{ seconds: 'long' }, "--seconds must be a positive number, got 'long'"],
   ])('refuses %j', async (words, message) => {
     const tuning = runTune(await testDevice(), { ...NO_WORDS, ...words }, { print: () => undefined });
     await expect(tuning).rejects.toThrow(ArgumentError);

@@ -40,6 +40,19 @@ describe('in Node', () => {
   });
 });
 
+test.runIf(process.platform === 'linux')('says so in Node where no folder can be made', async () => {
+  vi.stubEnv('WEBGPU_ATTENTION_TUNING', '/proc/nowhere/x');
+  await expect(node.writeCached('a.json', '')).rejects.toThrow("mkdir '/proc/nowhere'");
+});
+
+test('the compiler is a version of Dawn in Node, elsewhere the browser', () => {
+  expect(node.compilerName()).toMatch(/^webgpu \d+\.\d+/);
+  vi.stubGlobal('navigator', { userAgent: 'Deno/2.6.0' });
+  expect(web.compilerName()).toBe('Deno/2.6.0');
+  vi.stubGlobal('navigator', undefined);
+  expect(web.compilerName()).toBe('');
+});
+
 describe('in a browser', () => {
   /** Cache storage as browsers have it: by name, then by address. */
   function cacheStorage() {

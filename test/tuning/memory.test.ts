@@ -4,11 +4,13 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { TunedKernel } from '../../src/tensor/traits.ts';
 import { fileName, formatTuned, ownerOf, parseTuned, recall, remember, type Owner } from '../../src/tuning/memory.ts';
+import { compilerName } from '../../src/platform/cache-node.ts';
 import { version } from '../../package.json';
 import { CPU_DRIVER } from '../kernels/problems.ts';
 
 const OWNER: Owner = {
   version,
+  compiler: 'webgpu 0.4.0',
   vendor: 'nvidia',
   architecture: 'hopper',
   device: 'NVIDIA H100 80GB HBM3',
@@ -23,6 +25,7 @@ const MATMUL: readonly [string, TunedKernel] = ['matmul/float16/many', { kernel:
 
 const OTHERS: readonly Owner[] = [
   { ...OWNER, version: '0.0.1' },
+  { ...OWNER, compiler: 'webgpu 0.3.0' },
   { ...OWNER, description: 'NVIDIA: 560.1' },
   { ...OWNER, device: 'NVIDIA H200' },
   { ...OWNER, vendor: 'amd' },
@@ -30,7 +33,7 @@ const OTHERS: readonly Owner[] = [
   { ...OWNER, subgroupSize: 0 },
 ];
 
-test('the owner is the adapter, its driver, what kernels are planned for, and this version', () => {
+test('the owner is the adapter, its driver, the shader compiler, what kernels are planned for, and this version', () => {
   const info = {
     ...OWNER,
     reason: 'any',
@@ -40,7 +43,7 @@ test('the owner is the adapter, its driver, what kernels are planned for, and th
     subgroupMinSize: 0,
     subgroupMaxSize: 0,
   };
-  expect(ownerOf(info, CPU_DRIVER)).toEqual(OWNER);
+  expect(ownerOf(info, CPU_DRIVER)).toEqual({ ...OWNER, compiler: compilerName() });
 });
 
 describe('the file', () => {
@@ -108,9 +111,10 @@ describe('memory in a folder', () => {
     expect(await recall(OWNER)).toEqual(new Map([FLASH]));
   });
 
-  test('is whole and alone after many writers', async () => {
-    await Promise.all(Array.from({ length: 20 }, (_, i) => remember(OWNER, new Map([[`op/${i}`, FLASH[1]]]))));
-    expect([...(await recall(OWNER)).values()]).toContainEqual(FLASH[1]);
+  test('holds what each of many writers added, in one file', async () => {
+    const added = Array.from({ length: 20 }, (_, i) => [`op/${i}`, FLASH[1]] as const);
+    await Promise.all(added.map((entry) => remember(OWNER, new Map([entry]))));
+    expect(await recall(OWNER)).toEqual(new Map(added));
     expect(readdirSync(folder)).toEqual([fileName(OWNER)]);
   });
 
@@ -119,6 +123,19 @@ describe('memory in a folder', () => {
     writeFileSync(folder, 'a file where the folder should be');
     await expect(remember(OWNER, new Map([FLASH]))).rejects.toThrow(folder);
     expect(await recall(OWNER)).toEqual(new Map());
+    vi.stubEnv('WEBGPU_ATTENTION_TUNING', join(folder, '..', 'elsewhere'));
+    await expect(remember(OWNER, new Map([FLASH]))).resolves.toContain('elsewhere');
+  });
+
+  test('is not for an adapter that tells neither its vendor nor its name', async () => {
+    const unknown = { ...OWNER, vendor: '', device: '' };
+    await expect(remember(unknown, new Map([FLASH]))).rejects.toThrow(
+      'the adapter tells neither its vendor nor its name',
+    );
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, fileName(unknown)), formatTuned(unknown, new Map([FLASH])));
+    expect(await recall(unknown)).toEqual(new Map());
+    expect(await remember({ ...OWNER, device: '' }, new Map([FLASH]))).toContain(folder);
   });
 
   test('can be turned off', async () => {

@@ -51,7 +51,7 @@ describe('the kernels that are tried', () => {
     expect(kernelsOf('matmul/float32/many', CPU_DRIVER).slice(0, 2)).toEqual(['subgroup', 'tile-64x64']);
   });
 
-  test('are a handful, each named once', () => {
+  test('are several, each named once', () => {
     for (const traits of [DEFAULTS, GPU, CPU_DRIVER, { ...GPU, subgroupSize: 32 }]) {
       for (const { kernels } of tuningProblems(traits, {})) {
         expect(new Set(kernels).size).toBe(kernels.length);

@@ -6,22 +6,25 @@ import {
   ArgumentError,
   createDevice,
   type Device,
+  type DeviceOptions,
   DeviceLostError,
   flashAttention,
   matmul,
+  OutOfMemoryError,
   ShaderError,
   type TuneOptions,
+  type TuneProgress,
 } from '../../src/index.ts';
 import type { Launch } from '../../src/gpu/runtime.ts';
 import type { KernelChoices } from '../../src/tensor/traits.ts';
 import { formatTuned, ownerOf } from '../../src/tuning/memory.ts';
 import { matmulProblem, type TuningProblem } from '../../src/tuning/problems.ts';
-import { tuneProblems } from '../../src/tuning/tune.ts';
+import { candidates as candidatesOf, tuneProblems } from '../../src/tuning/tune.ts';
 import { testDevice } from '../device.ts';
 
 /** Of which every kernel compiles in no time, and is run once. */
 const TINY = { rows: 37, columns: 40, depth: 24 };
-const ONCE = { effort: { least: 1, most: 1, milliseconds: 0 }, keeps: false };
+const ONCE = { effort: { least: 1, most: 1, milliseconds: 0, warmUp: 0 }, keeps: false };
 
 let device: Device;
 let untouched: KernelChoices;
@@ -52,7 +55,7 @@ function onDispatch(target: Device, look: (launch: Launch) => void): void {
   });
 }
 
-/** Rows of a workgroup's block, by which tiles of matmul are told apart. */
+/** Columns of a workgroup's block, by which tiles of matmul are told apart. */
 const blockOf = ({ params }: Launch) => Math.ceil(40 / Number(params['column_tiles']));
 
 describe('tune', () => {
@@ -149,12 +152,21 @@ describe('tune', () => {
     expect(choices).toHaveLength(2);
   });
 
-  test('leaves the default where that fails itself', async () => {
+  test('fails with what the default fails with', async () => {
     onDispatch(device, () => {
       throw new ShaderError('matmul: no such thing');
     });
+    const tuning = tuneProblems(device, [problemOf('tile-32x32', 'tile-64x64')], {}, ONCE);
+    await expect(tuning).rejects.toThrow(new ShaderError('matmul: no such thing'));
+    expect(device.kernels).toBe(untouched);
+  });
+
+  test('leaves the default where there is no memory to measure it', async () => {
+    onDispatch(device, () => {
+      throw new OutOfMemoryError('matmul: too much');
+    });
     const { choices } = await tuneProblems(device, [problemOf('tile-32x32', 'tile-64x64')], {}, ONCE);
-    const candidates = [{ kernel: 'tile-32x32', note: 'failed: matmul: no such thing' }];
+    const candidates = [{ kernel: 'tile-32x32', note: 'failed: matmul: too much' }];
     expect(choices).toEqual([{ op: 'matmul', dtype: 'float32', sizeClass: 'few', kernel: 'tile-32x32', candidates }]);
     expect(device.kernels).toBe(untouched);
   });
@@ -182,12 +194,28 @@ describe('tune', () => {
     expect(device.kernels).toBe(untouched);
   });
 
-  test('times by the host where the GPU has no clock', async () => {
-    vi.spyOn(device, 'profile').mockImplementation((work) =>
-      Promise.resolve({ value: work(), gpuTime: undefined, dispatches: [] }),
-    );
+  test('races those that were tried where time ends amid the kernels', async () => {
+    const now = vi.spyOn(performance, 'now').mockReturnValue(0);
+    const onProgress = ({ kernel }: TuneProgress) => void now.mockReturnValue(kernel === 'tile-64x64' ? 2 : 0);
+    const problems = [problemOf('tile-32x32', 'tile-64x64', 'tile-128x64')];
+    const { choices } = await tuneProblems(device, problems, { timeBudget: 1, onProgress }, ONCE);
+    const [{ candidates, kernel, date, speedup }] = choices;
+    expect(candidates[2]).toEqual({ kernel: 'tile-128x64', milliseconds: undefined, note: 'no time was left' });
+    expect(speedup).toBeGreaterThanOrEqual(1);
+    expect(device.kernels.tuned.get('matmul/float32/few')).toEqual({ kernel, date });
+  });
+
+  test.each([
+    ['has no clock', undefined, []],
+    ['has one that is too coarse', 0.1, [0, 0.1, 0, 0]],
+  ])('times by the host where the GPU %s', async (_, gpuTime, times) => {
+    const dispatches = times.map((time) => ({ label: 'matmul', gpuTime: time }));
+    const profile = vi
+      .spyOn(device, 'profile')
+      .mockImplementation((work) => Promise.resolve({ value: work(), gpuTime, dispatches }));
     const { choices } = await tuneProblems(device, [problemOf('tile-32x32', 'tile-64x64')], {}, ONCE);
     for (const { milliseconds } of choices[0].candidates) expect(milliseconds).toBeGreaterThan(0);
+    expect(profile).toHaveBeenCalledOnce();
   });
 
   test('ends with what a callback throws', async () => {
@@ -197,6 +225,12 @@ describe('tune', () => {
     const tuning = tuneProblems(device, [problemOf('tile-32x32', 'tile-64x64')], { onProgress }, ONCE);
     await expect(tuning).rejects.toThrow(new RangeError('enough'));
   });
+});
+
+test('the kernels that are tried are two on a CPU driver, on a GPU not the narrowest, unless it is the default', () => {
+  const kernels = ['tile-8x32', 'tile-16x32', 'tile-8x64', 'subgroup'];
+  expect(candidatesOf(kernels, true)).toEqual(['tile-8x32', 'tile-16x32']);
+  expect(candidatesOf(kernels, false)).toEqual(['tile-8x32', 'tile-16x32', 'subgroup']);
 });
 
 describe('ops', () => {
@@ -307,7 +341,8 @@ describe('createDevice({ kernels })', () => {
   test('pins, where the kernel can compute the problem', async () => {
     const pinned = await createDevice({ kernels: { flashAttention: 'tile-32x32', matmul: undefined } });
     expect(kernelOf(pinned, 16)).toMatch(/^flash-attention .*"BLOCK_Q":32/);
-    // there are no registers for 32 rows of 256 columns
+    // 64 invocations have no registers for 32 rows of 256 columns
+    pinned.traits = { ...pinned.traits, maxComputeInvocationsPerWorkgroup: 64 };
     expect(kernelOf(pinned, 256)).toBe(kernelOf(device, 256));
     pinned.dispose();
   });
@@ -325,8 +360,9 @@ describe('createDevice({ kernels })', () => {
     await expect(opening).rejects.toThrow(message);
   });
 
-  test('refuses remembersTuning that is no boolean', async () => {
-    await expect(createDevice({ remembersTuning: 'no' as unknown as boolean })).rejects.toThrow(
+  test('refuses remembersTuning that is no boolean, before it opens anything', async () => {
+    const options = { remembersTuning: 'no', adapter: 'none' } as unknown as DeviceOptions;
+    await expect(createDevice(options)).rejects.toThrow(
       new ArgumentError('createDevice: remembersTuning must be true or false, got no'),
     );
   });
