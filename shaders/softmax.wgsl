@@ -1,4 +1,4 @@
-// parts: visibility, element, store, launch
+// parts: visibility, special, element, store, launch
 //
 // Masked softmax over rows: output[i, j] = exp(s[i, j] - m_i) / Σ_j exp(s[i, j] - m_i) with s = scale · x + mask and
 // m_i the row's maximum; a key that may not be attended to gets 0, and so does a row without any key.
@@ -99,7 +99,9 @@ fn main(
     let s = score_quad(batch, head, query, key);
     let next = max(highest, max(max(s.x, s.y), max(s.z, s.w)));
     let shift = select(next, 0.0, next == HIDDEN);
-    sum = sum * exp(highest - shift) + dot(exp(s - vec4<f32>(shift)), vec4<f32>(1.0));
+    // NaN itself, not its exponential, which SwiftShader makes a number
+    let p = select(exp(s - vec4<f32>(shift)), s, nan_lanes(s));
+    sum = sum * exp(highest - shift) + dot(p, vec4<f32>(1.0));
     highest = next;
   }
   partial_max[index] = highest;
