@@ -21,7 +21,13 @@ export function markdownTables(result: BenchResult): string {
 }
 
 function introduction({ date, device, host, roof, versions }: BenchResult): string {
-  const on = [driverName(device), host.cpu, `${host.cores} cores`, versions.runtime, versions.webgpu];
+  const on = [
+    device.isSoftware ? device.description : driverName(device),
+    host.cpu,
+    `${host.cores} cores`,
+    versions.runtime,
+    versions.webgpu,
+  ];
   const f16 = roof.f16Gflops === undefined ? '' : `, ${rate(roof.f16Gflops)} in float16`;
   return (
     `**${escape(device.name)}** (${escape(on.filter(Boolean).join(', '))}), ` +

@@ -9,9 +9,6 @@ fn add_special_values(tile: Tile, keys: vec2<u32>, query: u32, row_max: f32) {
   for (var key = keys.x; key < keys.y; key++) {
     let k_row = tile.k_base + key * params.k_strides.z;
     let v_row = tile.v_base + key * params.v_strides.z;
-    var is_special = false;
-    for (var d = 0u; d < params.value_dim; d += 4u) { is_special = is_special || has_special(v_quad(v_row, d)); }
-    if !is_special { continue; }
     var score = 0.0;
     for (var d = 0u; d < params.head_dim; d += 4u) { score += dot(q_quad(q_row, d), k_quad(k_row, d)); }
     let weight = exp(masked_score(params.scale * score, tile.batch, tile.head, query, key)
