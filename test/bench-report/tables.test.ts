@@ -22,7 +22,7 @@ describe('the tables', () => {
       },
     ];
     expect(tables({ cases: [cases[0]] })).toBe(
-      '**llvmpipe (LLVM 15.0.6, 256 bits)** (lavapipe, on the CPU, Example CPU @ 2.80GHz, 2 cores, node 20.20.2, ' +
+      '**llvmpipe (LLVM 15.0.6, 256 bits)** (Mesa 25.0.7 (LLVM 15.0.6), Example CPU @ 2.80GHz, 2 cores, node 20.20.2, ' +
         'webgpu 0.6.2), webgpu-attention 0.1.0, 4 May 2026. Measured on it: 85.2 GFLOP/s in float32, ' +
         `46.7 GFLOP/s in float16, 7.30 GB/s copied.
 
