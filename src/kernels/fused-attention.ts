@@ -41,9 +41,9 @@ export function attentionKey({ op, dtype, headDim, valueDim }: AttentionSize): C
 function preferred(size: AttentionSize, traits: Traits): Choice<FusedVariant> {
   const [matrix] = attentionMatrixVariants(size, traits);
   if (matrix) return { variant: matrix, reason: 'the device was opened for its tensor cores' };
-  // SwiftShader, with subgroups of 4, keeps no array in registers: the tile kernel is twice as fast there
-  const isFit = traits.isSoftware && traits.subgroupSize >= 8;
-  const subgroup = isFit ? attentionSubgroupVariant(size, traits) : undefined;
+  // SwiftShader, with subgroups of 4, seems to keep no array in registers: the tile kernel is twice as fast there
+  const wantsSubgroups = traits.isSoftware && traits.subgroupSize >= 8;
+  const subgroup = wantsSubgroups ? attentionSubgroupVariant(size, traits) : undefined;
   if (subgroup) return { variant: subgroup, reason: 'a CPU driver: neither barriers nor workgroup memory' };
   return {
     variant: chooseTile(size.op, size.valueDim, DEFAULT_BLOCK_SIZE, traits),
