@@ -15,8 +15,8 @@ export default defineConfig({
   resolve: { alias: { '#platform': fileURLToPath(new URL('./src/platform/node.ts', import.meta.url)) } },
   test: {
     include: ['test/**/*.test.ts'],
-    // what was tuned on the developer's machine is not what is tested
-    env: { WEBGPU_ATTENTION_TUNING: 'off' },
+    // neither what was tuned on the developer's machine is tested, nor the colours that a CI service's environment turns on
+    env: { WEBGPU_ATTENTION_TUNING: 'off', NO_COLOR: '1' },
     pool: 'forks',
     isolate: false,
     maxWorkers: 2,
