@@ -1,4 +1,4 @@
-// parts: subgroup-matrix, half-octet, attention-operands, attention-special, visibility, special, element, store, launch
+// parts: subgroup-matrix, half-octet, attention-operands, attention-special, score, visibility, special, element, store, launch
 //
 // Fused attention on tensor cores: O = softmax(scale · Q Kᵀ + mask) V with an online softmax, in O(length) memory,
 // over the keys of the rows' band only. Operands are f16; scores, softmax and sums are f32; weights are rounded to
@@ -218,11 +218,11 @@ fn accumulate(o: ptr<function, array<Result, ROW_PARTS * VALUE_PARTS>>, subgroup
 fn mask_scores(tile: Tile, first_key: u32, invocation: u32) {
   for (var i = invocation; i < BLOCK_Q * KEY_QUADS; i += WORKGROUP) {
     let row = i / KEY_QUADS;
-    let query = min(tile.first_query + row, params.query_length - 1u);
+    let query = row_of(tile, row);
     let at = row * S_PITCH + i % KEY_QUADS;
     var scores = params.scale * quad_at(at);
     for (var j = 0u; j < 4u; j++) {
-      scores[j] = masked_score(scores[j], tile.batch, tile.head, query, first_key + 4u * (i % KEY_QUADS) + j);
+      scores[j] = masked_score(tile.sequence, scores[j], tile.head, query, first_key + 4u * (i % KEY_QUADS) + j);
     }
     put_quad(at, scores);
   }
@@ -282,10 +282,9 @@ fn normalise(
     }
     let is_empty = sum == 0.0;  // the largest score of any other row counts at least 1; NaN is not empty
     factors[r] = select(1.0 / sum, 0.0, is_empty);
-    let query = tile.first_query + softmax_row(subgroup, lane, r);
-    if params.writes_log_sum_exp != 0u && lane < SUBGROUP_ROWS && query < params.query_length {
-      let row = (tile.batch * params.heads + tile.head) * params.query_length + query;
-      log_sum_exp[row] = select(bitcast<u32>(row_max[r] + log(sum)), MINUS_INFINITY_BITS, is_empty);
+    let row = tile.first_row + softmax_row(subgroup, lane, r);
+    if lane < SUBGROUP_ROWS && row < tile.end_row {
+      store_log_sum_exp(tile, row, row_max[r], sum);
     }
   }
   return factors;
@@ -349,12 +348,11 @@ fn visit_chunk(
 
 fn write_chunk(chunk: u32, tile: Tile, invocation: u32) {
   for (var i = invocation; i < BLOCK_Q * KEY_QUADS; i += WORKGROUP) {
-    let query = tile.first_query + i / KEY_QUADS;
+    let row = tile.first_row + i / KEY_QUADS;
     let column = output_column(chunk, i % KEY_QUADS);
-    if query < params.query_length && column < params.value_dim {
-      let row = dot(params.output_strides.xyz, vec3<u32>(tile.batch, tile.head, query));
+    if row < tile.end_row && column < params.value_dim {
       let quad = quad_at((i / KEY_QUADS) * S_PITCH + i % KEY_QUADS);
-      store_quad(row + column, quad, min(params.value_dim - column, 4u), IS_F16);
+      store_quad(output_row(tile, row) + column, quad, min(params.value_dim - column, 4u), OUT_F16);
     }
   }
 }
@@ -385,8 +383,7 @@ fn main(
   let index = linear_group(group, groups);
   if index >= params.groups { return; }
   let tile = tile_of(index);
-  let last_query = min(tile.first_query + BLOCK_Q, params.query_length) - 1u;
-  let keys = key_range(tile.first_query, last_query);
+  let keys = tile.keys;
   let invocation = subgroup * SUBGROUP + lane;
   let q_rows = rows_of(tile.q_base, params.q_strides, params.head_dim);
   let k_rows = rows_of(tile.k_base, params.k_strides, params.head_dim);
@@ -396,7 +393,7 @@ fn main(
   const STAGED_ROWS: u32 = min(BLOCK_Q, 2u * BLOCK_K);
   var queries: array<Left, ROW_PARTS * DIM_PARTS> = array<Left, ROW_PARTS * DIM_PARTS>();
   for (var first = 0u; first < BLOCK_Q; first += STAGED_ROWS) {
-    _ = gather(&q, q_rows, tile.first_query + first, params.query_length, K_AT, STAGED_ROWS, false, invocation);
+    _ = gather(&q, q_rows, tile.first_row + first, tile.end_row, K_AT, STAGED_ROWS, false, invocation);
     workgroupBarrier();
     for (var r = 0u; r < ROW_PARTS; r++) {
       let row = 16u * (row_group(subgroup) * ROW_PARTS + r);
@@ -414,19 +411,19 @@ fn main(
   for (var r = 0u; r < ROWS; r++) { row_max[r] = HIDDEN; }
   var saw_special = false;
 
-  for (var next_key = keys.x; ; next_key += BLOCK_K) {
-    // keys [first_key, next_key) have been scored, but for the first round
-    let is_first = next_key == keys.x;
-    let first_key = next_key - BLOCK_K;
+  for (var end_of_step = keys.x; ; end_of_step += BLOCK_K) {
+    // keys [first_key, end_of_step) have been scored, but for the first round
+    let is_first = end_of_step == keys.x;
+    let first_key = end_of_step - BLOCK_K;
     let is_over = !is_first && first_key >= keys.y;
-    let k_octets = fetch(&k, k_rows, next_key, keys.y, invocation);  // asked for early, needed late
+    let k_octets = fetch(&k, k_rows, end_of_step, keys.y, invocation);  // asked for early, needed late
     var factors: array<f32, ROWS> = array<f32, ROWS>();
     var outgrown = false;
     if is_over {
       factors = normalise(row_max, row_sum, tile, subgroup, lane);
     } else if !is_first {
       let v_octets = fetch(&v, v_rows, first_key, keys.y, invocation);
-      let is_masked = !all_visible(tile.first_query, last_query, first_key, next_key - 1u);
+      let is_masked = !tile_sees(tile, first_key, end_of_step - 1u);
       if is_masked {
         mask_scores(tile, first_key, invocation);
         workgroupBarrier();
@@ -437,22 +434,20 @@ fn main(
     if k_rows.are_octets {
       stage(K_AT, k_octets, invocation);
     } else {
-      _ = gather(&k, k_rows, next_key, keys.y, K_AT, BLOCK_K, false, invocation);
+      _ = gather(&k, k_rows, end_of_step, keys.y, K_AT, BLOCK_K, false, invocation);
     }
     if any_lane(outgrown, subgroup, lane) || is_over { visit_output(&o, factors, is_over, tile, subgroup, lane); }
     if is_over { break; }
     if !is_first { accumulate(&o, subgroup); }
-    if next_key < keys.y { score(&queries, subgroup); }
+    if end_of_step < keys.y { score(&queries, subgroup); }
     workgroupBarrier();
   }
 
   if any_lane(saw_special, subgroup, lane) {
     storageBarrier();
     for (var r = 0u; r < ROWS; r++) {
-      let query = tile.first_query + softmax_row(subgroup, lane, r);
-      if lane < SUBGROUP_ROWS && query < params.query_length {
-        add_special_values(tile, keys, query, row_max[r]);
-      }
+      let row = tile.first_row + softmax_row(subgroup, lane, r);
+      if lane < SUBGROUP_ROWS && row < tile.end_row { add_special_values(tile, row, row_max[r]); }
     }
   }
 }

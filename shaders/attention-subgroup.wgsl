@@ -1,4 +1,4 @@
-// parts: attention-operands, attention-special, visibility, special, element, store, launch
+// parts: attention-operands, attention-special, score, visibility, special, element, store, launch
 //
 // Fused attention without workgroup memory or barriers, for drivers on which those are dear (CPUs):
 // O = softmax(scale · Q Kᵀ + mask) V with an online softmax, in O(length) memory, over the keys of the rows' band only.
@@ -44,26 +44,28 @@ fn main(
   let index = linear_group(group, groups);
   if index >= params.groups { return; }
   let tile = tile_of(index);
-  let last_query = min(tile.first_query + BLOCK_Q, params.query_length) - 1u;
-  let keys = key_range(tile.first_query, last_query);
+  if tile.first_row >= tile.end_row { return; }
 
   var q_rows: array<array<vec4<f32>, QUADS>, ROWS> = array<array<vec4<f32>, QUADS>, ROWS>();
   var o: array<array<vec4<f32>, QUADS>, ROWS> = array<array<vec4<f32>, QUADS>, ROWS>();
   var row_max: array<f32, ROWS> = array<f32, ROWS>();
   var row_sum: array<f32, ROWS> = array<f32, ROWS>();
+  var slopes: array<f32, ROWS> = array<f32, ROWS>();
   for (var r = 0u; r < ROWS; r++) {
-    row_max[r] = HIDDEN;
-    let query = min(tile.first_query + r * SUBGROUP + lane, params.query_length - 1u);
-    for (var c = 0u; 4u * c < params.head_dim; c++) {
-      q_rows[r][c] = q_quad(tile.q_base + query * params.q_strides.z, 4u * c);
-    }
+    let row = row_of(tile, r * SUBGROUP + lane);
+    let begin = q_row(tile, row);
+    row_max[r] = sink_of(tile, row);
+    row_sum[r] = select(1.0, 0.0, row_max[r] == HIDDEN);
+    slopes[r] = slope_of(tile.sequence, head_of(tile, row));
+    for (var c = 0u; 4u * c < params.head_dim; c++) { q_rows[r][c] = q_quad(begin, 4u * c); }
   }
 
   var saw_special = false;
-  for (var first_key = keys.x; first_key < keys.y; first_key += BLOCK_K) {
+  let last_key = tile.keys.y - 1u;
+  for (var first_key = begin_key(tile, BLOCK_K); first_key < tile.keys.y; first_key = next_key(tile, first_key + BLOCK_K)) {
     var s: array<f32, ROWS * BLOCK_K> = array<f32, ROWS * BLOCK_K>();
     for (var j = 0u; j < BLOCK_K; j++) {
-      let key_row = tile.k_base + min(first_key + j, params.key_length - 1u) * params.k_strides.z;
+      let key_row = k_row(tile, min(first_key + j, last_key));
       var share: array<vec4<f32>, SHARES> = array<vec4<f32>, SHARES>();
       for (var i = 0u; i < SHARES; i++) { share[i] = k_quad(key_row, 4u * (lane + i * SUBGROUP)); }
       var sums: array<vec4<f32>, ROWS> = array<vec4<f32>, ROWS>();
@@ -75,11 +77,22 @@ fn main(
       for (var r = 0u; r < ROWS; r++) { s[r * BLOCK_K + j] = params.scale * dot(sums[r], vec4<f32>(1.0)); }
     }
 
+    if MODIFIES_SCORES {
+      for (var r = 0u; r < ROWS; r++) {
+        let row = row_of(tile, r * SUBGROUP + lane);
+        let head = head_of(tile, row);
+        let query = query_of(tile, row);
+        for (var j = 0u; j < BLOCK_K; j++) {
+          let at = r * BLOCK_K + j;
+          s[at] = modified_score(tile.sequence, s[at], slopes[r], head, query, first_key + j);
+        }
+      }
+    }
     // no rounds where every row sees every key
-    let visible = all_visible(tile.first_query, last_query, first_key, first_key + BLOCK_K - 1u);
-    for (var i = select(0u, ROWS * BLOCK_K, visible); i < ROWS * BLOCK_K; i++) {
-      let query = min(tile.first_query + i / BLOCK_K * SUBGROUP + lane, params.query_length - 1u);
-      s[i] = masked_score(s[i], tile.batch, tile.head, query, first_key + i % BLOCK_K);
+    let is_visible = tile_sees(tile, first_key, first_key + BLOCK_K - 1u);
+    for (var i = select(0u, ROWS * BLOCK_K, is_visible); i < ROWS * BLOCK_K; i++) {
+      let row = row_of(tile, i / BLOCK_K * SUBGROUP + lane);
+      s[i] = masked_score(tile.sequence, s[i], head_of(tile, row), query_of(tile, row), first_key + i % BLOCK_K);
     }
 
     for (var r = 0u; r < ROWS; r++) {
@@ -100,9 +113,8 @@ fn main(
 
     // two keys at once, so that O is read and written half as often
     for (var j = 0u; j < BLOCK_K; j += 2u) {
-      let last_key = params.key_length - 1u;
-      let row0 = tile.v_base + min(first_key + j, last_key) * params.v_strides.z;
-      let row1 = tile.v_base + min(first_key + j + 1u, last_key) * params.v_strides.z;
+      let row0 = v_row(tile, min(first_key + j, last_key));
+      let row1 = v_row(tile, min(first_key + j + 1u, last_key));
       var share0: array<vec4<f32>, SHARES> = array<vec4<f32>, SHARES>();
       var share1: array<vec4<f32>, SHARES> = array<vec4<f32>, SHARES>();
       for (var i = 0u; i < SHARES; i++) {
@@ -126,22 +138,19 @@ fn main(
   let leaves_special = subgroupAny(saw_special);
 
   for (var r = 0u; r < ROWS; r++) {
-    let query = tile.first_query + r * SUBGROUP + lane;
-    if query >= params.query_length { continue; }
+    let row = tile.first_row + r * SUBGROUP + lane;
+    if row >= tile.end_row { continue; }
     let is_empty = row_sum[r] == 0.0;  // the largest score of any other row counts 1; NaN is not empty
     let normaliser = select(1.0 / row_sum[r], 0.0, is_empty);
-    let base = dot(params.output_strides.xyz, vec3<u32>(tile.batch, tile.head, query));
+    let base = output_row(tile, row);
     for (var c = 0u; 4u * c < params.value_dim; c++) {
       let count = min(params.value_dim - 4u * c, 4u);
-      store_quad(base + 4u * c, select(o[r][c] * normaliser, vec4<f32>(0.0), is_empty), count, IS_F16);
+      store_quad(base + 4u * c, select(o[r][c] * normaliser, vec4<f32>(0.0), is_empty), count, OUT_F16);
     }
-    if params.writes_log_sum_exp != 0u {
-      let row = (tile.batch * params.heads + tile.head) * params.query_length + query;
-      log_sum_exp[row] = select(bitcast<u32>(row_max[r] + log(row_sum[r])), MINUS_INFINITY_BITS, is_empty);
-    }
+    store_log_sum_exp(tile, row, row_max[r], row_sum[r]);
   }
   for (var r = select(ROWS, 0u, leaves_special); r < ROWS; r++) {
-    let query = tile.first_query + r * SUBGROUP + lane;
-    if query < params.query_length { add_special_values(tile, keys, query, row_max[r]); }
+    let row = tile.first_row + r * SUBGROUP + lane;
+    if row < tile.end_row { add_special_values(tile, row, row_max[r]); }
   }
 }

@@ -15,7 +15,8 @@ const OUT_BYTES: u32 = 4u;
 const INVERT: bool = false;      // bools only: writes the logical not
 
 struct Params {
-  words: u32,               // words of the output
+  words: u32,               // words to write
+  first_word: u32,          // where in the output
   size: u32,                // elements of the output
   row_words: u32,           // words of an output row
   output_row: u32,          // elements of an output row
@@ -89,5 +90,5 @@ fn main(
     }
     if !is_padding { bits |= load(flat) << (8u * OUT_BYTES * i); }
   }
-  output[word] = bits;
+  output[params.first_word + word] = bits;
 }

@@ -1,4 +1,4 @@
-// parts: attention-tile, attention-operands, visibility, special, element, store, launch
+// parts: attention-tile, attention-operands, score, visibility, special, element, store, launch
 //
 // FlashAttention forward: O = softmax(scale · Q Kᵀ + mask) V in O(length) memory.
 //
@@ -23,6 +23,5 @@ fn main(
   let index = linear_group(group, groups);
   if index >= params.groups { return; }
   let tile = tile_of(index);
-  let last_query = min(tile.first_query + BLOCK_Q, params.query_length) - 1u;
-  attend(tile, 0u, key_range(tile.first_query, last_query).y, lane);
+  if tile.first_row < tile.end_row { attend(tile, lane); }
 }

@@ -1,4 +1,4 @@
-// parts: attention-tile, attention-operands, visibility, special, element, store, launch
+// parts: attention-tile, attention-operands, score, visibility, special, element, store, launch
 //
 // Banded attention: query i sees the keys of its window, [i + offset - left, i + offset + right], and no others are
 // read. O = softmax over the band of (scale · Q Kᵀ + mask) V, in O(length · window) work and O(length) memory.
@@ -29,7 +29,5 @@ fn main(
   let index = linear_group(group, groups);
   if index >= params.groups { return; }
   let tile = tile_of(index);
-  let last_query = min(tile.first_query + BLOCK_Q, params.query_length) - 1u;
-  let keys = key_range(tile.first_query, last_query);
-  attend(tile, keys.x, keys.y, lane);
+  if tile.first_row < tile.end_row { attend(tile, lane); }
 }

@@ -1,9 +1,9 @@
-// parts: visibility, special, element, store, launch
+// parts: score, visibility, special, element, store, launch
 //
 // Masked softmax over rows: output[i, j] = exp(s[i, j] - m_i) / Σ_j exp(s[i, j] - m_i) with s = scale · x + mask and
 // m_i the row's maximum; a key that may not be attended to gets 0, and so does a row without any key.
 //
-// x [B, H, Nq, Nk] at any strides → output [B, H, Nq, Nk]; optionally log_sum_exp [B, H, Nq].
+// x [B, H, Nq, Nk] at any strides → output [B, H, Nq, Nk]; optionally log_sum_exp [B, H, Nq], and the scores themselves.
 // One workgroup owns 128 / LANES rows, LANES invocations each. A lane walks its columns four at a time with a running
 // maximum and sum (Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018), the lanes are combined in
 // workgroup memory, and a second sweep writes. Two reads and one write of the matrix for some ten operations and 2¼
@@ -20,9 +20,11 @@ struct Params {
   query_length: u32,      // Nq
   key_length: u32,        // Nk
   scale: f32,
+  softcap: f32,           // 0: none
   band_left: i32,         // keys, see visibility
   band_right: i32,
   query_offset: i32,
+  aligns_ends: u32,       // query_offset counts from where the last query stands at the last key
   x_strides: vec4<u32>,   // elements: batch, head, query, key
   mask_strides: vec4<u32>,
   key_mask_strides: vec2<u32>,
@@ -34,14 +36,28 @@ struct Params {
   output_pitch: u32,      // elements between output rows
   vector_loads: u32,      // x may be read four columns at a time
   writes_log_sum_exp: u32,
+  scores_stage: u32,      // which scores are written too: 0 none, 1 scaled, 2 capped, 3 masked
+  // where in `table`, or ABSENT
+  slopes_at: u32,
+  slopes_pitch: u32,      // elements between batch entries
+  sinks_at: u32,
+  query_offsets_at: u32,
+  key_lengths_at: u32,
+  sequences_at: u32,
+  sequences: u32,         // of a packed batch
+  capture_offsets: vec4<u32>,
+  capture_shapes: array<vec4<u32>, 4>,
+  capture_numbers: array<vec4<f32>, 2>,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;         // [B, H, Nq, Nk], f32 or f16
 @group(0) @binding(2) var<storage, read> mask: array<u32>;            // broadcast to [B, H, Nq, Nk]
 @group(0) @binding(3) var<storage, read> key_mask: array<u32>;        // [B, Nk], bool
-@group(0) @binding(4) var<storage, read_write> output: array<u32>;    // [B, H, Nq, Nk], f32 or f16
-@group(0) @binding(5) var<storage, read_write> log_sum_exp: array<u32>;  // [B, H, Nq], f32
+@group(0) @binding(4) var<storage, read> table: array<u32>;           // small inputs joined, see src/ops/table.ts
+@group(0) @binding(5) var<storage, read_write> output: array<u32>;    // [B, H, Nq, Nk], f32 or f16
+@group(0) @binding(6) var<storage, read_write> log_sum_exp: array<u32>;  // [B, H, Nq], f32
+@group(0) @binding(7) var<storage, read_write> scores: array<u32>;    // [B, H, Nq, Nk], dtype of output
 
 const WORKGROUP: u32 = 128u;
 
@@ -65,15 +81,65 @@ fn x_quad(row: u32, key: u32) -> vec4<f32> {
   return quad;
 }
 
-// The masked scores of keys [key, key + 4).
-fn score_quad(batch: u32, head: u32, query: u32, key: u32) -> vec4<f32> {
-  let row = params.x_offset + dot(vec3<u32>(batch, head, query), params.x_strides.xyz);
-  var scores = params.scale * x_quad(row, key);
-  // no rounds where the row sees all four
-  for (var i = select(0u, 4u, all_visible(query, query, key, key + 3u)); i < 4u; i++) {
-    scores[i] = masked_score(scores[i], batch, head, query, key + i);
+// One row of scores.
+struct Row {
+  sequence: Sequence,
+  head: u32,
+  query: u32,      // within the sequence
+  begin: u32,      // element of x
+  slope: f32,
+}
+
+fn row_at(index: u32) -> Row {
+  let query = index % params.query_length;
+  let head = (index / params.query_length) % params.heads;
+  let batch = index / (params.query_length * params.heads);
+  var sequence = sequence_at(batch);
+  if params.sequences_at != ABSENT {  // the one that the row lies in
+    var i = 0u;
+    for (; i + 1u < params.sequences && table[params.sequences_at + i + 1u] <= query; i++) {}
+    sequence = sequence_at(i);
   }
-  return scores;
+  return Row(
+    sequence, head, query - sequence.first_query,
+    params.x_offset + dot(vec3<u32>(batch, head, query), params.x_strides.xyz),
+    slope_of(sequence, head),
+  );
+}
+
+// The scores of keys [key, key + 4).
+fn score_quad(row: Row, key: u32) -> vec4<f32> {
+  var quad = params.scale * x_quad(row.begin, key);
+  let first = key - row.sequence.first_key;  // wraps round in front of a packed sequence, and is then past its end
+  for (var i = 0u; MODIFIES_SCORES && i < 4u; i++) {
+    quad[i] = modified_score(row.sequence, quad[i], row.slope, row.head, row.query, first + i);
+  }
+  let is_visible = !HAS_MASK_MOD && key >= row.sequence.first_key
+    && all_visible(row.sequence, row.query, row.query, first, first + 3u);
+  // no rounds where the row sees all four
+  for (var i = select(0u, 4u, is_visible); i < 4u; i++) {
+    quad[i] = masked_score(row.sequence, quad[i], row.head, row.query, first + i);
+  }
+  return quad;
+}
+
+// Those of them that the caller asked for, as they are after one of the stages.
+fn staged_quad(row: Row, key: u32) -> vec4<f32> {
+  if params.scores_stage == 3u { return score_quad(row, key); }
+  var quad = params.scale * x_quad(row.begin, key);
+  for (var i = 0u; params.scores_stage == 2u && i < 4u; i++) { quad[i] = capped_score(quad[i]); }
+  return quad;
+}
+
+// HIDDEN is written as -∞, which it is in f16 anyway.
+fn store_scores(element: u32, quad: vec4<f32>, count: u32) {
+  if OUT_F16 {
+    scores[element >> 1u] = encode_pair(vec2<f32>(quad.x, select(0.0, quad.y, count > 1u)));
+    if count > 2u { scores[(element >> 1u) + 1u] = encode_pair(vec2<f32>(quad.z, select(0.0, quad.w, count > 3u))); }
+    return;
+  }
+  let words = select(bitcast<vec4<u32>>(quad), vec4<u32>(MINUS_INFINITY_BITS), quad == vec4<f32>(HIDDEN));
+  for (var i = 0u; i < count; i++) { scores[element + i] = words[i]; }
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -89,14 +155,16 @@ fn main(
   let row = linear * (WORKGROUP / LANES) + index / LANES;
   // rows past the end compute the last one again and write nothing: barriers need every invocation
   let read_row = min(row, params.rows - 1u);
-  let query = read_row % params.query_length;
-  let head = (read_row / params.query_length) % params.heads;
-  let batch = read_row / (params.query_length * params.heads);
+  let place = row_at(read_row);
 
   var highest = HIDDEN;
   var sum = 0.0;
+  if lane == 0u && params.sinks_at != ABSENT {
+    highest = max(bitcast<f32>(table[params.sinks_at + place.head]), HIDDEN);
+    sum = select(1.0, 0.0, highest == HIDDEN);
+  }
   for (var key = 4u * lane; key < params.key_length; key += 4u * LANES) {
-    let s = score_quad(batch, head, query, key);
+    let s = score_quad(place, key);
     let next = max(highest, max(max(s.x, s.y), max(s.z, s.w)));
     let shift = select(next, 0.0, next == HIDDEN);
     // NaN itself, not its exponential, which SwiftShader makes a number
@@ -128,9 +196,11 @@ fn main(
 
   let base = row * params.output_pitch;
   for (var key = 4u * lane; key < params.key_length; key += 4u * LANES) {
-    let s = score_quad(batch, head, query, key);
+    let s = score_quad(place, key);
     let weights = select(exp(s - vec4<f32>(shift)) * normaliser, vec4<f32>(0.0), s == vec4<f32>(HIDDEN));
-    store_quad(base + key, weights, min(params.key_length - key, 4u), OUT_F16);
+    let count = min(params.key_length - key, 4u);
+    store_quad(base + key, weights, count, OUT_F16);
+    if params.scores_stage != 0u { store_scores(base + key, staged_quad(place, key), count); }
   }
   if params.writes_log_sum_exp != 0u && lane == 0u {
     log_sum_exp[row] = select(bitcast<u32>(highest + log(sum)), MINUS_INFINITY_BITS, is_empty);

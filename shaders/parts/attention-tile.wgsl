@@ -39,17 +39,15 @@ var<workgroup> v_not_finite: atomic<u32>;
 
 fn stage_q(tile: Tile, first_column: u32, lane: u32) {
   for (var i = lane; i < BLOCK_Q * 8u; i += WORKGROUP) {
-    let query = tile.first_query + i / 8u;
+    let row = tile.first_row + i / 8u;
     var quad = vec4<f32>(0.0);
-    if query < params.query_length {
-      quad = q_quad(tile.q_base + query * params.q_strides.z, first_column + 4u * (i % 8u));
-    }
+    if row < tile.end_row { quad = q_quad(q_row(tile, row), first_column + 4u * (i % 8u)); }
     q_chunk[(i / 8u) * PITCH + i % 8u] = quad;
   }
 }
 
 // Keys lie so that the eight lanes, which read keys 4·x + c for one c at a time, read neighbouring rows.
-fn key_slot(key: u32) -> u32 {
+fn staged_row(key: u32) -> u32 {
   return (key & 3u) * KEY_QUADS + (key >> 2u);
 }
 
@@ -57,10 +55,8 @@ fn stage_k(tile: Tile, first_key: u32, first_column: u32, lane: u32) {
   for (var i = lane; i < BLOCK_K * 8u; i += WORKGROUP) {
     let key = first_key + i / 8u;
     var quad = vec4<f32>(0.0);
-    if key < params.key_length {
-      quad = k_quad(tile.k_base + key * params.k_strides.z, first_column + 4u * (i % 8u));
-    }
-    kv_chunk[key_slot(i / 8u) * PITCH + i % 8u] = quad;
+    if key < tile.keys.y { quad = k_quad(k_row(tile, key), first_column + 4u * (i % 8u)); }
+    kv_chunk[staged_row(i / 8u) * PITCH + i % 8u] = quad;
   }
 }
 
@@ -68,22 +64,25 @@ fn stage_v(tile: Tile, first_key: u32, first_column: u32, lane: u32) {
   for (var i = lane; i < BLOCK_K * 8u; i += WORKGROUP) {
     let key = first_key + i / 8u;
     var quad = vec4<f32>(0.0);
-    if key < params.key_length {
-      quad = v_quad(tile.v_base + key * params.v_strides.z, first_column + 4u * (i % 8u));
-    }
+    if key < tile.keys.y { quad = v_quad(v_row(tile, key), first_column + 4u * (i % 8u)); }
     if has_special(quad) { atomicStore(&v_not_finite, 1u); }
     kv_chunk[(i / 8u) * PITCH + i % 8u] = quad;
   }
 }
 
-// Hides the scores of four keys that may not be attended to, and adds the mask to the others.
-fn mask_quad(tile: Tile, first_key: u32, row: u32, quad: u32) {
-  let query = min(tile.first_query + row, params.query_length - 1u);
-  var scores = p_tile[row * P_PITCH + quad];
+// Modifies the scores of four keys; hides those that may not be attended to, and adds the mask to the others.
+fn mask_quad(tile: Tile, first_key: u32, place: u32, quad: u32, is_visible: bool) {
+  let row = row_of(tile, place);
+  let head = head_of(tile, row);
+  let query = query_of(tile, row);
+  let slope = slope_of(tile.sequence, head);
+  var scores = p_tile[place * P_PITCH + quad];
   for (var i = 0u; i < 4u; i++) {
-    scores[i] = masked_score(scores[i], tile.batch, tile.head, query, first_key + 4u * quad + i);
+    let key = first_key + 4u * quad + i;
+    scores[i] = modified_score(tile.sequence, scores[i], slope, head, query, key);
+    if !is_visible { scores[i] = masked_score(tile.sequence, scores[i], head, query, key); }
   }
-  p_tile[row * P_PITCH + quad] = scores;
+  p_tile[place * P_PITCH + quad] = scores;
 }
 
 // O[row, column quad] += P[row, 4 keys] · V[4 keys, column quad]
@@ -91,25 +90,28 @@ fn accumulate(o: vec4<f32>, p: vec4<f32>, v0: vec4<f32>, v1: vec4<f32>, v2: vec4
   return fma(vec4<f32>(p.w), v3, fma(vec4<f32>(p.z), v2, fma(vec4<f32>(p.y), v1, fma(vec4<f32>(p.x), v0, o))));
 }
 
-// Attends the tile's queries to keys [first_key, end_key) and writes its output.
-fn attend(tile: Tile, begin_key: u32, end_key: u32, lane: u32) {
+// Attends the tile's queries to its keys and writes its output.
+fn attend(tile: Tile, lane: u32) {
   let x = lane % LANES;
   let y = lane / LANES;
-  let last_query = min(tile.first_query + BLOCK_Q, params.query_length) - 1u;
 
   var o: array<vec4<f32>, ROWS * CHUNKS> = array<vec4<f32>, ROWS * CHUNKS>();
   var row_max: array<f32, ROWS> = array<f32, ROWS>();
   var row_sum: array<f32, ROWS> = array<f32, ROWS>();  // this lane's keys only, until the end
-  for (var r = 0u; r < ROWS; r++) { row_max[r] = HIDDEN; }
+  for (var r = 0u; r < ROWS; r++) {
+    row_max[r] = sink_of(tile, row_of(tile, y + ROW_LANES * r));
+    if x == 0u && row_max[r] != HIDDEN { row_sum[r] = 1.0; }
+  }
 
-  for (var first_key = begin_key; first_key < end_key; first_key += BLOCK_K) {
+  let begin = begin_key(tile, BLOCK_K);
+  for (var first_key = begin; first_key < tile.keys.y; first_key = next_key(tile, first_key + BLOCK_K)) {
     var s: array<vec4<f32>, ROWS * QUADS> = array<vec4<f32>, ROWS * QUADS>();
     for (var i = 0u; i < ROWS * QUADS; i++) { s[i] = vec4<f32>(0.0); }
 
     for (var d = 0u; d < params.head_dim; d += DIM_STEP) {
       workgroupBarrier();
       // a head dim of one chunk stays where it is for all tiles of keys
-      if params.head_dim > DIM_STEP || first_key == begin_key { stage_q(tile, d, lane); }
+      if params.head_dim > DIM_STEP || first_key == begin { stage_q(tile, d, lane); }
       stage_k(tile, first_key, d, lane);
       workgroupBarrier();
       // counted at run time: no work past the head dim, and compilers keep the loop a loop
@@ -130,7 +132,8 @@ fn attend(tile: Tile, begin_key: u32, end_key: u32, lane: u32) {
     }
 
     for (var i = 0u; i < ROWS * QUADS; i++) { s[i] *= params.scale; }
-    if !all_visible(tile.first_query, last_query, first_key, first_key + BLOCK_K - 1u) {
+    let is_visible = tile_sees(tile, first_key, first_key + BLOCK_K - 1u);
+    if MODIFIES_SCORES || !is_visible {
       // through P's memory, so that the predicate is compiled once and lanes walk along a row of the mask
       for (var r = 0u; r < ROWS; r++) {
         for (var g = 0u; g < QUADS; g++) {
@@ -138,7 +141,9 @@ fn attend(tile: Tile, begin_key: u32, end_key: u32, lane: u32) {
         }
       }
       workgroupBarrier();
-      for (var i = lane; i < BLOCK_Q * KEY_QUADS; i += WORKGROUP) { mask_quad(tile, first_key, i / KEY_QUADS, i % KEY_QUADS); }
+      for (var i = lane; i < BLOCK_Q * KEY_QUADS; i += WORKGROUP) {
+        mask_quad(tile, first_key, i / KEY_QUADS, i % KEY_QUADS, is_visible);
+      }
       workgroupBarrier();
       for (var r = 0u; r < ROWS; r++) {
         for (var g = 0u; g < QUADS; g++) {
@@ -181,7 +186,7 @@ fn attend(tile: Tile, begin_key: u32, end_key: u32, lane: u32) {
       stage_v(tile, first_key, c * DIM_STEP, lane);
       workgroupBarrier();
       let guarded = atomicLoad(&v_not_finite) != 0u;
-      let key_quads = (min(params.key_length - first_key, BLOCK_K) + 3u) / 4u;
+      let key_quads = (min(tile.keys.y - first_key, BLOCK_K) + 3u) / 4u;
       for (var quad = 0u; quad < key_quads; quad++) {
         let v0 = kv_chunk[(4u * quad) * PITCH + x];
         let v1 = kv_chunk[(4u * quad + 1u) * PITCH + x];
@@ -203,24 +208,21 @@ fn attend(tile: Tile, begin_key: u32, end_key: u32, lane: u32) {
   for (var r = 0u; r < ROWS; r++) { row_partial[(y + ROW_LANES * r) * LANES + x] = row_sum[r]; }
   workgroupBarrier();
   for (var r = 0u; r < ROWS; r++) {
-    let row = y + ROW_LANES * r;
-    let query = tile.first_query + row;
-    if query >= params.query_length { continue; }
+    let place = y + ROW_LANES * r;
+    let row = tile.first_row + place;
+    if row >= tile.end_row { continue; }
     var sum = 0.0;
-    for (var i = 0u; i < LANES; i++) { sum += row_partial[row * LANES + i]; }
+    for (var i = 0u; i < LANES; i++) { sum += row_partial[place * LANES + i]; }
     let is_empty = sum == 0.0;  // the largest score of any other row counts 1; NaN is not empty
     let normaliser = select(1.0 / sum, 0.0, is_empty);
-    let base = dot(params.output_strides.xyz, vec3<u32>(tile.batch, tile.head, query));
+    let base = output_row(tile, row);
     for (var c = 0u; c < CHUNKS; c++) {
       let column = c * DIM_STEP + 4u * x;
       if column < params.value_dim {
         let count = min(params.value_dim - column, 4u);
-        store_quad(base + column, select(o[r * CHUNKS + c] * normaliser, vec4<f32>(0.0), is_empty), count, IS_F16);
+        store_quad(base + column, select(o[r * CHUNKS + c] * normaliser, vec4<f32>(0.0), is_empty), count, OUT_F16);
       }
     }
-    if params.writes_log_sum_exp != 0u && x == 0u {
-      let index = (tile.batch * params.heads + tile.head) * params.query_length + query;
-      log_sum_exp[index] = select(bitcast<u32>(row_max[r] + log(sum)), MINUS_INFINITY_BITS, is_empty);
-    }
+    if x == 0u { store_log_sum_exp(tile, row, row_max[r], sum); }
   }
 }

@@ -9,6 +9,10 @@ fn nan_lanes(quad: vec4<f32>) -> vec4<bool> {
   return (bitcast<vec4<u32>>(quad) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
 }
 
+fn is_nan(x: f32) -> bool {
+  return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+}
+
 fn has_special(quad: vec4<f32>) -> bool {
   return any(special_lanes(quad));
 }

@@ -68,10 +68,13 @@ export class BufferPool {
     this.#largest = limits.largest;
   }
 
-  acquire(bytes: number): StorageBuffer {
+  /** `fits` says which of the free buffers may be taken; default all. */
+  acquire(bytes: number, fits: (free: StorageBuffer) => boolean = () => true): StorageBuffer {
     const size = Math.max(bytes, Math.min(sizeClass(bytes), this.#largest));
     const free = this.#free.get(size) ?? [];
-    for (let recycled = free.pop(); recycled; recycled = free.pop()) {
+    for (let i = free.length - 1; i >= 0; i--) {
+      if (!free[i].isBroken && !fits(free[i])) continue;
+      const [recycled] = free.splice(i, 1);
       this.#pooled -= size;
       if (recycled.isBroken) continue;
       this.#use(size);

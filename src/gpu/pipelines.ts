@@ -1,6 +1,6 @@
 import { ShaderError } from './errors.ts';
 import { reflect, type ShaderLayout } from './reflect.ts';
-import { specialise, type Constants, type Shader } from './shader.ts';
+import { explainInserted, insertFunctions, specialise, type Constants, type Insertion, type Shader } from './shader.ts';
 import { SHADER_STAGE_COMPUTE } from './usage.ts';
 
 export interface Pipeline {
@@ -14,7 +14,7 @@ export interface Pipeline {
 }
 
 /** Runs WebGPU calls; what turns out to be wrong with them is reported to the next wait, and to `onFailure`. */
-type Guard = <T>(work: () => T, shader: string, onFailure: () => void) => T;
+type Guard = <T>(work: () => T, explain: (message: string) => string, onFailure: () => void) => T;
 
 /**
  * Pipelines by specialised source. Layouts are explicit: with `layout: 'auto'` an unused binding would be dropped, and
@@ -37,22 +37,25 @@ export class PipelineCache {
     return this.#compiled;
   }
 
-  get(shader: Shader, constants: Constants): Pipeline {
+  /** `op` names who is to blame for the insertions. */
+  get(shader: Shader, constants: Constants, insertions: readonly Insertion[] = [], op = shader.name): Pipeline {
     let variants = this.#byConstants.get(shader);
     if (!variants) this.#byConstants.set(shader, (variants = new Map()));
-    const key = JSON.stringify(constants);
+    const key = [JSON.stringify(constants), ...insertions.flatMap(({ name, text }) => [name, text])].join('\n');
     let pipeline = variants.get(key);
     if (!pipeline || pipeline.isBroken) {
-      pipeline = this.#fromSource(shader.name, specialise(shader, constants));
+      pipeline = this.#fromSource(shader.name, specialise(shader, constants), insertions, op);
       variants.set(key, pipeline);
     }
     return pipeline;
   }
 
-  #fromSource(name: string, source: string): Pipeline {
-    const known = this.#bySource.get(source);
+  #fromSource(name: string, source: string, insertions: readonly Insertion[], op: string): Pipeline {
+    const code = insertFunctions(name, source, insertions);
+    const known = this.#bySource.get(code);
     if (known && !known.isBroken) return known;
     const device = this.#device;
+    // insertions declare nothing that it is about
     const layout = layoutOf(name, source);
     const entries: GPUBindGroupLayoutEntry[] = layout.storage.map(({ binding, access }) => ({
       binding,
@@ -71,13 +74,17 @@ export class PipelineCache {
       const gpu = device.createComputePipeline({
         label: name,
         layout: device.createPipelineLayout({ bindGroupLayouts: [bindGroupLayout] }),
-        compute: { module: device.createShaderModule({ label: name, code: source }), entryPoint: layout.entryPoint },
+        compute: { module: device.createShaderModule({ label: name, code }), entryPoint: layout.entryPoint },
       });
       return { gpu, bindGroupLayout };
     };
-    const made = this.#guard(make, name, () => (pipeline.isBroken = true));
+    const explain = (message: string) => {
+      const inserted = explainInserted(code, insertions, message);
+      return inserted ? `${op}: ${inserted}` : `${name}: ${message}`;
+    };
+    const made = this.#guard(make, explain, () => (pipeline.isBroken = true));
     const pipeline: Pipeline = { id: this.#compiled++, name, layout, ...made, isBroken: false };
-    this.#bySource.set(source, pipeline);
+    this.#bySource.set(code, pipeline);
     return pipeline;
   }
 }

@@ -1,5 +1,12 @@
 /** The one file that reads WGSL declarations: bindings, uniform layout and workgroup size as plain data. */
-import { ResourceType, WgslReflect, type TemplateInfo, type VariableInfo } from 'wgsl_reflect/wgsl_reflect.module.js';
+import {
+  ResourceType,
+  WgslReflect,
+  type ArrayInfo,
+  type TemplateInfo,
+  type TypeInfo,
+  type VariableInfo,
+} from 'wgsl_reflect/wgsl_reflect.module.js';
 
 export type ScalarType = 'u32' | 'i32' | 'f32';
 
@@ -7,7 +14,7 @@ export interface UniformField {
   /** Byte offset in the struct. */
   readonly offset: number;
   readonly type: ScalarType;
-  /** Scalars in the field: 1, or the width of a vector. */
+  /** Scalars in the field: 1, the width of a vector, or those of an array of vec4, which have no gaps between them. */
   readonly count: number;
 }
 
@@ -98,14 +105,22 @@ function withoutComments(source: string): string {
 function uniformLayout(name: string, variable: VariableInfo): NonNullable<ShaderLayout['uniform']> {
   const fields = new Map<string, UniformField>();
   for (const member of variable.members ?? []) {
-    const vector = /^vec([234])$/.exec(member.type.name);
-    const type = vector ? (member.type as TemplateInfo).format?.name : member.type.name;
-    if (type !== 'u32' && type !== 'i32' && type !== 'f32') {
+    const array = member.type.name === 'array' ? (member.type as ArrayInfo) : undefined;
+    const scalars = scalarsOf(array?.format ?? member.type);
+    if (!scalars || (array && scalars.count !== 4)) {
       throw new Error(`shader ${name}: uniform field ${member.name} has the unsupported type ${member.type.name}`);
     }
-    fields.set(member.name, { offset: member.offset, type, count: vector ? Number(vector[1]) : 1 });
+    fields.set(member.name, { offset: member.offset, ...scalars, count: scalars.count * (array?.count ?? 1) });
   }
   return { binding: variable.binding, size: variable.size, fields };
+}
+
+/** Of a scalar or a vector. */
+function scalarsOf(info: TypeInfo): { type: ScalarType; count: number } | undefined {
+  const vector = /^vec([234])$/.exec(info.name);
+  const type = vector ? (info as TemplateInfo).format?.name : info.name;
+  if (type !== 'u32' && type !== 'i32' && type !== 'f32') return undefined;
+  return { type, count: vector ? Number(vector[1]) : 1 };
 }
 
 const RANGE: Readonly<Record<ScalarType, readonly [number, number]>> = {

@@ -9,7 +9,7 @@ import { BufferPool, sizeClass, STORAGE_USAGE, type MemoryUse, type StorageBuffe
 import { ArgumentError, DeviceLostError, OutOfMemoryError, ShaderError, ValidationError } from './errors.ts';
 import { PipelineCache, type Pipeline } from './pipelines.ts';
 import { packUniform } from './reflect.ts';
-import type { Constants, Shader } from './shader.ts';
+import type { Constants, Insertion, Shader } from './shader.ts';
 import { Stopwatch, type DispatchTime } from './stopwatch.ts';
 import { BufferUsage, MAP_MODE_READ } from './usage.ts';
 
@@ -19,6 +19,8 @@ export interface Launch {
   readonly label?: string;
   readonly shader: Shader;
   readonly constants: Constants;
+  /** In the place of functions that the shader marks as replaceable. */
+  readonly insertions?: readonly Insertion[];
   /** Fields of the shader's uniform struct by name. */
   readonly params: Readonly<Record<string, number | readonly number[]>>;
   readonly workgroups: readonly [number, number, number];
@@ -107,8 +109,8 @@ export class Runtime {
       },
       { budget: memoryBudget, largest: Math.floor(Math.min(maxBufferSize, maxStorageBufferBindingSize) / 16) * 16 },
     );
-    this.#pipelines = new PipelineCache(gpu, (work, shader, onFailure) =>
-      this.#guarded(work, (message) => new ShaderError(`${shader}: ${message}`), onFailure),
+    this.#pipelines = new PipelineCache(gpu, (work, explain, onFailure) =>
+      this.#guarded(work, (message) => new ShaderError(explain(message)), onFailure),
     );
     this.#uniforms = gpu.createBuffer({
       label: 'uniforms',
@@ -123,8 +125,8 @@ export class Runtime {
   /** Records one dispatch. */
   dispatch(launch: Launch, bindings: Bindings): void {
     this.assertUsable();
-    const { shader, constants, params, workgroups } = launch;
-    const pipeline = this.#pipelines.get(shader, constants);
+    const { shader, constants, insertions, params, workgroups } = launch;
+    const pipeline = this.#pipelines.get(shader, constants, insertions, launch.label);
     const { uniform } = pipeline.layout;
     const slot = Math.ceil((uniform?.size ?? 0) / UNIFORM_SLOT) * UNIFORM_SLOT;
     if (this.#recorded.length >= MAX_BATCH || this.#uniformEnd + slot > this.#uniformBytes.byteLength) this.flush();
@@ -270,6 +272,12 @@ export class Runtime {
   acquire(bytes: number): StorageBuffer {
     this.assertUsable();
     return this.#pool.acquire(bytes);
+  }
+
+  /** A buffer that no recorded work uses: `write` then has nothing to submit first. */
+  acquireToWrite(bytes: number): StorageBuffer {
+    this.assertUsable();
+    return this.#pool.acquire(bytes, ({ lastBatch }) => lastBatch !== this.#batch);
   }
 
   release(buffer: StorageBuffer): void {

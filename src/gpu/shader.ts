@@ -1,12 +1,23 @@
 /**
  * Shader specialisation: a WGSL file is valid as it stands, with working defaults; a kernel's plan replaces the
- * initialisers of some of its constants. There is no other text processing.
+ * initialisers of some of its constants, and the text of a user's function may stand in for a marked one. There is no
+ * other text processing.
  */
 
 /** A WGSL source with the parts that it names already joined on. */
 export interface Shader {
   readonly name: string;
   readonly source: string;
+}
+
+/** A text that stands in for a marked function of a shader. */
+export interface Insertion {
+  /** The function. */
+  readonly name: string;
+  /** WGSL that declares it, and what it needs. */
+  readonly text: string;
+  /** What to say of an error that the compiler found at a line and column of the text, both from 1. */
+  readonly explain: (error: string, line: number, column: number) => string;
 }
 
 export type Constants = Readonly<Record<string, number | boolean>>;
@@ -59,4 +70,40 @@ function literal(shader: string, name: string, type: string, value: number | boo
     if (type === 'u32' && value === value >>> 0) return `${value}u`;
   }
   throw new Error(`shader ${shader}: const ${name} is ${type} and cannot be ${value}`);
+}
+
+/**
+ * Puts texts in the place of functions that stand on one line below the line `// replaceable`. They go to the end of the
+ * source, so that its line numbers stay.
+ */
+export function insertFunctions(shader: string, source: string, insertions: readonly Insertion[]): string {
+  let joined = source;
+  for (const { name, text } of insertions) {
+    const marked = new RegExp(`^// replaceable(\\r?\\n)fn ${name}\\(.*\\}\\r?$`, 'gm');
+    const { length } = joined.match(marked) ?? [];
+    if (length !== 1) {
+      throw new Error(`shader ${shader}: expected one replaceable function ${name}, found ${length ?? 0}`);
+    }
+    joined = `${joined.replace(marked, `// replaced below:$1// ${name}`)}\n${heading(name)}${text}`;
+  }
+  return joined;
+}
+
+function heading(name: string): string {
+  return `// ---- inserted: ${name}\n`;
+}
+
+/** What an insertion says of the compiler's message, if that is about its text: `… :12:34 error: what` (Dawn), `:12:34`. */
+export function explainInserted(source: string, insertions: readonly Insertion[], message: string): string | undefined {
+  const found = /:(\d+):(\d+)(?: error: (.*))?/.exec(message);
+  if (!found) return undefined;
+  const [line, column] = [Number(found[1]), Number(found[2])];
+  for (const { name, text, explain } of insertions) {
+    const before = source.slice(0, source.indexOf(heading(name))).split('\n').length;
+    const own = line - before;
+    if (own >= 1 && own <= text.split('\n').length) {
+      return explain(found[3] ?? message.split('\n', 1)[0], own, column);
+    }
+  }
+  return undefined;
 }

@@ -1,7 +1,7 @@
 import source from '../../shaders/attention-matrix.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
 import type { MatrixDialect, Traits } from '../tensor/traits.ts';
-import { attentionLaunch, type AttentionProblem, type AttentionVariant } from './attention-operands.ts';
+import { attentionLaunch, DIM_BUCKETS, type AttentionProblem, type AttentionVariant } from './attention-operands.ts';
 import { gridConstants, joinDialects, type SubgroupGrid } from './subgroup-matrix.ts';
 
 const shaders = joinDialects('attention-matrix', source);
@@ -15,9 +15,6 @@ export interface AttentionMatrixVariant extends AttentionVariant, SubgroupGrid {
   /** Workgroup memory. */
   readonly bytes: number;
 }
-
-/** Of the larger of head and value dim: the registers of q and O. */
-const DIM_BUCKETS = [32, 64, 96, 128, 256];
 
 /** Query rows and keys a step, what is expected to be fastest on large GPUs first. */
 const BLOCKS = [
@@ -77,14 +74,7 @@ export function planAttentionMatrix(
   variant: AttentionMatrixVariant,
   traits: Traits,
 ): Launch {
-  return {
-    shader: shaders[variant.dialect],
-    constants: {
-      DIM: variant.dim,
-      BLOCK_Q: variant.blockQ,
-      BLOCK_K: variant.blockK,
-      ...gridConstants(variant),
-    },
-    ...attentionLaunch(problem, variant, traits),
-  };
+  const { dim, blockQ, blockK, dialect } = variant;
+  const constants = { DIM: dim, BLOCK_Q: blockQ, BLOCK_K: blockK, ...gridConstants(variant) };
+  return attentionLaunch(shaders[dialect], constants, problem, variant, traits);
 }

@@ -2,7 +2,7 @@ import source from '../../shaders/attention-subgroup.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
 import { joinParts } from '../gpu/shader.ts';
 import type { Traits } from '../tensor/traits.ts';
-import { attentionLaunch, type AttentionProblem, type AttentionVariant } from './attention-operands.ts';
+import { attentionLaunch, DIM_BUCKETS, type AttentionProblem, type AttentionVariant } from './attention-operands.ts';
 import { PARTS } from './parts.ts';
 
 const shader = joinParts('attention-subgroup', source, PARTS);
@@ -16,8 +16,6 @@ export interface AttentionSubgroupVariant extends AttentionVariant {
   readonly rows: number;
 }
 
-/** Of head and value dim. */
-const DIM_BUCKETS = [32, 64, 96, 128, 256];
 const BLOCK_K = 8;
 
 /** Undefined where subgroups or dims do not allow it, and where q and O would want too many of a GPU's registers. */
@@ -42,16 +40,14 @@ export function planAttentionSubgroup(
   problem: AttentionProblem,
   variant: AttentionSubgroupVariant,
   traits: Traits,
+  splits: number,
 ): Launch {
   const dim = Math.max(problem.headDim, problem.valueDim);
-  return {
-    shader,
-    constants: {
-      IS_F16: problem.dtype === 'float16',
-      DIM: DIM_BUCKETS.find((size) => dim <= size)!,
-      SUBGROUP: variant.lanes,
-      ROWS: variant.rows,
-    },
-    ...attentionLaunch(problem, variant, traits),
+  const constants = {
+    IS_F16: problem.dtype === 'float16',
+    DIM: DIM_BUCKETS.find((size) => dim <= size)!,
+    SUBGROUP: variant.lanes,
+    ROWS: variant.rows,
   };
+  return attentionLaunch(shader, constants, problem, variant, traits, splits);
 }

@@ -1,7 +1,8 @@
 import { ArgumentError } from '../gpu/errors.ts';
-import type { Constants } from '../gpu/shader.ts';
+import type { Launch } from '../gpu/runtime.ts';
+import type { Shader } from '../gpu/shader.ts';
 import type { Traits } from '../tensor/traits.ts';
-import type { AttentionProblem, AttentionVariant } from './attention-operands.ts';
+import { attentionLaunch, type AttentionProblem, type AttentionVariant } from './attention-operands.ts';
 
 /** Twin of the constants of parts/attention-tile.wgsl. */
 export interface AttentionTileVariant extends AttentionVariant {
@@ -68,12 +69,20 @@ export function chooseTile(op: string, valueDim: number, blockK: number, traits:
   );
 }
 
-export function tileConstants({ op, dtype, valueDim }: AttentionProblem, tile: AttentionTileVariant): Constants {
-  return {
-    IS_F16: dtype === 'float16',
-    VALUE_DIM: valueDimBucket(op, valueDim),
-    BLOCK_Q: tile.blockQ,
-    BLOCK_K: tile.blockK,
-    WORKGROUP: tile.workgroup,
+/** `shader` is the op's own, which says where a tile's keys begin. */
+export function planAttentionTile(
+  shader: Shader,
+  problem: AttentionProblem,
+  variant: AttentionTileVariant,
+  traits: Traits,
+  splits: number,
+): Launch {
+  const constants = {
+    IS_F16: problem.dtype === 'float16',
+    VALUE_DIM: valueDimBucket(problem.op, problem.valueDim),
+    BLOCK_Q: variant.blockQ,
+    BLOCK_K: variant.blockK,
+    WORKGROUP: variant.workgroup,
   };
+  return attentionLaunch(shader, constants, problem, variant, traits, splits);
 }

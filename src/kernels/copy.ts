@@ -18,6 +18,8 @@ export interface CopyProblem {
   readonly inDType: DType;
   readonly outDType: DType;
   readonly x: Operand;
+  /** Where in the output's storage, in words of 32 bits. */
+  readonly firstWord?: number;
   /** Of bools, write the logical not. */
   readonly invert?: boolean;
   /** Continues x along `axis` from position `split`. */
@@ -42,6 +44,7 @@ export function planCopy(problem: CopyProblem, limits: Limits): Launch {
     constants: { IN_BYTES: BYTES[inDType], OUT_BYTES: BYTES[outDType], INVERT: problem.invert ?? false },
     params: {
       words,
+      first_word: problem.firstWord ?? 0,
       size: sizeOf(shape),
       row_words: Math.ceil(rowPitch(outputRow, outDType) / perWord),
       output_row: outputRow,

@@ -1,50 +1,81 @@
+import type { Launch } from '../gpu/runtime.ts';
 import type { Shader } from '../gpu/shader.ts';
 import type { KernelChoices, Traits } from '../tensor/traits.ts';
 import { attentionMatrixVariants, planAttentionMatrix, type AttentionMatrixVariant } from './attention-matrix.ts';
-import { attentionLaunch, type AttentionPlan, type AttentionProblem } from './attention-operands.ts';
+import { packsGroup, type AttentionPlan, type AttentionProblem } from './attention-operands.ts';
+import { attentionStreamVariant, planAttentionStream, type AttentionStreamVariant } from './attention-stream.ts';
 import {
-  planAttentionSubgroup,
   attentionSubgroupVariant,
+  planAttentionSubgroup,
   type AttentionSubgroupVariant,
 } from './attention-subgroup.ts';
 import {
   chooseTile,
   DEFAULT_BLOCK_SIZE,
-  tileConstants,
+  planAttentionTile,
   tileVariants,
   valueDimBucket,
   type AttentionTileVariant,
 } from './attention-tile.ts';
 import { decide, NO_CHOICES, type Choice, type ChoiceKey } from './choice.ts';
+import { planMergeAttention } from './merge-attention.ts';
 
-export type FusedVariant = AttentionTileVariant | AttentionSubgroupVariant | AttentionMatrixVariant;
+export type FusedVariant =
+  | AttentionTileVariant
+  | AttentionSubgroupVariant
+  | AttentionMatrixVariant
+  | AttentionStreamVariant;
 
 /** What the choice of a kernel depends on. */
-export type AttentionSize = Pick<AttentionProblem, 'op' | 'dtype' | 'headDim' | 'valueDim'>;
+export interface AttentionSize extends Pick<AttentionProblem, 'op' | 'dtype' | 'headDim' | 'valueDim'> {
+  /** Query rows that share their keys, where they are known to be few. */
+  readonly rows?: number;
+  /** Nothing that only some kernels can do: no cache's layout, no modified scores, no small inputs. */
+  readonly isPlain?: boolean;
+  /** Most query rows a workgroup may take: a block mask's. */
+  readonly mostRows?: number;
+}
 
 /** Keys a step that tiles are offered with. */
 const BLOCK_SIZES = [DEFAULT_BLOCK_SIZE, 64];
 
+/** So few rows that share their keys are decoding. */
+const FEW_ROWS = 8;
+
 /** Every kernel that can compute such a problem on the device. */
 export function attentionVariants(size: AttentionSize, traits: Traits): FusedVariant[] {
+  const { rows = Infinity, isPlain = true, mostRows = Infinity } = size;
   const tiles = BLOCK_SIZES.flatMap((blockK) => tileVariants(size.valueDim, blockK, traits));
-  const subgroup = attentionSubgroupVariant(size, traits);
-  return [...attentionMatrixVariants(size, traits), ...tiles, ...(subgroup ? [subgroup] : [])];
+  const variants: (FusedVariant | undefined)[] = [
+    ...(isPlain ? attentionMatrixVariants(size, traits) : []),
+    ...tiles,
+    attentionSubgroupVariant(size, traits),
+    attentionStreamVariant({ ...size, rows }, traits),
+  ];
+  return variants.filter((variant) => variant !== undefined && variant.blockQ <= mostRows) as FusedVariant[];
 }
 
-/** Dims of one class share a choice, and mostly a compiled kernel. */
-export function attentionKey({ op, dtype, headDim, valueDim }: AttentionSize): ChoiceKey {
-  return { op, dtype, sizeClass: valueDimBucket(op, Math.max(valueDim, Math.min(headDim, 256))) };
+/** Dims of one class share a choice, and mostly a compiled kernel; so do problems of few rows. */
+export function attentionKey({ op, dtype, headDim, valueDim, rows = Infinity }: AttentionSize): ChoiceKey {
+  const dims = valueDimBucket(op, Math.max(valueDim, Math.min(headDim, 256)));
+  return { op, dtype, sizeClass: rows <= FEW_ROWS ? `few-${dims}` : dims };
 }
 
 /** What suits the device's class where nothing was measured. */
 function preferred(size: AttentionSize, traits: Traits): Choice<FusedVariant> {
-  const [matrix] = attentionMatrixVariants(size, traits);
+  const { rows = Infinity, isPlain = true } = size;
+  const stream = traits.isSoftware ? attentionStreamVariant({ ...size, rows }, traits) : undefined;
+  if (stream) return { variant: stream, reason: 'few queries on a CPU driver: every invocation walks keys of its own' };
+  const [matrix] = isPlain && rows > FEW_ROWS ? attentionMatrixVariants(size, traits) : [];
   if (matrix) return { variant: matrix, reason: 'the device was opened for its tensor cores' };
   // SwiftShader, with subgroups of 4, seems to keep no array in registers: the tile kernel is twice as fast there
   const wantsSubgroups = traits.isSoftware && traits.subgroupSize >= 8;
   const subgroup = wantsSubgroups ? attentionSubgroupVariant(size, traits) : undefined;
   if (subgroup) return { variant: subgroup, reason: 'a CPU driver: neither barriers nor workgroup memory' };
+  if (rows <= FEW_ROWS) {
+    const few = tileVariants(size.valueDim, DEFAULT_BLOCK_SIZE, traits).find(({ blockQ }) => blockQ === FEW_ROWS);
+    if (few) return { variant: few, reason: 'few queries' };
+  }
   return {
     variant: chooseTile(size.op, size.valueDim, DEFAULT_BLOCK_SIZE, traits),
     reason: 'the most queries, up to 32, that fit workgroup memory and registers',
@@ -67,6 +98,53 @@ export function chooseAttention(
   return decide(attentionKey(size), attentionVariants(size, traits), fallback, choices);
 }
 
+/** What the choice of a kernel for `problem` depends on. */
+function sizeOf(problem: AttentionProblem): AttentionSize {
+  const { dtype, kvDtype = dtype, headDim, valueDim, heads, kvHeads, queryLength, keys, blocks, scores } = problem;
+  const { op, kernelsOf = op } = problem;
+  const isPlain = kvDtype === dtype && keys.layout === 'contiguous' && Object.keys(scores).length === 0;
+  const rows = blocks ? queryLength : (queryLength * heads) / kvHeads;
+  return { op: kernelsOf, dtype, headDim, valueDim, rows, isPlain, mostRows: blocks?.blockSize };
+}
+
+/** Fewer keys than this are not worth a split of their own. */
+const LEAST_SPLIT_KEYS = 256;
+
+/**
+ * Parts that the keys of few queries are divided into, so that the device has something to do: some workgroups for each
+ * of a CPU's cores, or for each of a GPU's multiprocessors, neither of which WebGPU tells.
+ */
+export function chooseSplits(problem: AttentionProblem, variant: FusedVariant, traits: Traits): number {
+  const { batch, heads, kvHeads, queryLength, keyLength, visibility, blocks } = problem;
+  const packs = packsGroup(problem, variant);
+  const tiles = Math.ceil((packs ? (queryLength * heads) / kvHeads : queryLength) / variant.blockQ);
+  if (tiles > 2 || blocks || variant.family === 'matrix') return 1;
+  const groups = tiles * batch * (packs ? kvHeads : heads);
+  const { left, right } = visibility.band;
+  const keys = Math.min(keyLength, left + right + queryLength);
+  const wanted = traits.isSoftware ? 16 : 256;
+  return Math.max(1, Math.min(Math.ceil(wanted / groups), Math.floor(keys / LEAST_SPLIT_KEYS)));
+}
+
+function planVariant(
+  tileShader: Shader,
+  problem: AttentionProblem,
+  variant: FusedVariant,
+  traits: Traits,
+  splits: number,
+): Launch {
+  switch (variant.family) {
+    case 'tile':
+      return planAttentionTile(tileShader, problem, variant, traits, splits);
+    case 'subgroup':
+      return planAttentionSubgroup(problem, variant, traits, splits);
+    case 'stream':
+      return planAttentionStream(problem, variant, traits, splits);
+    case 'matrix':
+      return planAttentionMatrix(problem, variant, traits);
+  }
+}
+
 /** Plans `problem` for the chosen kernel; `tileShader` is the op's own, which walks the keys by tiles. */
 export function planFusedAttention(
   tileShader: Shader,
@@ -75,14 +153,12 @@ export function planFusedAttention(
   choices: KernelChoices = NO_CHOICES,
   blockSize?: number,
 ): AttentionPlan {
-  const choice = chooseAttention(problem, traits, choices, blockSize);
-  const { variant } = choice;
-  if (variant.family === 'subgroup') return { choice, ...planAttentionSubgroup(problem, variant, traits) };
-  if (variant.family === 'matrix') return { choice, ...planAttentionMatrix(problem, variant, traits) };
-  return {
-    choice,
-    shader: tileShader,
-    constants: tileConstants(problem, variant),
-    ...attentionLaunch(problem, variant, traits),
-  };
+  const choice = chooseAttention(sizeOf(problem), traits, choices, blockSize);
+  const splits = chooseSplits(problem, choice.variant, traits);
+  const launch = planVariant(tileShader, problem, choice.variant, traits, splits);
+  if (splits === 1) return { choice, ...launch };
+  const { op, heads, queryRows, valueDim, dtype, output, writesLogSumExp, scores } = problem;
+  const batch = scores.sequences ? 1 : problem.batch;
+  const merge = { op, parts: splits, batch, heads, queryLength: queryRows, valueDim, dtype, output, writesLogSumExp };
+  return { choice, ...launch, merge: { parts: splits, ...planMergeAttention(merge, traits) } };
 }

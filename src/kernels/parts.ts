@@ -5,6 +5,9 @@ import element from '../../shaders/parts/element.wgsl';
 import halfOctet from '../../shaders/parts/half-octet.wgsl';
 import launch from '../../shaders/parts/launch.wgsl';
 import matmulOperands from '../../shaders/parts/matmul-operands.wgsl';
+import random from '../../shaders/parts/random.wgsl';
+import rows from '../../shaders/parts/rows.wgsl';
+import score from '../../shaders/parts/score.wgsl';
 import special from '../../shaders/parts/special.wgsl';
 import store from '../../shaders/parts/store.wgsl';
 import subgroupMatrix from '../../shaders/parts/subgroup-matrix.wgsl';
@@ -19,6 +22,9 @@ export const PARTS: Readonly<Record<string, string>> = {
   'half-octet': halfOctet,
   launch,
   'matmul-operands': matmulOperands,
+  random,
+  rows,
+  score,
   special,
   store,
   'subgroup-matrix': subgroupMatrix,

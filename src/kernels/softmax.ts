@@ -6,6 +6,7 @@ import { rowPitch } from '../tensor/shape.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { foldWorkgroups, readsQuads, type Operand } from './launch.ts';
 import { PARTS } from './parts.ts';
+import { scoreConstants, scoreParams, type Scores } from './score.ts';
 import { visibilityParams, type Visibility } from './visibility.ts';
 
 const shader = joinParts('softmax', source, PARTS);
@@ -20,8 +21,15 @@ export interface SoftmaxProblem {
   readonly x: Operand;
   readonly scale: number;
   readonly visibility: Visibility;
+  readonly scores: Scores;
   readonly writesLogSumExp: boolean;
+  /** After which stage the scores are written too. */
+  readonly writesScores?: ScoresStage;
 }
+
+/** Scores as they are after scaling, after softcap, or with all that is added, and −∞ where hidden. */
+export type ScoresStage = 'scaled' | 'capped' | 'masked';
+const STAGES = { scaled: 1, capped: 2, masked: 3 } as const;
 
 const WORKGROUP = 128;
 /** On GPUs, rows up to this length share a workgroup, sixteen invocations each. */
@@ -51,6 +59,7 @@ export function planSoftmax(problem: SoftmaxProblem, traits: Traits): Launch {
       LANES: chooseRowLanes(keyLength, traits),
       IN_F16: problem.inDType === 'float16',
       OUT_F16: problem.outDType === 'float16',
+      ...scoreConstants(problem.scores),
     },
     params: {
       groups,
@@ -64,8 +73,11 @@ export function planSoftmax(problem: SoftmaxProblem, traits: Traits): Launch {
       vector_loads: readsQuads(problem.x, 3) ? 1 : 0,
       output_pitch: rowPitch(keyLength, problem.outDType),
       writes_log_sum_exp: problem.writesLogSumExp ? 1 : 0,
+      scores_stage: problem.writesScores ? STAGES[problem.writesScores] : 0,
       ...visibilityParams(problem.visibility),
+      ...scoreParams(problem.scores),
     },
     workgroups: foldWorkgroups(problem.op, groups, traits),
+    ...(problem.scores.modifiers && { insertions: problem.scores.modifiers.insertions }),
   };
 }

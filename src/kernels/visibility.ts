@@ -1,15 +1,19 @@
 import type { DType } from '../tensor/dtype.ts';
 import type { Operand } from './launch.ts';
 
-/** Keys seen by query i: [i + queryOffset − left, i + queryOffset + right]. Twin of parts/visibility.wgsl. */
+/** Keys seen by query i, which stands at i + queryOffset: [position − left, position + right]. Twin of parts/visibility.wgsl. */
 export interface Band {
   readonly left: number;
   readonly right: number;
   readonly queryOffset: number;
+  /** queryOffset counts from where the last query stands at the last key; else from where the first does at the first. */
+  readonly alignsEnds?: boolean;
 }
 
-/** A bound that no key reaches; leaves room for sums of two in an i32. */
+/** A side of a band past which no key lies, wherever the query stands. Query, offset and side add up to less than 2³¹. */
 export const UNBOUNDED = 2 ** 30 - 1;
+export const MAX_LENGTH = 2 ** 29;
+export const MAX_QUERY_OFFSET = 2 ** 28;
 
 /** Which keys a query may attend to, and what is added to its scores. */
 export interface Visibility {
@@ -28,6 +32,7 @@ export function visibilityParams({ band, mask, keyMask }: Visibility) {
     band_left: band.left,
     band_right: band.right,
     query_offset: band.queryOffset,
+    aligns_ends: band.alignsEnds ? 1 : 0,
     mask_strides: mask?.strides ?? [0, 0, 0, 0],
     mask_offset: mask?.offset ?? 0,
     mask_kind: mask ? MASK_KINDS[mask.dtype]! : 0,

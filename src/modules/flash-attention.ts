@@ -1,7 +1,6 @@
-import type { AttentionResult } from '../ops/attention.ts';
+import { ATTENTION_OPTIONS, type AttentionOptions, type AttentionResult } from '../ops/attention.ts';
 import { checkFinite } from '../ops/check.ts';
 import { checkBlockSize, flashAttention } from '../ops/flash-attention.ts';
-import type { VisibilityOptions } from '../ops/visibility.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { Module } from './module.ts';
@@ -12,6 +11,8 @@ export interface FlashAttentionModuleOptions {
   /** Keys a step of the online softmax: a power of two from 4 to 128. */
   blockSize?: number;
 }
+
+const FORWARD_OPTIONS = ATTENTION_OPTIONS.filter((name) => name !== 'scale');
 
 /** `flashAttention` as a module without weights. */
 export class FlashAttention extends Module {
@@ -33,15 +34,11 @@ export class FlashAttention extends Module {
    * @param q [B, H, Nq, D], or [B, Nq, D] for one head
    * @param k [B, Hkv, Nk, D]
    * @param v [B, Hkv, Nk, Dv]
+   * @param options those of `flashAttention` but for `scale` and `blockSize`
    * @returns output [B, H, Nq, Dv], and with `returnLogSumExp` logSumExp [B, H, Nq]
    */
-  forward(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    options: VisibilityOptions & { returnLogSumExp?: boolean } = {},
-  ): AttentionResult {
-    checkOptions(`${this.name}.forward`, options, ['mask', 'keyMask', 'isCausal', 'returnLogSumExp']);
+  forward(q: Tensor, k: Tensor, v: Tensor, options: Omit<AttentionOptions, 'scale'> = {}): AttentionResult {
+    checkOptions(`${this.name}.forward`, options, FORWARD_OPTIONS);
     return flashAttention(q, k, v, { ...options, scale: this.scale, blockSize: this.blockSize });
   }
 }

@@ -1,8 +1,8 @@
 /** What the attention ops have in common: their options, the checks, and the problem that a kernel is planned for. */
 import { ArgumentError } from '../gpu/errors.ts';
-import type { AttentionPlan, AttentionProblem } from '../kernels/attention-operands.ts';
+import type { AttentionPlan, AttentionProblem, BlockPlaces, KeyPlaces } from '../kernels/attention-operands.ts';
 import type { Operand } from '../kernels/launch.ts';
-import { UNBOUNDED } from '../kernels/visibility.ts';
+import { MAX_LENGTH, MAX_QUERY_OFFSET } from '../kernels/visibility.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { formatShape } from '../tensor/shape.ts';
@@ -10,9 +10,20 @@ import type { Tensor } from '../tensor/tensor.ts';
 import type { KernelChoices, Traits } from '../tensor/traits.ts';
 import { checkAlike, checkBoolean, checkFinite, checkFloat } from './check.ts';
 import { enqueue, operandOf } from './enqueue.ts';
+import {
+  checkPacking,
+  checkScores,
+  resolveScores,
+  SCORE_OPTIONS,
+  type CheckedScores,
+  type ScoreOptions,
+} from './score-options.ts';
+import type { Segment } from './table.ts';
 import { checkVisibility, type VisibilityOptions, type Window } from './visibility.ts';
 
-export interface AttentionOptions extends VisibilityOptions {
+export interface AttentionOptions extends VisibilityOptions, ScoreOptions {
+  /** The keys that a query sees around its own position; blocks of keys out of every query's window cost nothing. */
+  window?: Window;
   /** Multiplies the scores; default 1/√headDim. */
   scale?: number;
   /** Also return each row's log Σ exp(score): float32 [B, H, Nq], with 3-D tensors [B, Nq]; −∞ for a row without keys. */
@@ -29,12 +40,21 @@ export interface AttentionResult {
   logSumExp?: Tensor;
 }
 
-export const ATTENTION_OPTIONS = ['mask', 'keyMask', 'isCausal', 'scale', 'returnLogSumExp'] as const;
+export const ATTENTION_OPTIONS = [
+  'mask',
+  'keyMask',
+  'isCausal',
+  'window',
+  'scale',
+  'returnLogSumExp',
+  ...SCORE_OPTIONS,
+] as const;
 
-/** The checked arguments of an attention op; `output` is known once it is allocated. */
+/** The checked arguments of an attention op; the rest of the problem is known once memory is allocated. */
 export interface AttentionArguments {
   readonly device: Device;
-  readonly problem: Omit<AttentionProblem, 'output'>;
+  readonly problem: Omit<AttentionProblem, 'output' | 'scores' | 'keys' | 'blocks'>;
+  readonly scores: CheckedScores;
   readonly outputShape: readonly number[];
   readonly rowShape: readonly number[];
   /** The query's heads lie inside its rows, as those of a split projection; the output's then do too. */
@@ -48,39 +68,59 @@ export function checkAttention(
   v: Tensor,
   options: AttentionOptions,
   known: readonly string[],
-  window?: Window,
+  /** k and v may be stored in another float dtype than q. */
+  { mixesDTypes = false } = {},
 ): AttentionArguments {
   checkOptions(op, options, known);
   checkFloat(op, 'query', q);
   checkFloat(op, 'key', k);
   checkFloat(op, 'value', v);
-  checkAlike(op, 'query', { query: q, key: k, value: v });
+  if (!mixesDTypes) checkAlike(op, 'query', { query: q, key: k, value: v });
   checkShapes(op, q, k, v);
   const isHeadless = q.rank === 3;
-  const [batch, heads, queryLength, headDim] = shapeOf(q);
-  const [, kvHeads, keyLength] = shapeOf(k);
+  const packing = checkPacking(op, options, q, k);
+  const [storedBatch, heads, queryRows, headDim] = shapeOf(q);
+  const [, kvHeads, keyRows] = shapeOf(k);
   const valueDim = v.shape.at(-1)!;
-  const { scale = 1 / Math.sqrt(headDim) } = options;
+  const {
+    count: batch,
+    queryLength,
+    keyLength,
+  } = packing ?? { count: storedBatch, queryLength: queryRows, keyLength: keyRows };
+  const { scale = 1 / Math.sqrt(headDim), queryOffset } = options;
   checkFinite(op, 'scale', scale);
   checkBoolean(op, 'returnLogSumExp', options.returnLogSumExp);
-  const visibility = checkVisibility(
-    op,
-    options,
-    { batch, heads, queryLength, keyLength, isHeadless, like: { name: 'query', tensor: q } },
-    window,
-  );
+  if (
+    typeof queryOffset === 'number' &&
+    !(Number.isInteger(queryOffset) && Math.abs(queryOffset) <= MAX_QUERY_OFFSET)
+  ) {
+    throw new ArgumentError(
+      `${op}: queryOffset must be a whole number from ${-MAX_QUERY_OFFSET} to ${MAX_QUERY_OFFSET}, got ${queryOffset}`,
+    );
+  }
+  const like = { name: 'query', tensor: q };
+  const sizes = { batch, heads, queryLength, keyLength, like };
+  const scores = checkScores(op, options, sizes, packing);
+  const visibility = checkVisibility(op, options, {
+    ...sizes,
+    isHeadless,
+    ...(queryOffset !== undefined && { queryOffset: typeof queryOffset === 'number' ? queryOffset : 0 }),
+    lengthsVary: packing !== undefined || scores.keyLengths !== undefined,
+  });
   // such an output's heads merge again without a copy
-  const headsInRows = !isHeadless && heads > 1 && queryLength > 1 && q.strides[1] < q.strides[2];
+  const headsInRows = !isHeadless && heads > 1 && queryRows > 1 && q.strides[1] < q.strides[2];
   return {
     device: q.device,
     problem: {
       op,
       dtype: q.dtype,
+      kvDtype: k.dtype,
       batch,
       heads,
       kvHeads,
       queryLength,
       keyLength,
+      queryRows,
       headDim,
       valueDim,
       scale,
@@ -90,8 +130,9 @@ export function checkAttention(
       visibility,
       writesLogSumExp: options.returnLogSumExp ?? false,
     },
-    outputShape: isHeadless ? [batch, queryLength, valueDim] : [batch, heads, queryLength, valueDim],
-    rowShape: isHeadless ? [batch, queryLength] : [batch, heads, queryLength],
+    scores,
+    outputShape: isHeadless ? [batch, queryLength, valueDim] : [storedBatch, heads, queryRows, valueDim],
+    rowShape: isHeadless ? [batch, queryLength] : [storedBatch, heads, queryRows],
     headsInRows,
   };
 }
@@ -129,7 +170,7 @@ function checkShapes(op: string, q: Tensor, k: Tensor, v: Tensor): void {
     ['query', queryLength],
     ['key', keyLength],
   ] as const) {
-    if (length > UNBOUNDED) fail(`${name} length`, `be at most ${UNBOUNDED}`, length);
+    if (length > MAX_LENGTH) fail(`${name} length`, `be at most ${MAX_LENGTH}`, length);
   }
   if (keyDim !== headDim) fail('key headDim', `equal query's ${headDim}`, keyDim);
   if (valueLength !== keyLength) fail('value length', `equal key's ${keyLength}`, valueLength);
@@ -137,19 +178,63 @@ function checkShapes(op: string, q: Tensor, k: Tensor, v: Tensor): void {
   if (heads % keyHeads !== 0) fail('key heads', `divide query's ${heads}`, keyHeads);
 }
 
+/** Where the keys of a cache lie; of a paged one with its page table, `pitch` pages a batch entry. */
+export type CacheKeys =
+  | Exclude<KeyPlaces, { layout: 'paged' }>
+  | { readonly layout: 'paged'; readonly pageSize: number; readonly pages: Segment; readonly pitch: number };
+
 /** Allocates the results of a fused attention kernel and records it. */
 export function runFused(
-  { device, problem, outputShape, rowShape, headsInRows }: AttentionArguments,
+  args: AttentionArguments,
   inputs: { q: Tensor; k: Tensor; v: Tensor; mask?: Tensor; keyMask?: Tensor },
   plan: (problem: AttentionProblem, traits: Traits, choices: KernelChoices) => AttentionPlan,
+  cache: CacheKeys = { layout: 'contiguous' },
 ): AttentionResult {
-  const { op } = problem;
+  const { device, outputShape, rowShape, headsInRows } = args;
+  const { op, dtype, writesLogSumExp } = args.problem;
   return device.scope(() => {
-    const output = device.empty(outputShape, problem.dtype, op, headsInRows ? [0, 2, 1, 3] : undefined);
-    const logSumExp = problem.writesLogSumExp ? device.empty(rowShape, 'float32', op) : undefined;
-    const launch = plan({ ...problem, output: attentionOperand(output) }, device.traits, device.kernels);
+    const blockMask = args.scores.modifiers?.blockMask;
+    const others = [
+      ...(blockMask ? [{ tensor: blockMask.kinds }] : []),
+      ...(cache.layout === 'paged' ? [cache.pages] : []),
+    ];
+    const { table, scores, otherPlaces } = resolveScores(op, device, args.scores, others);
+    const output = device.empty(outputShape, dtype, op, headsInRows ? [0, 2, 1, 3] : undefined);
+    const logSumExp = writesLogSumExp ? device.empty(rowShape, 'float32', op) : undefined;
+    const problem: AttentionProblem = {
+      ...args.problem,
+      scores,
+      keys: cache.layout === 'paged' ? { ...cache, at: otherPlaces.at(-1)! } : cache,
+      ...(blockMask && { blocks: blockPlaces(blockMask.kinds, blockMask.blockSize, otherPlaces[0]) }),
+      output: attentionOperand(output),
+    };
+    const { merge, ...launch } = plan(problem, device.traits, device.kernels);
     const { q, k, v, mask, keyMask } = inputs;
-    enqueue(op, launch, { q, k, v, mask, key_mask: keyMask, output, log_sum_exp: logSumExp });
+    const operands = { q, k, v, mask, key_mask: keyMask, table };
+    if (!merge) {
+      enqueue(op, launch, { ...operands, output, log_sum_exp: logSumExp });
+    } else {
+      const partOutput = device.empty([merge.parts, ...outputShape], 'float32', op);
+      const partLogSumExp = device.empty([merge.parts, ...rowShape], 'float32', op);
+      enqueue(op, launch, { ...operands, output: partOutput, log_sum_exp: partLogSumExp });
+      enqueue(op, merge, {
+        part_output: partOutput,
+        part_log_sum_exp: partLogSumExp,
+        output,
+        log_sum_exp: logSumExp,
+      });
+    }
     return logSumExp ? { output, logSumExp } : { output };
   });
+}
+
+/** Kinds [B or 1, H or 1, query blocks, key blocks]. */
+function blockPlaces({ shape }: Tensor, blockSize: number, at: number): BlockPlaces {
+  const [batch, heads, rows, columns] = shape;
+  return {
+    at,
+    blockSize,
+    columns,
+    pitches: [batch === 1 ? 0 : heads * rows * columns, heads === 1 ? 0 : rows * columns],
+  };
 }

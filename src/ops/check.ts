@@ -26,6 +26,13 @@ export function checkFloat(op: string, name: string, value: unknown): asserts va
   }
 }
 
+export function checkIntegers(op: string, name: string, value: unknown): asserts value is Tensor {
+  checkTensor(op, name, value);
+  if (value.dtype !== 'int32' && value.dtype !== 'uint32') {
+    throw new ArgumentError(`${op}: ${name} must be int32 or uint32, got ${value.dtype}`);
+  }
+}
+
 /** All of one device and dtype with the first; absent ones are skipped. */
 export function checkAlike(op: string, first: string, tensors: Readonly<Record<string, Tensor | undefined>>): void {
   const reference = tensors[first]!;
@@ -57,7 +64,8 @@ export function checkBoolean(op: string, name: string, value: unknown): void {
 }
 
 export function describe(value: unknown): string {
-  if (value instanceof Tensor) return `a ${value.dtype} tensor of ${formatShape(value.shape)}`;
+  if (value instanceof Tensor)
+    return `${value.dtype === 'int32' ? 'an' : 'a'} ${value.dtype} tensor of ${formatShape(value.shape)}`;
   if (typeof value === 'string') return `'${value}'`;
   if (value === null || typeof value !== 'object') return String(value);
   return Array.isArray(value) ? `[${value.join(', ')}]` : (value.constructor?.name ?? 'an object');

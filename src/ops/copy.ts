@@ -1,7 +1,7 @@
 import { ArgumentError } from '../gpu/errors.ts';
 import { planCopy, type CopyProblem } from '../kernels/copy.ts';
-import type { DType, FloatDType } from '../tensor/dtype.ts';
-import { broadcastStrides, formatShape, reshapeStrides, type Shape } from '../tensor/shape.ts';
+import { BYTES, type DType, type FloatDType } from '../tensor/dtype.ts';
+import { broadcastStrides, formatShape, reshapeStrides, storageSize, type Shape } from '../tensor/shape.ts';
 import { inferShape, type Tensor } from '../tensor/tensor.ts';
 import { checkAlike, checkFloat, checkTensor, describe } from './check.ts';
 import { enqueue, operandOf } from './enqueue.ts';
@@ -100,4 +100,22 @@ function run(
   const launch = planCopy({ op, ...problem, inDType: x.dtype, outDType: dtype, x: operandOf(x) }, device.traits);
   enqueue(op, launch, { x, y, output });
   return output;
+}
+
+/** Writes x's elements, or of f16 and bools the words that hold them, in row-major order to words of `target` from `firstWord` on. */
+export function copyWords(op: string, x: Tensor, target: Tensor, firstWord: number): void {
+  const bytes = BYTES[x.dtype];
+  // smaller elements are copied as they lie: x must be contiguous and begin at a word
+  const words = bytes === 4 ? x.shape : [wordsOf(x)];
+  const from = bytes === 4 ? operandOf(x) : { strides: [1], offset: (x.offset * bytes) / 4 };
+  const launch = planCopy(
+    { op, shape: words, outputShape: words, inDType: 'uint32', outDType: 'uint32', x: from, firstWord },
+    x.device.traits,
+  );
+  enqueue(op, launch, { x, output: target });
+}
+
+/** Words of 32 bits that a row-major copy of x takes. */
+export function wordsOf({ shape, dtype }: Tensor): number {
+  return Math.ceil((storageSize(shape, dtype) * BYTES[dtype]) / 4);
 }

@@ -28,12 +28,11 @@ export interface LocalAttentionOptions extends AttentionOptions {
  */
 export function localAttention(q: Tensor, k: Tensor, v: Tensor, options: LocalAttentionOptions): AttentionResult {
   const op = 'localAttention';
-  const known = [...ATTENTION_OPTIONS, 'window'];
-  checkOptions(op, options === undefined ? {} : options, known);
+  checkOptions(op, options === undefined ? {} : options, ATTENTION_OPTIONS);
   const window: unknown = (options as LocalAttentionOptions | undefined)?.window;
   if (window === null || typeof window !== 'object' || Array.isArray(window)) {
     throw new ArgumentError(`${op}: window must be { left, right }, got ${describe(window)}`);
   }
-  const args = checkAttention(op, q, k, v, options, known, options.window);
+  const args = checkAttention(op, q, k, v, options, ATTENTION_OPTIONS);
   return runFused(args, { q, k, v, mask: options.mask, keyMask: options.keyMask }, planLocalAttention);
 }

@@ -1,5 +1,6 @@
 import { ArgumentError } from '../gpu/errors.ts';
-import { planSoftmax } from '../kernels/softmax.ts';
+import { planSoftmax, type ScoresStage } from '../kernels/softmax.ts';
+import type { Scores } from '../kernels/score.ts';
 import type { Visibility } from '../kernels/visibility.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
@@ -76,11 +77,15 @@ export function weigh(
     visibility: Visibility;
     mask?: Tensor;
     keyMask?: Tensor;
+    scores?: Scores;
+    table?: Tensor;
     outDType?: FloatDType;
     rowShape?: readonly number[];
+    /** Also write the scores as they are after this stage. */
+    stage?: ScoresStage;
   },
-): { weights: Tensor; logSumExp?: Tensor } {
-  const { shape, scale, visibility, mask, keyMask, outDType = x.dtype as FloatDType, rowShape } = options;
+): { weights: Tensor; logSumExp?: Tensor; scores?: Tensor } {
+  const { shape, scale, visibility, mask, keyMask, table, outDType = x.dtype as FloatDType, rowShape, stage } = options;
   const { device } = x;
   const { strides, offset } = operandOf(x);
   const lead = Array.from({ length: 4 - strides.length }, () => 0);
@@ -88,6 +93,7 @@ export function weigh(
   return device.scope(() => {
     const weights = device.empty(x.shape, outDType, op);
     const logSumExp = rowShape && device.empty(rowShape, 'float32', op);
+    const scores = stage && device.empty(x.shape, outDType, op);
     const launch = planSoftmax(
       {
         op,
@@ -97,11 +103,13 @@ export function weigh(
         x: { strides: place, offset },
         scale,
         visibility,
+        scores: options.scores ?? {},
         writesLogSumExp: logSumExp !== undefined,
+        writesScores: stage,
       },
       device.traits,
     );
-    enqueue(op, launch, { x, mask, key_mask: keyMask, output: weights, log_sum_exp: logSumExp });
-    return logSumExp ? { weights, logSumExp } : { weights };
+    enqueue(op, launch, { x, mask, key_mask: keyMask, table, output: weights, log_sum_exp: logSumExp, scores });
+    return { weights, ...(logSumExp && { logSumExp }), ...(scores && { scores }) };
   });
 }

@@ -40,17 +40,20 @@ interface Scores {
   /** Masks broadcast to the shape without the head axis. */
   readonly isHeadless: boolean;
   readonly like: { readonly name: string; readonly tensor: Tensor };
+  /** The position of the first query, in place of an alignment; 0 where each batch entry has its own. */
+  readonly queryOffset?: number;
+  /** Batch entries have key lengths, or both lengths, of their own: the alignment is theirs. */
+  readonly lengthsVary?: boolean;
 }
 
 export function checkVisibility(
   op: string,
-  { mask, keyMask, isCausal = false }: VisibilityOptions,
+  { mask, keyMask, isCausal = false, window }: VisibilityOptions & { window?: Window },
   scores: Scores,
-  window?: Window,
 ): Visibility {
   const { batch, heads, queryLength, keyLength, isHeadless } = scores;
   const target = isHeadless ? [batch, queryLength, keyLength] : [batch, heads, queryLength, keyLength];
-  const band = checkBand(op, isCausal, window, keyLength - queryLength);
+  const band = checkBand(op, isCausal, window, scores);
   return {
     band,
     mask: mask === undefined ? undefined : checkMask(op, mask, target, scores.like),
@@ -94,15 +97,36 @@ function checkKeyMask(op: string, keyMask: Tensor, target: number[], like: Score
 }
 
 /** One band that is the causal mask's and the window's intersection. */
-function checkBand(op: string, isCausal: Causal, window: Window | undefined, bottomRight: number): Band {
+function checkBand(op: string, isCausal: Causal, window: Window | undefined, scores: Scores): Band {
   if (typeof isCausal !== 'boolean' && isCausal !== 'top-left' && isCausal !== 'bottom-right') {
     throw new ArgumentError(
       `${op}: isCausal must be true, false, 'top-left' or 'bottom-right', got ${describe(isCausal)}`,
     );
   }
-  const causalOffset = isCausal === 'bottom-right' ? bottomRight : 0;
-  if (!window) return { left: UNBOUNDED, right: isCausal ? 0 : UNBOUNDED, queryOffset: causalOffset };
+  const { left, right, align = isCausal === 'bottom-right' ? 'bottom-right' : 'top-left' } = checkWindow(op, window);
+  const { queryOffset, lengthsVary = false, keyLength, queryLength } = scores;
+  if (queryOffset !== undefined) return { left, right: isCausal ? Math.min(right, 0) : right, queryOffset };
+  const isMixed = isCausal && window && (isCausal === 'bottom-right') !== (align === 'bottom-right');
+  if (lengthsVary) {
+    if (isMixed) {
+      throw new ArgumentError(
+        `${op}: window.align must be isCausal's '${isCausal === true ? 'top-left' : isCausal}' where lengths vary, got '${align}'`,
+      );
+    }
+    return { left, right: isCausal ? Math.min(right, 0) : right, queryOffset: 0, alignsEnds: align === 'bottom-right' };
+  }
+  const offsetOf = (alignment: Alignment) => (alignment === 'bottom-right' ? keyLength - queryLength : 0);
+  const offset = offsetOf(align);
+  const causalRight = isMixed ? offsetOf(isCausal === true ? 'top-left' : isCausal) - offset : 0;
+  return { left, right: isCausal ? Math.min(right, causalRight) : right, queryOffset: offset };
+}
 
+/** With bounds in place of −1. */
+function checkWindow(op: string, window: Window | undefined): Window {
+  if (window === undefined) return { left: UNBOUNDED, right: UNBOUNDED };
+  if (window === null || typeof window !== 'object' || Array.isArray(window)) {
+    throw new ArgumentError(`${op}: window must be { left, right }, got ${describe(window)}`);
+  }
   checkOptions(`${op}: window`, window, ['left', 'right', 'align']);
   for (const side of ['left', 'right'] as const) {
     const keys = window[side];
@@ -112,12 +136,10 @@ function checkBand(op: string, isCausal: Causal, window: Window | undefined, bot
       );
     }
   }
-  const { align = isCausal === 'bottom-right' ? 'bottom-right' : 'top-left' } = window;
-  if (align !== 'top-left' && align !== 'bottom-right') {
+  const { align } = window;
+  if (align !== undefined && align !== 'top-left' && align !== 'bottom-right') {
     throw new ArgumentError(`${op}: window.align must be 'top-left' or 'bottom-right', got ${describe(align)}`);
   }
-  const queryOffset = align === 'bottom-right' ? bottomRight : 0;
-  const left = window.left === -1 ? UNBOUNDED : window.left;
-  const right = window.right === -1 ? UNBOUNDED : window.right;
-  return { left, right: isCausal ? Math.min(right, causalOffset - queryOffset) : right, queryOffset };
+  const bound = (keys: number) => (keys === -1 ? UNBOUNDED : keys);
+  return { left: bound(window.left), right: bound(window.right), align };
 }

@@ -273,6 +273,19 @@ export class Device {
     return new Tensor(this, storage, dtype, { shape, strides, offset: 0 });
   }
 
+  /**
+   * @internal A few words of the host's for a kernel to read, as uint32 [count or more]. However many are made while work
+   * is recorded, none of them makes it wait: each lies in a buffer that nothing recorded uses.
+   */
+  words(words: readonly number[] | Uint32Array<ArrayBuffer>, caller: string): Tensor {
+    const shape = [2 ** Math.ceil(Math.log2(Math.max(1, words.length)))]; // few sizes, so that buffers are found again
+    const buffer = this.runtime.acquireToWrite(this.#checkFit(caller, shape, 'uint32'));
+    const storage = new Storage(buffer, () => this.runtime.release(buffer));
+    const tensor = new Tensor(this, storage, 'uint32', { shape, strides: [1], offset: 0 });
+    this.runtime.write(buffer, bytesOf(Uint32Array.from(words)));
+    return tensor;
+  }
+
   /** Submits recorded work without waiting for it. */
   flush(): void {
     this.runtime.flush();

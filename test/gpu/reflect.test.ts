@@ -22,6 +22,8 @@ const TYPES: Readonly<Record<string, { type: ScalarType; count: number; size: nu
   'vec4<u32>': { type: 'u32', count: 4, size: 16, align: 16 },
   'vec4<f32>': { type: 'f32', count: 4, size: 16, align: 16 },
   'vec2<i32>': { type: 'i32', count: 2, size: 8, align: 8 },
+  'array<vec4<u32>, 4>': { type: 'u32', count: 16, size: 64, align: 16 },
+  'array<vec4<f32>, 2>': { type: 'f32', count: 8, size: 32, align: 16 },
 };
 
 /** Lays out the members of `struct Params` by WGSL's rules, from the text. */
@@ -33,7 +35,7 @@ function layOut(source: string): {
   const fields: [string, { offset: number; type: ScalarType; count: number }][] = [];
   let end = 0;
   let alignment = 4;
-  for (const [, name, typeName] of body.matchAll(/(\w+)\s*:\s*(\w+(?:<\w+>)?)/g)) {
+  for (const [, name, typeName] of body.matchAll(/(\w+)\s*:\s*(array<[^,]+, \d+>|\w+(?:<\w+>)?)/g)) {
     const { type, count, size, align } = TYPES[typeName];
     const offset = Math.ceil(end / align) * align;
     fields.push([name, { offset, type, count }]);
@@ -136,6 +138,20 @@ fn main() { output[0] = params.b.x; }
     expect(reflect('example', source(extra))).toEqual(reflect('example', source('')));
   });
 
+  test('an array of vec4 is one field of all its numbers', () => {
+    const text = `struct P { a: u32, shapes: array<vec4<u32>, 3>, b: f32, points: array<vec4<f32>, 2>, c: i32 }
+      @group(0) @binding(0) var<uniform> p: P; @compute @workgroup_size(1) fn main() {}`;
+    const { fields, size } = reflect('example', text).uniform!;
+    expect(Object.fromEntries(fields)).toEqual({
+      a: { offset: 0, type: 'u32', count: 1 },
+      shapes: { offset: 16, type: 'u32', count: 12 },
+      b: { offset: 64, type: 'f32', count: 1 },
+      points: { offset: 80, type: 'f32', count: 8 },
+      c: { offset: 112, type: 'i32', count: 1 },
+    });
+    expect(size).toBe(128);
+  });
+
   test('a declaration inside a comment is none', () => {
     const hidden = '/* @group(0) @binding(2) var<storage, read> ghost: array<u32>; */';
     expect(reflect('example', source(hidden)).storage).toHaveLength(1);
@@ -158,6 +174,11 @@ fn main() { output[0] = params.b.x; }
       'a uniform field that cannot be packed',
       `struct P { m: mat4x4<f32> } @group(0) @binding(0) var<uniform> p: P; @compute @workgroup_size(1) fn main() {}`,
       'uniform field m has the unsupported type mat4x4',
+    ],
+    [
+      'an array with gaps between its numbers',
+      `struct P { a: array<vec3<f32>, 2> } @group(0) @binding(0) var<uniform> p: P; @compute @workgroup_size(1) fn main() {}`,
+      'uniform field a has the unsupported type array',
     ],
   ])('refuses %s', (_, text, message) => {
     expect(() => reflect('example', text)).toThrow(`shader example: ${message}`);

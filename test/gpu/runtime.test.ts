@@ -142,6 +142,22 @@ describe('writes from the host', () => {
     expect(counted(device.runtime, () => device.tensor(filled(100, 1), [100])).submits).toBe(0);
   });
 
+  test('of a few words for a kernel submit nothing, however many are made while others are read', async () => {
+    const results: ReturnType<typeof affine>[] = [];
+    const round = () => {
+      for (let i = 0; i < 20; i++) {
+        const bits = new Uint32Array(Float32Array.of(i).buffer);
+        results.push(device.scope(() => affine(device.words(bits, 'test'), { addend: 0.5 })));
+      }
+    };
+    expect(counted(device.runtime, round).submits).toBe(0);
+    device.flush();
+    expect(counted(device.runtime, round).submits).toBe(0);
+    const first = await Promise.all(results.map(async (result) => (await result.data())[0]));
+    expect(first).toEqual(Array.from({ length: 40 }, (_, i) => (i % 20) + 0.5));
+    for (const result of results) result.dispose();
+  });
+
   test('take lengths that are no multiple of four bytes', async () => {
     for (const length of [1, 2, 3, 5, 9]) {
       const bytes = Uint8Array.from({ length }, (_, i) => (i + 1) % 2);

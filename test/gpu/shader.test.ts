@@ -1,5 +1,12 @@
 import { describe, expect, test } from 'vitest';
-import { joinParts, specialise, type Shader } from '../../src/gpu/shader.ts';
+import {
+  explainInserted,
+  insertFunctions,
+  joinParts,
+  specialise,
+  type Insertion,
+  type Shader,
+} from '../../src/gpu/shader.ts';
 
 function shader(source: string): Shader {
   return { name: 'example', source };
@@ -122,5 +129,70 @@ describe('joinParts', () => {
     expect(() => joinParts('example', '// parts: load, laod\n', parts)).toThrow(
       "shader example: there is no part named 'laod'",
     );
+  });
+});
+
+const MARKED = 'const A: u32 = 1u;\n// replaceable\nfn mod(x: f32) -> f32 { return x; }\nfn after() {}';
+
+function insertion(text: string, name = 'mod'): Insertion {
+  return { name, text, explain: (error, line, column) => `${name} ${line}:${column} ${error}` };
+}
+
+describe('insertFunctions', () => {
+  test('without insertions changes nothing', () => {
+    expect(insertFunctions('example', MARKED, [])).toBe(MARKED);
+  });
+
+  test('takes the marked function away and the text to the end: lines stay', () => {
+    const text = 'fn mod(y: f32) -> f32 {\n  return 2.0 * y; // $& $1\n}';
+    expect(insertFunctions('example', MARKED, [insertion(text)]).split('\n')).toEqual([
+      'const A: u32 = 1u;',
+      '// replaced below:',
+      '// mod',
+      'fn after() {}',
+      '// ---- inserted: mod',
+      ...text.split('\n'),
+    ]);
+  });
+
+  test('takes several, and Windows line ends', () => {
+    const source = `${MARKED}\n// replaceable\nfn other() -> bool { return true; }`.replaceAll('\n', '\r\n');
+    const joined = insertFunctions('example', source, [insertion('fn mod() {}'), insertion('fn other() {}', 'other')]);
+    expect(joined.match(/fn \w+/g)).toEqual(['fn after', 'fn mod', 'fn other']);
+  });
+
+  test.each([
+    ['that is not there', 'fn other() {}', 0],
+    ['that is not marked', 'fn mod() {}', 0],
+    ['that is marked from afar', '// replaceable\n\nfn mod() {}', 0],
+    ['of which it is a part of the name', '// replaceable\nfn mod_two() {}', 0],
+    ['that is marked twice', '// replaceable\nfn mod() {}\n// replaceable\nfn mod() {}', 2],
+  ])('refuses a function %s', (_name, source, found) => {
+    expect(() => insertFunctions('example', source, [insertion('fn mod() {}')])).toThrow(
+      `shader example: expected one replaceable function mod, found ${found}`,
+    );
+  });
+});
+
+describe('explainInserted', () => {
+  const other = insertion('fn other() {\n}', 'other');
+  const insertions = [insertion('fn mod() {\n  oops\n}'), other];
+  const source = insertFunctions('example', `${MARKED}\n// replaceable\nfn other() {}`, insertions);
+  const lineOf = (text: string) => source.split('\n').indexOf(text) + 1;
+
+  test("a compiler's error in an insertion is its own to tell", () => {
+    const dawn = `Error while parsing WGSL: :${lineOf('  oops')}:3 error: unresolved value 'oops'\n  oops\n  ^^^^\n`;
+    expect(explainInserted(source, insertions, dawn)).toBe("mod 2:3 unresolved value 'oops'");
+    const naga = `Shader '' parsing error: no definition\n  ┌─ wgsl:${lineOf('fn other() {')}:4\n`;
+    expect(explainInserted(source, insertions, naga)).toBe("other 1:4 Shader '' parsing error: no definition");
+  });
+
+  test.each([
+    ['elsewhere', `:1:7 error: what`],
+    ['between the insertions', `:${lineOf('// ---- inserted: other')}:1 error: what`],
+    ['past the end', `:${source.split('\n').length + 1}:1 error: what`],
+    ['without a place', 'out of memory'],
+  ])('but not one %s', (_name, message) => {
+    expect(explainInserted(source, insertions, message)).toBeUndefined();
   });
 });

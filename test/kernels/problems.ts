@@ -32,7 +32,7 @@ export function dense(...shape: number[]): Operand {
 
 export function attentionProblem(given: Partial<AttentionProblem> = {}): AttentionProblem {
   const { batch = 1, heads = 1, queryLength = 64, headDim = 64 } = given;
-  const { kvHeads = heads, keyLength = queryLength, valueDim = headDim } = given;
+  const { kvHeads = heads, keyLength = queryLength, valueDim = headDim, queryRows = queryLength } = given;
   return {
     op: 'test',
     dtype: 'float32',
@@ -41,6 +41,7 @@ export function attentionProblem(given: Partial<AttentionProblem> = {}): Attenti
     kvHeads,
     queryLength,
     keyLength,
+    queryRows,
     headDim,
     valueDim,
     scale: 1,
@@ -49,6 +50,8 @@ export function attentionProblem(given: Partial<AttentionProblem> = {}): Attenti
     v: dense(batch, kvHeads, keyLength, valueDim),
     output: dense(batch, heads, queryLength, valueDim),
     visibility: EVERYTHING,
+    scores: {},
+    keys: { layout: 'contiguous' },
     writesLogSumExp: false,
     ...given,
   };
@@ -82,6 +85,7 @@ export function softmaxProblem(given: Partial<SoftmaxProblem> = {}): SoftmaxProb
     x: dense(...shape),
     scale: 1,
     visibility: EVERYTHING,
+    scores: {},
     writesLogSumExp: false,
     ...given,
   };

@@ -1,6 +1,7 @@
 /** One attention problem on the host, through an op on the device and through the float64 reference. */
 import { expect } from 'vitest';
 import {
+  type AttentionOptions,
   type Device,
   flashAttention,
   localAttention,
@@ -9,32 +10,41 @@ import {
   type Window,
 } from '../../src/index.ts';
 import { testDevice } from '../device.ts';
-import { attention } from '../reference/attention.ts';
+import { attention, type AttentionOptions as ReferenceOptions, type AttentionResult } from '../reference/attention.ts';
 import { expectClose } from '../reference/compare.ts';
 import type { HostArray } from '../reference/host-array.ts';
+import { packedAttention } from '../reference/packed-attention.ts';
 import { type Tolerance, tolerances, widen } from '../reference/tolerances.ts';
-import type { VisibilityOptions } from '../reference/visibility.ts';
 import { type Float, type Layout, stored, upload } from './upload.ts';
 
-export type AttentionOp = 'flashAttention' | 'localAttention' | 'scaledDotProductAttention';
+export const ATTENTION_OPS = ['flashAttention', 'localAttention', 'scaledDotProductAttention'] as const;
+export type AttentionOp = (typeof ATTENTION_OPS)[number];
 
-export interface Problem extends VisibilityOptions {
+/** Options are the reference's; `returnScores` is for scaledDotProductAttention. */
+export interface Problem extends ReferenceOptions {
   q: HostArray;
   k: HostArray;
   v: HostArray;
-  scale?: number;
-  /** For localAttention, which gets an unbounded one where it is absent. */
+  /** localAttention gets an unbounded one where it is absent. */
   window?: Window;
   /** For flashAttention. */
   blockSize?: number;
+  /** Where the sequences of a packed problem begin, and where the last one ends. */
+  queryOffsets?: readonly number[];
+  keyOffsets?: readonly number[];
+  /** alibiSlopes, sinks, queryOffset and keyLengths go as tensors, not as numbers. */
+  asTensors?: boolean;
+  /** The twins of scoreMod and maskMod, which the op cannot take: further options for it, made in the op's scope. */
+  modifiers?: (device: Device) => AttentionOptions;
   layouts?: Partial<Record<'q' | 'k' | 'v' | 'mask' | 'keyMask', Layout>>;
 }
 
-/** An op's results on the host. `weights` only of scaledDotProductAttention. */
+/** An op's results on the host. `weights` and `scores` only of scaledDotProductAttention. */
 export interface Results {
   output: Float32Array;
   logSumExp: Float32Array;
   weights?: Float32Array;
+  scores?: Float32Array;
 }
 
 /** The op with everything that it can return; the caller owns the results. */
@@ -45,63 +55,146 @@ export function enqueueAttention(device: Device, op: AttentionOp, problem: Probl
       return array && upload(device, array, dtype, problem.layouts?.[name]);
     };
     const [q, k, v] = [tensor('q')!, tensor('k')!, tensor('v')!];
-    const { isCausal, scale, window, blockSize } = problem;
-    const options = { mask: tensor('mask'), keyMask: tensor('keyMask'), isCausal, scale, returnLogSumExp: true };
+    const { isCausal, scale, softcap, queryOffsets, keyOffsets, window, blockSize, returnScores } = problem;
+    const options = {
+      ...given({
+        mask: tensor('mask'),
+        keyMask: tensor('keyMask'),
+        isCausal,
+        scale,
+        softcap,
+        queryOffsets,
+        keyOffsets,
+      }),
+      ...numericOptions(device, problem),
+      ...problem.modifiers?.(device),
+      returnLogSumExp: true,
+    };
     switch (op) {
       case 'flashAttention':
-        return flashAttention(q, k, v, { ...options, blockSize });
+        return flashAttention(q, k, v, { ...options, ...given({ window, blockSize }) });
       case 'localAttention':
         return localAttention(q, k, v, { ...options, window: window ?? { left: -1, right: -1 } });
       case 'scaledDotProductAttention':
-        return scaledDotProductAttention(q, k, v, { ...options, returnWeights: true });
+        return scaledDotProductAttention(q, k, v, {
+          ...options,
+          ...given({ window, returnScores }),
+          returnWeights: true,
+        });
     }
   });
 }
 
+/** The options that may be numbers or tensors. */
+function numericOptions(device: Device, problem: Problem) {
+  const { alibiSlopes, sinks, queryOffset, keyLengths, asTensors = false } = problem;
+  const floats = (array: HostArray | undefined) =>
+    array && (asTensors || array.shape.length > 1)
+      ? device.tensor(Float32Array.from(array.data), array.shape)
+      : array && Array.from(array.data);
+  const integers = <T extends number | readonly number[]>(values: T | undefined) =>
+    asTensors && typeof values === 'object'
+      ? device.tensor(Int32Array.from(values), [values.length], { dtype: 'int32' })
+      : values;
+  return given({
+    alibiSlopes: floats(alibiSlopes),
+    sinks: floats(sinks),
+    queryOffset: integers(queryOffset),
+    keyLengths: integers(keyLengths),
+  });
+}
+
+function given<T extends object>(options: T): Partial<T> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>;
+}
+
 export async function runAttention(op: AttentionOp, problem: Problem, dtype: Float): Promise<Results> {
-  const results: { output: Tensor; logSumExp?: Tensor; weights?: Tensor } = enqueueAttention(
+  const results: { output: Tensor; logSumExp?: Tensor; weights?: Tensor; scores?: Tensor } = enqueueAttention(
     await testDevice(),
     op,
     problem,
     dtype,
   );
   const { q, k, v } = problem;
-  expect(results.output.shape).toEqual([...q.shape.slice(0, -1), v.shape.at(-1)]);
+  const [rows, scores] = [q.shape.slice(0, -1), [...q.shape.slice(0, -1), k.shape.at(-2)]];
+  const isMaterialised = op === 'scaledDotProductAttention';
+  expect(results.output.shape).toEqual([...rows, v.shape.at(-1)]);
   expect(results.output.dtype).toBe(dtype);
-  expect(results.logSumExp!.shape).toEqual(q.shape.slice(0, -1));
+  expect(results.logSumExp!.shape).toEqual(rows);
   expect(results.logSumExp!.dtype).toBe('float32');
-  expect(results.weights?.shape).toEqual(
-    op === 'scaledDotProductAttention' ? [...q.shape.slice(0, -1), k.shape.at(-2)] : undefined,
-  );
-  const [output, logSumExp, weights] = await Promise.all(
-    [results.output, results.logSumExp!, results.weights].map(async (tensor) => {
+  expect(results.weights?.shape).toEqual(isMaterialised ? scores : undefined);
+  expect(results.scores?.shape).toEqual(isMaterialised && problem.returnScores ? scores : undefined);
+  expect(results.scores?.dtype ?? dtype).toBe(dtype);
+  const [output, logSumExp, weights, ofScores] = await Promise.all(
+    [results.output, results.logSumExp!, results.weights, results.scores].map(async (tensor) => {
       const data = await tensor?.data();
       tensor?.dispose();
       return data as Float32Array;
     }),
   );
-  return { output, logSumExp, weights };
+  return { output, logSumExp, weights, scores: ofScores };
 }
 
 /** The reference on what the dtype stores of the operands. */
 export function referenceAttention(problem: Problem, dtype: Float) {
-  const [q, k, v] = [problem.q, problem.k, problem.v].map((array) => stored(array, dtype));
-  return attention(q, k, v, { ...problem, mask: problem.mask && stored(problem.mask, dtype) });
+  const [q, k, v] = [problem.q, problem.k, problem.v].map((array) => storedOnce(array, dtype));
+  const { mask, queryOffsets, keyOffsets } = problem;
+  if (queryOffsets && keyOffsets) return packedAttention(q, k, v, { ...problem, queryOffsets, keyOffsets });
+  return attention(q, k, v, { ...problem, mask: mask && stored(mask, dtype) });
 }
 
-/** Fails unless the op's output, log-sum-exp and weights are the reference's; `isFar` where scores are far from 1. */
+const inFloat16 = new WeakMap<HostArray, HostArray>();
+
+/** Tests try many options on the same operands, and rounding thousands of numbers to float16 takes a while. */
+function storedOnce(array: HostArray, dtype: Float): HostArray {
+  if (dtype === 'float32') return array;
+  let rounded = inFloat16.get(array);
+  if (!rounded) inFloat16.set(array, (rounded = stored(array, dtype)));
+  return rounded;
+}
+
+/** Fails unless all that the op returns is the reference's; `isFar` where scores are far from 1. */
 export async function expectAttention(
   op: AttentionOp,
   problem: Problem,
   dtype: Float,
   { isFar = false } = {},
 ): Promise<Results> {
-  const results = await runAttention(op, problem, dtype);
+  return expectResults(op, problem, dtype, referenceAttention(problem, dtype), isFar);
+}
+
+/** The same for each op, by one evaluation of the reference. */
+export async function expectEveryOp(
+  problem: Problem,
+  dtype: Float,
+  { isFar = false } = {},
+): Promise<Record<AttentionOp, Results>> {
   const expected = referenceAttention(problem, dtype);
+  const results: Partial<Record<AttentionOp, Results>> = {};
+  const failures: string[] = [];
+  for (const op of ATTENTION_OPS) {
+    try {
+      results[op] = await expectResults(op, problem, dtype, expected, isFar);
+    } catch (error) {
+      failures.push((error as Error).message);
+    }
+  }
+  if (failures.length > 0) throw new Error(failures.join('\n'));
+  return results as Record<AttentionOp, Results>;
+}
+
+async function expectResults(
+  op: AttentionOp,
+  problem: Problem,
+  dtype: Float,
+  expected: AttentionResult,
+  isFar: boolean,
+): Promise<Results> {
+  const results = await runAttention(op, problem, dtype);
   const maxScore = isFar ? largest(expected.logSumExp.data) : undefined;
-  const compare = (name: 'output' | 'logSumExp' | 'weights', tolerance: Tolerance) => {
+  const compare = (name: keyof Results, tolerance: Tolerance) => {
     const actual = results[name];
-    if (actual) expectClose(actual, expected[name].data, widen(tolerance, { maxScore }), `${op}, ${dtype}, ${name}`);
+    if (actual) expectClose(actual, expected[name]!.data, widen(tolerance, { maxScore }), `${op}, ${dtype}, ${name}`);
   };
   // weights stored in float16 are one more rounding, by at most 2⁻¹¹ of each
   const storesWeights = dtype === 'float16' && op === 'scaledDotProductAttention';
@@ -109,6 +202,7 @@ export async function expectAttention(
   compare('output', { atol: storesWeights ? atol + 2 ** -11 * largest(problem.v.data) : atol, rtol });
   compare('logSumExp', tolerances[dtype].logSumExp);
   compare('weights', tolerances[dtype].weights);
+  compare('scores', tolerances[dtype].scores);
   return results;
 }
 

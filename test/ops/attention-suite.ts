@@ -490,7 +490,7 @@ function describeResults(op: AttentionOp): void {
     await runAttention(op, randomOperands(random, { dim: 5, valueDim: 40 }), 'float32');
     const { pipelines } = device.runtime.counters();
     for (const sizes of [
-      { queries: 1, keys: 1, dim: 1, valueDim: 33 },
+      { queries: 11, keys: 1, dim: 1, valueDim: 33 },
       { queries: 33, keys: 65, dim: 63, valueDim: 64, heads: 4, kvHeads: 2 },
       { batch: 1, heads: 1, queries: 70, keys: 3, dim: 64, valueDim: 48 },
     ]) {

@@ -18,7 +18,8 @@ import { type CaseTensor, describeConformance, type LocalCase, type SdpaCase, ty
 import { testDevice } from '../device.ts';
 import { attentionInFloat16 } from '../reference/attention-float16.ts';
 import { expectClose, expectFloat16Close } from '../reference/compare.ts';
-import { type HostArray, zeros } from '../reference/host-array.ts';
+import { joinHeads, splitHeads } from '../reference/heads.ts';
+import type { HostArray } from '../reference/host-array.ts';
 import { matmul as hostMatmul } from '../reference/matmul.ts';
 import { tolerances, widen } from '../reference/tolerances.ts';
 import { visibility } from '../reference/visibility.ts';
@@ -28,12 +29,12 @@ import { type Float, upload } from './upload.ts';
 const DTYPES: readonly Float[] = ['float32', 'float16'];
 
 describeConformance('sdpa', (cases) => {
-  const withoutSoftcap = cases.filter((c) => c.softcap === undefined);
   describe.each(['flashAttention', 'scaledDotProductAttention'] as const)('%s', (op) => {
     describe.each(DTYPES)('%s', (dtype) => {
-      test.each(withoutSoftcap)('$name', async (c) => {
+      test.each(cases)('$name', async (c) => {
         const mask = c.has('mask') ? c.tensor('mask') : c.has('bias') ? c.tensor('bias') : undefined;
-        await expectGolden(op, c, { ...operands(c), mask, isCausal: c.causal, scale: c.scale }, dtype);
+        const { causal: isCausal, scale, softcap } = c;
+        await expectGolden(op, c, { ...operands(c), mask, isCausal, scale, softcap }, dtype);
       });
     });
   });
@@ -208,28 +209,14 @@ function hostFloat16(c: SeedCase): Algebra<HostArray> {
   return {
     input: (name) => c.tensor(name),
     multiply: (x, w, options) => round(hostMatmul(x, w, options)),
-    split,
-    merge: ({ shape: [batch, heads, length, dim], data }) => ({
-      shape: [batch, length, heads * dim],
-      data: split({ shape: [batch, heads, length * dim], data }, length).data,
-    }),
+    split: splitHeads,
+    merge: joinHeads,
     attend: (q, k, v, { scale, half } = {}) => {
-      const [Q, K, V] = [q, k, v].map((x) => (x.shape.length === 3 ? split(x, 1) : x));
+      const [Q, K, V] = [q, k, v].map((x) => (x.shape.length === 3 ? splitHeads(x, 1) : x));
       const window = half === undefined ? undefined : { left: half, right: half };
       return attentionInFloat16(Q, K, V, { mask: seedMask(c), scale, window });
     },
   };
-}
-
-/** [N, L, H·D] → [N, H, L, D] */
-function split({ shape: [batch, length, columns], data }: HostArray, heads: number): HostArray {
-  const dim = columns / heads;
-  const result = zeros([batch, heads, length, dim]);
-  result.data.forEach((_, at) => {
-    const [row, head, n] = [at / dim, at / (dim * length), at / (columns * length)].map(Math.floor);
-    result.data[at] = data[(n * length + (row % length)) * columns + (head % heads) * dim + (at % dim)];
-  });
-  return result;
 }
 
 /** [N, H, Nq, Nk] in the order of the case's `attn`: MultiHeadAttention and SelfAttention have the head outermost. */

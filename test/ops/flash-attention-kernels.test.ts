@@ -30,6 +30,37 @@ describe.each(['tile-8x32', 'tile-64x32', 'tile-16x64', 'subgroup'])('pinned to 
     );
   });
 
+  test('few queries of grouped heads against many keys, which are split', async () => {
+    const random = new Random(7);
+    const sizes = { heads: 6, kvHeads: 2, queries: 3, keys: 1100, dim: 24, valueDim: 20 };
+    const operands = randomOperands(random, sizes);
+    const numbers = (length: number, deviation?: number) => ({
+      shape: [length],
+      data: random.normals([length], deviation),
+    });
+    for (const options of [
+      {},
+      { isCausal: 'bottom-right' as const, keyLengths: [1100, 389] },
+      { window: { left: 600, right: 0, align: 'bottom-right' as const } },
+      { softcap: 2, sinks: numbers(6), alibiSlopes: numbers(6, 0.1) },
+      { mask: boolMask(random, [3, 1100], 0.2) },
+    ]) {
+      await expectAttention('flashAttention', { ...operands, ...options }, 'float32', { isFar: true });
+    }
+  });
+
+  test('packed sequences of different lengths', async () => {
+    const random = new Random(8);
+    const [queryOffsets, keyOffsets] = [
+      [0, 1, 1, 40, 45],
+      [0, 3, 40, 40, 80],
+    ];
+    const operands = randomOperands(random, { batch: 1, heads: 4, kvHeads: 2, queries: 45, keys: 80, dim: 24 });
+    for (const isCausal of [false, 'bottom-right'] as const) {
+      await expectAttention('flashAttention', { ...operands, queryOffsets, keyOffsets, isCausal }, 'float32');
+    }
+  });
+
   test('NaN and infinity reach the rows that attend to them, and no others', async () => {
     const [queries, keys, dim, hidden] = [40, 41, 8, 38];
     const operands = randomOperands(new Random(18), { batch: 1, heads: 1, queries, keys, dim });

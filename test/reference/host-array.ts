@@ -55,3 +55,33 @@ export function broadcast(array: HostArray, target: readonly number[]): Float64H
   }
   return result;
 }
+
+/** A copy of the elements from `start` to before `end` along an axis; of bools, bools. */
+export function slice({ shape, data }: HostArray, axis: number, start: number, end: number): HostArray {
+  const inner = sizeOf(shape.slice(axis + 1));
+  const part = [...shape.slice(0, axis), end - start, ...shape.slice(axis + 1)];
+  const values = data instanceof Uint8Array ? new Uint8Array(sizeOf(part)) : new Float64Array(sizeOf(part));
+  const run = (end - start) * inner;
+  for (let at = 0; at < values.length; at++) {
+    values[at] = data[(Math.floor(at / run) * shape[axis] + start) * inner + (at % run)];
+  }
+  return { shape: part, data: values };
+}
+
+/** The arrays one after another along an axis; of bools, bools. */
+export function concat(arrays: readonly HostArray[], axis: number): HostArray {
+  const [first] = arrays;
+  const length = arrays.reduce((sum, { shape }) => sum + shape[axis], 0);
+  const whole = [...first.shape.slice(0, axis), length, ...first.shape.slice(axis + 1)];
+  const inner = sizeOf(first.shape.slice(axis + 1));
+  const values = first.data instanceof Uint8Array ? new Uint8Array(sizeOf(whole)) : new Float64Array(sizeOf(whole));
+  let start = 0;
+  for (const { shape, data } of arrays) {
+    const run = shape[axis] * inner;
+    for (let at = 0; at < data.length; at++) {
+      values[(Math.floor(at / run) * length + start) * inner + (at % run)] = data[at];
+    }
+    start += shape[axis];
+  }
+  return { shape: whole, data: values };
+}

@@ -4,7 +4,8 @@ import { Random } from '../random.ts';
 import { attention } from './attention.ts';
 import { attentionInFloat16 } from './attention-float16.ts';
 import { expectClose, expectFloat16Close } from './compare.ts';
-import { type HostArray, zeros } from './host-array.ts';
+import { joinHeads, splitHeads } from './heads.ts';
+import type { HostArray } from './host-array.ts';
 import { matmul } from './matmul.ts';
 import { softmax } from './softmax.ts';
 import { evaluateMha, expectedMha } from './torch-mha.ts';
@@ -15,9 +16,9 @@ const stored = { atol: 1e-7, rtol: 1e-6 };
 const array = (shape: number[], data: number[]): HostArray => ({ shape, data });
 
 describeConformance('sdpa', (cases) => {
-  test.each(cases.filter((c) => c.softcap === undefined))('$name', (c) => {
+  test.each(cases)('$name', (c) => {
     const mask = c.has('mask') ? c.tensor('mask') : c.has('bias') ? c.tensor('bias') : undefined;
-    const options = { mask, isCausal: c.causal, scale: c.scale };
+    const options = { mask, isCausal: c.causal, scale: c.scale, softcap: c.softcap };
     const result = attention(c.tensor('q'), c.tensor('k'), c.tensor('v'), options);
     expect(result.output.shape).toEqual(c.tensor('out').shape);
     expectClose(result.output.data, c.tensor('out').data, stored, 'output');
@@ -28,6 +29,7 @@ describeConformance('sdpa', (cases) => {
 
 describeConformance('local', (cases) => {
   test.each(cases)('$name', (c) => {
+    // padding hides keys, but the window is aligned to all of them
     const window = { left: c.left, right: c.right, align: c.align === 'square' ? 'top-left' : c.align };
     const keyMask = c.key_lens && {
       shape: [c.B, c.S],
@@ -77,10 +79,10 @@ function seedModule(c: SeedCase): { output: HostArray; weights: { data: Float64A
       bias: c.has(`state/${name}.bias`) ? c.tensor(`state/${name}.bias`) : undefined,
     });
   const byHeads = (q: HostArray, k: HostArray, v: HostArray, heads: number, names: string[], half?: number) => {
-    const [Q, K, V] = [q, k, v].map((x, i) => split(linear(x, names[i]), heads));
+    const [Q, K, V] = [q, k, v].map((x, i) => splitHeads(linear(x, names[i]), heads));
     const window = half === undefined ? undefined : { left: half, right: half };
     const { output, weights } = attention(Q, K, V, { mask, window });
-    return { output: linear(join(output), names[3]), weights };
+    return { output: linear(joinHeads(output), names[3]), weights };
   };
   const layers = (prefix: string) => ['q', 'k', 'v', 'o'].map((letter) => prefix + letter);
   const wholeMask = mask && { shape: blocked.shape, data: mask.data };
@@ -104,44 +106,6 @@ function seedModule(c: SeedCase): { output: HostArray; weights: { data: Float64A
       throw new Error(`unknown kind ${c.kind}`);
   }
 }
-
-/** [N, L, H·D] → [N, H, L, D] */
-function split({ shape: [batches, length, columns], data }: HostArray, heads: number): HostArray {
-  const dim = columns / heads;
-  const result = zeros([batches, heads, length, dim]);
-  result.data.forEach((_, at) => {
-    const [d, i, h, n] = [
-      at % dim,
-      Math.floor(at / dim) % length,
-      Math.floor(at / (dim * length)) % heads,
-      Math.floor(at / (columns * length)),
-    ];
-    result.data[at] = data[(n * length + i) * columns + h * dim + d];
-  });
-  return result;
-}
-
-/** [N, H, L, D] → [N, L, H·D] */
-function join({ shape: [batches, heads, length, dim], data }: HostArray): HostArray {
-  const { data: joined } = split({ shape: [batches, heads, length * dim], data }, length);
-  return { shape: [batches, length, heads * dim], data: joined };
-}
-
-describeConformance('onnx_attention', (cases) => {
-  const beyond = /3d|softcap|past|nonpad_kv_seqlen|softmax_precision/;
-  test.each(cases.filter((c) => !c.covers.some((feature) => beyond.test(feature))))('$name', (c) => {
-    const { output, weights } = attention(c.tensor('Q'), c.tensor('K'), c.tensor('V'), {
-      mask: c.has('attn_mask') ? c.tensor('attn_mask') : undefined,
-      isCausal: c.attrs['is_causal'] === 1,
-      scale: c.attrs['scale'] as number | undefined,
-    });
-    const tolerance = c.covers.includes('f16') ? { atol: 1e-3, rtol: 2e-3 } : { atol: 1e-6, rtol: 1e-4 };
-    expectClose(output.data, c.tensor('Y').data, tolerance, 'Y');
-    if (c.attrs['qk_matmul_output_mode'] === 3) {
-      expectClose(weights.data, c.tensor('qk_matmul_output').data, tolerance, 'qk_matmul_output');
-    }
-  });
-});
 
 describe('attention', () => {
   test('does not read a masked key, whatever it holds', () => {

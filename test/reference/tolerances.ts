@@ -21,18 +21,41 @@ export const tolerances = {
     weights: { atol: 2e-6, rtol: 1e-4 },
     /** The scores' error plus that of a logarithm near 1, which WGSL bounds absolutely (2⁻²¹). */
     logSumExp: { atol: 2e-5, rtol: 1e-6 },
+    /** Sums of up to 256 products, and a hyperbolic tangent by an exponential that may be off by 3 + 2|x| ulp. */
+    scores: { atol: 1e-5, rtol: 1e-5 },
     softmax: { atol: 1e-6, rtol: 2e-5 },
+    /** Two products of numbers up to about 5 and their sum. */
+    rotatedKey: { atol: 1e-6, rtol: 1e-6 },
+    /** exp may be off by 3 + 2|x| ulp in WGSL, and here x reaches −88, where the exponential is subnormal and may be 0. */
+    activation: { atol: 1e-36, rtol: 3e-5 },
+    /** A sum of up to 4096 squares in lanes of some hundred each, a root and a quotient. */
+    normalised: { atol: 2e-6, rtol: 1e-5 },
+    /** Two products and a sum of numbers of magnitude up to 4; the tables are the reference's. */
+    rotated: { atol: 1e-6, rtol: 1e-6 },
     /** Three projections of up to 512 products before the attention and one after it. */
     module: { atol: 5e-5, rtol: 5e-5 },
+    /** Of a language model: up to five layers of attention and products of up to 172 terms; errors of 1e-5 are usual. */
+    logits: { atol: 5e-5, rtol: 1e-5 },
   },
   float16: {
     /** Arithmetic is float32; what is left is one rounding on storing the result, with one more ulp of room. */
     attention: { atol: 5e-4, rtol: 1e-3 },
     weights: { atol: 2e-4, rtol: 1e-3 },
     logSumExp: { atol: 2e-5, rtol: 1e-6 },
+    scores: { atol: 1e-4, rtol: 1e-3 },
     softmax: { atol: 1e-4, rtol: 1e-3 },
+    /** The same, rounded once on storing. */
+    rotatedKey: { atol: 1e-6, rtol: 6e-4 },
+    /** One rounding on storing the result; the smallest results are subnormal. */
+    activation: { atol: 1e-7, rtol: 6e-4 },
+    normalised: { atol: 1e-5, rtol: 6e-4 },
+    rotated: { atol: 1e-5, rtol: 6e-4 },
     /** Projections are stored in float16 between the stages, and their roundings add up over the rows that follow. */
     module: { atol: 4e-3, rtol: 4e-3 },
+    /** Of a language model whose keys and values alone are float16: one rounding of each, carried through up to five layers. */
+    logits: { atol: 3e-2, rtol: 1e-3 },
+    /** Every activation is rounded too, and the logits themselves. */
+    llama: { atol: 6e-2, rtol: 2e-3 },
     /** Added to twice the error of the straightforward float16 evaluation (`expectFloat16Close`). */
     beyondStraightforward: 1e-5,
     /** The same for modules, where both evaluations round four times and either may be lucky: one rounding of a value below 1/2. */

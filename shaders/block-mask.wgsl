@@ -1,0 +1,68 @@
+// parts: launch
+//
+// Which blocks of scores a mask leaves anything of, so that attention passes over the others:
+//
+//     kinds[b, h, I, J] = 0   if mask_mod(b, h, i, j) is false for every query i of block row I and key j of column J
+//                         2   if it is true for all of them
+//                         1   else
+//
+// output kinds [B, H, ⌈Nq / S⌉, ⌈Nk / S⌉] with blocks of S × S; the last ones end with the queries and keys. One workgroup
+// evaluates one block, up to S² calls of mask_mod; a lane takes every WORKGROUP-th of them, row by row, and stops once it
+// has seen both answers.
+//
+// Dong et al., "Flex Attention: A Programming Model for Generating Optimized Attention Kernels", 2024.
+
+struct Params {
+  groups: u32,           // workgroups with work: blocks
+  heads: u32,            // H
+  rows: u32,             // of blocks: ⌈Nq / S⌉
+  columns: u32,          // ⌈Nk / S⌉
+  query_length: u32,     // Nq
+  key_length: u32,       // Nk
+  block_size: u32,       // S, queries and keys
+  capture_offsets: vec4<u32>,            // see src/kernels/modifiers.ts
+  capture_shapes: array<vec4<u32>, 4>,
+  capture_numbers: array<vec4<f32>, 2>,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> table: array<u32>;         // what mask_mod captured
+@group(0) @binding(2) var<storage, read_write> output: array<u32>;  // [B, H, ⌈Nq / S⌉, ⌈Nk / S⌉]
+
+const WORKGROUP: u32 = 64u;
+const SEEN: u32 = 1u;
+const HIDDEN: u32 = 2u;
+
+var<workgroup> answers: atomic<u32>;
+
+// replaceable
+fn mask_mod(batch: u32, head: u32, query: u32, key: u32) -> bool { return true; }
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let block = linear_group(group, groups);
+  if block >= params.groups { return; }
+  let first_key = (block % params.columns) * params.block_size;
+  let row = block / params.columns;
+  let first_query = (row % params.rows) * params.block_size;
+  let head = (row / params.rows) % params.heads;
+  let batch = row / (params.rows * params.heads);
+  let width = min(params.block_size, params.key_length - first_key);
+  let area = width * min(params.block_size, params.query_length - first_query);
+
+  var own = 0u;
+  for (var i = lane; i < area; i += WORKGROUP) {
+    own |= select(HIDDEN, SEEN, mask_mod(batch, head, first_query + i / width, first_key + i % width));
+    if own == (SEEN | HIDDEN) { break; }
+  }
+  atomicOr(&answers, own);
+  workgroupBarrier();
+  if lane == 0u {
+    let all = atomicLoad(&answers);
+    output[block] = select(select(1u, 0u, all == HIDDEN), 2u, all == SEEN);
+  }
+}

@@ -1,0 +1,87 @@
+import { ArgumentError } from '../gpu/errors.ts';
+import { planMergeAttention } from '../kernels/merge-attention.ts';
+import type { FloatDType } from '../tensor/dtype.ts';
+import { formatShape } from '../tensor/shape.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import type { AttentionResult } from './attention.ts';
+import { checkFloat, checkSameDevice, checkTensor, describe } from './check.ts';
+import { cast, copyWords } from './copy.ts';
+import { enqueue } from './enqueue.ts';
+
+/** Attention over some of the keys, as attention ops return it with `returnLogSumExp`. */
+export type AttentionPart = Required<Pick<AttentionResult, 'output' | 'logSumExp'>>;
+
+/**
+ * Attention over all keys, from attention over parts of them: with L = log Σ exp(Lₚ), O = Σ exp(Lₚ − L) · Oₚ
+ * (Flash-Decoding, Dao et al., 2023). So keys can be divided over calls, devices or machines. Sinks belong to one part
+ * only.
+ *
+ * @param parts outputs [B, H, Nq, Dv] (or [B, Nq, Dv]) of one float dtype, each with its float32 log-sum-exp [B, H, Nq]
+ *   (or [B, Nq]); a part without keys has −∞ there and weighs nothing
+ * @returns output of the parts' dtype, and log-sum-exp
+ * @throws ArgumentError for shapes or dtypes that differ
+ */
+export function mergeAttention(parts: readonly AttentionPart[]): AttentionPart {
+  const op = 'mergeAttention';
+  if (!Array.isArray(parts as unknown) || parts.length === 0) {
+    throw new ArgumentError(`${op}: parts must be one { output, logSumExp } at least, got ${describe(parts)}`);
+  }
+  const like = parts[0]?.output; // checked first of all
+  parts.forEach((part, i) => checkPart(op, i, part, like));
+  const { device } = like;
+  const rowShape = like.shape.slice(0, -1);
+  const [batch, heads, queryLength] = like.rank === 4 ? rowShape : [rowShape[0], 1, rowShape[1]];
+  const valueDim = like.shape.at(-1)!;
+  return device.scope(() => {
+    const partOutput = device.empty([parts.length, ...like.shape], 'float32', op);
+    const partLogSumExp = device.empty([parts.length, ...rowShape], 'float32', op);
+    const rows = batch * heads * queryLength;
+    parts.forEach((part, i) => {
+      copyWords(op, cast(part.output, 'float32'), partOutput, i * rows * valueDim);
+      copyWords(op, part.logSumExp, partLogSumExp, i * rows);
+    });
+    const output = device.empty(like.shape, like.dtype, op);
+    const logSumExp = device.empty(rowShape, 'float32', op);
+    const { strides } = output;
+    const launch = planMergeAttention(
+      {
+        op,
+        parts: parts.length,
+        batch,
+        heads,
+        queryLength,
+        valueDim,
+        dtype: like.dtype as FloatDType,
+        output: { strides: like.rank === 4 ? strides : [strides[0], 0, strides[1], strides[2]], offset: 0 },
+        writesLogSumExp: true,
+      },
+      device.traits,
+    );
+    enqueue(op, launch, {
+      part_output: partOutput,
+      part_log_sum_exp: partLogSumExp,
+      output,
+      log_sum_exp: logSumExp,
+    });
+    return { output, logSumExp };
+  });
+}
+
+function checkPart(op: string, index: number, part: AttentionPart, like: Tensor): void {
+  const name = `parts[${index}]`;
+  checkFloat(op, `${name}.output`, part?.output);
+  checkTensor(op, `${name}.logSumExp`, part.logSumExp);
+  const { output, logSumExp } = part;
+  checkSameDevice(op, 'parts[0].output', like, `${name}.output`, output);
+  checkSameDevice(op, 'parts[0].output', like, `${name}.logSumExp`, logSumExp);
+  if (output.rank !== 3 && output.rank !== 4) {
+    throw new ArgumentError(`${op}: ${name}.output must have three or four axes, got ${formatShape(output.shape)}`);
+  }
+  if (formatShape(output.shape) !== formatShape(like.shape) || output.dtype !== like.dtype) {
+    throw new ArgumentError(`${op}: ${name}.output must be ${describe(like)} as the first, got ${describe(output)}`);
+  }
+  const rows = formatShape(output.shape.slice(0, -1));
+  if (formatShape(logSumExp.shape) !== rows || logSumExp.dtype !== 'float32') {
+    throw new ArgumentError(`${op}: ${name}.logSumExp must be a float32 tensor of ${rows}, got ${describe(logSumExp)}`);
+  }
+}

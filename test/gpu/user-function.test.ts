@@ -1,0 +1,268 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { checkFunction, type Signature } from '../../src/gpu/user-function.ts';
+import { ArgumentError } from '../../src/gpu/errors.ts';
+
+const SIGNATURE: Signature = { name: 'mod', parameters: ['f32', 'u32'], result: 'f32' };
+const check = (source: string, given: readonly string[] = []) => checkFunction('scoreMod', source, SIGNATURE, given);
+/** The function with a body. */
+const mod = (body: string) => `fn mod(x: f32, i: u32) -> f32 {\n${body}\n}`;
+
+describe('what the source declares is renamed', () => {
+  test.each([
+    ['parameters', 'fn mod(params: f32, q: u32) -> f32 { return params; }', [/mod\(mod_params: f32, mod_q: u32\)/]],
+    [
+      'locals',
+      mod('let a = x; var b = a; const c = 1.0; return a + b * c;'),
+      [/let mod_a = mod_x;/, /mod_a \+ mod_b \* mod_c/],
+    ],
+    [
+      'helpers',
+      `${mod('return twice(x);')} fn twice(x: f32) -> f32 { return 2.0 * x; }`,
+      [/return mod_twice\(mod_x\)/],
+    ],
+    ['constants', `const N: u32 = 4u; ${mod('return x * f32(N);')}`, [/const mod_N: u32/, /f32\(mod_N\)/]],
+    ['aliases', `alias Pair = vec2<f32>; ${mod('return Pair(x).y;')}`, [/alias mod_Pair/, /mod_Pair\(mod_x\)\.y/]],
+    [
+      'structs, but not their members',
+      `struct S { x: f32, i: u32 } ${mod('let s = S(x, i); return s.x;')}`,
+      [/struct mod_S \{ x: f32, i: u32 \}/, /mod_s\.x/],
+    ],
+    ['captures', mod('return bias(i) + slope();'), [/mod_bias\(mod_i\) \+ mod_slope\(\)/]],
+    ['counters', mod('var s = 0.0; for (var j = 0u; j < i; j++) { s += x; } return s;'), [/mod_j < mod_i; mod_j\+\+/]],
+    [
+      'names that are WGSL functions elsewhere',
+      mod('let distance = distance(x, 1.0); return distance;'),
+      [/let mod_distance = distance\(mod_x, 1.0\); return mod_distance;/],
+    ],
+    ['names like the prefix', mod('let mod_x = 1.0; return mod_x;'), [/let mod_mod_x = 1.0/]],
+  ])('%s', (_name, source, patterns) => {
+    const { text } = check(source, ['bias', 'slope']);
+    for (const pattern of patterns) expect(text).toMatch(pattern);
+  });
+
+  test('but neither the function itself, nor types and functions of WGSL, nor members', () => {
+    const { text } = check(
+      mod('let v = vec4<f32>(x); return select(v.w, clamp(v.x, 0.0, 1.0), any(v.xy > vec2f(1)));'),
+    );
+    expect(text).toContain('fn mod(');
+    expect(text).toContain('return select(mod_v.w, clamp(mod_v.x, 0.0, 1.0), any(mod_v.xy > vec2f(1)));');
+  });
+
+  test('comments vanish, lines stay', () => {
+    const source = `// fn evil() {\n/* a /* b */\n@ c */ ${mod('return x; // const N: u32 = 1u;')}`;
+    expect(
+      check(source)
+        .text.split('\n')
+        .map((line) => line.trimEnd()),
+    ).toEqual(['', '', '       fn mod(mod_x: f32, mod_i: u32) -> f32 {', 'return mod_x;', '}']);
+  });
+
+  test('Windows line ends are line ends', () => {
+    expect(check(mod('return x;').replaceAll('\n', '\r\n')).text.split('\n')).toHaveLength(3);
+  });
+});
+
+describe('places in the text are told as places in the source', () => {
+  const source = `const N = 1.0;\n${mod('  let aa = x;   return aa + bias(i) * oops;').replace('oops', 'N')}`;
+  const { text, explain } = check(source, ['bias']);
+  const columnOf = (line: string, word: string) => line.indexOf(word) + 1;
+
+  test.each(['aa =', 'return', 'bias', 'i) ', 'N;'])('%s', (word) => {
+    const [written, inserted] = [source.split('\n')[2], text.split('\n')[2]];
+    const prefix = word === 'return' ? '' : 'mod_';
+    const at = columnOf(inserted, prefix + word);
+    expect(at).toBeGreaterThan(0);
+    expect(explain('what', 3, at)).toBe(`scoreMod line 3, column ${columnOf(written, word)}: what`);
+  });
+
+  test("and the message's names are the source's", () => {
+    expect(explain("no matching call to 'mod_bias(f32)' in 'mod'", 3, 1)).toContain(
+      "no matching call to 'bias(f32)' in 'mod'",
+    );
+  });
+});
+
+describe('refuses', () => {
+  test.each([
+    ['a name of the kernel', mod('return x + params.scale;'), 2, 12, "unknown name 'params'"],
+    ['a binding', mod('return bitcast<f32>(q[i]);'), 2, 21, "unknown name 'q'"],
+    ['a name out of its scope', mod('{ let table = 1u; }\nreturn f32(table);'), 3, 12, "unknown name 'table'"],
+    [
+      "a loop's counter after the loop",
+      mod('for (var j = 0u; j < i; j++) {}\nreturn f32(j);'),
+      3,
+      12,
+      "unknown name 'j'",
+    ],
+    [
+      "another function's parameter",
+      `fn g(y: f32) -> f32 { return y; }\n${mod('return y;')}`,
+      3,
+      8,
+      "unknown name 'y'",
+    ],
+    ['a name before its declaration', mod('let a = b; let b = x; return a;'), 2, 9, "unknown name 'b'"],
+    ['a name in its own declaration', mod('let a = a; return a;'), 2, 9, "unknown name 'a'"],
+    ['a barrier', mod('workgroupBarrier(); return x;'), 2, 1, "unknown name 'workgroupBarrier'"],
+    ['a look into other lanes', mod('return subgroupAdd(x);'), 2, 8, "unknown name 'subgroupAdd'"],
+    ['lengths of bindings', mod('return f32(arrayLength(i));'), 2, 12, "unknown name 'arrayLength'"],
+    ['pointer types', mod('return x; } fn f(p: ptr<function, f32>) {'), 2, 21, "unknown name 'ptr'"],
+    ['pointers', mod('let p = &x; return *p;'), 2, 9, 'pointers are not allowed'],
+    ['f16', mod('return f32(f16(x));'), 2, 12, "unknown name 'f16'"],
+    [
+      'a module variable',
+      `var<private> last: f32;\n${mod('return x;')}`,
+      1,
+      1,
+      "only fn, const, struct and alias may stand outside of functions, got 'var'",
+    ],
+    [
+      'an override',
+      `override n: u32 = 1u;\n${mod('return x;')}`,
+      1,
+      1,
+      "only fn, const, struct and alias may stand outside of functions, got 'override'",
+    ],
+    [
+      'a directive',
+      `enable f16;\n${mod('return x;')}`,
+      1,
+      1,
+      "only fn, const, struct and alias may stand outside of functions, got 'enable'",
+    ],
+    [
+      'a binding of its own',
+      `@group(0) @binding(9) var<storage> s: array<u32>;\n${mod('return x;')}`,
+      1,
+      1,
+      "only fn, const, struct and alias may stand outside of functions, got '@'",
+    ],
+    [
+      'attributes',
+      'fn mod(@builtin(position) x: f32, i: u32) -> f32 { return x; }',
+      1,
+      4,
+      'the function must be fn mod(f32, u32) -> f32',
+    ],
+    [
+      'attributes of statements',
+      mod('@diagnostic(off, a.b) if x > 1.0 {} return x;'),
+      2,
+      1,
+      'attributes are not allowed',
+    ],
+    ['an address space', mod('var<private> y = x; return y;'), 2, 4, "'var' needs a name"],
+    ['a var without a value', mod('var sum: f32; return x;'), 2, 5, "'sum' needs a value"],
+    ['loop', mod('loop { break; } return x;'), 2, 1, "'loop' is not allowed, only a for that counts"],
+    ['while', mod('while true {} return x;'), 2, 1, "'while' is not allowed, only a for that counts"],
+    [
+      'another signature',
+      'fn mod(x: f32, i: i32) -> f32 { return x; }',
+      1,
+      4,
+      'the function must be fn mod(f32, u32) -> f32',
+    ],
+    [
+      'more parameters',
+      'fn mod(x: f32, i: u32, j: u32) -> f32 { return x; }',
+      1,
+      4,
+      'the function must be fn mod(f32, u32) -> f32',
+    ],
+    [
+      'another result',
+      'fn mod(x: f32, i: u32) -> u32 { return i; }',
+      1,
+      4,
+      'the function must be fn mod(f32, u32) -> f32',
+    ],
+    ['no function', '\n// nothing', 1, 1, 'the source must declare fn mod(f32, u32) -> f32'],
+    [
+      'a function of another name',
+      'fn mood(x: f32, i: u32) -> f32 { return x; }',
+      1,
+      1,
+      'the source must declare fn mod(f32, u32) -> f32',
+    ],
+    [
+      'a name declared twice',
+      `${mod('return x;')}\nfn mod(x: f32, i: u32) -> f32 { return x; }`,
+      4,
+      4,
+      "'mod' is declared twice",
+    ],
+    ['a declaration of a capture', `const bias = 1.0;\n${mod('return bias;')}`, 1, 7, "'bias' is a capture already"],
+    ['an open bracket', mod('return (x;'), 3, 1, "'}' closes nothing"],
+    ['an open brace', 'fn mod(x: f32, i: u32) -> f32 { return x;', 1, 31, "'{' is not closed"],
+    ['an open comment', `${mod('return x;')} /* /* */`, 3, 3, 'a comment that is not closed'],
+    ['what is no WGSL', mod('return x # 1;'), 2, 10, "unexpected character '#'"],
+    ['letters beyond ASCII', mod('let größe = x; return x;'), 2, 7, "unexpected character 'ö'"],
+  ])('%s', (_name, source, line, column, problem) => {
+    expect(() => check(source, ['bias'])).toThrow(
+      new ArgumentError(`scoreMod: line ${line}, column ${column}: ${problem}`),
+    );
+  });
+
+  test.each([
+    'for (;;) {}',
+    'for (var j = 0u; ; j++) {}',
+    'for (var j = 0u; j < 4u;) {}',
+    'for (var j = 0u; true; j++) {}',
+    'for (var j = 0u; j < 4u; j--) {}',
+    'for (var j = 4u; j > 0u; j++) {}',
+    'for (var j = 4u; j >= 0u; j--) {}',
+    'for (var j = 0u; j != 3u; j++) {}',
+    'for (var j = 0u; i < 3u; j++) {}',
+    'for (var j = 0u; j < 3u; x++) {}',
+    'for (var j = 0u; j < 4u; j += 0u) {}',
+    'for (let j = 0u; j < 4u; j++) {}',
+    'for (j = 0u; j < 4u; j++) {}',
+    'for (var j = 0u; j < 4u; j++);',
+    'for var j = 0u; j < 4u; j++ {}',
+  ])('a loop that may not end: %s', (loop) => {
+    expect(() => check(mod(`${loop} return x;`))).toThrow(
+      'scoreMod: line 2, column 1: a loop must count: for (var i = …',
+    );
+  });
+
+  test.each(['j = 0u;', 'j -= 1u;', 'j--;', 'if x > 0.0 { j /= 2u; }'])('a loop that sets its counter: %s', (body) => {
+    expect(() => check(mod(`for (var j = 0u; j < 4u; j++) { ${body} } return x;`))).toThrow(
+      "the loop's counter 'j' must not be changed in its body",
+    );
+  });
+});
+
+test.each([
+  'for (var j = 0u; j < 4u; j++) {}',
+  'for (var j: i32 = 4; j > -1; j--) { var k = j; k += 2; }',
+  'for (var j = 0u; j <= min(i, 7u); j++) { if j == 3u { continue; } else if j > 5u { break; } }',
+  'for (var j = 0u; j < 2u; j++) { for (var k = j; k < 2u; k++) {} }',
+  'switch i { case 1u, 2u: { return 1.0; } default: { return 2.0; } }',
+  'let b = (i & 1u) == 0u && !(x > 1.0) || i % 2u == 1u;',
+  'let m = mat2x2<f32>(x, 0.0, 0.0, x); let y = (m * vec2(1.0, 2.0)).x;',
+  'let t = array<vec2<f32>, 2>(vec2<f32>(x), vec2<f32>(1e-3, .5)); let y = t[i & 1u].y;',
+  '_ = x; var y = 0x1.8p3f; y = .5;',
+  'let constructor = x; let toString = constructor;',
+  'let a = i >> 2u; let b = i << 1u; let c = a >= b; let d = ~a | b ^ 3u;',
+])('accepts %s', (body) => {
+  expect(() => check(mod(`${body} return x;`))).not.toThrow();
+});
+
+test('whatever the source, it is taken or refused with one sentence', () => {
+  const words =
+    'fn mod ( x : f32 , i u32 ) -> { } [ ] ; let var const = return for struct S alias < > & @ . 1.0 ++ bias // \n';
+  const token = fc.constantFrom(...words.split(' '));
+  const source = fc.array(token, { maxLength: 40 }).map((tokens) => tokens.join(' '));
+  fc.assert(
+    fc.property(fc.oneof(source, source.map(mod), fc.string()), (text) => {
+      try {
+        check(text, ['bias']);
+      } catch (error) {
+        expect(error).toBeInstanceOf(ArgumentError);
+        expect((error as Error).message).toMatch(/^scoreMod: line \d+, column \d+: [^\n]+$/);
+      }
+    }),
+    { numRuns: 2000 },
+  );
+});

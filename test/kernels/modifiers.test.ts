@@ -1,0 +1,110 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { checkFunction, isPredeclared } from '../../src/gpu/user-function.ts';
+import { modifierParams, planModifiers, SIGNATURES, type ModifierSource } from '../../src/kernels/modifiers.ts';
+import type { DType } from '../../src/tensor/dtype.ts';
+
+const SCORE = 'fn score_mod(score: f32, b: u32, h: u32, i: u32, j: u32) -> f32 { return score; }';
+const MASK = 'fn mask_mod(b: u32, h: u32, i: u32, j: u32) -> bool { return true; }';
+
+type Tensors = [name: string, dtype: DType, shape: number[]][];
+
+function source(kind: 'scoreMod' | 'maskMod', tensors: Tensors, numbers: [string, number][] = []): ModifierSource {
+  return {
+    kind,
+    code: checkFunction(kind, kind === 'scoreMod' ? SCORE : MASK, SIGNATURES[kind], []),
+    tensors: tensors.map(([name, dtype, shape]) => ({ name, dtype, shape })),
+    numbers: numbers.map(([name, value]) => ({ name, value })),
+  };
+}
+
+describe('planModifiers', () => {
+  test('a modifier without captures is its text', () => {
+    const { insertions, hasScoreMod, hasMaskMod } = planModifiers('op', [source('maskMod', [])]);
+    expect(insertions.map(({ name }) => name)).toEqual(['mask_mod']);
+    expect(insertions[0].text).toBe(
+      'fn mask_mod(mask_mod_b: u32, mask_mod_h: u32, mask_mod_i: u32, mask_mod_j: u32) -> bool { return true; }',
+    );
+    expect([hasScoreMod, hasMaskMod]).toEqual([false, true]);
+  });
+
+  test('two share the slots for captures, the first first', () => {
+    const score = source(
+      'scoreMod',
+      [['bias', 'float32', [3]]],
+      [
+        ['a', 1],
+        ['b', 2],
+      ],
+    );
+    const mask = source('maskMod', [['bias', 'int32', [4, 5]]], [['a', 3]]);
+    const { insertions, shapes, numbers } = planModifiers('op', [score, mask]);
+    expect(shapes).toEqual([[3], [4, 5]]);
+    expect(numbers).toEqual([1, 2, 3]);
+    const [first, second] = insertions.map(({ text }) => text);
+    expect(first).toContain('fn score_mod_bias(i0: u32) -> f32 {\n  let shape = params.capture_shapes[0];');
+    expect(first).toContain('fn score_mod_b() -> f32 { return params.capture_numbers[0][1]; }');
+    expect(second).toContain('fn mask_mod_bias(i0: u32, i1: u32) -> i32 {\n  let shape = params.capture_shapes[1];');
+    expect(second).toContain('fn mask_mod_a() -> f32 { return params.capture_numbers[0][2]; }');
+  });
+
+  test('the text depends on ranks and dtypes, not on lengths and numbers', () => {
+    const text = (shape: number[], dtype: DType, value: number) =>
+      planModifiers('op', [source('scoreMod', [['t', dtype, shape]], [['n', value]])]).insertions[0].text;
+    expect(text([3, 4], 'float32', 1)).toBe(text([7, 1], 'float32', -2.5));
+    expect(text([3, 4], 'float32', 1)).not.toBe(text([3, 4, 5], 'float32', 1));
+    const dtypes = (['float32', 'float16', 'int32', 'uint32', 'bool'] as const).map((dtype) => text([3, 4], dtype, 1));
+    expect(new Set(dtypes).size).toBe(5);
+  });
+
+  test('refuses more than a kernel has room for', () => {
+    const tensors: Tensors = [
+      ['a', 'float32', [1]],
+      ['b', 'float32', [1]],
+      ['c', 'float32', [1]],
+    ];
+    const numbers: [string, number][] = ['d', 'e', 'f', 'g', 'h'].map((name) => [name, 0]);
+    expect(() => planModifiers('op', [source('scoreMod', tensors), source('maskMod', tensors)])).toThrow(
+      'op: scoreMod and maskMod must capture at most 4 tensors, got 6',
+    );
+    expect(() => planModifiers('op', [source('scoreMod', [], numbers), source('maskMod', [], numbers)])).toThrow(
+      'op: scoreMod and maskMod must capture at most 8 numbers, got 10',
+    );
+  });
+});
+
+test('modifierParams fills up what is not used', () => {
+  const zeros = Array.from({ length: 8 }, () => 0);
+  const ones = Array.from({ length: 16 }, () => 1);
+  expect(modifierParams()).toEqual({ capture_offsets: [0, 0, 0, 0], capture_shapes: ones, capture_numbers: zeros });
+  const modifiers = planModifiers('op', [
+    source(
+      'scoreMod',
+      [
+        ['a', 'float32', [2, 3]],
+        ['b', 'bool', [4, 5, 6, 7]],
+      ],
+      [['n', 0.5]],
+    ),
+  ]);
+  expect(modifierParams(modifiers, [10, 16])).toEqual({
+    capture_offsets: [10, 16, 0, 0],
+    capture_shapes: [2, 3, 1, 1, 4, 5, 6, 7, 1, 1, 1, 1, 1, 1, 1, 1],
+    capture_numbers: zeros.with(0, 0.5),
+  });
+});
+
+test("no shader declares for itself what a modifier takes for WGSL's, nor under a modifier's prefix", () => {
+  const folder = new URL('../../shaders/', import.meta.url);
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.wgsl'));
+  const declared = files.flatMap((file) => {
+    const text = readFileSync(new URL(file.replaceAll('\\', '/'), folder), 'utf8');
+    return Array.from(
+      text.matchAll(/^(?:@.*\) )?(?:fn|const|struct|alias|override|var(?:<[^>]*>)?) (\w+)/gm),
+      ([, name]) => name,
+    );
+  });
+  expect(declared).toEqual(expect.arrayContaining(['params', 'table', 'main', 'Params', 'HIDDEN', 'tile_of']));
+  const isTaken = (name: string) => isPredeclared(name) || /^(?:score|mask)_mod_/.test(name);
+  expect(declared.filter(isTaken)).toEqual([]);
+});
