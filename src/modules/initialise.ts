@@ -20,12 +20,12 @@ export class Initialiser {
 
   /** U(−a, a) with a = √(6 / (fan in + fan out)) for a weight [out, in] (Glorot & Bengio 2010). */
   xavierUniform(shape: readonly [number, number]): Tensor {
-    return this.#within(Math.sqrt(6 / (shape[0] + shape[1])), shape);
+    return this.within(Math.sqrt(6 / (shape[0] + shape[1])), shape);
   }
 
   /** U(−1/√in, 1/√in) for a weight [out, in]: torch.nn.Linear's default. */
   linear(shape: readonly [number, number]): Tensor {
-    return this.#within(1 / Math.sqrt(shape[1]), shape);
+    return this.within(1 / Math.sqrt(shape[1]), shape);
   }
 
   gaussian(shape: Shape, deviation: number): Tensor {
@@ -36,11 +36,17 @@ export class Initialiser {
     return this.#device.zeros(shape, { dtype: this.#dtype });
   }
 
-  #within(bound: number, shape: Shape): Tensor {
+  /** U(−bound, bound). */
+  within(bound: number, shape: Shape): Tensor {
     return this.#tensor(shape, () => bound * (2 * this.#uniform() - 1));
   }
 
   #tensor(shape: Shape, next: () => number): Tensor {
     return this.#device.tensor(Float32Array.from({ length: sizeOf(shape) }, next), shape, { dtype: this.#dtype });
   }
+}
+
+/** The initial weights of normalisations. */
+export function ones(device: Device, shape: Shape, dtype: FloatDType): Tensor {
+  return device.tensor(new Float32Array(sizeOf(shape)).fill(1), shape, { dtype });
 }

@@ -191,9 +191,9 @@ function checkFloats(
 ): Segment {
   const expected = shapes.map(formatShape).join(' or ');
   if (isNumbers(values)) {
-    if (values.length !== shapes[0][0] || !Array.from(values).every((value) => Number.isFinite(Math.fround(value)))) {
+    if (values.length !== shapes[0][0] || !Array.from(values, Math.fround).every((value) => value < Infinity)) {
       throw new ArgumentError(
-        `${op}: ${name} must be ${shapes[0][0]} finite numbers, one for each head, got ${describe(values)}`,
+        `${op}: ${name} must be ${shapes[0][0]} numbers, one for each head, got ${describe(values)}`,
       );
     }
     return { words: Float32Array.from(values) };

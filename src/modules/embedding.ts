@@ -1,0 +1,50 @@
+import { embedding } from '../ops/embedding.ts';
+import type { Device } from '../tensor/device.ts';
+import type { FloatDType } from '../tensor/dtype.ts';
+import { checkOptions } from '../tensor/options.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { checkDType, checkSizes, seedOf } from './check.ts';
+import { Initialiser } from './initialise.ts';
+import { Module } from './module.ts';
+
+export interface EmbeddingOptions {
+  /** Rows of the table. */
+  numEmbeddings: number;
+  /** Their length. */
+  embeddingDim: number;
+  /** Of the table, and so of the output; default `'float32'`. */
+  dtype?: FloatDType;
+  /** Of the initial table; default the device's next one, so that no two modules start alike. */
+  seed?: number;
+}
+
+/**
+ * Rows of a table by their numbers, with torch.nn.Embedding's state dict, `weight` [numEmbeddings, embeddingDim], and its
+ * initial distribution, standard normal.
+ */
+export class Embedding extends Module {
+  readonly numEmbeddings: number;
+  readonly embeddingDim: number;
+
+  /** @throws ArgumentError for options that do not fit */
+  constructor(device: Device, options: EmbeddingOptions) {
+    const name = 'Embedding';
+    super(name);
+    checkOptions(name, options, ['numEmbeddings', 'embeddingDim', 'dtype', 'seed']);
+    const { numEmbeddings, embeddingDim, dtype = 'float32' } = options;
+    checkSizes(name, { numEmbeddings, embeddingDim });
+    checkDType(name, dtype);
+    const initial = new Initialiser(device, dtype, seedOf(name, device, options.seed));
+    this.numEmbeddings = numEmbeddings;
+    this.embeddingDim = embeddingDim;
+    this.register('weight', initial.gaussian([numEmbeddings, embeddingDim], 1));
+  }
+
+  /**
+   * @param ids [...], int32 or uint32
+   * @returns [..., embeddingDim]; NaN for an id out of range
+   */
+  forward(ids: Tensor): Tensor {
+    return embedding(ids, this.parameter('weight')!);
+  }
+}

@@ -1,0 +1,66 @@
+import { checkBoolean, checkFinite } from '../ops/check.ts';
+import { layerNorm } from '../ops/normalise.ts';
+import type { Device } from '../tensor/device.ts';
+import type { FloatDType } from '../tensor/dtype.ts';
+import { checkOptions } from '../tensor/options.ts';
+import type { Shape } from '../tensor/shape.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { checkDType, normalizedAxes } from './check.ts';
+import { ones } from './initialise.ts';
+import { Module } from './module.ts';
+
+export interface LayerNormModuleOptions {
+  /** The input's last axes, or the length of the last. */
+  normalizedShape: number | Shape;
+  /** Is added to the variance; default 1e-5. */
+  eps?: number;
+  /** Whether there are a weight and a bias; default true. */
+  elementwiseAffine?: boolean;
+  /** Whether there is a bias beside the weight; default true. */
+  bias?: boolean;
+  /** Of the weights, and so of the input; default `'float32'`. */
+  dtype?: FloatDType;
+}
+
+/**
+ * Layer normalisation, with torch.nn.LayerNorm's state dict: `weight` and `bias` [normalizedShape...], at first ones and
+ * zeros.
+ */
+export class LayerNorm extends Module {
+  readonly normalizedShape: Shape;
+  readonly eps: number;
+
+  /** @throws ArgumentError for options that do not fit */
+  constructor(device: Device, options: LayerNormModuleOptions) {
+    const name = 'LayerNorm';
+    super(name);
+    checkOptions(name, options, ['normalizedShape', 'eps', 'elementwiseAffine', 'bias', 'dtype']);
+    const { normalizedShape, eps = 1e-5, elementwiseAffine = true, bias: hasBias = true, dtype = 'float32' } = options;
+    checkFinite(name, 'eps', eps);
+    checkBoolean(name, 'elementwiseAffine', elementwiseAffine);
+    checkBoolean(name, 'bias', hasBias);
+    checkDType(name, dtype);
+    const shape = normalizedAxes(name, normalizedShape);
+    this.normalizedShape = shape;
+    this.eps = eps;
+    if (!elementwiseAffine) return;
+    device.scope(() => {
+      const weight = ones(device, shape, dtype);
+      const bias = hasBias ? device.zeros(shape, { dtype }) : undefined;
+      this.register('weight', weight);
+      if (bias) this.register('bias', bias);
+    });
+  }
+
+  /**
+   * @param x [..., normalizedShape...]
+   * @returns a tensor of x's shape
+   */
+  forward(x: Tensor): Tensor {
+    return layerNorm(x, this.normalizedShape, {
+      weight: this.parameter('weight'),
+      bias: this.parameter('bias'),
+      eps: this.eps,
+    });
+  }
+}

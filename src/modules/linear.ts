@@ -1,0 +1,57 @@
+import { checkBoolean } from '../ops/check.ts';
+import { linear } from '../ops/linear.ts';
+import type { Device } from '../tensor/device.ts';
+import type { FloatDType } from '../tensor/dtype.ts';
+import { checkOptions } from '../tensor/options.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { checkDType, checkSizes, seedOf } from './check.ts';
+import { Initialiser } from './initialise.ts';
+import { Module } from './module.ts';
+
+export interface LinearModuleOptions {
+  inFeatures: number;
+  outFeatures: number;
+  /** Default true. */
+  bias?: boolean;
+  /** Of the weights, and so of the input; default `'float32'`. */
+  dtype?: FloatDType;
+  /** Of the initial weights; default the device's next one, so that no two modules start alike. */
+  seed?: number;
+}
+
+/**
+ * x · weightᵀ + bias, with torch.nn.Linear's state dict, `weight` [outFeatures, inFeatures] and `bias` [outFeatures], and
+ * its initial distribution, uniform within ±1/√inFeatures.
+ */
+export class Linear extends Module {
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+
+  /** @throws ArgumentError for options that do not fit */
+  constructor(device: Device, options: LinearModuleOptions) {
+    const name = 'Linear';
+    super(name);
+    checkOptions(name, options, ['inFeatures', 'outFeatures', 'bias', 'dtype', 'seed']);
+    const { inFeatures, outFeatures, bias: hasBias = true, dtype = 'float32' } = options;
+    checkSizes(name, { inFeatures, outFeatures });
+    checkBoolean(name, 'bias', hasBias);
+    checkDType(name, dtype);
+    const initial = new Initialiser(device, dtype, seedOf(name, device, options.seed));
+    this.inFeatures = inFeatures;
+    this.outFeatures = outFeatures;
+    device.scope(() => {
+      const weight = initial.linear([outFeatures, inFeatures]);
+      const bias = hasBias ? initial.within(1 / Math.sqrt(inFeatures), [outFeatures]) : undefined;
+      this.register('weight', weight);
+      if (bias) this.register('bias', bias);
+    });
+  }
+
+  /**
+   * @param x [..., inFeatures]
+   * @returns [..., outFeatures]
+   */
+  forward(x: Tensor): Tensor {
+    return linear(x, this.parameter('weight')!, { bias: this.parameter('bias') });
+  }
+}

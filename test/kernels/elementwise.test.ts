@@ -1,0 +1,45 @@
+import { describe, expect, test } from 'vitest';
+import { planElementwise, type ElementwiseProblem } from '../../src/kernels/elementwise.ts';
+import { DEFAULTS, dense, frozen } from './problems.ts';
+
+describe('planElementwise', () => {
+  const problem = (given: Partial<ElementwiseProblem> = {}): ElementwiseProblem => {
+    const { shape = [3, 8] } = given;
+    return { op: 'test', operation: 'add', shape, dtype: 'float32', x: dense(...shape), y: dense(...shape), ...given };
+  };
+  const plan = (given?: Partial<ElementwiseProblem>) => planElementwise(problem(given), DEFAULTS);
+
+  test('is a pure function', () => {
+    const given = frozen(problem());
+    expect(planElementwise(given, DEFAULTS)).toEqual(planElementwise(given, DEFAULTS));
+  });
+
+  test('contiguous operands are one row, read by fours', () => {
+    expect(plan({ shape: [2, 3, 5] }).params).toMatchObject({ columns: 30, quads: 8, row_quads: 8, x_vector_loads: 1 });
+  });
+
+  test('a vector that repeats along rows keeps them apart', () => {
+    expect(plan({ y: { strides: [0, 1], offset: 4 } }).params).toMatchObject({
+      columns: 8,
+      quads: 6,
+      shape: [3, 1, 1, 1],
+      x_strides: [8, 0, 0, 0],
+      y_strides: [0, 0, 0, 0],
+      output_pitch: 8,
+      y_vector_loads: 1,
+    });
+    expect(plan({ y: { strides: [0, 1], offset: 3 } }).params).toMatchObject({ x_vector_loads: 1, y_vector_loads: 0 });
+    expect(plan({ y: { strides: [1, 0], offset: 0 } }).params).toMatchObject({ y_column_stride: 0, y_vector_loads: 0 });
+  });
+
+  test('float16 rows are padded to whole words', () => {
+    const x = { strides: [8, 1], offset: 0 };
+    const { constants, params } = plan({ shape: [3, 7], dtype: 'float16', x, y: x });
+    expect(constants).toEqual({ OP: 4, F16: true });
+    expect(params).toMatchObject({ columns: 7, quads: 6, output_pitch: 8 });
+  });
+
+  test('folds more workgroups than one dimension holds', () => {
+    expect(plan({ shape: [70_000 * 1024] }).workgroups).toEqual([35_000, 2, 1]);
+  });
+});
