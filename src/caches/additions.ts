@@ -1,0 +1,51 @@
+/** Which pages an append to several sequences takes, copies and writes: pure functions of page numbers. */
+import type { PagedRows } from '../ops/append.ts';
+
+export interface Sequence {
+  length: number;
+  /** First to last; all but the last are full. */
+  readonly pages: number[];
+}
+
+/** What an append does to one sequence. */
+export interface Addition {
+  readonly sequence: Sequence;
+  /** New rows. */
+  readonly count: number;
+  /** The last page, where it is partly filled and to be written. */
+  readonly partial: number | undefined;
+  /** Others hold that page too, so that the sequence gets a copy. */
+  readonly copies: boolean;
+  /** Free pages that it takes, the copy's included. */
+  readonly wanted: number;
+}
+
+/** @param holders sequences that hold a page */
+export function planAdditions(
+  sequences: readonly Sequence[],
+  counts: readonly number[],
+  pageSize: number,
+  holders: (page: number) => number,
+): Addition[] {
+  /** By page: how many of the sequences before get a copy of it, and hold it no longer. */
+  const left = new Map<number, number>();
+  return sequences.map((sequence, b) => {
+    const { length, pages } = sequence;
+    const count = counts[b];
+    const partial = count > 0 && length % pageSize > 0 ? pages.at(-1) : undefined;
+    const copies = partial !== undefined && holders(partial) - (left.get(partial) ?? 0) > 1;
+    if (copies) left.set(partial, (left.get(partial) ?? 0) + 1);
+    const added = Math.ceil((length + count) / pageSize) - pages.length;
+    return { sequence, count, partial, copies, wanted: added + (copies ? 1 : 0) };
+  });
+}
+
+/** Gives `taken`, as many pages as wanted in all, to the additions: the rows that each writes, in pages from that of row 0 on. */
+export function assignPages(additions: readonly Addition[], taken: readonly number[]): PagedRows[] {
+  let next = 0;
+  return additions.map(({ sequence, count, partial, copies, wanted }) => {
+    const fresh = taken.slice(next, (next += wanted));
+    const pages = partial === undefined || copies ? fresh : [partial, ...fresh];
+    return { position: sequence.length, count, pages };
+  });
+}

@@ -1,0 +1,210 @@
+import { ArgumentError } from '../gpu/errors.ts';
+import { append, checkAppend, checkPositions, type CacheStorage, type RotaryTables } from '../ops/append.ts';
+import type { AttentionResult } from '../ops/attention.ts';
+import { CACHED_ATTENTION_OPTIONS, type KeyLayout } from '../ops/cached-attention.ts';
+import type { Device } from '../tensor/device.ts';
+import { checkOptions } from '../tensor/options.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { attend, type AttendOptions } from './attend.ts';
+import {
+  checkChoice,
+  checkCount,
+  checkRows,
+  disposeStorage,
+  makeStorage,
+  moveRows,
+  ROW_OPTIONS,
+  type KeyValueOptions,
+} from './storage.ts';
+
+export interface KeyValueCacheOptions extends KeyValueOptions {
+  /** Sequences side by side, all of one length. */
+  batch: number;
+  /** Keys that there is room for in each sequence. */
+  capacity: number;
+  /**
+   * What happens to a key for which there is no room: `'none'` (the default) refuses or grows, `'sliding'` lets it take the
+   * place of the oldest, but for the first `sinks` ones.
+   */
+  eviction?: 'none' | 'sliding';
+  /** With `eviction: 'sliding'`, how many of the first keys stay for ever; default 0. */
+  sinks?: number;
+  /** Without eviction, whether an append past the capacity is an `'error'` (the default) or doubles it. */
+  growth?: 'error' | 'double';
+}
+
+export interface AppendOptions {
+  /** Rotates the keys by their positions on the way: a `RotaryEmbedding`, or tables like its. */
+  rotary?: RotaryTables;
+}
+
+const OPTIONS = [...ROW_OPTIONS, 'batch', 'capacity', 'eviction', 'sinks', 'growth'];
+
+/**
+ * The keys and values of a batch of sequences that grow together, for decoding: allocated once, appended to in place, and
+ * read where they lie. An append is one small dispatch and allocates nothing below the capacity.
+ *
+ * With `eviction: 'sliding'` it is a ring (StreamingLLM, Xiao et al. 2023): the oldest key goes when a new one needs its
+ * place, and the first `sinks` stay. What attention then calls a key's position is its place among the keys held, oldest
+ * first: distances, and so causal masks, windows and ALiBi, are true between all keys but the sinks, which seem as near as
+ * if nothing lay between. Rotary positions are absolute (`position`), unlike StreamingLLM's, which count places in the
+ * cache, so that the tables must reach to the end of the stream. An append comes before its own queries: for each of N
+ * new queries to see the W keys up to its own, the ring needs a capacity, without the sinks, of at least W + N − 1.
+ */
+export class KeyValueCache {
+  readonly device: Device;
+  readonly #rows: KeyValueOptions;
+  readonly #batch: number;
+  readonly #slides: boolean;
+  readonly #sinks: number;
+  readonly #grows: boolean;
+  #capacity: number;
+  #position = 0;
+  #storage: CacheStorage;
+  #disposed = false;
+
+  /** @throws ArgumentError for options that do not fit, or storage that the device cannot hold */
+  constructor(device: Device, options: KeyValueCacheOptions) {
+    const op = 'KeyValueCache';
+    checkOptions(op, options, OPTIONS);
+    const { batch, capacity, eviction = 'none', sinks = 0, growth = 'error', ...rows } = options;
+    checkRows(op, rows);
+    checkCount(op, 'batch', batch);
+    checkCount(op, 'capacity', capacity);
+    checkChoice(op, 'eviction', eviction, ['none', 'sliding']);
+    checkCount(op, 'sinks', sinks, 0);
+    checkChoice(op, 'growth', growth, ['error', 'double']);
+    if (eviction === 'none' && sinks > 0) {
+      throw new ArgumentError(`${op}: sinks must come with eviction 'sliding', got ${sinks} without`);
+    }
+    if (sinks >= capacity) throw new ArgumentError(`${op}: sinks must be below the capacity ${capacity}, got ${sinks}`);
+    if (eviction === 'sliding' && growth === 'double') {
+      throw new ArgumentError(`${op}: growth must be 'error' where keys are evicted, got 'double'`);
+    }
+    this.device = device;
+    this.#rows = rows;
+    this.#batch = batch;
+    this.#capacity = capacity;
+    this.#slides = eviction === 'sliding';
+    this.#sinks = sinks;
+    this.#grows = growth === 'double';
+    this.#storage = makeStorage(op, device, batch, capacity, rows);
+  }
+
+  /** Keys held of each sequence. */
+  get length(): number {
+    return Math.min(this.#position, this.#capacity);
+  }
+
+  /** Keys appended to each sequence in all: the absolute position of the next. */
+  get position(): number {
+    return this.#position;
+  }
+
+  /** Keys that there is room for in each sequence. */
+  get capacity(): number {
+    return this.#capacity;
+  }
+
+  /**
+   * The cache's own storage of keys, [B, Hkv, capacity, D]: do not dispose it, and take it anew after growth. Slots from
+   * `length` on hold anything. The key of position p lies in slot p; in a sliding cache, from `sinks` on, in slot
+   * sinks + (p − sinks) mod (capacity − sinks).
+   */
+  get keys(): Tensor {
+    return this.#storage.keys;
+  }
+
+  /** The cache's own storage of values, [B, Hkv, capacity, Dv], as that of keys. */
+  get values(): Tensor {
+    return this.#storage.values;
+  }
+
+  get disposed(): boolean {
+    return this.#disposed;
+  }
+
+  /**
+   * Appends N keys and values to each sequence. Of more than a sliding cache holds, the last ones stay.
+   *
+   * @param k [B, Hkv, N, D]; float32 or float16, whatever the cache stores; any strides
+   * @param v [B, Hkv, N, Dv], of the same dtype
+   * @throws ArgumentError, with the cache as it was, for shapes, dtypes or options that do not fit, for want of room
+   */
+  append(k: Tensor, v: Tensor, options: AppendOptions = {}): void {
+    const op = 'KeyValueCache.append';
+    this.#assertAlive(op);
+    checkOptions(op, options, ['rotary']);
+    const { rotary } = options;
+    const length = checkAppend(op, k, v, this.#batch, this.#storage, rotary);
+    const end = this.#position + length;
+    checkPositions(op, rotary, end);
+    if (!this.#slides && end > this.#capacity) this.#makeRoom(op, length, end);
+    const kept = this.#slides ? this.#sinks : this.#capacity;
+    append(op, k, v, this.#storage, { kind: 'ring', position: this.#position, kept }, { rotary });
+    this.#position = end;
+  }
+
+  /**
+   * Attention of queries to the keys held, read where they lie, for the tokens appended last: append them first. Takes
+   * the options of `flashAttention` but for lengths, which the cache knows; `isCausal` is `'bottom-right'` unless given,
+   * and key positions in options (masks, windows, `queryOffset`, modifiers) are places among the keys held, oldest first.
+   *
+   * @param q [B, H, Nq, D] with Hkv dividing H; float32 or float16, whatever the cache stores; any strides
+   * @returns output [B, H, Nq, Dv] of q's dtype, and where asked for the log-sum-exp
+   * @throws ArgumentError for shapes, dtypes or options that do not fit, and for a cache without keys
+   */
+  attend(q: Tensor, options: AttendOptions = {}): AttentionResult {
+    const op = 'KeyValueCache.attend';
+    this.#assertAlive(op);
+    checkOptions(op, options, [...CACHED_ATTENTION_OPTIONS, 'rotary']);
+    const { length } = this;
+    const lengths = Array.from({ length: this.#batch }, () => length);
+    const { keys, values } = this.#storage;
+    const store = { k: keys, v: values, batch: this.#batch, lengths, layout: this.#layout() };
+    return attend(op, q, store, options, this.#position - length);
+  }
+
+  /** Forgets all keys; the storage stays. */
+  reset(): void {
+    this.#assertAlive('KeyValueCache.reset');
+    this.#position = 0;
+  }
+
+  /** Frees the storage; work that was recorded before still reads it. Calling it again does nothing. */
+  dispose(): void {
+    this.#disposed = true;
+    disposeStorage(this.#storage);
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #layout(): KeyLayout {
+    if (!this.#slides) return { kind: 'contiguous' };
+    const isFull = this.#position >= this.#capacity;
+    const ring = this.#capacity - this.#sinks;
+    return { kind: 'ring', kept: this.#sinks, start: isFull ? (this.#position - this.#sinks) % ring : 0 };
+  }
+
+  #makeRoom(op: string, length: number, end: number): void {
+    if (!this.#grows) {
+      throw new ArgumentError(
+        `${op}: key must fit the capacity of ${this.#capacity} keys, of which ${this.#position} are taken, got ${length} more`,
+      );
+    }
+    let capacity = this.#capacity;
+    while (capacity < end) capacity *= 2;
+    const larger = makeStorage(op, this.device, this.#batch, capacity, this.#rows);
+    if (this.#position > 0) moveRows(op, this.#storage, larger, this.#position);
+    else disposeStorage(this.#storage);
+    this.#storage = larger;
+    this.#capacity = capacity;
+  }
+
+  #assertAlive(op: string): void {
+    if (this.#disposed) throw new ArgumentError(`${op}: the cache must not be disposed`);
+    this.device.assertUsable();
+  }
+}

@@ -1,0 +1,290 @@
+import { ArgumentError } from '../gpu/errors.ts';
+import { appendPaged, checkAppend, checkPositions, type CacheStorage, type RotaryTables } from '../ops/append.ts';
+import type { AttentionResult } from '../ops/attention.ts';
+import { CACHED_ATTENTION_OPTIONS } from '../ops/cached-attention.ts';
+import { checkFloat, describe } from '../ops/check.ts';
+import type { Device } from '../tensor/device.ts';
+import { checkOptions } from '../tensor/options.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { assignPages, planAdditions, type Sequence } from './additions.ts';
+import { attend, type AttendOptions } from './attend.ts';
+import { PagePool } from './page-pool.ts';
+import {
+  checkChoice,
+  checkCount,
+  checkRows,
+  disposeStorage,
+  makeStorage,
+  moveRows,
+  ROW_OPTIONS,
+  type KeyValueOptions,
+} from './storage.ts';
+
+export interface PagedKeyValueCacheOptions extends KeyValueOptions {
+  /** Pages that all sequences share. */
+  numPages: number;
+  /** Keys of a page: a power of two. */
+  pageSize: number;
+  /** Whether an append that finds too few free pages is an `'error'` (the default) or doubles them. */
+  growth?: 'error' | 'double';
+}
+
+export interface PagedAppendOptions {
+  /** Rotates the keys by their positions on the way: a `RotaryEmbedding`, or tables like its. */
+  rotary?: RotaryTables;
+  /** How many of the N rows are real in each entry of the batch, the first ones; default N. */
+  lengths?: readonly number[];
+}
+
+export interface PagedAttendOptions extends AttendOptions {
+  /**
+   * How many of the Nq rows are real in each entry of the batch, the first ones, as they were appended: they stand at the
+   * last so many keys. In place of `queryOffset`; default Nq.
+   */
+  lengths?: readonly number[];
+}
+
+const OPTIONS = [...ROW_OPTIONS, 'numPages', 'pageSize', 'growth'];
+
+/**
+ * The keys and values of any number of sequences, in pages of one pool (PagedAttention, Kwon et al. 2023): a sequence
+ * takes a page when it needs one, `fork` shares pages between sequences until one of them writes (copy-on-write), and
+ * `free` gives them back.
+ *
+ * A page that was freed may go to another sequence while work that reads it is recorded but not done: commands run in the
+ * order in which they were recorded, so that earlier work still finds what it was to read.
+ */
+export class PagedKeyValueCache {
+  readonly device: Device;
+  readonly pageSize: number;
+  readonly #rows: KeyValueOptions;
+  readonly #grows: boolean;
+  readonly #pool: PagePool;
+  readonly #sequences = new Map<number, Sequence>();
+  #nextId = 0;
+  #storage: CacheStorage;
+  #disposed = false;
+
+  /** @throws ArgumentError for options that do not fit, or storage that the device cannot hold */
+  constructor(device: Device, options: PagedKeyValueCacheOptions) {
+    const op = 'PagedKeyValueCache';
+    checkOptions(op, options, OPTIONS);
+    const { numPages, pageSize, growth = 'error', ...rows } = options;
+    checkRows(op, rows);
+    checkCount(op, 'numPages', numPages);
+    checkCount(op, 'pageSize', pageSize);
+    if (!Number.isInteger(Math.log2(pageSize))) {
+      throw new ArgumentError(`${op}: pageSize must be a power of two, got ${pageSize}`);
+    }
+    checkChoice(op, 'growth', growth, ['error', 'double']);
+    this.device = device;
+    this.pageSize = pageSize;
+    this.#rows = rows;
+    this.#grows = growth === 'double';
+    this.#pool = new PagePool(numPages);
+    this.#storage = makeStorage(op, device, numPages, pageSize, rows);
+  }
+
+  /** Pages in all, free or not. */
+  get numPages(): number {
+    return this.#pool.size;
+  }
+
+  get freePages(): number {
+    return this.#pool.free;
+  }
+
+  /** The cache's own storage of keys, [numPages, Hkv, pageSize, D]: do not dispose it, and take it anew after growth. */
+  get keys(): Tensor {
+    return this.#storage.keys;
+  }
+
+  /** The cache's own storage of values, [numPages, Hkv, pageSize, Dv], as that of keys. */
+  get values(): Tensor {
+    return this.#storage.values;
+  }
+
+  get disposed(): boolean {
+    return this.#disposed;
+  }
+
+  /** A new sequence without keys: its id, which no other sequence ever has. It takes no page before it needs one. */
+  add(): number {
+    this.#assertAlive('PagedKeyValueCache.add');
+    return this.#enter({ length: 0, pages: [] });
+  }
+
+  /**
+   * A new sequence with another's keys, of which none is copied: both hold the same pages, and whichever appends first to
+   * a partly filled one gets its own copy of it.
+   *
+   * @throws ArgumentError unless `id` is a sequence's
+   */
+  fork(id: number): number {
+    const op = 'PagedKeyValueCache.fork';
+    this.#assertAlive(op);
+    const { length, pages } = this.#sequence(op, 'id', id);
+    for (const page of pages) this.#pool.share(page);
+    return this.#enter({ length, pages: [...pages] });
+  }
+
+  /**
+   * Ends a sequence; pages that no other holds are free.
+   *
+   * @throws ArgumentError unless `id` is a sequence's, as after an earlier call
+   */
+  free(id: number): void {
+    const op = 'PagedKeyValueCache.free';
+    this.#assertAlive(op);
+    const { pages } = this.#sequence(op, 'id', id);
+    for (const page of pages.toReversed()) this.#pool.release(page);
+    this.#sequences.delete(id);
+  }
+
+  /** Keys of a sequence. */
+  length(id: number): number {
+    return this.#sequence('PagedKeyValueCache.length', 'id', id).length;
+  }
+
+  /** The pages of a sequence, first to last: key j lies in row j mod pageSize of page ⌊j / pageSize⌋ of these. */
+  pages(id: number): readonly number[] {
+    return [...this.#sequence('PagedKeyValueCache.pages', 'id', id).pages];
+  }
+
+  /**
+   * Appends up to N keys and values to each of some sequences: entry b of k and v to `ids[b]`, of which the first
+   * `lengths[b]` rows are real.
+   *
+   * @param ids B different sequences
+   * @param k [B, Hkv, N, D]; float32 or float16, whatever the cache stores; any strides
+   * @param v [B, Hkv, N, Dv], of the same dtype
+   * @throws ArgumentError, with the cache as it was, for ids, shapes, dtypes or options that do not fit, for want of pages
+   */
+  append(ids: readonly number[], k: Tensor, v: Tensor, options: PagedAppendOptions = {}): void {
+    const op = 'PagedKeyValueCache.append';
+    this.#assertAlive(op);
+    checkOptions(op, options, ['rotary', 'lengths']);
+    const { rotary, lengths } = options;
+    const sequences = this.#batch(op, ids);
+    if (new Set(ids).size < ids.length) {
+      throw new ArgumentError(`${op}: ids must be different sequences, got ${describe(ids)}`);
+    }
+    const length = checkAppend(op, k, v, ids.length, this.#storage, rotary);
+    const counts = checkLengths(op, lengths, ids.length, length);
+    if (Math.max(...counts) === 0) return;
+    const ends = sequences.map((sequence, b) => (counts[b] > 0 ? sequence.length + counts[b] : 0));
+    checkPositions(op, rotary, Math.max(...ends));
+
+    const additions = planAdditions(sequences, counts, this.pageSize, (page) => this.#pool.holders(page));
+    const wanted = additions.reduce((sum, addition) => sum + addition.wanted, 0);
+    if (wanted > this.#pool.free) this.#makeRoom(op, wanted);
+    const taken = this.#pool.take(wanted);
+    const entries = assignPages(additions, taken);
+    const copies = additions.flatMap(({ partial, copies, sequence }, b) =>
+      copies ? { from: partial!, to: entries[b].pages[0], rows: sequence.length % this.pageSize } : [],
+    );
+    try {
+      appendPaged(op, k, v, this.#storage, { entries, copies }, rotary);
+    } catch (error) {
+      for (const page of taken.reverse()) this.#pool.release(page);
+      throw error;
+    }
+    sequences.forEach((sequence, b) => {
+      if (counts[b] > 0) sequence.pages.splice(Math.floor(sequence.length / this.pageSize), 1, ...entries[b].pages);
+      sequence.length += counts[b];
+    });
+    for (const { from } of copies) this.#pool.release(from);
+  }
+
+  /**
+   * Attention of queries to the keys of sequences, read in their pages: entry b of q to all keys of `ids[b]`. Append the
+   * tokens of the queries first. Takes the options of `flashAttention` but for key lengths, which the cache knows;
+   * `isCausal` is `'bottom-right'` unless given.
+   *
+   * @param ids B sequences
+   * @param q [B, H, Nq, D] with Hkv dividing H; float32 or float16, whatever the cache stores; any strides
+   * @returns output [B, H, Nq, Dv] of q's dtype, of which rows past `lengths` mean nothing, and where asked for the
+   *   log-sum-exp
+   * @throws ArgumentError for ids, shapes, dtypes or options that do not fit, and where no sequence has keys
+   */
+  attend(ids: readonly number[], q: Tensor, options: PagedAttendOptions = {}): AttentionResult {
+    const op = 'PagedKeyValueCache.attend';
+    this.#assertAlive(op);
+    checkOptions(op, options, [...CACHED_ATTENTION_OPTIONS, 'rotary', 'lengths']);
+    const { lengths: rows, ...rest } = options;
+    const sequences = this.#batch(op, ids);
+    const lengths = sequences.map(({ length }) => length);
+    const layout = { kind: 'paged' as const, pageSize: this.pageSize, pages: sequences.map(({ pages }) => pages) };
+    const { keys, values } = this.#storage;
+    const store = { k: keys, v: values, batch: ids.length, lengths, layout };
+    if (rows === undefined) return attend(op, q, store, rest);
+    if (rest.queryOffset !== undefined) {
+      throw new ArgumentError(`${op}: lengths must not come with queryOffset, got both`);
+    }
+    checkFloat(op, 'query', q);
+    const counts = checkLengths(op, rows, ids.length, q.shape.at(-2) ?? 0);
+    return attend(op, q, store, { ...rest, queryOffset: lengths.map((length, b) => length - counts[b]) });
+  }
+
+  /** Frees the storage; work that was recorded before still reads it. Calling it again does nothing. */
+  dispose(): void {
+    this.#disposed = true;
+    disposeStorage(this.#storage);
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #makeRoom(op: string, wanted: number): void {
+    const { size, free } = this.#pool;
+    if (!this.#grows) {
+      throw new ArgumentError(`${op}: key must fit the free pages, of which there are ${free}, got rows for ${wanted}`);
+    }
+    let larger = size;
+    while (larger - size + free < wanted) larger *= 2;
+    const storage = makeStorage(op, this.device, larger, this.pageSize, this.#rows);
+    moveRows(op, this.#storage, storage, this.pageSize);
+    this.#storage = storage;
+    this.#pool.grow(larger);
+  }
+
+  #enter(sequence: Sequence): number {
+    this.#sequences.set(this.#nextId, sequence);
+    return this.#nextId++;
+  }
+
+  #sequence(op: string, name: string, id: unknown): Sequence {
+    const sequence = this.#sequences.get(id as number);
+    if (!sequence) {
+      throw new ArgumentError(`${op}: ${name} must be a sequence that was added and not freed, got ${describe(id)}`);
+    }
+    return sequence;
+  }
+
+  #batch(op: string, ids: readonly number[]): Sequence[] {
+    if (!Array.isArray(ids) || ids.length === 0) {
+      throw new ArgumentError(`${op}: ids must be an array of at least one sequence, got ${describe(ids)}`);
+    }
+    return ids.map((id, b) => this.#sequence(op, `ids[${b}]`, id));
+  }
+
+  #assertAlive(op: string): void {
+    if (this.#disposed) throw new ArgumentError(`${op}: the cache must not be disposed`);
+    this.device.assertUsable();
+  }
+}
+
+function checkLengths(op: string, lengths: readonly number[] | undefined, batch: number, most: number): number[] {
+  if (lengths === undefined) return Array.from({ length: batch }, () => most);
+  const valid =
+    Array.isArray(lengths) &&
+    lengths.length === batch &&
+    lengths.every((length) => Number.isInteger(length) && length >= 0 && length <= most);
+  if (!valid) {
+    throw new ArgumentError(
+      `${op}: lengths must be ${batch} integers from 0 to ${most}, one for each sequence, got ${describe(lengths)}`,
+    );
+  }
+  return [...lengths];
+}
