@@ -20,6 +20,17 @@ export {
 
 export { matmul } from './ops/matmul.ts';
 export type { MatmulOptions } from './ops/matmul.ts';
+export { linear } from './ops/linear.ts';
+export type { LinearOptions } from './ops/linear.ts';
+export { embedding } from './ops/embedding.ts';
+export { layerNorm, rmsNorm } from './ops/normalise.ts';
+export type { LayerNormOptions, RmsNormOptions } from './ops/normalise.ts';
+export { add, gelu, multiply, relu, silu, swiglu } from './ops/elementwise.ts';
+export type { GeluOptions } from './ops/elementwise.ts';
+export { rotaryEmbedding } from './ops/rotary-embedding.ts';
+export type { RotaryEmbeddingOptions, RotaryPositions } from './ops/rotary-embedding.ts';
+export { sample } from './ops/sample.ts';
+export type { SampleOptions } from './ops/sample.ts';
 export { softmax } from './ops/softmax.ts';
 export type { SoftmaxOptions } from './ops/softmax.ts';
 export { cast, clone, concat, contiguous, reshape } from './ops/copy.ts';
@@ -32,10 +43,34 @@ export { flashAttention } from './ops/flash-attention.ts';
 export type { FlashAttentionOptions } from './ops/flash-attention.ts';
 export { localAttention } from './ops/local-attention.ts';
 export type { LocalAttentionOptions } from './ops/local-attention.ts';
+export { mergeAttention } from './ops/merge-attention.ts';
+export type { AttentionPart } from './ops/merge-attention.ts';
 export type { AttentionOptions, AttentionResult } from './ops/attention.ts';
+export type { CachedAttentionOptions } from './ops/cached-attention.ts';
+export type { ScoreOptions } from './ops/score-options.ts';
 export type { Alignment, Causal, VisibilityOptions, Window } from './ops/visibility.ts';
 
+export { maskMod, scoreMod } from './ops/score-mod.ts';
+export type { Captures, MaskMod, Modifier, ScoreMod } from './ops/score-mod.ts';
+export type { ModifierOptions } from './ops/modifiers.ts';
+export type { BlockMask, BlockMaskOptions } from './ops/block-mask.ts';
+export { createBlockMask } from './ops/create-block-mask.ts';
+export { alibi, causalMask, documentMask, prefixLm, slidingWindow, softcap } from './ops/ready-made-modifiers.ts';
+export type { PositionOptions } from './ops/ready-made-modifiers.ts';
+
 export { keyMaskFromTorch, maskFromBlocked, maskFromTorch } from './ops/convert-mask.ts';
+
+export type { AttendOptions } from './caches/attend.ts';
+export { KeyValueCache } from './caches/key-value-cache.ts';
+export type { AppendOptions, KeyValueCacheOptions } from './caches/key-value-cache.ts';
+export { PagedKeyValueCache } from './caches/paged-key-value-cache.ts';
+export type {
+  PagedAppendOptions,
+  PagedAttendOptions,
+  PagedKeyValueCacheOptions,
+} from './caches/paged-key-value-cache.ts';
+export type { KeyValueOptions } from './caches/storage.ts';
+export type { RotaryTables } from './ops/append.ts';
 
 export { Module } from './modules/module.ts';
 export type { StateDict } from './modules/module.ts';
@@ -46,6 +81,17 @@ export { CrossAttention } from './modules/cross-attention.ts';
 export type { CrossAttentionOptions } from './modules/cross-attention.ts';
 export { LocalAttention } from './modules/local-attention.ts';
 export type { LocalAttentionModuleOptions } from './modules/local-attention.ts';
+export { Linear } from './modules/linear.ts';
+export type { LinearModuleOptions } from './modules/linear.ts';
+export { Embedding } from './modules/embedding.ts';
+export type { EmbeddingOptions } from './modules/embedding.ts';
+export { LayerNorm } from './modules/layer-norm.ts';
+export type { LayerNormModuleOptions } from './modules/layer-norm.ts';
+export { RMSNorm } from './modules/rms-norm.ts';
+export type { RmsNormModuleOptions } from './modules/rms-norm.ts';
+export { RotaryEmbedding } from './modules/rotary-embedding.ts';
+export type { RotaryEmbeddingModuleOptions } from './modules/rotary-embedding.ts';
+export type { RotaryScaling } from './modules/rotary-frequencies.ts';
 export { ScaledDotProductAttention } from './modules/scaled-dot-product-attention.ts';
 export { FlashAttention } from './modules/flash-attention.ts';
 export type { FlashAttentionModuleOptions } from './modules/flash-attention.ts';
@@ -54,5 +100,17 @@ export type {
   AttentionModuleResult,
   ProjectionOptions,
 } from './modules/projected-attention.ts';
+
+export { Llama } from './models/llama.ts';
+export type { LlamaOptions } from './models/llama.ts';
+export type { LlamaCache, LlamaCacheOptions } from './models/llama-cache.ts';
+export { readLlama2c } from './models/llama-checkpoint.ts';
+export type { HostWeight, LlamaCheckpoint, LlamaConfig } from './models/llama-checkpoint.ts';
+export { readHuggingFaceLlama } from './models/hugging-face-checkpoint.ts';
+export { readLlama2cTokenizer } from './models/llama2c-tokenizer.ts';
+export { readHuggingFaceTokenizer } from './models/hugging-face-tokenizer.ts';
+export type { TextStream, Tokenizer } from './models/tokenizer.ts';
+export { generate } from './models/generate.ts';
+export type { GenerateOptions, GenerateResult } from './models/generate.ts';
 
 export { loadSafetensors, saveSafetensors } from './io/safetensors.ts';

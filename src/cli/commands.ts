@@ -11,7 +11,7 @@ import { printInfo } from './info.ts';
 import { chooseRuns, SIX_RUNS } from './six-runs.ts';
 import { parseKernels, runTune } from './tune.ts';
 
-const COMMANDS = ['demo', 'info', 'tune', 'bench'];
+const COMMANDS = ['demo', 'info', 'tune', 'bench', 'generate'];
 const EXAMPLE = 'examples/six-modules/six-modules.safetensors';
 
 /**
@@ -99,6 +99,22 @@ async function dispatch(argv: string[], packageRoot: URL): Promise<void> {
       const { runCompare } = await import('./bench-compare.ts');
       await runCompare([before, after], single('threshold', options.threshold), console.log);
     });
+  const generate = cli.command('generate', 'Write text with a language model of the Llama architecture');
+  for (const [flag, description] of GENERATE_OPTIONS) generate.option(flag, description);
+  generate
+    .option(...adapter)
+    .example(
+      (name) => `  $ ${name} generate --model stories15M.bin --tokenizer tokenizer.bin --prompt 'Once upon a time'`,
+    )
+    .action(async (options: Record<GenerateWord, Given> & { paged?: boolean } & DeviceWords) => {
+      const words = Object.fromEntries(GENERATE_WORDS.map((name) => [name, single(name, options[name])]));
+      const { prepareGenerate } = await import('./generate.ts');
+      const run = await prepareGenerate(
+        { ...words, prompt: words['prompt']?.slice(TEXT_MARK.length), paged: options.paged },
+        { write: (text) => void process.stdout.write(text), note: console.error },
+      );
+      await withDevice(options, run);
+    });
   const { args, options } = cli.parse(argv, { run: false });
   if (cli.matchedCommand) await cli.runMatchedCommand();
   else if (options['help'] || options['version']) return; // cac has printed it
@@ -117,7 +133,8 @@ const BENCH_OPTIONS = [
   ['--shape <lengths>', 'A problem of your own: BxHxNxD of attention, batchxMxNxK of matmul, BxNxE of modules'],
   ['--dtype <type>', 'float32 or float16, with --shape'],
   ['--causal', 'Hide later keys, with --shape'],
-  ['--window <keys>', 'Keys to either side, with --shape of local attention'],
+  ['--window <keys>', 'Keys to either side, with --shape of attention'],
+  ['--keys <count>', 'Keys, where they are not as many as the queries, with --shape of attention'],
   ['--runs <count>', 'Timed runs of each case; by default as many as fit a second or so'],
   EXPERIMENTAL,
   KERNEL,
@@ -126,19 +143,57 @@ const BENCH_OPTIONS = [
   ['--save', "Keep the result in bench/results, under the device's name"],
 ] as const;
 
-const BENCH_WORDS = ['filter', 'op', 'shape', 'dtype', 'window', 'runs', 'json', 'html'] as const;
+const GENERATE_OPTIONS = [
+  ['--model <file>', "llama2.c's .bin; or a Hugging Face folder, or the .safetensors in it"],
+  ['--tokenizer <file>', "llama2.c's tokenizer.bin, or tokenizer.json; by default the one in the model's folder"],
+  ['--prompt <text>', 'What the text begins with; without one, it begins with the begin token'],
+  ['--tokens <count>', 'Write at most so many tokens; by default 256'],
+  ['--temperature <number>', '0 always takes the likeliest token; by default 1'],
+  ['--seed <number>', 'The same one gives the same text; by default a random one'],
+  ['--dtype <type>', 'Of the weights: float32 or float16; by default float32'],
+  ['--cache-dtype <type>', 'Of keys and values: float32 or float16; by default that of the weights'],
+  ['--paged', 'Keep keys and values in pages'],
+] as const;
+
+const GENERATE_WORDS = [
+  'model',
+  'tokenizer',
+  'prompt',
+  'tokens',
+  'temperature',
+  'seed',
+  'dtype',
+  'cacheDtype',
+] as const;
+
+type GenerateWord = (typeof GENERATE_WORDS)[number];
+
+/** Stands before a text, which cac would take for a number or for switches where it looks like them. */
+const TEXT_MARK = '=';
+
+const BENCH_WORDS = ['filter', 'op', 'shape', 'dtype', 'window', 'keys', 'runs', 'json', 'html'] as const;
 const BENCH_SWITCHES = ['full', 'causal', 'save'] as const;
 
 type BenchWord = (typeof BENCH_WORDS)[number];
 type BenchSwitch = (typeof BENCH_SWITCHES)[number];
 
-/** cac knows commands of one word, and takes a lone dash for a switch. */
+/** cac knows commands of one word, takes a lone dash for a switch, and what looks like a number for one. */
 function joinWords(argv: readonly string[]): string[] {
   const [node, script, ...words] = argv;
   if (words[0] === 'bench' && words[1] === 'compare') words.splice(0, 2, 'bench compare');
   const dash = words.findIndex((word, i) => word === '-' && words[i - 1] === '--json');
   if (dash > 0) words.splice(dash - 1, 2, '--json=-');
+  if (words[0] === 'generate') markPrompt(words);
   return [node, script, ...words];
+}
+
+function markPrompt(words: string[]): void {
+  const at = words.findIndex((word) => word === '--prompt' || word.startsWith('--prompt='));
+  if (at < 0) return;
+  const isJoined = words[at] !== '--prompt';
+  const text = isJoined ? words[at].slice('--prompt='.length) : words[at + 1];
+  if (text === undefined || (!isJoined && text.startsWith('--'))) return; // cac says that the value is missing
+  words.splice(at, isJoined ? 1 : 2, `--prompt=${TEXT_MARK}${text}`);
 }
 
 /** An option as cac gives it: a number where it looks like one, an array where it stands twice. */

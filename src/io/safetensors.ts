@@ -4,8 +4,8 @@ import { BYTES, type DType, type TensorData } from '../tensor/dtype.ts';
 import { encodeFloat16 } from '../tensor/float16.ts';
 import { Tensor } from '../tensor/tensor.ts';
 
-/** The dtypes that this library reads and writes, by the format's names. */
-export type SafetensorsDType = 'F32' | 'F16' | 'BOOL' | 'I32' | 'U32';
+/** The dtypes that this library reads (and but for BF16 writes), by the format's names. */
+export type SafetensorsDType = 'F32' | 'F16' | 'BF16' | 'BOOL' | 'I32' | 'U32';
 
 /** One tensor of a file: `data` is a view of the file's bytes (little endian, row-major, not necessarily aligned). */
 export interface SafetensorsEntry {
@@ -22,10 +22,13 @@ export interface SafetensorsFile {
 const TENSOR_DTYPE: Readonly<Record<SafetensorsDType, DType>> = {
   F32: 'float32',
   F16: 'float16',
+  BF16: 'float32',
   BOOL: 'bool',
   I32: 'int32',
   U32: 'uint32',
 };
+/** Bytes of one element in the file. */
+const FILE_BYTES: Readonly<Record<SafetensorsDType, number>> = { F32: 4, F16: 2, BF16: 2, BOOL: 1, I32: 4, U32: 4 };
 const FILE_DTYPE: Readonly<Record<DType, SafetensorsDType>> = {
   float32: 'F32',
   float16: 'F16',
@@ -44,8 +47,8 @@ const METADATA_KEY = '__metadata__';
  * Makes a tensor on `device` of every tensor in a `.safetensors` file.
  *
  * @param bytes the whole file, which may be changed or dropped once the call has returned its promise
- * @returns the tensors by name, in an object without prototype; the caller owns them. F32, F16, BOOL, I32 and U32 become
- *   `'float32'`, `'float16'`, `'bool'`, `'int32'`, `'uint32'`, shapes are the file's.
+ * @returns the tensors by name, in an object without prototype; the caller owns them. F32 and BF16
+ *   become `'float32'`, F16 `'float16'`, BOOL `'bool'`, I32 `'int32'`, U32 `'uint32'`; shapes are the file's.
  * @throws LoadError if the file is truncated, inconsistent, or holds a dtype or shape that tensors cannot have; whatever
  *   fails, no tensor is left behind
  */
@@ -65,7 +68,7 @@ export async function loadSafetensors(
 }
 
 /**
- * Writes tensors as a `.safetensors` file, with the dtypes that `loadSafetensors` reads.
+ * Writes tensors as a `.safetensors` file, with the dtypes F32, F16, BOOL, I32 and U32.
  *
  * Views are written as what they show. The tensors' values are those at the time of the call.
  *
@@ -205,7 +208,7 @@ function checkedRange(name: string, value: unknown, payloadBytes: number): Range
   if (!isObject(value)) fail(`${tensor} must be described by an object, got ${describe(value)}`);
   const { dtype, shape, data_offsets: offsets } = value;
   if (!isDType(dtype)) {
-    fail(`${tensor} must have dtype F32, F16, BOOL, I32 or U32, got ${describe(dtype)}`);
+    fail(`${tensor} must have dtype F32, F16, BF16, BOOL, I32 or U32, got ${describe(dtype)}`);
   }
   if (!Array.isArray(shape) || !shape.every(isCount)) {
     fail(`${tensor} must have a shape of non-negative integers, got ${describe(shape)}`);
@@ -217,7 +220,7 @@ function checkedRange(name: string, value: unknown, payloadBytes: number): Range
   if (begin > end || end > payloadBytes) {
     fail(`${tensor} must lie within the payload of ${payloadBytes} bytes, got data_offsets ${begin} to ${end}`);
   }
-  const bytes = shape.reduce((product, size) => product * size, BYTES[TENSOR_DTYPE[dtype]]);
+  const bytes = shape.reduce((product, size) => product * size, FILE_BYTES[dtype]);
   if (bytes !== end - begin) {
     fail(`${tensor} must have ${bytes} bytes for ${dtype} and shape ${describe(shape)}, got ${end - begin}`);
   }
@@ -270,10 +273,11 @@ function makeTensor(device: Device, name: string, { dtype, shape, data }: Safete
   }
 }
 
-function elementsOf(dtype: SafetensorsDType, data: Uint8Array): TensorData | Uint16Array {
+/** Bytes as `device.tensor` takes them: float16 as its bits, bfloat16, which are the upper half of a float32, as float32. */
+export function elementsOf(dtype: SafetensorsDType, data: Uint8Array): TensorData | Uint16Array {
   // Any byte but 0 is true, as in NumPy; the device expects 0 and 1.
   if (dtype === 'BOOL') return data.map((byte) => (byte === 0 ? 0 : 1));
-  const bytes = BYTES[TENSOR_DTYPE[dtype]];
+  const bytes = FILE_BYTES[dtype];
   const { buffer, byteOffset } = data.byteOffset % bytes === 0 ? data : data.slice();
   const length = data.length / bytes;
   switch (dtype) {
@@ -281,11 +285,19 @@ function elementsOf(dtype: SafetensorsDType, data: Uint8Array): TensorData | Uin
       return new Float32Array(buffer, byteOffset, length);
     case 'F16':
       return new Uint16Array(buffer, byteOffset, length);
+    case 'BF16':
+      return decodeBFloat16(new Uint16Array(buffer, byteOffset, length));
     case 'I32':
       return new Int32Array(buffer, byteOffset, length);
     case 'U32':
       return new Uint32Array(buffer, byteOffset, length);
   }
+}
+
+function decodeBFloat16(halves: Uint16Array): Float32Array {
+  const words = new Uint32Array(halves.length);
+  for (let i = 0; i < halves.length; i++) words[i] = halves[i] << 16;
+  return new Float32Array(words.buffer);
 }
 
 function payloadOf(dtype: DType, values: TensorData): Uint8Array {

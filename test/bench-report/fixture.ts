@@ -28,9 +28,8 @@ function made(
   const bench: BenchCase = { op, shape, dtype: 'float32', causal: false, ...change };
   const flops = flopsOf(bench);
   const bytes = bytesOf(bench);
-  const roof = roofOf(ROOF, bench.dtype, flops / bytes);
-  const reached = Math.min(gflops, 0.8 * roof);
-  const milliseconds = flops / reached / 1e6;
+  const least = flops > 0 ? flops / roofOf(ROOF, bench.dtype, flops / bytes) : bytes / ROOF.copyGBs;
+  const milliseconds = Math.max(flops / gflops, least / 0.8) / 1e6;
   const isHalf = bench.dtype === 'float16';
   const [, heads, length] = shape;
   return {
@@ -43,9 +42,9 @@ function made(
     tolerance: isHalf ? 2e-3 : 1e-4,
     flops,
     bytes,
-    gflops: reached,
+    gflops: flops / milliseconds / 1e6,
     gbs: bytes / milliseconds / 1e6,
-    roofShare: reached / roof,
+    roofShare: least / milliseconds / 1e6,
     extraBytes: op === 'scaledDotProductAttention' ? 8 * heads * length * length : 0,
   };
 }
@@ -67,6 +66,8 @@ function attention(op: OpName, typical: number) {
 
 export const materialisedCase = attention('scaledDotProductAttention', 7.2);
 export const flashCase = attention('flashAttention', 19.4);
+export const decodeCase = (keyLength: number, change: Change = {}): CaseResult =>
+  made('flashAttention', [1, 8, 1, 64], 2.9 * warmth(keyLength), { keyLength, ...change });
 export const localCase = attention('localAttention', 11.8);
 
 const moduleCase = (op: OpName): CaseResult => made(op, [1, 512, 512], 15.4, { heads: 8 });
@@ -129,7 +130,19 @@ export const full: BenchResult = {
     ...[32, 96, 128, 256].map((headDim) => flashCase(1024, { headDim })),
     ...(['bool', 'float', 'key'] as const).map((mask) => flashCase(1024, { mask, gflops: 15 })),
     flashCase(1000),
-    flashCase(1, { keyLength: 4096 }),
+    ...[512, 2048, 4096, 8192, 32768].flatMap((length) => [
+      decodeCase(length),
+      decodeCase(length, { op: 'KeyValueCache.attend', gflops: 2.8 }),
+      decodeCase(length, { op: 'PagedKeyValueCache.attend', gflops: 2.1 }),
+    ]),
+    decodeCase(4096, { kvHeads: 1 }),
+    decodeCase(4096, { ...HALF, op: 'PagedKeyValueCache.attend' }),
+    decodeCase(4096, { op: 'KeyValueCache.append' }),
+    flashCase(2048, { ...CAUSAL, window: 256, via: 'block-mask' }),
+    flashCase(1024, { softcap: 20 }),
+    flashCase(1024, { softcap: 20, via: 'score-mod' }),
+    flashCase(1024, { alibi: true, via: 'score-mod' }),
+    made('mergeAttention', [1, 8, 1024, 64], 1.1, { parts: 4 }),
     flashCase(2048, { kvHeads: 2 }),
     ...(['SelfAttention', 'MultiHeadAttention', 'CrossAttention', 'LocalAttention'] as const).map(moduleCase),
   ],

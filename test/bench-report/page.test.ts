@@ -3,7 +3,7 @@ import { renderHtml } from '../../bench/report/html.ts';
 import { parseResult } from '../../bench/result-file.ts';
 import type { BenchResult, PeerEntry, PeerRow } from '../../bench/result.ts';
 import { loadDrawing, type Drawing } from '../../src/cli/heatmap.ts';
-import { flashCase, full, localCase, matmulCase, small } from './fixture.ts';
+import { decodeCase, flashCase, full, localCase, matmulCase, small } from './fixture.ts';
 
 let drawing: Drawing;
 beforeAll(async () => {
@@ -104,9 +104,13 @@ describe('the roofline plot', () => {
   /** Shorter where there is less room. */
   const FLOAT32_ROOF = />float32( arithmetic, measured)?: 85\.2 GFLOP\/s</g;
 
-  test('has a dot with a tooltip for each case, wide and narrow', () => {
+  test('has a dot with a tooltip for each case that computes anything, wide and narrow', () => {
     const html = render({}, full);
-    for (const { name } of full.cases) expect(count(html, `<title>${name}\n`)).toBeGreaterThanOrEqual(2);
+    for (const { name, flops } of full.cases) {
+      const dots = count(html, `<title>${name}\n`);
+      if (flops > 0) expect(dots).toBeGreaterThanOrEqual(2);
+      else expect(dots).toBe(0);
+    }
   });
 
   test('labels the roofs and the cases for which there is room', () => {
@@ -157,6 +161,17 @@ describe('time and memory against length', () => {
     expect(render({ cases })).toContain('No attention was measured at more than one length');
     const decoding = [1, 128].map((length) => flashCase(length, { keyLength: 4096 }));
     expect(render({ cases: decoding })).toContain('No attention was measured at more than one length');
+  });
+
+  test('draws decoding against the length of the keys, in a chart of its own', () => {
+    const html = render({}, full);
+    expect(html).toContain('<h3>8 heads of 64, float32, one query</h3>');
+    for (const name of ['flash', 'cache', 'paged cache'])
+      expect(html).toMatch(new RegExp(`<text [^>]*>${name}</text>`));
+    // keys and values of 8 × 4096 × 64 floats, 8 MiB each, and the query and the output
+    expect(html).toContain('<title>flash, cache, length 4096\n16 MiB</title>');
+    const cases = [512, 1024].map((length) => decodeCase(length, { op: 'KeyValueCache.append' }));
+    expect(render({ cases })).toContain('No attention was measured at more than one length');
   });
 
   test('says by which clock', () => {

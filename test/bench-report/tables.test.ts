@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { withTables } from '../../bench/report/readme.ts';
 import { markdownTables } from '../../bench/report/tables.ts';
 import type { BenchResult } from '../../bench/result.ts';
-import { flashCase, full, matmulCase, small } from './fixture.ts';
+import { decodeCase, flashCase, full, matmulCase, small } from './fixture.ts';
 
 const tables = (change: Partial<BenchResult> = {}): string => markdownTables({ ...small, ...change });
 
@@ -34,6 +34,22 @@ describe('the tables', () => {
       /\| wall ms \|[^]*\| `matmul` \| 8×512×512×64 \| float16 \| 1,235 \|/,
     );
     expect(tables({ cases })).toContain('| GPU ms, else wall |');
+  });
+
+  test('tell the variants of a case', () => {
+    const cases = [
+      flashCase(1024, { softcap: 20, via: 'score-mod' }),
+      flashCase(2048, { causal: true, window: 256, via: 'block-mask' }),
+      flashCase(1024, { alibi: true, sinks: true, keyLengths: [300, 1024, 700] }),
+      decodeCase(4096, { op: 'PagedKeyValueCache.attend', kvHeads: 1 }),
+    ];
+    const lines = tables({ cases }).split('\n').slice(-cases.length);
+    expect(lines.map((line) => line.split(' | ')[1])).toEqual([
+      '8×1024×64, softcap 20, by score-mod',
+      '8×2048×64, causal, ±256, by block-mask',
+      '8×1024×64, ALiBi, sinks, 300 to 1024 keys',
+      '8×1×64, 4096 keys, 1 kv heads',
+    ]);
   });
 
   test('give the times of all libraries and the ratio to the best that is right', () => {

@@ -15,6 +15,13 @@ test('a name tells all that makes a case', () => {
   expect(caseName({ ...plain, op: 'LocalAttention', shape: [1, 512, 512], heads: 8, window: 32 })).toBe(
     'LocalAttention 1x512x512 heads=8 window=32 float32',
   );
+  expect(caseName({ ...plain, causal: true, window: 256, via: 'block-mask' })).toBe(
+    'flashAttention 1x8x1024x64 window=256 causal block-mask float32',
+  );
+  expect(caseName({ ...plain, softcap: 20, alibi: true, sinks: true, via: 'score-mod', keyLengths: [3, 4] })).toBe(
+    'flashAttention 1x8x1024x64 key-lengths=3,4 softcap=20 alibi sinks score-mod float32',
+  );
+  expect(caseName({ ...plain, op: 'mergeAttention', parts: 4 })).toBe('mergeAttention 1x8x1024x64 parts=4 float32');
 });
 
 describe('the full set', () => {
@@ -26,13 +33,38 @@ describe('the full set', () => {
 
   test('covers every op, both dtypes, each kind of mask, windows, shared keys and other key lengths', () => {
     const cases = fullSet(HARDWARE);
-    expect(new Set(cases.map(({ op }) => op)).size).toBe(9);
+    expect(new Set(cases.map(({ op }) => op)).size).toBe(14);
     expect(new Set(cases.map(({ mask }) => mask))).toEqual(new Set([undefined, 'bool', 'float', 'key']));
-    for (const has of ['window', 'kvHeads', 'keyLength'] as const) {
+    for (const has of ['window', 'kvHeads', 'keyLength', 'keyLengths', 'softcap', 'alibi', 'sinks', 'parts'] as const) {
       expect(cases.some((bench) => bench[has] !== undefined)).toBe(true);
     }
     expect(cases.some(({ dtype, causal }) => dtype === 'float16' && causal)).toBe(true);
     expect(cases.map(caseName)).toContain('flashAttention 1x16x4096x128 float16');
+  });
+
+  test('has what modifiers reproduce beside them, in the same set', () => {
+    for (const cases of [QUICK, fullSet(HARDWARE)]) {
+      const names = new Set(cases.map(caseName));
+      const scored = cases.filter(({ via }) => via === 'score-mod');
+      expect(scored.length).toBeGreaterThan(1);
+      for (const bench of scored) expect(names).toContain(caseName({ ...bench, via: undefined }));
+    }
+    const names = new Set(fullSet(HARDWARE).map(caseName));
+    const masked = fullSet(HARDWARE).filter(({ via }) => via === 'mask-mod' || via === 'block-mask');
+    for (const bench of masked) {
+      expect(bench.causal).toBe(true); // as the ready-made modifiers are
+      expect(names).toContain(caseName({ ...bench, via: undefined }));
+      expect(names).toContain(caseName({ ...bench, via: undefined, causal: false, window: undefined }));
+    }
+  });
+
+  test('decodes at every power of two from 512 to 32768, from tensors and from both caches', () => {
+    const cases = fullSet(HARDWARE).filter((bench) => bench.shape[2] === 1 && bench.shape[1] === 8 && !bench.kvHeads);
+    const lengths = [512, 1024, 2048, 4096, 8192, 16384, 32768];
+    for (const op of ['flashAttention', 'KeyValueCache.attend', 'PagedKeyValueCache.attend']) {
+      const own = cases.filter((bench) => bench.op === op && bench.dtype === 'float32');
+      expect(own.map(({ keyLength }) => keyLength!).sort((a, b) => a - b)).toEqual(lengths);
+    }
   });
 
   test('in software leaves out what takes too long or does not fit a binding', () => {
@@ -46,10 +78,12 @@ describe('the full set', () => {
   });
 
   test('has heads that divide the widths of modules, and windows where they belong', () => {
-    for (const { op, shape, heads, window, kvHeads } of fullSet(HARDWARE)) {
+    for (const { op, shape, heads, window, kvHeads, keyLengths } of fullSet(HARDWARE)) {
       expect(heads !== undefined).toBe(shape.length === 3);
       expect(shape.at(-1)! % (heads ?? 1)).toBe(0);
-      expect(window !== undefined).toBe(op === 'localAttention' || op === 'LocalAttention');
+      if (op === 'localAttention' || op === 'LocalAttention') expect(window).toBeDefined();
+      else if (window !== undefined) expect(op).toBe('flashAttention');
+      if (keyLengths) expect(keyLengths).toHaveLength(shape[0]);
       if (kvHeads !== undefined) expect(shape[1] % kvHeads).toBe(0);
     }
   });

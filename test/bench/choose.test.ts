@@ -16,6 +16,11 @@ describe('cases', () => {
     expect(new Set(chooseCases({ op: 'matmul' })(DEVICE).map(({ op }) => op))).toEqual(new Set(['matmul']));
     expect(namesOf({ filter: '8×2048x64 CAUSAL' })).toEqual(['flashAttention 1x8x2048x64 causal float32']);
     expect(namesOf({ op: 'localAttention', filter: '8192' })).toEqual(['localAttention 1x8x8192x64 window=64 float32']);
+    expect(namesOf({ op: 'flashAttention', filter: 'alibi' })).toEqual([
+      'flashAttention 1x8x1024x64 alibi float32',
+      'flashAttention 1x8x1024x64 alibi score-mod float32',
+    ]);
+    expect(namesOf({ filter: 'paged' })).toEqual(['PagedKeyValueCache.attend 1x8x1x64 keys=4096 float32']);
   });
 
   test.each<[Choice, string]>([
@@ -23,7 +28,7 @@ describe('cases', () => {
       { filter: 'nonsense' },
       "bench: --filter must match the name of a case, as 'matmul 1x1024x1024x1024 float32', got",
     ],
-    [{ filter: '16384' }, "got '16384' (with --full it matches "],
+    [{ filter: '32768' }, "got '32768' (with --full it matches "],
     [
       { op: 'CrossAttention' },
       "bench: --op must be one that is measured by default, got 'CrossAttention' (with --full it matches 2)",
@@ -43,6 +48,13 @@ describe('a problem of the user', () => {
       'flashAttention 2x3x4x5 causal float16',
     ],
     [{ op: 'localAttention', shape: '1x8x1024x64', window: '0' }, 'localAttention 1x8x1024x64 window=0 float32'],
+    [{ op: 'flashAttention', shape: '1x8x9x64', window: '2' }, 'flashAttention 1x8x9x64 window=2 float32'],
+    [{ op: 'flashAttention', shape: '1x8x1x64', keys: '77' }, 'flashAttention 1x8x1x64 keys=77 float32'],
+    [
+      { op: 'PagedKeyValueCache.attend', shape: '1x8x1x64', keys: '77' },
+      'PagedKeyValueCache.attend 1x8x1x64 keys=77 float32',
+    ],
+    [{ op: 'mergeAttention', shape: '1x2x3x4' }, 'mergeAttention 1x2x3x4 parts=4 float32'],
     [{ op: 'SelfAttention', shape: '2x10x512' }, 'SelfAttention 2x10x512 heads=8 float32'],
     [{ op: 'SelfAttention', shape: '2x10x12' }, 'SelfAttention 2x10x12 heads=1 float32'],
     [{ op: 'matmul', shape: '1x2x3x4' }, 'matmul 1x2x3x4 float32'],
@@ -62,9 +74,15 @@ describe('a problem of the user', () => {
     [{ op: 'matmul', shape: '1x2x3x4', dtype: 'int8' }, "bench: --dtype must be float32 or float16, got 'int8'"],
     [{ op: 'matmul', shape: '1x2x3x4', causal: true }, '--causal must come with attention or softmax, got matmul'],
     [
-      { op: 'flashAttention', shape: '1x2x3x4', window: '64' },
-      'bench: --window must come with localAttention or LocalAttention, got flashAttention',
+      { op: 'matmul', shape: '1x2x3x4', window: '64' },
+      'bench: --window must come with an op of attention or LocalAttention, got matmul',
     ],
+    [
+      { op: 'SelfAttention', shape: '1x2x3', keys: '64' },
+      'bench: --keys must come with attention to keys of their own, got SelfAttention',
+    ],
+    [{ op: 'flashAttention', shape: '1x2x3x4', keys: '0' }, "--keys must be a whole number of 1 or more, got '0'"],
+    [{ op: 'flashAttention', keys: '4' }, 'bench: --keys must come with --op and --shape'],
     [{ op: 'localAttention', shape: '1x2x3x4' }, '--window of localAttention must be the keys to either side, as 64'],
     [{ op: 'localAttention', shape: '1x2x3x4', window: '1.5' }, 'got 1.5'],
     [{ op: 'matmul', shape: '1x2x3x4', full: true }, 'bench: --shape must come without --full'],

@@ -36,6 +36,16 @@ describe('operations', () => {
     ['a window', of('localAttention', [1, 1, 4, 8], { window: 1 }), 4 * 8 * (2 + 3 + 3 + 2)],
     ['one query of many keys', of('flashAttention', [1, 2, 1, 8], { keyLength: 100 }), 4 * 2 * 8 * 100],
     ['shared keys, which save none', of('flashAttention', [1, 4, 8, 8], { kvHeads: 2 }), 4 * 4 * 8 * 64],
+    ['keys of other lengths', of('flashAttention', [2, 3, 4, 8], { keyLengths: [3, 4] }), 4 * 3 * 8 * (4 * 3 + 4 * 4)],
+    [
+      'a window, by a modifier too',
+      of('flashAttention', [1, 1, 4, 8], { window: 1, causal: true, via: 'block-mask' }),
+      4 * 8 * 7,
+    ],
+    ['options of single scores, which are not counted', of('flashAttention', [1, 1, 8, 8], { softcap: 2 }), 4 * 8 * 64],
+    ['a cache', of('PagedKeyValueCache.attend', [2, 4, 1, 8], { kvHeads: 2, keyLength: 9 }), 2 * 4 * (4 * 8 * 9)],
+    ['an append, none', of('KeyValueCache.append', [2, 4, 1, 8], { keyLength: 9 }), 0],
+    ['a merge, a multiply-add for each part', of('mergeAttention', [1, 2, 4, 8], { parts: 3 }), 2 * 3 * 64],
     ['a mask, which is not known before', of('flashAttention', [1, 1, 8, 8], { mask: 'bool' }), 4 * 8 * 64],
     ['a module, four projections', of('SelfAttention', [2, 6, 8], { heads: 2 }), 2 * (4 * 8 * 36 + 4 * 2 * 6 * 64)],
     [
@@ -57,6 +67,22 @@ describe('bytes', () => {
     ['a bool mask', of('flashAttention', [1, 1, 8, 4], { mask: 'bool' }), 4 * 4 * 32 + 64],
     ['a float mask', of('flashAttention', [1, 1, 8, 4], { mask: 'float' }), 4 * 4 * 32 + 4 * 64],
     ['a key mask', of('flashAttention', [2, 1, 8, 4], { mask: 'key' }), 4 * 4 * 2 * 32 + 2 * 8],
+    [
+      'keys of other lengths',
+      of('flashAttention', [2, 3, 4, 8], { keyLengths: [3, 4] }),
+      4 * 3 * 8 * (2 * 2 * 4 + 2 * (3 + 4)),
+    ],
+    [
+      'a cache, most of which are its keys and values',
+      of('KeyValueCache.attend', [2, 4, 1, 8], { kvHeads: 2, keyLength: 9, dtype: 'float16' }),
+      2 * 2 * (2 * 4 * 8 + 2 * 2 * 9 * 8),
+    ],
+    ['an append, read and written', of('PagedKeyValueCache.append', [2, 4, 1, 8], { keyLength: 9 }), 4 * 2 * 2 * 64],
+    [
+      'a merge, with log-sum-exps in float32',
+      of('mergeAttention', [1, 2, 4, 8], { parts: 3, dtype: 'float16' }),
+      4 * (2 * 64 + 4 * 8),
+    ],
     ['a module', of('SelfAttention', [1, 6, 8], { heads: 2 }), 4 * (2 * 48 + 4 * (64 + 8))],
     ['three inputs', of('MultiHeadAttention', [1, 6, 8], { heads: 2 }), 4 * (4 * 48 + 4 * (64 + 8))],
   ])('of %s', (_name, bench, bytes) => expect(bytesOf(bench)).toBe(bytes));
@@ -65,6 +91,8 @@ describe('bytes', () => {
 test.each([
   ['flash attention has no scores', of('flashAttention', [1, 8, 1024, 64]), 4 * 8 * 1024 * 64],
   ['materialised scores', of('scaledDotProductAttention', [1, 8, 1024, 64], { dtype: 'float16' }), 4 * 8 * 1024 * 1024],
+  ['keys of a cache', of('KeyValueCache.append', [1, 8, 1, 64], { keyLength: 4096 }), 4 * 8 * 4096 * 64],
+  ['parts side by side', of('mergeAttention', [1, 8, 16, 64], { parts: 3, dtype: 'float16' }), 4 * 3 * 8 * 16 * 64],
   ['the largest operand of a product', of('matmul', [1, 1, 300, 200]), 4 * 300 * 200],
 ])('largest tensor: %s', (_name, bench, bytes) => expect(largestTensor(bench)).toBe(bytes));
 

@@ -33,6 +33,23 @@ describe('each op gives what its reference expects', () => {
     of('MultiHeadAttention', [2, 5, 8], { heads: 2, keyLength: 6 }),
     of('CrossAttention', [2, 5, 8], { heads: 2, keyLength: 6 }),
     of('LocalAttention', [2, 9, 8], { heads: 2, window: 2 }),
+    of('flashAttention', [1, 2, 12, 8], { window: 2 }),
+    of('flashAttention', [1, 2, 12, 8], { causal: true, window: 3, via: 'mask-mod' }),
+    of('flashAttention', [1, 2, 140, 8], { causal: true, window: 3, via: 'block-mask' }),
+    of('flashAttention', [1, 2, 12, 8], { causal: true, via: 'block-mask' }),
+    of('flashAttention', [1, 2, 12, 8], { softcap: 2 }),
+    of('flashAttention', [1, 2, 12, 8], { softcap: 2, via: 'score-mod' }),
+    of('flashAttention', [1, 2, 12, 8], { alibi: true, dtype: 'float16' }),
+    of('flashAttention', [1, 2, 12, 8], { alibi: true, via: 'score-mod' }),
+    of('flashAttention', [1, 2, 12, 8], { sinks: true }),
+    of('flashAttention', [2, 2, 12, 8], { keyLengths: [5, 12] }),
+    of('mergeAttention', [1, 2, 12, 8], { parts: 3 }),
+    of('mergeAttention', [1, 2, 12, 8], { parts: 2, dtype: 'float16' }),
+    of('KeyValueCache.attend', [2, 4, 1, 8], { kvHeads: 2, keyLength: 70 }),
+    of('PagedKeyValueCache.attend', [2, 4, 1, 8], { kvHeads: 2, keyLength: 70 }),
+    of('PagedKeyValueCache.attend', [1, 2, 1, 8], { keyLength: 70, dtype: 'float16' }),
+    of('KeyValueCache.append', [2, 2, 3, 8], { keyLength: 7 }),
+    of('PagedKeyValueCache.append', [2, 2, 3, 8], { keyLength: 70, dtype: 'float16' }),
   ])('%j', async (bench) => {
     const device = await testDevice();
     const workload = await prepare(device, bench);
@@ -113,13 +130,28 @@ test('a measured case has times, and rates that follow from them', async () => {
   expect(result.roofShare).toBeCloseTo(result.gflops / (10 * (result.flops / result.bytes)), 10);
 });
 
+test('a case that computes nothing has the share of the bandwidth', async () => {
+  const device = await testDevice();
+  const bench: BenchCase = { ...SMALL, op: 'KeyValueCache.append', shape: [1, 2, 1, 8], keyLength: 3, causal: false };
+  const { gflops, gbs, roofShare } = await measure(device, bench, ROOF, effortOn(device, 4)); // past the capacity
+  expect(gflops).toBe(0);
+  expect(gbs).toBeGreaterThan(0);
+  expect(roofShare).toBeCloseTo(gbs / ROOF.copyGBs, 10);
+});
+
 test('the kernel that ran is named as info names it', async () => {
   const device = await testDevice();
   const kernel = (rest: Partial<BenchCase>) => kernelOf(device, { ...SMALL, ...rest });
-  expect(kernel({ op: 'flashAttention', shape: [1, 8, 1024, 64] })).toMatch(/^(tile-\d+x\d+|subgroup)/);
-  expect(kernel({ op: 'LocalAttention', shape: [1, 8, 64], heads: 2, window: 4 })).toMatch(/^(tile-\d+x\d+|subgroup)/);
+  const flash = { op: 'flashAttention', shape: [1, 8, 1024, 64] } as const;
+  expect(kernel(flash)).toMatch(/^(tile-\d+x\d+|subgroup)/);
+  expect(kernel({ op: 'LocalAttention', shape: [1, 80, 64], heads: 2, window: 4 })).toMatch(/^(tile-\d+x\d+|subgroup)/);
+  // few queries have a kernel of their own, which a cache's share
+  const decoding = { shape: [1, 8, 1, 64], keyLength: 4096 };
+  expect(kernel({ ...flash, ...decoding })).not.toBe(kernel(flash));
+  expect(kernel({ ...decoding, op: 'PagedKeyValueCache.attend' })).toBe(kernel({ ...flash, ...decoding }));
   expect(kernel({ op: 'matmul', shape: [1, 64, 64, 64] })).toMatch(/^(tile-\d+x\d+|subgroup)/);
   expect(kernel({})).toBeUndefined();
+  expect(kernel({ ...decoding, op: 'KeyValueCache.append' })).toBeUndefined();
 });
 
 test('memory is given back where the inputs of a case do not fit', async () => {

@@ -48,6 +48,18 @@ describe('softmaxRow', () => {
     );
   });
 
+  test('leaves a sink its share', () => {
+    const sum = Math.exp(1) + Math.exp(-1) + Math.exp(3);
+    expectClose(
+      softmaxRow([1, -1], () => 0, 3),
+      [Math.exp(1) / sum, Math.exp(-1) / sum],
+    );
+    expectClose(
+      softmaxRow([1, -1], () => -Infinity, 3),
+      [0, 0],
+    );
+  });
+
   test('gives nothing to what is hidden, and zeros where everything is', () => {
     expectClose(
       softmaxRow([5, 1, 1], (key) => (key === 0 ? -Infinity : 0)),
@@ -72,6 +84,20 @@ test('attentionRow is a row of attention', () => {
     const head = Math.floor(row / 5);
     const query = q.data.subarray(row * 4, (row + 1) * 4);
     const actual = attentionRow(query, matrixOf(k, head), matrixOf(v, head), upTo(row % 5));
+    expectClose(actual, output.data.subarray(row * 4, (row + 1) * 4));
+  }
+});
+
+test('attentionRow caps scores before the bias, and has a sink', () => {
+  const [q, k, v] = [array(1, 2, 5, 4), array(1, 2, 7, 4), array(1, 2, 7, 4)];
+  const [alibiSlopes, sinks] = [array(2), array(2)];
+  const { output } = attention(q, k, v, { softcap: 0.5, alibiSlopes, sinks });
+  for (const row of [0, 4, 5, 8]) {
+    const [head, position] = [Math.floor(row / 5), row % 5];
+    const query = q.data.subarray(row * 4, (row + 1) * 4);
+    const bias: Bias = (key) => -alibiSlopes.data[head] * Math.abs(position - key);
+    const rest = { softcap: 0.5, sink: sinks.data[head] };
+    const actual = attentionRow(query, matrixOf(k, head), matrixOf(v, head), bias, rest);
     expectClose(actual, output.data.subarray(row * 4, (row + 1) * 4));
   }
 });

@@ -10,10 +10,13 @@ const peers = {
   date: '2026-01-02T03:04:05.678Z',
   rows: [{ name: 'matmul', entries: [{ library: 'other', version: '1', isWebGpu: true, timing: timing(3) }] }],
 };
-const whole = resultOf([caseOf('a', { window: 3 }), caseOf('b', { gpu: undefined })], {
-  failures: [{ name: 'c', reason: 'wrong' }],
-  peers,
-});
+const whole = resultOf(
+  [caseOf('a', { window: 3, keyLengths: [1, 2], alibi: true, via: 'score-mod' }), caseOf('b', { gpu: undefined })],
+  {
+    failures: [{ name: 'c', reason: 'wrong' }],
+    peers,
+  },
+);
 
 describe('a result', () => {
   test('comes back as it was written', () => {
@@ -51,6 +54,8 @@ describe('what is no result is refused', () => {
     ],
     [change((copy) => (copy['cases'][0]['shape'][2] = '8' as never)), 'cases[0].shape[2] must be a number, got "8"'],
     [change((copy) => (copy['cases'][0]['window'] = true as never)), 'cases[0].window must be a number, got true'],
+    [change((copy) => (copy['cases'][0]['keyLengths'] = 2 as never)), 'cases[0].keyLengths must be a list, got 2'],
+    [change((copy) => (copy['cases'][0]['via'] = 1 as never)), 'cases[0].via must be a string, got 1'],
     [
       change((copy) => delete copy['peers']['rows'][0]['entries'][0]['isWebGpu']),
       'peers.rows[0].entries[0].isWebGpu must be a boolean',

@@ -35,6 +35,7 @@ const STAND_INS: Readonly<Record<string, string>> = { 'subgroup-matrix-scalars':
 const HOST_ONLY = {
   choice: 'which of several kernels computes an op',
   'fused-attention': 'the kernels among which attention chooses',
+  modifiers: 'what the modifiers of scores and masks insert into kernels',
   parts: 'gathers the texts of shaders/parts',
 };
 

@@ -16,10 +16,16 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ops: ['kernels', 'autograd', 'tensor', 'gpu'],
   // Measures the ops that a device, far below it, is to take; and opens devices, so that they know of it.
   tuning: ['ops', 'kernels', 'tensor', 'gpu', '#platform', 'package.json'],
+  // Keys and values of earlier tokens, and which of them lie where.
+  caches: ['ops', 'tensor', 'src/gpu/errors.ts'],
   // Modules compose ops and never touch the GPU.
-  modules: ['ops', 'autograd', 'tensor', 'src/gpu/errors.ts'],
+  modules: ['caches', 'ops', 'autograd', 'tensor', 'src/gpu/errors.ts'],
+  // Whole networks of modules, and what reads them from files; they touch the GPU no more than those.
+  models: ['modules', 'caches', 'ops', 'io', 'tensor', 'src/gpu/errors.ts'],
   cli: [
+    'models',
     'modules',
+    'caches',
     'tuning',
     'ops',
     'kernels',
@@ -30,16 +36,27 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     '#platform',
     'src/platform/adapter.ts',
   ].concat(['src/index.ts', 'package.json', 'bench']),
-  bench: ['modules', 'ops', 'kernels', 'tensor', 'gpu'].concat([
+  bench: ['modules', 'caches', 'ops', 'kernels', 'tensor', 'gpu'].concat([
     'src/index.ts',
     'src/cli/text.ts',
     'src/cli/heatmap.ts',
     'package.json',
   ]),
-  'index.ts': ['modules', 'tuning', 'ops', 'autograd', 'tensor', 'gpu', 'io', 'src/platform/adapter.ts'],
+  'index.ts': [
+    'models',
+    'modules',
+    'caches',
+    'tuning',
+    'ops',
+    'autograd',
+    'tensor',
+    'gpu',
+    'io',
+    'src/platform/adapter.ts',
+  ],
 };
 
-/** Imports point down: modules → ops → kernels, autograd → tensor → gpu; only the CLI imports the public surface. */
+/** Imports point down: models → modules → caches → ops → kernels, autograd → tensor → gpu; only the CLI imports the public surface. */
 export function importErrors(file: string, source: string): string[] {
   const room = roomOf(file);
   const allowed = MAY_IMPORT[room];

@@ -136,10 +136,10 @@ describe('parseSafetensors', () => {
     expect(() => parseSafetensors(bytes)).toThrow(/^loadSafetensors: [^\n]{1,300}$/);
   });
 
-  test.each(['BF16', 'F64', 'I64', 'U8', 'I8', 'F8_E4M3', 'f32'])('refuses dtype %s by name', (dtype) => {
+  test.each(['F64', 'I64', 'U8', 'I8', 'F8_E4M3', 'f32'])('refuses dtype %s by name', (dtype) => {
     const bytes = file({ w: { dtype, shape: [1], data_offsets: [0, 8] } }, 8);
     expect(() => parseSafetensors(bytes)).toThrow(
-      `loadSafetensors: tensor "w" must have dtype F32, F16, BOOL, I32 or U32, got "${dtype}"`,
+      `loadSafetensors: tensor "w" must have dtype F32, F16, BF16, BOOL, I32 or U32, got "${dtype}"`,
     );
   });
 
@@ -216,7 +216,7 @@ describe('with a device', () => {
     const { metadata, tensors } = parseSafetensors(bytes);
     expect({ ...metadata }).toEqual({ made: 'hier, ünïcode', __proto__x: '' });
     for (const { dtype, data } of Object.values(tensors)) {
-      expect(data.byteOffset % { F32: 4, I32: 4, U32: 4, F16: 2, BOOL: 1 }[dtype]).toBe(0);
+      expect(data.byteOffset % { F32: 4, I32: 4, U32: 4, F16: 2, BF16: 2, BOOL: 1 }[dtype]).toBe(0);
     }
     const again = await loadSafetensors(device, bytes);
     for (const [name, values] of Object.entries(pythonTensors)) {
@@ -237,6 +237,21 @@ describe('with a device', () => {
     const tensors = await loadSafetensors(device, Buffer.from(bytes));
     expect(await valuesOf(tensors['flags'])).toEqual([0, 1, 1]);
     expect(await valuesOf(tensors['one'])).toEqual([1]);
+    dispose(tensors);
+  });
+
+  test('loads bfloat16 as the float32 of the same value', async () => {
+    const header = {
+      flag: { dtype: 'BOOL', shape: [1], data_offsets: [0, 1] },
+      x: { dtype: 'BF16', shape: [2, 3], data_offsets: [1, 13] },
+    };
+    const bytes = file(header, 13);
+    // 1, −2, the largest finite, the smallest subnormal, −0, −∞
+    bytes.set([0, 0x80, 0x3f, 0, 0xc0, 0x7f, 0x7f, 1, 0, 0, 0x80, 0x80, 0xff], bytes.length - 13);
+    const tensors = await loadSafetensors(device, bytes);
+    expect(tensors['x'].dtype).toBe('float32');
+    expect(tensors['x'].shape).toEqual([2, 3]);
+    expect(await valuesOf(tensors['x'])).toEqual([1, -2, 2 ** 128 - 2 ** 120, 2 ** -133, -0, -Infinity]);
     dispose(tensors);
   });
 

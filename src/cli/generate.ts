@@ -1,0 +1,136 @@
+/** The command `generate`: a language model writes text. */
+import { ArgumentError, generate, Llama } from '../index.ts';
+import type { Device, FloatDType, GenerateOptions, GenerateResult, LlamaConfig, Tokenizer } from '../index.ts';
+import { readModel, readTokenizer } from './model-files.ts';
+import { deviceLine } from './text.ts';
+
+/** Options as they were given. */
+export interface GenerateWords {
+  readonly model?: string;
+  readonly tokenizer?: string;
+  readonly prompt?: string;
+  readonly tokens?: string;
+  readonly temperature?: string;
+  readonly seed?: string;
+  readonly dtype?: string;
+  readonly cacheDtype?: string;
+  readonly paged?: boolean;
+}
+
+/** Long prompts go through the same kernels. */
+const PROMPT_TO_COMPILE = 512;
+
+export interface GenerateTerminal {
+  /** Takes the text, piece by piece. */
+  readonly write: (text: string) => void;
+  /** Takes lines about it. */
+  readonly note: (line: string) => void;
+}
+
+/**
+ * Reads the model and its tokenizer, so that what does not fit is said before a device is opened.
+ *
+ * @returns what is to run on the device
+ * @throws ArgumentError for options that do not fit, LoadError for files that do not
+ */
+export async function prepareGenerate(
+  words: GenerateWords,
+  { write, note }: GenerateTerminal,
+): Promise<(device: Device) => Promise<void>> {
+  const { model: path, prompt, paged } = words;
+  if (path === undefined) throw new ArgumentError('generate: --model must name a file or folder, got nothing');
+  const maxTokens = countOf('tokens', words.tokens, 1) ?? 256;
+  const temperature = temperatureOf(words.temperature);
+  const seed = countOf('seed', words.seed, 0) ?? Math.floor(Math.random() * 2 ** 31);
+  const dtype = dtypeOf('dtype', words.dtype) ?? 'float32';
+  const cacheDType = dtypeOf('cache-dtype', words.cacheDtype) ?? dtype;
+
+  const { checkpoint, tokenizerPath } = await readModel(path);
+  const { config, endTokens } = checkpoint;
+  const tokenizerFile = words.tokenizer ?? tokenizerPath;
+  if (tokenizerFile === undefined) {
+    throw new ArgumentError("generate: --tokenizer must name the model's tokenizer.bin, got nothing");
+  }
+  const tokenizer = await readTokenizer(tokenizerFile, config.vocabSize);
+  const tokens = promptTokens(tokenizer, prompt, checkpoint.beginToken);
+  if (tokens.length > config.maxLength) {
+    throw new ArgumentError(
+      `generate: --prompt must have at most the model's ${config.maxLength} tokens, got ${tokens.length}`,
+    );
+  }
+  return async (device) => {
+    note(`Device: ${deviceLine(device.info)}`);
+    note(`Model: ${describeModel(config)}, in ${dtype}; ${paged ? 'paged ' : ''}keys and values in ${cacheDType}`);
+    const maxLength = Math.min(config.maxLength, tokens.length + maxTokens);
+    using model = new Llama(device, checkpoint, { dtype, maxLength });
+    const cacheKind = paged ? 'paged' : 'contiguous';
+    const options = { temperature, seed, endTokens, cacheDType, cacheKind } as const;
+    const text = tokenizer.stream();
+    for (const token of tokens) write(text.push(token));
+    const compilation = await compile(model, tokens, options);
+    note(`Kernels compiled in ${(compilation / 1000).toFixed(2)} s`);
+    const steps = generate(model, tokens, { ...options, maxTokens });
+    let step = await steps.next();
+    for (; !step.done; step = await steps.next()) write(text.push(step.value));
+    write(`${text.end()}\n`);
+    for (const line of describeResult(step.value)) note(line);
+    if (temperature > 0) note(`Seed: ${seed}`);
+  };
+}
+
+/** Takes the first steps with what the prompt ends with, so that kernels are there when steps are timed. */
+async function compile(model: Llama, tokens: readonly number[], options: GenerateOptions): Promise<number> {
+  const begin = performance.now();
+  const first = generate(model, tokens.slice(-PROMPT_TO_COMPILE), { ...options, endTokens: [], maxTokens: 2 });
+  while (!(await first.next()).done);
+  return performance.now() - begin;
+}
+
+/** What the model is given: the prompt's tokens, or the begin token alone. */
+function promptTokens(tokenizer: Tokenizer, prompt: string | undefined, modelsBegin: number | undefined): number[] {
+  const tokens = prompt === undefined ? [] : tokenizer.encode(prompt);
+  if (tokens.length > 0) return tokens;
+  const begin = tokenizer.beginToken ?? modelsBegin;
+  if (begin !== undefined) return [begin];
+  throw new ArgumentError('generate: --prompt must hold text, as the model has no begin token, got nothing');
+}
+
+function describeModel({ numLayers, embedDim, numHeads, numKvHeads, vocabSize, maxLength }: LlamaConfig): string {
+  return (
+    `Llama with ${numLayers} layers of ${embedDim}, ${numHeads} heads, ${numKvHeads} key heads, ` +
+    `${vocabSize} tokens, ${maxLength} positions`
+  );
+}
+
+function describeResult({ promptTokens, tokens, reason, prefillTime, decodeTime }: GenerateResult): string[] {
+  const lines = [`Prefill: ${speed(promptTokens, prefillTime)}`];
+  // the first token comes with the prefill; the end token takes a step and is not counted among the others
+  const steps = reason === 'end' ? tokens : tokens - 1;
+  if (steps > 0) lines.push(`Decode: ${speed(steps, decodeTime)}`);
+  lines.push(reason === 'end' ? 'The text ended by itself.' : 'The text was cut off by its length.');
+  return lines;
+}
+
+function speed(tokens: number, milliseconds: number): string {
+  const seconds = milliseconds / 1000;
+  return `${tokens} ${tokens === 1 ? 'token' : 'tokens'} in ${seconds.toFixed(2)} s, ${(tokens / seconds).toFixed(1)} tokens/s`;
+}
+
+function countOf(option: string, word: string | undefined, least: number): number | undefined {
+  if (word === undefined) return undefined;
+  const count = word.trim() === '' ? NaN : Number(word);
+  if (Number.isSafeInteger(count) && count >= least) return count;
+  throw new ArgumentError(`generate: --${option} must be a whole number of ${least} or more, got '${word}'`);
+}
+
+function temperatureOf(word: string | undefined): number {
+  if (word === undefined) return 1;
+  const temperature = word.trim() === '' ? NaN : Number(word);
+  if (temperature >= 0 && Number.isFinite(temperature)) return temperature;
+  throw new ArgumentError(`generate: --temperature must be a number of 0 or more, got '${word}'`);
+}
+
+function dtypeOf(option: string, word: string | undefined): FloatDType | undefined {
+  if (word === undefined || word === 'float32' || word === 'float16') return word;
+  throw new ArgumentError(`generate: --${option} must be float32 or float16, got '${word}'`);
+}

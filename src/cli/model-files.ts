@@ -1,0 +1,96 @@
+/** Language models and tokenizers from disk. */
+import { constants } from 'node:buffer';
+import { open, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import {
+  LoadError,
+  readHuggingFaceLlama,
+  readHuggingFaceTokenizer,
+  readLlama2c,
+  readLlama2cTokenizer,
+} from '../index.ts';
+import type { LlamaCheckpoint, Tokenizer } from '../index.ts';
+
+export interface ModelFiles {
+  readonly checkpoint: LlamaCheckpoint;
+  /** The tokenizer that lies beside the model, as Hugging Face has it. */
+  readonly tokenizerPath: string | undefined;
+}
+
+/** Most bytes that one call of the system reads. */
+const READ_BYTES = 2 ** 30;
+
+/**
+ * Reads llama2.c's file, or a folder of Hugging Face's, or one .safetensors with its config.json beside it.
+ *
+ * @throws LoadError for files that do not fit; what the system says where they cannot be read
+ */
+export async function readModel(path: string): Promise<ModelFiles> {
+  const isFolder = (await stat(path)).isDirectory();
+  if (!isFolder && !path.endsWith('.safetensors')) {
+    return { checkpoint: readLlama2c(await readBytes(path)), tokenizerPath: undefined };
+  }
+  const folder = isFolder ? path : dirname(path);
+  const config = await readText(join(folder, 'config.json'));
+  const shards = isFolder ? await shardsIn(folder) : [path];
+  const files: Uint8Array[] = [];
+  for (const shard of shards) files.push(await readBytes(shard));
+  return { checkpoint: readHuggingFaceLlama(config, files), tokenizerPath: join(folder, 'tokenizer.json') };
+}
+
+/** Reads tokenizer.json, or a folder that holds it, or llama2.c's tokenizer.bin, which must have the model's tokens. */
+export async function readTokenizer(path: string, vocabSize: number): Promise<Tokenizer> {
+  const isFolder = (await stat(path)).isDirectory();
+  const bytes = await readBytes(isFolder ? join(path, 'tokenizer.json') : path);
+  const isJson = bytes[0] === 0x7b;
+  return isJson ? readHuggingFaceTokenizer(new TextDecoder().decode(bytes)) : readLlama2cTokenizer(bytes, vocabSize);
+}
+
+/** The files that model.safetensors.index.json names, or model.safetensors. */
+async function shardsIn(folder: string): Promise<string[]> {
+  const indexPath = join(folder, 'model.safetensors.index.json');
+  if (!(await exists(indexPath))) return [join(folder, 'model.safetensors')];
+  const problem = (cause?: unknown): LoadError =>
+    new LoadError(`generate: ${indexPath} must map weights to names of files in its folder`, { cause });
+  let index: { weight_map?: unknown } | null;
+  try {
+    index = JSON.parse(await readText(indexPath)) as typeof index;
+  } catch (cause) {
+    throw problem(cause);
+  }
+  const names = [...new Set(Object.values(index?.weight_map ?? {}))];
+  const areNames = names.length > 0 && names.every((name) => typeof name === 'string' && /^[^/\\]+$/.test(name));
+  if (!areNames) throw problem();
+  return (names as string[]).map((name) => join(folder, name));
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function readText(path: string): Promise<string> {
+  return new TextDecoder().decode(await readBytes(path));
+}
+
+/** A whole file, which unlike with `readFile` may have more than 2 GiB. */
+async function readBytes(path: string): Promise<Uint8Array> {
+  const file = await open(path);
+  try {
+    const { size } = await file.stat();
+    if (size > constants.MAX_LENGTH) {
+      throw new LoadError(`generate: ${path} must have at most ${constants.MAX_LENGTH} bytes, got ${size}`);
+    }
+    const bytes = new Uint8Array(size);
+    for (let at = 0; at < size;) {
+      const { bytesRead } = await file.read(bytes, at, Math.min(READ_BYTES, size - at), at);
+      if (bytesRead === 0) return bytes.subarray(0, at); // it became shorter meanwhile
+      at += bytesRead;
+    }
+    return bytes;
+  } finally {
+    await file.close();
+  }
+}

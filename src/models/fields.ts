@@ -1,0 +1,119 @@
+import { LoadError } from '../gpu/errors.ts';
+
+/** A JSON object that a user gave, read field by field; what does not fit is one sentence. A field that is null is absent. */
+export class Fields {
+  /** Which call reads it, for errors. */
+  readonly call: string;
+  /** Where the object is, for errors: `config.json`. */
+  readonly place: string;
+  readonly #object: Readonly<Record<string, unknown>>;
+
+  constructor(call: string, place: string, object: Readonly<Record<string, unknown>>) {
+    this.call = call;
+    this.place = place;
+    this.#object = object;
+  }
+
+  value(name: string): unknown {
+    return Object.hasOwn(this.#object, name) ? (this.#object[name] ?? undefined) : undefined;
+  }
+
+  /** A field as an error shows it. */
+  shown(name: string): string {
+    const text = JSON.stringify(this.value(name)) ?? 'nothing';
+    return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+  }
+
+  /** A positive integer. */
+  size(name: string, fallback?: number): number {
+    const value = this.value(name) ?? fallback;
+    if (Number.isSafeInteger(value) && (value as number) >= 1) return value as number;
+    return this.fail(name, 'be a positive integer');
+  }
+
+  /** A positive number. */
+  positive(name: string, fallback?: number): number {
+    const value = this.value(name) ?? fallback;
+    if (typeof value === 'number' && value > 0 && Number.isFinite(value)) return value;
+    return this.fail(name, 'be a positive number');
+  }
+
+  /** A whole number that is not negative. */
+  number(name: string): number {
+    const value = this.value(name);
+    return isWhole(value) ? value : this.fail(name, 'be a whole number');
+  }
+
+  numbers(name: string): number[] {
+    const values = this.list(name);
+    return values.every(isWhole) ? [...values] : this.fail(name, 'hold whole numbers');
+  }
+
+  flag(name: string, fallback = false): boolean {
+    const value = this.value(name) ?? fallback;
+    return typeof value === 'boolean' ? value : this.fail(name, 'be true or false');
+  }
+
+  text(name: string, fallback?: string): string {
+    const value = this.value(name) ?? fallback;
+    return typeof value === 'string' ? value : this.fail(name, 'be a string');
+  }
+
+  list(name: string): readonly unknown[] {
+    const value = this.value(name) ?? [];
+    return Array.isArray(value) ? value : this.fail(name, 'be a list');
+  }
+
+  /** The fields of an object within the object. */
+  child(name: string): Fields | undefined {
+    const value = this.value(name);
+    if (value === undefined) return undefined;
+    return isObject(value) ? new Fields(this.call, `${this.place}'s ${name}`, value) : this.fail(name, 'be an object');
+  }
+
+  /** The objects of a list. */
+  children(name: string): Fields[] {
+    return this.list(name).map((item) =>
+      isObject(item) ? new Fields(this.call, `${this.place}'s ${name}`, item) : this.fail(name, 'hold objects'),
+    );
+  }
+
+  /** Names and values of an object within the object. */
+  entries(name: string): [string, unknown][] {
+    const value = this.value(name) ?? {};
+    return isObject(value) ? Object.entries(value) : this.fail(name, 'be an object');
+  }
+
+  /** Refuses a field that is there and is none of these. */
+  refuseUnless(name: string, known: readonly unknown[]): void {
+    const value = this.value(name);
+    if (value === undefined || known.includes(value)) return;
+    const names = known.filter((item) => item !== null).map((item) => JSON.stringify(item));
+    this.fail(name, names.length > 0 ? `be ${names.join(' or ')}` : 'be absent');
+  }
+
+  /** @throws LoadError: the field must do what `expected` says */
+  fail(name: string, expected: string): never {
+    throw new LoadError(`${this.call}: ${name} in ${this.place} must ${expected}, got ${this.shown(name)}`);
+  }
+}
+
+/** @throws LoadError unless `text` is a JSON object */
+export function parseFields(call: string, place: string, text: string): Fields {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new LoadError(`${call}: ${place} must be JSON, got other text`, { cause });
+  }
+  if (!isObject(value)) throw new LoadError(`${call}: ${place} must hold an object, got another value`);
+  return new Fields(call, place, value);
+}
+
+function isWhole(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,166 @@
+import { ArgumentError } from '../gpu/errors.ts';
+import { checkFinite, describe } from '../ops/check.ts';
+import { sample } from '../ops/sample.ts';
+import type { FloatDType } from '../tensor/dtype.ts';
+import { checkOptions } from '../tensor/options.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import type { Llama } from './llama.ts';
+import type { LlamaCache, LlamaCacheOptions } from './llama-cache.ts';
+
+export interface GenerateOptions {
+  /** Tokens to generate at most; default 256. A text also ends where the model's positions do. */
+  maxTokens?: number;
+  /** Divides the logits; 0 takes the likeliest token. Default 1. */
+  temperature?: number;
+  /** Of the random numbers, an integer of at least 0; default the device's next one. */
+  seed?: number;
+  /** Tokens any of which ends the text, as `LlamaCheckpoint.endTokens` has them; default none. */
+  endTokens?: readonly number[];
+  /** Of keys and values; default the model's dtype. */
+  cacheDType?: FloatDType;
+  /** Default `'contiguous'`. */
+  cacheKind?: LlamaCacheOptions['kind'];
+}
+
+export interface GenerateResult {
+  readonly promptTokens: number;
+  /** Tokens that were yielded. */
+  readonly tokens: number;
+  /** Why there are no more: an end token, or as many as there may be. */
+  readonly reason: 'end' | 'length';
+  /** Milliseconds until the first token was there; the first time, that includes the compilation of kernels. */
+  readonly prefillTime: number;
+  /** Milliseconds from the first token to the last, those included that the caller took between. */
+  readonly decodeTime: number;
+}
+
+const OPTIONS = ['maxTokens', 'temperature', 'seed', 'endTokens', 'cacheDType', 'cacheKind'];
+
+/** Tokens of a prompt that are computed at once, so that their activations stay small. */
+const CHUNK = 512;
+
+/**
+ * Goes on from a prompt, token by token. All work is on the GPU, which keeps each token as the next step's input; what
+ * comes back is the token alone, while the GPU is at the next one already.
+ *
+ * @param prompt tokens, at least one and at most the model's `maxLength`
+ * @returns yields tokens without the one that ends the text, and returns counts and times
+ * @throws ArgumentError at once for a prompt or options that do not fit
+ */
+export function generate(
+  model: Llama,
+  prompt: readonly number[],
+  options: GenerateOptions = {},
+): AsyncGenerator<number, GenerateResult, undefined> {
+  const call = 'generate';
+  checkOptions(call, options, OPTIONS);
+  const { maxTokens = 256, temperature = 1, endTokens = [], cacheDType, cacheKind } = options;
+  const { vocabSize } = model.config;
+  if (prompt.length < 1 || prompt.length > model.maxLength) {
+    throw new ArgumentError(`${call}: prompt must have 1 to ${model.maxLength} tokens, got ${prompt.length}`);
+  }
+  const wrong = prompt.find((token) => !isCount(token) || token >= vocabSize);
+  if (wrong !== undefined) {
+    throw new ArgumentError(`${call}: prompt must hold tokens from 0 to ${vocabSize - 1}, got ${describe(wrong)}`);
+  }
+  if (!isCount(maxTokens) || maxTokens < 1) {
+    throw new ArgumentError(`${call}: maxTokens must be an integer of at least 1, got ${describe(maxTokens)}`);
+  }
+  checkFinite(call, 'temperature', temperature);
+  if (temperature < 0) throw new ArgumentError(`${call}: temperature must be at least 0, got ${temperature}`);
+  const { seed = model.device.nextSeed() } = options;
+  if (!isCount(seed)) throw new ArgumentError(`${call}: seed must be an integer of at least 0, got ${describe(seed)}`);
+  // the last token is never fed back
+  const most = Math.min(maxTokens, model.maxLength - prompt.length + 1);
+  const cache = { dtype: cacheDType ?? model.dtype, kind: cacheKind ?? 'contiguous' } as const;
+  return run(model, { prompt, most, temperature, seed, endTokens, cache });
+}
+
+interface Job {
+  readonly prompt: readonly number[];
+  readonly most: number;
+  readonly temperature: number;
+  readonly seed: number;
+  readonly endTokens: readonly number[];
+  readonly cache: Pick<LlamaCacheOptions, 'dtype' | 'kind'>;
+}
+
+async function* run(
+  model: Llama,
+  { prompt, most, temperature, seed, endTokens, cache: kind }: Job,
+): AsyncGenerator<number, GenerateResult, undefined> {
+  const { device } = model;
+  const cache = model.createCache({ ...kind, capacity: prompt.length + most - 1 });
+  const begin = performance.now();
+  let [firstAt, lastAt] = [begin, begin];
+  let tokens = 0;
+  let reason: GenerateResult['reason'] = 'length';
+  let next: Tensor | undefined;
+  let following: Tensor | undefined;
+  try {
+    next = device.scope(() => sample(prefill(model, cache, prompt), { temperature, seed, step: 0 }));
+    for (let step = 1; ; step++) {
+      const reading = next.data();
+      reading.catch(() => undefined); // it is awaited below, unless the next step fails first
+      const goOn = (): void => {
+        if (step < most) following = advance(model, cache, next!, { temperature, seed, step });
+      };
+      // nothing overlaps with the first token, whose time is told apart
+      if (step > 1) goOn();
+      const [token] = await reading;
+      lastAt = performance.now();
+      if (step === 1) {
+        firstAt = lastAt;
+        goOn();
+      }
+      if (endTokens.includes(token)) {
+        reason = 'end';
+        break;
+      }
+      tokens++;
+      yield token;
+      if (following === undefined) break;
+      next.dispose();
+      next = following;
+      following = undefined;
+    }
+  } finally {
+    next?.dispose();
+    following?.dispose();
+    cache.dispose();
+  }
+  return {
+    promptTokens: prompt.length,
+    tokens,
+    reason,
+    prefillTime: firstAt - begin,
+    decodeTime: lastAt - firstAt,
+  };
+}
+
+/** Appends the prompt to an empty cache: the logits [1, V] after it. */
+function prefill(model: Llama, cache: LlamaCache, prompt: readonly number[]): Tensor {
+  const { device } = model;
+  for (let at = 0; ; at += CHUNK) {
+    const chunk = prompt.slice(at, at + CHUNK);
+    const ids = device.tensor(Uint32Array.from(chunk), [1, chunk.length]);
+    const logits = model.forward(ids, cache);
+    if (at + CHUNK >= prompt.length) return logits;
+  }
+}
+
+/** Submits the step that follows a token. */
+function advance(
+  model: Llama,
+  cache: LlamaCache,
+  token: Tensor,
+  options: { temperature: number; seed: number; step: number },
+): Tensor {
+  const next = model.device.scope(() => sample(model.forward(token.reshape([1, 1]), cache), options));
+  model.device.flush();
+  return next;
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}

@@ -1,0 +1,392 @@
+import { describe, expect, test, vi } from 'vitest';
+import {
+  ArgumentError,
+  createDevice,
+  generate,
+  Llama,
+  LoadError,
+  OutOfMemoryError,
+  readHuggingFaceLlama,
+  readLlama2c,
+  readLlama2cTokenizer,
+  type GenerateOptions,
+  type GenerateResult,
+  type LlamaCache,
+  type LlamaCacheOptions,
+  type LlamaCheckpoint,
+} from '../../src/index.ts';
+import { testDevice } from '../device.ts';
+import { expectClose } from '../reference/compare.ts';
+import { readReferenceLlama2c, referenceGreedy, referenceLogits, type ReferenceModel } from '../reference/llama.ts';
+import { tolerances, type Tolerance } from '../reference/tolerances.ts';
+import { describeStories } from './shared-models.ts';
+import {
+  interleavePairs,
+  llama2cFile,
+  safetensorsFile,
+  TINY,
+  tinyConfig,
+  tinyReference,
+  tinyWeights,
+  type TinyRotary,
+  type TinySizes,
+} from './tiny-llama.ts';
+
+const device = await testDevice();
+
+const TOKENS = [1, 7, 33, 2, 49, 0, 21, 21, 5];
+
+/** The logits after the last of these tokens. */
+async function step(model: Llama, tokens: readonly number[], cache: LlamaCache): Promise<number[]> {
+  using ids = device.tensor(Int32Array.from(tokens), [1, tokens.length]);
+  using logits = model.forward(ids, cache);
+  expect(logits.shape).toEqual([1, model.config.vocabSize]);
+  return Array.from(await logits.data());
+}
+
+/** A prompt of all but the last three tokens, then those one by one: the logits after the prompt and after each. */
+async function lastLogits(model: Llama, tokens: readonly number[], options: LlamaCacheOptions = {}): Promise<number[]> {
+  using cache = model.createCache(options);
+  const logits = await step(model, tokens.slice(0, -3), cache);
+  for (const token of tokens.slice(-3)) logits.push(...(await step(model, [token], cache)));
+  expect(cache.length).toBe(tokens.length);
+  return logits;
+}
+
+function wantedLogits(reference: ReferenceModel, tokens: readonly number[]): number[] {
+  return referenceLogits(reference, tokens)
+    .slice(-4)
+    .flatMap((logits) => Array.from(logits));
+}
+
+async function collect(
+  model: Llama,
+  prompt: readonly number[],
+  options: GenerateOptions,
+): Promise<{ tokens: number[]; result: GenerateResult }> {
+  const steps = generate(model, prompt, options);
+  const tokens: number[] = [];
+  for (;;) {
+    const next = await steps.next();
+    if (next.done) return { tokens, result: next.value };
+    tokens.push(next.value);
+  }
+}
+
+describe('a random model against the float64 reference', () => {
+  interface Variant {
+    sizes?: Partial<TinySizes>;
+    config?: object;
+    rotary?: TinyRotary;
+    format?: 'F32' | 'F16' | 'BF16';
+  }
+
+  const llama3 = { factor: 4, low: 1, high: 4, original: 16 };
+
+  test.each<[string, Variant]>([
+    ['grouped heads, F32', {}],
+    ['a tied classifier and one key head, BF16', { sizes: { tied: true, kvHeads: 1 }, format: 'BF16' }],
+    ['as many key heads as heads, biases, F16', { sizes: { kvHeads: 4, bias: true }, format: 'F16' }],
+    [
+      "Llama 3.1's rotary scaling, another base and epsilon",
+      {
+        config: {
+          rope_theta: 1000,
+          rms_norm_eps: 0.01,
+          rope_scaling: {
+            rope_type: 'llama3',
+            factor: llama3.factor,
+            low_freq_factor: llama3.low,
+            high_freq_factor: llama3.high,
+            original_max_position_embeddings: llama3.original,
+          },
+        },
+        rotary: { base: 1000, normEps: 0.01, llama3 },
+      },
+    ],
+    ['heads that are wider together than the rest', { sizes: { headDim: 10 } }],
+  ])('%s', async (_name, { sizes: change, config, rotary, format = 'F32' }) => {
+    const sizes = { ...TINY, ...change };
+    const weights = tinyWeights(sizes, 3);
+    const checkpoint = readHuggingFaceLlama(tinyConfig(sizes, config), [safetensorsFile(weights, format)]);
+    using model = new Llama(device, checkpoint);
+    const wanted = wantedLogits(tinyReference(sizes, weights, rotary), TOKENS);
+    expectClose(await lastLogits(model, TOKENS), wanted, tolerances.float32.logits, 'logits');
+  });
+
+  const weights = tinyWeights(TINY, 4);
+  const checkpoint = readHuggingFaceLlama(tinyConfig(TINY), [
+    // one product joins q, k and v, whatever each is stored as
+    safetensorsFile(weights, (name) => (name.includes('k_proj') ? 'BF16' : 'F16')),
+  ]);
+  const wanted = wantedLogits(tinyReference(TINY, weights), TOKENS);
+
+  test('a paged float16 cache with not a row to spare', async () => {
+    using model = new Llama(device, checkpoint, { maxLength: 16 });
+    const options = { kind: 'paged', pageSize: 4, dtype: 'float16', capacity: 9 } as const;
+    expectClose(await lastLogits(model, TOKENS, options), wanted, tolerances.float16.logits, 'logits');
+  });
+
+  test('everything in float16', async () => {
+    using model = new Llama(device, checkpoint, { dtype: 'float16' });
+    expectClose(await lastLogits(model, TOKENS), wanted, tolerances.float16.llama, 'logits');
+  });
+
+  test('weights all in F16, of which a float16 model keeps the bits', async () => {
+    const halves = readHuggingFaceLlama(tinyConfig(TINY), [safetensorsFile(weights, 'F16')]);
+    using model = new Llama(device, halves, { dtype: 'float16' });
+    const { 'lm_head.weight': classifier, 'model.layers.1.self_attn.qkv_proj.weight': joined } = model.stateDict();
+    expect([classifier.dtype, joined.dtype, joined.shape]).toEqual(['float16', 'float16', [64, 24]]);
+    expect(await classifier.data()).toEqual(weights['lm_head.weight'].data);
+    const parts = ['q', 'k', 'v'].flatMap((part) =>
+      Array.from(weights[`model.layers.1.self_attn.${part}_proj.weight`].data),
+    );
+    expect(Array.from(await joined.data())).toEqual(parts);
+  });
+
+  test("the same model as llama2.c's file, whose pairs are neighbours", async () => {
+    const sizes: TinySizes = { ...TINY, dim: 32 };
+    const halfSplit = tinyWeights(sizes, 5);
+    const neighbours = interleavePairs(sizes, halfSplit);
+    using model = new Llama(device, readLlama2c(llama2cFile(sizes, neighbours)));
+    const logits = await lastLogits(model, TOKENS);
+    const own = wantedLogits(tinyReference(sizes, neighbours, { interleaved: true }), TOKENS);
+    expectClose(logits, own, tolerances.float32.logits, 'interleaved');
+    const other = wantedLogits(tinyReference(sizes, halfSplit), TOKENS);
+    expectClose(logits, other, tolerances.float32.logits, 'half-split');
+  });
+
+  test('two sequences side by side, and again after a reset', async () => {
+    const rows = [TOKENS.slice(0, 4), TOKENS.slice(5, 9)];
+    const reference = tinyReference(TINY, weights);
+    const both = rows.flatMap((tokens) => Array.from(referenceLogits(reference, tokens).at(-1)!));
+    using model = new Llama(device, checkpoint);
+    for (const kind of ['contiguous', 'paged'] as const) {
+      using cache = model.createCache({ batch: 2, kind, pageSize: 4, capacity: 4 });
+      for (let round = 0; round < 2; round++) {
+        for (const [from, to] of [
+          [0, 3],
+          [3, 4],
+        ]) {
+          const ids = Uint32Array.from(rows.flatMap((tokens) => tokens.slice(from, to)));
+          using tensor = device.tensor(ids, [2, to - from]);
+          using logits = model.forward(tensor, cache);
+          if (to === 4) expectClose(await logits.data(), both, tolerances.float32.logits, kind);
+        }
+        cache.reset();
+        expect(cache.length).toBe(0);
+      }
+    }
+  });
+
+  test('steps keep nothing but the cache, and a model that is gone nothing at all', async () => {
+    await device.sync();
+    const before = device.memory().live;
+    const model = new Llama(device, checkpoint);
+    const cache = model.createCache();
+    const ready = device.memory().live;
+    await step(model, TOKENS, cache);
+    await step(model, [3], cache);
+    expect(device.memory().live).toBe(ready);
+    cache.dispose();
+    model.dispose();
+    cache.dispose();
+    model.dispose();
+    expect(device.memory().live).toBe(before);
+  });
+
+  test('refuses what does not fit, and goes on', async () => {
+    using model = new Llama(device, checkpoint, { maxLength: 16 });
+    using cache = model.createCache({ capacity: 8 });
+    const forward = (data: Int32Array | Float32Array, shape: number[], to = cache): unknown => {
+      using ids = device.tensor(data, shape);
+      return model.forward(ids, to);
+    };
+    await step(model, TOKENS.slice(0, 5), cache);
+    expect(() => forward(new Float32Array(2), [1, 2])).toThrow('ids must be an int32 or uint32 tensor, got a float32');
+    expect(() => forward(new Int32Array(2), [2])).toThrow('ids must be [1, length] for the cache, got [2]');
+    expect(() => forward(new Int32Array(2), [2, 1])).toThrow('ids must be [1, length] for the cache, got [2, 1]');
+    expect(() => forward(new Int32Array(4), [1, 4])).toThrow(
+      new ArgumentError("Llama.forward: ids must fit the cache's 8 positions, of which 5 are taken, got 4 more"),
+    );
+    const logits = await step(model, TOKENS.slice(5, 8), cache);
+    expectClose(logits, wanted.slice(2 * TINY.vocab, 3 * TINY.vocab), tolerances.float32.logits, 'afterwards');
+
+    expect(() => model.createCache({ capacity: 17 })).toThrow(
+      "Llama.createCache: capacity must be an integer from 1 to the model's 16 positions, got 17",
+    );
+    expect(() => model.createCache({ kind: 'ring' as 'paged' })).toThrow("kind must be 'contiguous' or 'paged'");
+    expect(() => model.createCache({ pages: 3 } as LlamaCacheOptions)).toThrow("unknown option 'pages'");
+    expect(() => new Llama(device, checkpoint, { maxLength: 33 })).toThrow(
+      "from 1 to the model's 32 positions, got 33",
+    );
+    expect(() => new Llama(device, checkpoint, { dtype: 'int32' as 'float16' })).toThrow('dtype must be float32 or');
+    const { 'model.norm.weight': _, ...rest } = checkpoint.weights;
+    expect(() => new Llama(device, { ...checkpoint, weights: rest })).toThrow(
+      new LoadError("Llama: weights must fit the model's sizes: 'model.norm.weight' is missing"),
+    );
+  });
+
+  test('leaves nothing behind where there is no room for it', async () => {
+    using small = await createDevice({ memoryBudget: 30_000 });
+    expect(() => new Llama(small, checkpoint)).toThrow(OutOfMemoryError);
+    expect(small.memory().live).toBe(0);
+    using enough = await createDevice({ memoryBudget: 80_000 });
+    using model = new Llama(enough, checkpoint);
+    const before = enough.memory().live;
+    expect(() => model.createCache({ batch: 16 })).toThrow(OutOfMemoryError);
+    expect(enough.memory().live).toBe(before);
+  });
+});
+
+describe('generate', () => {
+  const weights = tinyWeights(TINY, 6);
+  const checkpoint: LlamaCheckpoint = readHuggingFaceLlama(tinyConfig(TINY), [safetensorsFile(weights, 'F32')]);
+  const model = new Llama(device, checkpoint);
+  const reference = tinyReference(TINY, weights);
+  const greedy = { temperature: 0, maxTokens: 12 };
+
+  test('takes the likeliest tokens, as many as asked for, and tells times', async () => {
+    const { tokens, result } = await collect(model, [1, 7, 33], greedy);
+    expect(tokens).toEqual(referenceGreedy(reference, [1, 7, 33], 12).tokens);
+    expect(result).toMatchObject({ promptTokens: 3, tokens: 12, reason: 'length' });
+    expect(result.prefillTime).toBeGreaterThan(0);
+    expect(result.decodeTime).toBeGreaterThan(0);
+  });
+
+  test('ends before an end token', async () => {
+    const wanted = referenceGreedy(reference, [1, 7, 33], 12).tokens;
+    for (const end of [wanted[0], wanted[4]]) {
+      const { tokens, result } = await collect(model, [1, 7, 33], { ...greedy, endTokens: [3000, end] });
+      expect(tokens).toEqual(wanted.slice(0, wanted.indexOf(end)));
+      expect(result).toMatchObject({ tokens: tokens.length, reason: 'end' });
+    }
+  });
+
+  test('takes a long prompt in parts', async () => {
+    const sizes = { ...TINY, maxLength: 530 };
+    const prompt = Array.from({ length: 520 }, (_, i) => (7 * i) % TINY.vocab);
+    using long = new Llama(device, readHuggingFaceLlama(tinyConfig(sizes), [safetensorsFile(weights, 'F32')]));
+    const forward = vi.spyOn(long, 'forward');
+    const { tokens } = await collect(long, prompt, { temperature: 0, maxTokens: 3 });
+    expect(forward.mock.calls.map(([ids]) => ids.shape)).toEqual([
+      [1, 512],
+      [1, 8],
+      [1, 1],
+      [1, 1],
+    ]);
+    expect(tokens).toEqual(referenceGreedy(reference, prompt, 3).tokens);
+    vi.restoreAllMocks();
+  });
+
+  test("ends where the model's positions end", async () => {
+    // the last token needs no position
+    using short = new Llama(device, checkpoint, { maxLength: 6 });
+    const { tokens, result } = await collect(short, [1, 7, 33, 2], greedy);
+    expect(tokens).toEqual(referenceGreedy(reference, [1, 7, 33, 2], 3).tokens);
+    expect(result.reason).toBe('length');
+    const full = await collect(short, TOKENS.slice(0, 6), greedy);
+    expect(full.tokens).toHaveLength(1);
+    expect(full.result.decodeTime).toBe(0);
+  });
+
+  test('draws the same text for the same seed, and others for others', async () => {
+    const draw = async (seed: number): Promise<string> => (await collect(model, [1], { seed })).tokens.join();
+    const texts = [await draw(1), await draw(1), await draw(2), await draw(3)];
+    expect(texts[1]).toBe(texts[0]);
+    expect(new Set(texts).size).toBe(3);
+  });
+
+  test('uploads the prompt and reads back four bytes a token', async () => {
+    const write = vi.spyOn(device.runtime, 'write');
+    const read = vi.spyOn(device.runtime, 'read');
+    await collect(model, [1, 7, 33], greedy);
+    expect(write.mock.calls.map(([, bytes]) => bytes.length)).toEqual([12]);
+    expect(read.mock.calls.map(([, , bytes]) => bytes)).toEqual(Array<number>(12).fill(4));
+    vi.restoreAllMocks();
+  });
+
+  test('leaves nothing, whenever it is left', async () => {
+    const before = device.memory().live;
+    let count = 0;
+    for await (const token of generate(model, [1], { ...greedy, temperature: 1, seed: 1 })) {
+      expect(token).toBeLessThan(TINY.vocab);
+      if (++count === 4) break;
+    }
+    expect(device.memory().live).toBe(before);
+    generate(model, [1]); // never started
+    expect(device.memory().live).toBe(before);
+    await collect(model, [1, 2], greedy);
+    expect(device.memory().live).toBe(before);
+  });
+
+  test.each<[unknown, GenerateOptions, string]>([
+    [[], {}, 'prompt must have 1 to 32 tokens, got 0'],
+    [Array<number>(33).fill(1), {}, 'prompt must have 1 to 32 tokens, got 33'],
+    [[1, 50], {}, 'prompt must hold tokens from 0 to 49, got 50'],
+    [[1, -1], {}, 'prompt must hold tokens from 0 to 49, got -1'],
+    [[1.5], {}, 'got 1.5'],
+    [[1], { maxTokens: 0 }, 'maxTokens must be an integer of at least 1, got 0'],
+    [[1], { temperature: -1 }, 'temperature must be at least 0, got -1'],
+    [[1], { temperature: NaN }, 'temperature must be a finite number, got NaN'],
+    [[1], { seed: -1 }, 'seed must be an integer of at least 0, got -1'],
+    [[1], { topP: 0.9 } as GenerateOptions, "unknown option 'topP'"],
+  ])('refuses %j with %j', (prompt, options, message) => {
+    expect(() => generate(model, prompt as number[], options)).toThrow(ArgumentError);
+    expect(() => generate(model, prompt as number[], options)).toThrow(message);
+  });
+});
+
+describeStories('the model', ({ model: file, tokenizer: tokenizerFile }) => {
+  const LENGTH = 200;
+  const checkpoint = readLlama2c(file);
+  const model = new Llama(device, checkpoint);
+  const reference = readReferenceLlama2c(file);
+  const greedy = referenceGreedy(reference, [1], LENGTH);
+  const tokenizer = readLlama2cTokenizer(tokenizerFile, checkpoint.config.vocabSize);
+
+  test.each<GenerateOptions>([{}, { cacheDType: 'float16', cacheKind: 'paged' }])(
+    'writes what the reference writes, 200 tokens, cache %j',
+    async (options) => {
+      const { tokens, result } = await collect(model, [1], { temperature: 0, maxTokens: LENGTH, ...options });
+      expect(tokens).toEqual(greedy.tokens);
+      expect(result.reason).toBe('length');
+      const text = tokenizer.decode([1, ...tokens]);
+      expect(text).toMatch(
+        /^Once upon a time, there was a little girl named Lily\. She loved to play outside in the park\. One day, /,
+      );
+    },
+  );
+
+  /** Feeds the reference's text, six tokens at a time, so that no further kernels are needed, and at last one by one. */
+  async function compare(fed: Llama, cache: LlamaCache, bound: Tolerance): Promise<void> {
+    const tokens = [1, ...greedy.tokens];
+    for (let at = 0; at < 70; at += at < 60 ? 6 : 1) {
+      const next = tokens.slice(at, at < 60 ? at + 6 : at + 1);
+      const last = at + next.length - 1;
+      expectClose(await step(fed, next, cache), greedy.logits[last], bound, `token ${last}`);
+    }
+  }
+
+  test('has its logits after a whole prompt', async () => {
+    using cache = model.createCache({ capacity: 180 });
+    const logits = await step(model, [1, ...greedy.tokens.slice(0, 179)], cache);
+    expectClose(logits, greedy.logits[179], tolerances.float32.logits, 'logits');
+  });
+
+  test.each<LlamaCacheOptions>([
+    { kind: 'contiguous', dtype: 'float32' },
+    { kind: 'contiguous', dtype: 'float16' },
+    { kind: 'paged', dtype: 'float32' },
+    { kind: 'paged', dtype: 'float16' },
+  ])('has its logits, cache %j', async (options) => {
+    using cache = model.createCache({ ...options, capacity: 80, pageSize: 4 });
+    await compare(model, cache, tolerances[options.dtype!].logits);
+  });
+
+  test('has them in float16 throughout', async () => {
+    using half = new Llama(device, checkpoint, { dtype: 'float16' });
+    using cache = half.createCache({ capacity: 70 });
+    await compare(half, cache, tolerances.float16.llama);
+  });
+});
