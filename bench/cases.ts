@@ -3,16 +3,24 @@ import { flopsOf, largestTensor } from './cost.ts';
 import type { BenchCase } from './result.ts';
 
 /** `flashAttention 1x8x1024x64 causal float32`: the op, the shape, what is not usual, the dtype. */
-export function caseName({ op, shape, dtype, causal, window, mask, keyLength, kvHeads, heads }: BenchCase): string {
+export function caseName(bench: BenchCase): string {
+  const { op, shape, dtype, causal, window, mask, keyLength, keyLengths, kvHeads, heads } = bench;
+  const { softcap, alibi, sinks, via, parts } = bench;
   return [
     op,
     shape.join('x'),
     heads !== undefined && `heads=${heads}`,
     kvHeads !== undefined && `kv-heads=${kvHeads}`,
     keyLength !== undefined && `keys=${keyLength}`,
+    keyLengths && `key-lengths=${keyLengths.join(',')}`,
+    parts !== undefined && `parts=${parts}`,
     window !== undefined && `window=${window}`,
     causal && 'causal',
     mask && `${mask}-mask`,
+    softcap !== undefined && `softcap=${softcap}`,
+    alibi && 'alibi',
+    sinks && 'sinks',
+    via,
     dtype,
   ]
     .filter(Boolean)
@@ -28,10 +36,17 @@ function of(op: BenchCase['op'], shape: readonly number[], rest: Rest = {}): Ben
 const flash = (shape: readonly number[], rest?: Rest) => of('flashAttention', shape, rest);
 const local = (shape: readonly number[], window: number, rest?: Rest) =>
   of('localAttention', shape, { ...rest, window });
+/** One query of many keys. */
+const decode = (keyLength: number, rest?: Rest) => flash([1, 8, 1, 64], { ...rest, keyLength });
+const cached = (op: 'attend' | 'append', keyLength: number, rest?: Rest) =>
+  (['KeyValueCache', 'PagedKeyValueCache'] as const).map((cache) =>
+    of(`${cache}.${op}`, [1, 8, 1, 64], { ...rest, keyLength }),
+  );
 const materialised = (shape: readonly number[], rest?: Rest) => of('scaledDotProductAttention', shape, rest);
 
 const CAUSAL = { causal: true } as const;
 const HALF = { dtype: 'float16' } as const;
+const BAND = { causal: true, window: 256 } as const;
 
 /** The ones that say most: under three minutes on a software driver with two cores. */
 export const QUICK: readonly BenchCase[] = [
@@ -49,7 +64,17 @@ export const QUICK: readonly BenchCase[] = [
   flash([1, 8, 2048, 64], CAUSAL),
   flash([1, 8, 1024, 64], { mask: 'bool' }),
   flash([1, 8, 1024, 64], HALF),
-  flash([1, 8, 1, 64], { keyLength: 4096 }),
+  flash([1, 8, 2048, 64], { window: 64 }),
+  flash([1, 8, 2048, 64], { ...BAND, via: 'block-mask' }),
+  // each option beside the modifier that reproduces it
+  flash([1, 8, 1024, 64], { softcap: 20 }),
+  flash([1, 8, 1024, 64], { softcap: 20, via: 'score-mod' }),
+  flash([1, 8, 1024, 64], { alibi: true }),
+  flash([1, 8, 1024, 64], { alibi: true, via: 'score-mod' }),
+  decode(4096),
+  decode(16384),
+  decode(4096, { kvHeads: 1 }),
+  ...cached('attend', 4096),
   local([1, 8, 1024, 64], 64),
   local([1, 8, 4096, 64], 64),
   local([1, 8, 8192, 64], 64),
@@ -94,6 +119,21 @@ const MORE: readonly BenchCase[] = [
   flash([1, 32, 2048, 128], { ...HALF, kvHeads: 8 }),
   flash([1, 32, 1, 128], { ...HALF, keyLength: 8192, kvHeads: 8 }),
   flash([1, 8, 128, 64], { keyLength: 4096 }),
+  flash([1, 8, 1024, 64], { kvHeads: 1 }),
+  flash([1, 8, 2048, 64], BAND),
+  flash([1, 8, 2048, 64], { ...BAND, via: 'mask-mod' }),
+  flash([1, 8, 2048, 64], { ...CAUSAL, via: 'block-mask' }),
+  flash([1, 8, 1024, 64], { sinks: true }),
+  flash([4, 8, 1024, 64], { keyLengths: [256, 512, 768, 1024] }),
+  of('mergeAttention', [1, 8, 1024, 64], { parts: 4 }),
+
+  ...[512, 1024, 2048, 8192, 32768].map((length) => decode(length)),
+  ...[1024, 4096, 16384, 32768].map((length) => decode(length, HALF)),
+  decode(4096, { ...HALF, kvHeads: 1 }),
+  ...[512, 1024, 2048, 8192, 16384, 32768].flatMap((length) => cached('attend', length)),
+  ...[1024, 4096, 16384].flatMap((length) => cached('attend', length, HALF)),
+  ...cached('append', 4096),
+  ...cached('append', 4096, HALF),
 
   ...[2048, 16384].map((length) => local([1, 8, length, 64], 64)),
   ...[16, 256].map((window) => local([1, 8, 4096, 64], window)),

@@ -11,6 +11,7 @@ export interface Choice {
   readonly shape?: string;
   readonly dtype?: string;
   readonly window?: string;
+  readonly keys?: string;
   readonly causal?: boolean;
   /** Cases whose name holds this. */
   readonly filter?: string;
@@ -29,7 +30,7 @@ export function chooseCases(choice: Choice): (device: FullSetDevice) => readonly
     const bench = problem(choice, choice.shape);
     return () => [bench];
   }
-  for (const name of ['dtype', 'window', 'causal'] as const) {
+  for (const name of ['dtype', 'window', 'keys', 'causal'] as const) {
     if (choice[name] !== undefined) {
       throw new ArgumentError(`bench: --${name} must come with --op and --shape; --filter chooses by name`);
     }
@@ -57,11 +58,15 @@ interface OpForm {
   readonly axes: readonly string[];
   readonly example: string;
   readonly takesCausal?: boolean;
-  readonly takesWindow?: boolean;
+  readonly window?: 'may' | 'must';
+  readonly takesKeys?: boolean;
   readonly isModule?: boolean;
+  readonly parts?: number;
 }
 
-const HEADS = { axes: ['B', 'H', 'N', 'D'], example: '1x8x1024x64', takesCausal: true } as const;
+const ROWS = { axes: ['B', 'H', 'N', 'D'], example: '1x8x1024x64' } as const;
+const HEADS = { ...ROWS, takesCausal: true, window: 'may', takesKeys: true } as const;
+const APPENDED = { ...ROWS, example: '1x8x1x64', takesKeys: true } as const;
 const MODULE = { axes: ['B', 'N', 'E'], example: '1x512x512', takesCausal: true, isModule: true } as const;
 
 const OPS: Readonly<Record<OpName, OpForm>> = {
@@ -69,11 +74,16 @@ const OPS: Readonly<Record<OpName, OpForm>> = {
   softmax: { axes: ['B', 'H', 'Nq', 'Nk'], example: '1x8x1024x1024', takesCausal: true },
   scaledDotProductAttention: HEADS,
   flashAttention: HEADS,
-  localAttention: { ...HEADS, takesWindow: true },
+  localAttention: { ...HEADS, window: 'must' },
+  mergeAttention: { ...ROWS, parts: 4 },
+  'KeyValueCache.attend': HEADS,
+  'KeyValueCache.append': APPENDED,
+  'PagedKeyValueCache.attend': HEADS,
+  'PagedKeyValueCache.append': APPENDED,
   SelfAttention: MODULE,
-  MultiHeadAttention: MODULE,
-  CrossAttention: MODULE,
-  LocalAttention: { ...MODULE, takesWindow: true },
+  MultiHeadAttention: { ...MODULE, takesKeys: true },
+  CrossAttention: { ...MODULE, takesKeys: true },
+  LocalAttention: { ...MODULE, window: 'must' },
 };
 
 /** A problem of the user's own. */
@@ -96,13 +106,16 @@ function problem(choice: Choice, shapeText: string): BenchCase {
   if (causal && !form.takesCausal)
     throw new ArgumentError(`bench: --causal must come with attention or softmax, got ${op}`);
   const window = parseWindow(op, form, choice.window);
+  const keyLength = parseKeys(op, form, choice.keys);
   return {
     op,
     shape,
     dtype,
     causal,
     ...(window !== undefined && { window }),
+    ...(keyLength !== undefined && { keyLength }),
     ...(form.isModule && { heads: headsOf(shape.at(-1)!) }),
+    ...(form.parts !== undefined && { parts: form.parts }),
   };
 }
 
@@ -122,13 +135,20 @@ function parseShape(op: OpName, { axes, example }: OpForm, text: string): number
   throw new ArgumentError(`bench: --shape of ${op} must be ${axes.join('x')}, as ${example}, got '${text}'`);
 }
 
-function parseWindow(op: OpName, { takesWindow }: OpForm, text: string | undefined): number | undefined {
-  if (!takesWindow) {
-    if (text === undefined) return undefined;
-    throw new ArgumentError(`bench: --window must come with localAttention or LocalAttention, got ${op}`);
+function parseWindow(op: OpName, { window }: OpForm, text: string | undefined): number | undefined {
+  if (text === undefined && window !== 'must') return undefined;
+  if (window === undefined) {
+    throw new ArgumentError(`bench: --window must come with an op of attention or LocalAttention, got ${op}`);
   }
   if (text !== undefined && /^\d+$/.test(text)) return Number(text);
   throw new ArgumentError(`bench: --window of ${op} must be the keys to either side, as 64, got ${text ?? 'none'}`);
+}
+
+function parseKeys(op: OpName, { takesKeys }: OpForm, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  if (!takesKeys) throw new ArgumentError(`bench: --keys must come with attention to keys of their own, got ${op}`);
+  if (/^[1-9]\d*$/.test(text)) return Number(text);
+  throw new ArgumentError(`bench: --keys must be a whole number of 1 or more, got '${text}'`);
 }
 
 /** The usual head dim where it divides the width. */

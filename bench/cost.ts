@@ -11,7 +11,7 @@ export interface AttentionSizes {
   readonly headDim: number;
 }
 
-/** Of any case but matmul and softmax. */
+/** Of any case of attention, a cache's too. */
 export function attentionSizes({ shape, heads, kvHeads, keyLength }: BenchCase): AttentionSizes {
   if (heads !== undefined) {
     const [batch, queryLength, width] = shape;
@@ -45,24 +45,36 @@ export function visiblePairs(
   return pairs;
 }
 
+/** Those of a head of each batch entry, together. */
+function pairsOf(bench: BenchCase): number {
+  const { batch, queryLength, keyLength } = attentionSizes(bench);
+  const pairs = (keys: number) => visiblePairs({ queryLength, keyLength: keys }, bench);
+  return bench.keyLengths?.reduce((sum, keys) => sum + pairs(keys), 0) ?? batch * pairs(keyLength);
+}
+
 /** Subtracting the maximum, the exponential, its sum, the division, and finding the maximum: one each. */
 const SOFTMAX_FLOPS = 5;
 
 /**
  * A multiply-add counts two. Attention is its two products, 4 · headDim for each visible pair, as papers count it: the
- * exponentials are left out.
+ * exponentials are left out, and what options do to single scores.
  */
 export function flopsOf(bench: BenchCase): number {
   const { op, shape } = bench;
   if (op === 'matmul') return 2 * product(shape);
   if (op === 'softmax') return SOFTMAX_FLOPS * visibleElements(bench);
-  const sizes = attentionSizes(bench);
-  const { batch, heads, headDim, queryLength, keyLength } = sizes;
-  const attention = 4 * batch * heads * headDim * visiblePairs(sizes, bench);
+  if (op === 'mergeAttention') return 2 * bench.parts! * product(shape);
+  if (isAppend(op)) return 0;
+  const { batch, heads, headDim, queryLength, keyLength } = attentionSizes(bench);
+  const attention = 4 * heads * headDim * pairsOf(bench);
   if (bench.heads === undefined) return attention;
   const width = heads * headDim;
   // projections of the query and of the output, then of key and value
   return attention + 2 * batch * (2 * queryLength + 2 * keyLength) * width * width;
+}
+
+export function isAppend(op: BenchCase['op']): boolean {
+  return op === 'KeyValueCache.append' || op === 'PagedKeyValueCache.append';
 }
 
 /** Of a softmax, whose hidden elements need not be read. */
@@ -80,12 +92,17 @@ export function bytesOf(bench: BenchCase): number {
     return element * batch * (rows * depth + depth * columns + rows * columns);
   }
   if (op === 'softmax') return element * (visibleElements(bench) + product(shape));
+  // log-sum-exps are float32 whatever the outputs are
+  if (op === 'mergeAttention') return (bench.parts! + 1) * (element + 4 / shape.at(-1)!) * product(shape);
+  // keys and values, read and written
+  if (isAppend(op)) return 4 * element * product(shape);
   const { batch, heads, kvHeads, headDim, queryLength, keyLength } = attentionSizes(bench);
   const maskElements = !mask ? 0 : mask === 'key' ? batch * keyLength : queryLength * keyLength;
   const maskBytes = maskElements * (mask === 'float' ? element : 1);
   if (bench.heads === undefined) {
-    const queries = heads * queryLength;
-    return 2 * element * batch * headDim * (queries + kvHeads * keyLength) + maskBytes;
+    const queries = batch * heads * queryLength;
+    const keys = bench.keyLengths?.reduce((sum, length) => sum + length, 0) ?? batch * keyLength;
+    return 2 * element * headDim * (queries + kvHeads * keys) + maskBytes;
   }
   const width = heads * headDim;
   const inputs = op === 'MultiHeadAttention' ? 2 * keyLength : op === 'CrossAttention' ? keyLength : 0;
@@ -102,6 +119,8 @@ export function largestTensor(bench: BenchCase): number {
     return element * batch * Math.max(rows * depth, depth * columns, rows * columns);
   }
   if (op === 'softmax') return element * product(shape);
+  // the parts are laid beside each other, in float32
+  if (op === 'mergeAttention') return 4 * bench.parts! * product(shape);
   const { batch, heads, kvHeads, headDim, queryLength, keyLength } = attentionSizes(bench);
   // the scores are float32 whatever the operands are
   if (op === 'scaledDotProductAttention') return 4 * batch * heads * queryLength * keyLength;

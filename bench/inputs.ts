@@ -1,5 +1,6 @@
 /** The tensors that a case works on, and the same numbers for the reference. */
-import type { Device, Shape, Tensor, TensorData } from '../src/index.ts';
+import { causalMask, createBlockMask, slidingWindow } from '../src/index.ts';
+import type { Device, Shape, Tensor, TensorData, VisibilityOptions, ModifierOptions } from '../src/index.ts';
 import { uniform } from '../src/tensor/random.ts';
 import { caseName } from './cases.ts';
 import { attentionSizes } from './cost.ts';
@@ -11,25 +12,29 @@ import type { BenchCase } from './result.ts';
  * that no kernel passes for what another left in the buffer that its output gets.
  */
 export class Inputs {
-  readonly #device: Device;
+  readonly device: Device;
   readonly #dtype: BenchCase['dtype'];
   readonly #seed: number;
   readonly #owned: { dispose(): void }[] = [];
 
   constructor(device: Device, bench: BenchCase) {
-    this.#device = device;
+    this.device = device;
     this.#dtype = bench.dtype;
     this.#seed = hash(caseName(bench));
   }
 
-  async normal(shape: Shape): Promise<{ tensor: Tensor; host: TensorData }> {
-    const options = { seed: this.#seed + this.#owned.length, dtype: this.#dtype };
-    const tensor = this.own(this.#device.randn(shape, options));
+  async normal(shape: Shape, dtype = this.#dtype): Promise<{ tensor: Tensor; host: TensorData }> {
+    const options = { seed: this.#seed + this.#owned.length, dtype };
+    const tensor = this.own(this.device.randn(shape, options));
     return { tensor, host: await tensor.data() };
   }
 
+  floats(host: Float32Array): { tensor: Tensor; host: TensorData } {
+    return { tensor: this.own(this.device.tensor(host, [host.length])), host };
+  }
+
   bools(values: Uint8Array, shape: Shape): Tensor {
-    return this.own(this.#device.tensor(values, shape, { dtype: 'bool' }));
+    return this.own(this.device.tensor(values, shape, { dtype: 'bool' }));
   }
 
   own<T extends { dispose(): void }>(owned: T): T {
@@ -54,30 +59,34 @@ export async function visibility(
   inputs: Inputs,
   bench: BenchCase,
 ): Promise<{
-  options: { isCausal: boolean; mask?: Tensor; keyMask?: Tensor };
+  options: VisibilityOptions & ModifierOptions & { keyLengths?: readonly number[] };
   biasOf: (entry: number, query: number) => Bias;
 }> {
-  const { causal: isCausal, window = Infinity, mask } = bench;
+  const { causal, window = Infinity, mask, keyLengths } = bench;
   const { batch, queryLength, keyLength } = attentionSizes(bench);
-  const inBand = (query: number, key: number) => Math.abs(query - key) <= window && !(isCausal && key > query);
+  const inBand = (query: number, key: number) => Math.abs(query - key) <= window && !(causal && key > query);
   const biased = (masked: (entry: number, query: number, key: number) => number) => {
     return (entry: number, query: number) => (key: number) =>
       inBand(query, key) ? masked(entry, query, key) : -Infinity;
   };
+  const band = bandOptions(inputs, bench);
   switch (mask) {
     case undefined:
-      return { options: { isCausal }, biasOf: biased(() => 0) };
+      return {
+        options: { ...band, ...(keyLengths && { keyLengths }) },
+        biasOf: biased((entry, _, key) => (key < (keyLengths?.[entry] ?? keyLength) ? 0 : -Infinity)),
+      };
     case 'bool': {
       const next = uniform(1);
       const kept = Uint8Array.from({ length: queryLength * keyLength }, () => Number(next() < KEPT));
       return {
-        options: { isCausal, mask: inputs.bools(kept, [queryLength, keyLength]) },
+        options: { ...band, mask: inputs.bools(kept, [queryLength, keyLength]) },
         biasOf: biased((_, query, key) => (kept[query * keyLength + key] ? 0 : -Infinity)),
       };
     }
     case 'float': {
       const { tensor, host } = await inputs.normal([queryLength, keyLength]);
-      return { options: { isCausal, mask: tensor }, biasOf: biased((_, query, key) => host[query * keyLength + key]) };
+      return { options: { ...band, mask: tensor }, biasOf: biased((_, query, key) => host[query * keyLength + key]) };
     }
     case 'key': {
       // padding at the end, as a batch of sequences has it; each entry a little shorter
@@ -86,11 +95,24 @@ export async function visibility(
         Number(i % keyLength < lengths[Math.floor(i / keyLength)]),
       );
       return {
-        options: { isCausal, keyMask: inputs.bools(kept, [batch, keyLength]) },
+        options: { ...band, keyMask: inputs.bools(kept, [batch, keyLength]) },
         biasOf: biased((entry, _, key) => (key < lengths[entry] ? 0 : -Infinity)),
       };
     }
   }
+}
+
+/** Of a module, what its `forward` takes: a window is its own. */
+function bandOptions(inputs: Inputs, bench: BenchCase): VisibilityOptions & ModifierOptions {
+  const { causal, window, heads, via } = bench;
+  if (via === 'mask-mod' || via === 'block-mask') {
+    const maskMod = window === undefined ? causalMask() : slidingWindow(window);
+    if (via === 'mask-mod') return { maskMod };
+    const { queryLength, keyLength } = attentionSizes(bench);
+    return { blockMask: inputs.own(createBlockMask(inputs.device, maskMod, { queryLength, keyLength })) };
+  }
+  const isWindowed = window !== undefined && heads === undefined;
+  return { isCausal: causal, ...(isWindowed && { window: { left: window, right: window } }) };
 }
 
 export function rowOf(data: TensorData, row: number, width: number): TensorData {

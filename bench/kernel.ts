@@ -1,8 +1,11 @@
 import type { Device } from '../src/index.ts';
 import { chooseAttention } from '../src/kernels/fused-attention.ts';
 import { chooseMatmul } from '../src/kernels/matmul.ts';
-import { attentionSizes } from './cost.ts';
+import { attentionSizes, isAppend } from './cost.ts';
 import type { BenchCase } from './result.ts';
+
+/** Of `createBlockMask`, unless it is told otherwise. */
+const BLOCK_SIZE = 128;
 
 /**
  * The kernel family and tile that the device runs a case with, of a module that of its attention; undefined where there
@@ -10,13 +13,25 @@ import type { BenchCase } from './result.ts';
  */
 export function kernelOf({ traits, kernels }: Device, bench: BenchCase): string | undefined {
   const { op, shape, dtype } = bench;
-  if (op === 'softmax' || op === 'scaledDotProductAttention') return undefined;
+  if (op === 'softmax' || op === 'scaledDotProductAttention' || op === 'mergeAttention' || isAppend(op))
+    return undefined;
   if (op === 'matmul') {
     const [batch, rows, columns] = shape;
     return chooseMatmul({ batchShape: [batch], rows, columns, aDType: dtype }, traits, kernels).variant.name;
   }
-  const { headDim } = attentionSizes(bench);
-  const attention = bench.window === undefined ? 'flashAttention' : 'localAttention';
-  const size = { op: attention, dtype, headDim, valueDim: headDim };
+  const { headDim, queryLength, heads, kvHeads } = attentionSizes(bench);
+  const isBlocked = bench.via === 'block-mask';
+  const hasOwn = [bench.softcap, bench.alibi, bench.sinks, bench.keyLengths, bench.via].some(
+    (own) => own !== undefined,
+  );
+  const size = {
+    op: bench.heads === undefined ? op : op === 'LocalAttention' ? 'localAttention' : 'flashAttention',
+    dtype,
+    headDim,
+    valueDim: headDim,
+    rows: isBlocked ? queryLength : (queryLength * heads) / kvHeads,
+    isPlain: !hasOwn && !op.startsWith('Paged'),
+    ...(isBlocked && { mostRows: BLOCK_SIZE }),
+  };
   return chooseAttention(size, traits, kernels).variant.name;
 }

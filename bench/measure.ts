@@ -34,7 +34,7 @@ export async function measure(device: Device, bench: BenchCase, roof: Roof, effo
     const { gpu, wall } = await time(device, workload, effort);
     const [flops, bytes] = [flopsOf(bench), bytesOf(bench)];
     const { median } = gpu ?? wall;
-    const gflops = flops / median / 1e6;
+    const [gflops, gbs] = [flops, bytes].map((amount) => amount / median / 1e6);
     return {
       name: caseName(bench),
       ...bench,
@@ -46,8 +46,8 @@ export async function measure(device: Device, bench: BenchCase, roof: Roof, effo
       flops,
       bytes,
       gflops,
-      gbs: bytes / median / 1e6,
-      roofShare: gflops / roofOf(roof, bench.dtype, flops / bytes),
+      gbs,
+      roofShare: flops > 0 ? gflops / roofOf(roof, bench.dtype, flops / bytes) : gbs / roof.copyGBs,
       extraBytes,
     };
   } finally {

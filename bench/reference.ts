@@ -27,21 +27,28 @@ export function times(m: Matrix, x: Numbers): Float64Array {
   return Float64Array.from({ length: m.rows }, (_, i) => dot(m, i, x));
 }
 
-/** softmax(row + bias); zeros where everything is hidden. */
-export function softmaxRow(row: Numbers, bias: Bias): Float64Array {
+/** softmax(row + bias), of whose weight a sink takes its part; zeros where everything is hidden. */
+export function softmaxRow(row: Numbers, bias: Bias, sink = -Infinity): Float64Array {
   const scores = Float64Array.from(row, (score, key) => score + bias(key));
-  const max = scores.reduce((a, b) => Math.max(a, b), -Infinity);
+  const max = scores.reduce((a, b) => Math.max(a, b), sink);
   if (max === -Infinity) return scores.fill(0);
   const weights = scores.map((score) => Math.exp(score - max));
-  const sum = weights.reduce((a, b) => a + b);
+  const sum = weights.reduce((a, b) => a + b, Math.exp(sink - max));
   return weights.map((weight) => weight / sum);
 }
 
-/** softmax(q kᵀ / √headDim + bias) v for one query, with the keys and values of its head. */
-export function attentionRow(query: Numbers, keys: Matrix, values: Matrix, bias: Bias): Float64Array {
+/** softmax(q kᵀ / √headDim + bias) v for one query, with the keys and values of its head; first capped, where asked for. */
+export function attentionRow(
+  query: Numbers,
+  keys: Matrix,
+  values: Matrix,
+  bias: Bias,
+  { softcap, sink }: { softcap?: number; sink?: number } = {},
+): Float64Array {
   const scale = 1 / Math.sqrt(query.length);
-  const scores = times(keys, query).map((score) => score * scale);
-  return matmulRow(softmaxRow(scores, bias), values);
+  const scaled = times(keys, query).map((score) => score * scale);
+  const scores = softcap === undefined ? scaled : scaled.map((score) => softcap * Math.tanh(score / softcap));
+  return matmulRow(softmaxRow(scores, bias, sink), values);
 }
 
 /** Parameters of torch.nn.MultiheadAttention, for the width E = inWeight.length / 3E. */

@@ -108,7 +108,21 @@ const CASE = record(
     roofShare: number,
     extraBytes: number,
   },
-  { window: number, mask: string, keyLength: number, kvHeads: number, heads: number, kernel: string, gpu: TIMING },
+  {
+    window: number,
+    mask: string,
+    keyLength: number,
+    keyLengths: listOf(number),
+    kvHeads: number,
+    heads: number,
+    softcap: number,
+    alibi: boolean,
+    sinks: boolean,
+    via: string,
+    parts: number,
+    kernel: string,
+    gpu: TIMING,
+  },
 );
 
 const PEERS = record({

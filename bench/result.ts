@@ -72,27 +72,50 @@ export type OpName =
   | 'scaledDotProductAttention'
   | 'flashAttention'
   | 'localAttention'
+  | 'mergeAttention'
+  | CacheOpName
   | 'SelfAttention'
   | 'MultiHeadAttention'
   | 'CrossAttention'
   | 'LocalAttention';
 
+export type CacheOpName =
+  | 'KeyValueCache.attend'
+  | 'KeyValueCache.append'
+  | 'PagedKeyValueCache.attend'
+  | 'PagedKeyValueCache.append';
+
 /** A problem to measure, as data. */
 export interface BenchCase {
   readonly op: OpName;
-  /** `[B, H, N, D]` of attention, `[batch, M, N, K]` of matmul, the input's of softmax and of modules (`[B, N, E]`). */
+  /**
+   * `[B, H, N, D]` of attention, and of what is appended to a cache; `[batch, M, N, K]` of matmul; the input's of softmax
+   * and of modules (`[B, N, E]`).
+   */
   readonly shape: readonly number[];
   readonly dtype: 'float32' | 'float16';
   readonly causal: boolean;
   /** Keys to either side, for windows. */
   readonly window?: number;
   readonly mask?: 'bool' | 'float' | 'key';
-  /** Of the keys, where they are not as many as the queries. */
+  /** Of the keys, where they are not as many as the queries; of a cache that is appended to, its capacity. */
   readonly keyLength?: number;
+  /** Of each batch entry, where their keys are not as many. */
+  readonly keyLengths?: readonly number[];
   /** Heads of keys and values, where several heads of the query share one. */
   readonly kvHeads?: number;
   /** Of a module. */
   readonly heads?: number;
+  /** What bounds the scores. */
+  readonly softcap?: number;
+  /** Linear biases, by the usual slopes 2^(−8 (h + 1) / H). */
+  readonly alibi?: boolean;
+  /** A logit for each head that takes weight and has no value. */
+  readonly sinks?: boolean;
+  /** What gives the softcap or the biases, or says who sees whom, in place of the op's own options. */
+  readonly via?: 'score-mod' | 'mask-mod' | 'block-mask';
+  /** Partial results that are merged. */
+  readonly parts?: number;
 }
 
 export interface CaseResult extends BenchCase {
@@ -112,7 +135,10 @@ export interface CaseResult extends BenchCase {
   readonly bytes: number;
   readonly gflops: number;
   readonly gbs: number;
-  /** `gflops` over the roof that flops / bytes allows: min(rate of the dtype's arithmetic, bandwidth · flops / bytes). */
+  /**
+   * `gflops` over the roof that flops / bytes allows: min(rate of the dtype's arithmetic, bandwidth · flops / bytes). Of
+   * what only moves bytes, `gbs` over the bandwidth.
+   */
   readonly roofShare: number;
   /** Most GPU bytes in use at once beyond the inputs and outputs. */
   readonly extraBytes: number;

@@ -1,19 +1,11 @@
 /** A case made real: its tensors on the device, the call that is timed, and what it should give. */
-import {
-  CrossAttention,
-  flashAttention,
-  LocalAttention,
-  localAttention,
-  matmul,
-  MultiHeadAttention,
-  scaledDotProductAttention,
-  SelfAttention,
-  softmax,
-} from '../src/index.ts';
+import { CrossAttention, LocalAttention, matmul, MultiHeadAttention, SelfAttention, softmax } from '../src/index.ts';
 import type { Device, Tensor } from '../src/index.ts';
+import { prepareAttention, prepareMerge } from './attention-workload.ts';
+import { prepareAppend, prepareAttend } from './cache-workload.ts';
 import { attentionSizes } from './cost.ts';
 import { Inputs, matrix, rowOf, visibility } from './inputs.ts';
-import { attentionRow, matmulRow, projectedAttentionRow, softmaxRow } from './reference.ts';
+import { matmulRow, projectedAttentionRow, softmaxRow } from './reference.ts';
 import type { BenchCase } from './result.ts';
 
 export interface Workload {
@@ -37,6 +29,14 @@ export async function prepare(device: Device, bench: BenchCase): Promise<Workloa
       case 'flashAttention':
       case 'localAttention':
         return await prepareAttention(inputs, bench, bench.op);
+      case 'mergeAttention':
+        return await prepareMerge(inputs, bench);
+      case 'KeyValueCache.attend':
+      case 'PagedKeyValueCache.attend':
+        return await prepareAttend(inputs, bench);
+      case 'KeyValueCache.append':
+      case 'PagedKeyValueCache.append':
+        return await prepareAppend(inputs, bench);
       case 'SelfAttention':
       case 'MultiHeadAttention':
       case 'CrossAttention':
@@ -67,42 +67,6 @@ async function prepareSoftmax(inputs: Inputs, { shape, causal }: BenchCase): Pro
   return {
     run: () => softmax(x.tensor, { isCausal: causal }),
     expected: (row) => softmaxRow(rowOf(x.host, row, keys), (key) => (causal && key > row % queries ? -Infinity : 0)),
-    dispose: () => inputs.dispose(),
-  };
-}
-
-const ATTENTION = { scaledDotProductAttention, flashAttention } as const;
-
-async function prepareAttention(
-  inputs: Inputs,
-  bench: BenchCase,
-  op: 'scaledDotProductAttention' | 'flashAttention' | 'localAttention',
-): Promise<Workload> {
-  const { batch, heads, kvHeads, queryLength, keyLength, headDim } = attentionSizes(bench);
-  const q = await inputs.normal([batch, heads, queryLength, headDim]);
-  const k = await inputs.normal([batch, kvHeads, keyLength, headDim]);
-  const v = await inputs.normal([batch, kvHeads, keyLength, headDim]);
-  const { options, biasOf } = await visibility(inputs, bench);
-  const { window: keys = 0 } = bench;
-  const run =
-    op === 'localAttention'
-      ? () => localAttention(q.tensor, k.tensor, v.tensor, { ...options, window: { left: keys, right: keys } })
-      : () => ATTENTION[op](q.tensor, k.tensor, v.tensor, options);
-  return {
-    run: () => run().output,
-    expected(row) {
-      const head = Math.floor(row / queryLength) % heads;
-      const entry = Math.floor(row / (queryLength * heads));
-      const kvHead = entry * kvHeads + Math.floor(head / (heads / kvHeads));
-      const size = { rows: keyLength, width: headDim };
-      const query = rowOf(q.host, row, headDim);
-      return attentionRow(
-        query,
-        matrix(k.host, kvHead, size),
-        matrix(v.host, kvHead, size),
-        biasOf(entry, row % queryLength),
-      );
-    },
     dispose: () => inputs.dispose(),
   };
 }

@@ -28,7 +28,7 @@ export const PROBLEMS = [
   attention('flash 8×1024×64', { queries: 1024 }),
   attention('flash 8×2048×64', { queries: 2048 }),
   attention('flash 8×1024×64 causal', { queries: 1024, isCausal: true }),
-  attention('flash 8×64, 1 query on 4096 keys', { queries: 1, keys: 4096 }),
+  ...[1024, 4096, 16384].map((keys) => attention(`flash 8×64, 1 query on ${keys} keys`, { queries: 1, keys })),
   // No longer: 8 × 2048² scores fill WebGPU's default binding of 128 MiB, and some libraries write them all down.
   attention('local 8×2048×64 ±64', { queries: 2048, window: 64 }),
   { op: 'matmul', name: 'matmul 1024³', size: 1024 },

@@ -2,9 +2,9 @@
 import type { CaseResult, DeviceRecord, OpName, Timing } from '../result.ts';
 
 /** Ops that one colour stands for. */
-export type Family = 'matmul' | 'softmax' | 'materialised' | 'flash' | 'local' | 'modules';
+export type Family = 'matmul' | 'softmax' | 'materialised' | 'flash' | 'cache' | 'local' | 'modules';
 
-export const FAMILIES: readonly Family[] = ['matmul', 'softmax', 'materialised', 'flash', 'local', 'modules'];
+export const FAMILIES: readonly Family[] = ['matmul', 'softmax', 'materialised', 'flash', 'cache', 'local', 'modules'];
 
 const FAMILY_OF: Readonly<Record<OpName, Family>> = {
   matmul: 'matmul',
@@ -12,6 +12,11 @@ const FAMILY_OF: Readonly<Record<OpName, Family>> = {
   scaledDotProductAttention: 'materialised',
   flashAttention: 'flash',
   localAttention: 'local',
+  mergeAttention: 'flash',
+  'KeyValueCache.attend': 'cache',
+  'KeyValueCache.append': 'cache',
+  'PagedKeyValueCache.attend': 'cache',
+  'PagedKeyValueCache.append': 'cache',
   SelfAttention: 'modules',
   MultiHeadAttention: 'modules',
   CrossAttention: 'modules',
@@ -33,12 +38,19 @@ export function shortShape({ op, shape }: CaseResult): string {
 }
 
 /** `causal, ±64, key mask`; empty where the case is the usual one. */
-export function variant({ causal, window, mask, keyLength, kvHeads, heads }: CaseResult): string {
+export function variant(result: CaseResult): string {
+  const { causal, window, mask, keyLength, keyLengths, kvHeads, heads, softcap, alibi, sinks, via, parts } = result;
   return [
     causal && 'causal',
     window !== undefined && `±${window}`,
     mask && `${mask} mask`,
+    softcap !== undefined && `softcap ${softcap}`,
+    alibi && 'ALiBi',
+    sinks && 'sinks',
+    via && `by ${via}`,
     keyLength !== undefined && `${keyLength} keys`,
+    keyLengths && `${Math.min(...keyLengths)} to ${Math.max(...keyLengths)} keys`,
+    parts !== undefined && `${parts} parts`,
     kvHeads !== undefined && `${kvHeads} kv heads`,
     heads !== undefined && `${heads} heads`,
   ]

@@ -9,6 +9,7 @@ const SYMBOL = {
   softmax: 'triangle',
   materialised: 'diamond',
   flash: 'circle',
+  cache: 'hexagon',
   local: 'cross',
   modules: 'star',
 } as const;

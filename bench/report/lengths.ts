@@ -8,7 +8,7 @@ import { drawLengthChart, type LengthDot, type LengthLine } from './length-chart
 import { decimalTicks, formatTick } from './log-chart.ts';
 import type { Markup } from './markup.ts';
 
-/** Cases of one batch size, heads, head dim and dtype, in lines of two lengths or more. */
+/** Cases of one batch size, heads, head dim and dtype, of decoding or not, in lines of two lengths or more. */
 export interface LengthGroup {
   /** `8 heads of 64, float32`. */
   readonly title: string;
@@ -26,23 +26,29 @@ export function lengthGroups(cases: readonly CaseResult[]): LengthGroup[] {
     .sort((a, b) => b.cases.length - a.cases.length);
 }
 
-/** Masked cases read more, and those of another key length have two lengths. */
+/** Masked cases read more, and those of another key length have two lengths, of which decoding's one is 1. */
 function hasPlace(result: CaseResult): boolean {
-  const isAttention = ['materialised', 'flash', 'local'].includes(familyOf(result));
+  const isAttention = ['materialised', 'flash', 'cache', 'local'].includes(familyOf(result)) && result.flops > 0;
   const { median, low, high } = timing(result);
-  const isUsual = result.mask === undefined && result.keyLength === undefined;
+  const isUsual = result.mask === undefined && (result.keyLength === undefined || isDecoding(result));
   return isAttention && isUsual && [median, low, high, result.bytes].every(isPositive);
 }
 
-function titleOf({ shape, kvHeads, dtype }: CaseResult): string {
+function isDecoding({ shape, keyLength }: CaseResult): boolean {
+  return shape[2] === 1 && keyLength !== undefined;
+}
+
+function titleOf(result: CaseResult): string {
+  const { shape, kvHeads, dtype } = result;
   const [batch, heads, , headDim] = shape;
   const shared = kvHeads === undefined ? '' : ` sharing ${kvHeads} of keys`;
-  return `${batch === 1 ? '' : `batch ${batch}, `}${heads} heads of ${headDim}${shared}, ${dtype}`;
+  return `${batch === 1 ? '' : `batch ${batch}, `}${heads} heads of ${headDim}${shared}, ${dtype}${isDecoding(result) ? ', one query' : ''}`;
 }
 
 /** `flash causal`: what differs but the length. */
 function lineName(result: CaseResult): string {
-  return `${familyOf(result)} ${variant({ ...result, kvHeads: undefined })}`.trim();
+  const pages = result.op.startsWith('Paged') ? 'paged ' : '';
+  return `${pages}${familyOf(result)} ${variant({ ...result, kvHeads: undefined, keyLength: undefined })}`.trim();
 }
 
 function hasTwoLengths(cases: readonly CaseResult[]): boolean {
@@ -59,8 +65,9 @@ function groupBy<K, T>(items: readonly T[], keyOf: (item: T) => K): Map<K, T[]> 
   return groups;
 }
 
-function lengthOf({ shape }: CaseResult): number {
-  return shape[2];
+/** Of the keys, where they are not as many as the queries. */
+function lengthOf({ shape, keyLength }: CaseResult): number {
+  return keyLength ?? shape[2];
 }
 
 /** One line for each op and variant. */

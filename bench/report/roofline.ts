@@ -169,7 +169,11 @@ function labelDots(chart: LogChart, dots: readonly Dot[]): (Label & { fill: stri
     .sort((a, b) => rank.get(a)! - rank.get(b)!)
     .flatMap(({ result, intensity, gflops }) => {
       const family = familyOf(result);
-      const name = [family === 'modules' ? result.op : '', shortShape(result), variant(result)].filter(Boolean);
+      const name = [
+        family === 'modules' || family === 'cache' ? result.op : '',
+        shortShape(result),
+        variant(result),
+      ].filter(Boolean);
       const label = chart.space.place(name.join(' '), chart.at(intensity, gflops), BESIDE);
       return label ? [{ ...label, fill: `var(--${family})` }] : [];
     });

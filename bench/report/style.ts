@@ -3,12 +3,12 @@ export const STYLE = `
 :root {
   color-scheme: light dark;
   --paper: #fff; --ink: #1c2330; --muted: #5b6472; --faint: #b4bcc8; --panel: #f4f6f9; --bad: #b3261e; --peer: #9aa6b6;
-  --matmul: #6b3fa0; --softmax: #7d6200; --materialised: #b3410e; --flash: #0a5fc0; --local: #0a7450; --modules: #4a5563;
+  --matmul: #6b3fa0; --softmax: #7d6200; --materialised: #b3410e; --flash: #0a5fc0; --cache: #a8246b; --local: #0a7450; --modules: #4a5563;
 }
 @media screen and (prefers-color-scheme: dark) {
   :root {
     --paper: #14181f; --ink: #e6e9ee; --muted: #9ba5b4; --faint: #4d5665; --panel: #1d232c; --bad: #ff8a80; --peer: #6d7a8c;
-    --matmul: #c3a1ff; --softmax: #e0bd45; --materialised: #ff9a6b; --flash: #6fb4ff; --local: #4fd0a0; --modules: #b3bfcc;
+    --matmul: #c3a1ff; --softmax: #e0bd45; --materialised: #ff9a6b; --flash: #6fb4ff; --cache: #ff8fc4; --local: #4fd0a0; --modules: #b3bfcc;
   }
 }
 * { box-sizing: border-box; }

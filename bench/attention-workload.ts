@@ -1,0 +1,87 @@
+/** Cases of the attention ops. */
+import { flashAttention, localAttention, mergeAttention, scaledDotProductAttention } from '../src/index.ts';
+import type { AttentionOptions, Tensor, TensorData } from '../src/index.ts';
+import { attentionSizes } from './cost.ts';
+import { matrix, rowOf, visibility, type Inputs } from './inputs.ts';
+import { attentionRow, matmulRow, softmaxRow } from './reference.ts';
+import type { BenchCase } from './result.ts';
+import { scores } from './scores.ts';
+import type { Workload } from './workload.ts';
+
+/** The operands of a case of attention, what is asked for beside them, and the rows of the output. */
+export interface AttentionInputs {
+  readonly q: Tensor;
+  readonly k: Tensor;
+  readonly v: Tensor;
+  readonly options: AttentionOptions;
+  readonly expected: (row: number) => Float64Array;
+}
+
+export async function attentionInputs(inputs: Inputs, bench: BenchCase): Promise<AttentionInputs> {
+  const { batch, heads, kvHeads, queryLength, keyLength, headDim } = attentionSizes(bench);
+  const q = await inputs.normal([batch, heads, queryLength, headDim]);
+  const k = await inputs.normal([batch, kvHeads, keyLength, headDim]);
+  const v = await inputs.normal([batch, kvHeads, keyLength, headDim]);
+  const visible = await visibility(inputs, bench);
+  const modified = await scores(inputs, bench);
+  return {
+    q: q.tensor,
+    k: k.tensor,
+    v: v.tensor,
+    options: { ...visible.options, ...modified.options },
+    expected(row) {
+      const query = row % queryLength;
+      const head = Math.floor(row / queryLength) % heads;
+      const entry = Math.floor(row / (queryLength * heads));
+      const kvHead = entry * kvHeads + Math.floor(head / (heads / kvHeads));
+      const size = { rows: keyLength, width: headDim };
+      const { slope, ...rest } = modified.of(head);
+      const bias = visible.biasOf(entry, query);
+      return attentionRow(
+        rowOf(q.host, row, headDim),
+        matrix(k.host, kvHead, size),
+        matrix(v.host, kvHead, size),
+        (key) => bias(key) - slope * Math.abs(query - key),
+        rest,
+      );
+    },
+  };
+}
+
+export async function prepareAttention(
+  inputs: Inputs,
+  bench: BenchCase,
+  op: 'scaledDotProductAttention' | 'flashAttention' | 'localAttention',
+): Promise<Workload> {
+  const { q, k, v, options, expected } = await attentionInputs(inputs, bench);
+  const attention = {
+    scaledDotProductAttention: () => scaledDotProductAttention(q, k, v, options),
+    flashAttention: () => flashAttention(q, k, v, options),
+    localAttention: () => localAttention(q, k, v, { ...options, window: options.window! }),
+  }[op];
+  return { run: () => attention().output, expected, dispose: () => inputs.dispose() };
+}
+
+export async function prepareMerge(inputs: Inputs, bench: BenchCase): Promise<Workload> {
+  const { shape, parts: count = 1 } = bench;
+  const width = shape.at(-1)!;
+  const normals: { tensor: Tensor; host: TensorData }[][] = [];
+  for (let part = 0; part < count; part++) {
+    normals.push([await inputs.normal(shape), await inputs.normal(shape.slice(0, -1), 'float32')]);
+  }
+  const parts = normals.map(([output, logSumExp]) => ({ output: output.tensor, logSumExp: logSumExp.tensor }));
+  return {
+    run() {
+      const { output, logSumExp } = mergeAttention(parts);
+      logSumExp.dispose();
+      return output;
+    },
+    expected(row) {
+      const rows = Float64Array.from(normals.flatMap(([output]) => Array.from(rowOf(output.host, row, width))));
+      const logSumExps = normals.map(([, logSumExp]) => logSumExp.host[row]);
+      const shares = softmaxRow(logSumExps, () => 0);
+      return matmulRow(shares, { data: rows, start: 0, rows: count, width });
+    },
+    dispose: () => inputs.dispose(),
+  };
+}
