@@ -31,7 +31,7 @@ export function kernelOf({ traits, kernels }: Device, bench: BenchCase): string 
     valueDim: headDim,
     rows: isBlocked ? queryLength : (queryLength * heads) / kvHeads,
     isPlain: !hasOwn && !op.startsWith('Paged'),
-    ...(isBlocked && { mostRows: BLOCK_SIZE }),
+    ...(isBlocked && { maskBlock: BLOCK_SIZE }),
   };
   return chooseAttention(size, traits, kernels).variant.name;
 }

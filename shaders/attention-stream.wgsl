@@ -10,7 +10,8 @@
 //     key     0  1  2  …  7  8  9  …      m, l, O of a lane: over its own keys
 //
 // so that nothing is exchanged until the end, where O = Σ_lane exp(m_lane - m) · O_lane and l likewise, through
-// workgroup memory. STEP keys of a lane are scored before O is rescaled once for all of them.
+// workgroup memory. O is rescaled for each key: several keys at once would spare it that, and cost compilers for CPUs
+// their patience (all loops over registers are unrolled), while loads of k and v are what takes the time.
 //
 // A head is 4·Nq·Nk·D floating-point operations for 8·Nk·D bytes (f32): half an operation a byte and row, so it is
 // bound by the bandwidth of k and v, read once for all rows of a group. A lane reads whole rows of k, sixteen bytes at a
@@ -23,11 +24,25 @@ const IS_F16: bool = false;     // storage of q; arithmetic is f32
 const DIM: u32 = 64u;           // bucket of the larger of head dim and value dim: the registers of q and O
 const ROWS: u32 = 1u;           // query rows a workgroup
 const LANES: u32 = 8u;          // invocations
+const ALIGNED: bool = false;    // k and v may be read four columns at a time, and their dims are multiples of four
 
 const BLOCK_Q: u32 = ROWS;
 const QUADS: u32 = DIM / 4u;
-const STEP: u32 = 4u;           // keys of a lane between two rescalings
-const BLOCK_K: u32 = LANES * STEP;
+const BLOCK_K: u32 = LANES;
+
+// Columns of the rows of k and v that begin at element `row`; zero past the dim. Without a branch where that can be: a
+// driver for CPUs walks through both of its sides, which here is twice the time of the whole kernel.
+fn key_quad(row: u32, column: u32) -> vec4<f32> {
+  if !ALIGNED { return k_quad(row, column); }
+  let quad = decode_quad(k[quad_index(row + column, KV_F16)], row + column, KV_F16);
+  return select(quad, vec4<f32>(0.0), column >= params.head_dim);
+}
+
+fn value_quad(row: u32, column: u32) -> vec4<f32> {
+  if !ALIGNED { return v_quad(row, column); }
+  let quad = decode_quad(v[quad_index(row + column, KV_F16)], row + column, KV_F16);
+  return select(quad, vec4<f32>(0.0), column >= params.value_dim);
+}
 
 var<workgroup> lane_max: array<f32, LANES>;
 var<workgroup> lane_sum: array<f32, LANES>;
@@ -60,57 +75,41 @@ fn main(
 
   let last_key = tile.keys.y - 1u;
   for (var first_key = begin_key(tile, BLOCK_K); first_key < tile.keys.y; first_key = next_key(tile, first_key + BLOCK_K)) {
-    var s: array<array<f32, STEP>, ROWS> = array<array<f32, STEP>, ROWS>();
-    for (var j = 0u; j < STEP; j++) {
-      let begin = k_row(tile, min(first_key + j * LANES + lane, last_key));
-      var sums: array<vec4<f32>, ROWS> = array<vec4<f32>, ROWS>();
-      for (var c = 0u; c < QUADS; c++) {
-        let quad = k_quad(begin, 4u * c);
-        for (var r = 0u; r < ROWS; r++) { sums[r] = fma(q_rows[r][c], quad, sums[r]); }
-      }
-      for (var r = 0u; r < ROWS; r++) { s[r][j] = params.scale * dot(sums[r], vec4<f32>(1.0)); }
+    let key = first_key + lane;
+    let k_begin = k_row(tile, min(key, last_key));
+    var sums: array<vec4<f32>, ROWS> = array<vec4<f32>, ROWS>();
+    for (var c = 0u; c < QUADS; c++) {
+      let quad = key_quad(k_begin, 4u * c);
+      for (var r = 0u; r < ROWS; r++) { sums[r] = fma(q_rows[r][c], quad, sums[r]); }
     }
 
-    // no rounds where every row sees every key
     let is_visible = tile_sees(tile, first_key, first_key + BLOCK_K - 1u);
+    var weights: array<f32, ROWS> = array<f32, ROWS>();
     for (var r = 0u; r < ROWS; r++) {
+      var score = params.scale * dot(sums[r], vec4<f32>(1.0));
       let row = row_of(tile, r);
-      let head = head_of(tile, row);
-      let query = query_of(tile, row);
       if MODIFIES_SCORES {
-        for (var j = 0u; j < STEP; j++) {
-          let key = first_key + j * LANES + lane;
-          s[r][j] = modified_score(tile.sequence, s[r][j], slopes[r], head, query, key);
-        }
+        score = modified_score(tile.sequence, score, slopes[r], head_of(tile, row), query_of(tile, row), key);
       }
-      for (var j = select(0u, STEP, is_visible); j < STEP; j++) {
-        s[r][j] = masked_score(tile.sequence, s[r][j], head, query, first_key + j * LANES + lane);
+      // no round where every row sees every key
+      for (var i = select(0u, 1u, is_visible); i < 1u; i++) {
+        score = masked_score(tile.sequence, score, head_of(tile, row), query_of(tile, row), key);
       }
-    }
-
-    for (var r = 0u; r < ROWS; r++) {
-      var highest = row_max[r];
-      for (var j = 0u; j < STEP; j++) { highest = max(highest, s[r][j]); }
+      let highest = max(row_max[r], score);
       // a lane that has seen no key yet: exp(HIDDEN - 0) is 0, exp(HIDDEN - HIDDEN) would not be
       let shift = select(highest, 0.0, highest == HIDDEN);
       let rescale = exp(row_max[r] - shift);
+      // NaN itself, not its exponential, which SwiftShader makes a number
+      weights[r] = select(exp(score - shift), score, is_nan(score));
       row_max[r] = highest;
-      row_sum[r] *= rescale;
+      row_sum[r] = row_sum[r] * rescale + weights[r];
       for (var c = 0u; c < QUADS; c++) { o[r][c] *= rescale; }
-      for (var j = 0u; j < STEP; j++) {
-        // NaN itself, not its exponential, which SwiftShader makes a number
-        let p = select(exp(s[r][j] - shift), s[r][j], is_nan(s[r][j]));
-        s[r][j] = p;
-        row_sum[r] += p;
-      }
     }
 
-    for (var j = 0u; j < STEP; j++) {
-      let begin = v_row(tile, min(first_key + j * LANES + lane, last_key));
-      for (var c = 0u; c < QUADS; c++) {
-        let quad = v_quad(begin, 4u * c);
-        for (var r = 0u; r < ROWS; r++) { o[r][c] += weighted(s[r][j], quad); }
-      }
+    let v_begin = v_row(tile, min(key, last_key));
+    for (var c = 0u; c < QUADS; c++) {
+      let quad = value_quad(v_begin, 4u * c);
+      for (var r = 0u; r < ROWS; r++) { o[r][c] += weighted(weights[r], quad); }
     }
   }
 

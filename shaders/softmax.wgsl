@@ -203,6 +203,7 @@ fn main(
     if params.scores_stage != 0u { store_scores(base + key, staged_quad(place, key), count); }
   }
   if params.writes_log_sum_exp != 0u && lane == 0u {
-    log_sum_exp[row] = select(bitcast<u32>(highest + log(sum)), MINUS_INFINITY_BITS, is_empty);
+    let value = select(highest + log(sum), sum, is_nan(sum));
+    log_sum_exp[row] = select(bitcast<u32>(value), MINUS_INFINITY_BITS, is_empty);
   }
 }

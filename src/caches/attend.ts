@@ -60,7 +60,8 @@ function startsOf(op: string, queryOffset: NonNullable<AttendOptions['queryOffse
       `${op}: queryOffset must be numbers where queries are rotated, got ${describe(queryOffset)}`,
     );
   }
-  const starts = typeof queryOffset === 'number' ? Array.from({ length: batch }, () => queryOffset) : [...queryOffset];
+  const isList = Array.isArray(queryOffset) || queryOffset instanceof Int32Array;
+  const starts = isList ? [...queryOffset] : Array.from({ length: batch }, () => queryOffset as number);
   if (starts.length !== batch || !starts.every(Number.isInteger)) {
     throw new ArgumentError(
       `${op}: queryOffset must be an integer, or one for each of ${batch} batch entries, got ${describe(queryOffset)}`,

@@ -39,7 +39,7 @@ export interface PagedAppendOptions {
 export interface PagedAttendOptions extends AttendOptions {
   /**
    * How many of the Nq rows are real in each entry of the batch, the first ones, as they were appended: they stand at the
-   * last so many keys. In place of `queryOffset`; default Nq.
+   * last so many keys. In place of `queryOffset`; default Nq. With `rotary`, the tables must reach the last row, real or not.
    */
   lengths?: readonly number[];
 }

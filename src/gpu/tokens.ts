@@ -10,7 +10,7 @@ export interface Token {
 }
 
 const TOKEN =
-  /(?<skip>\s+|\/\/.*)|(?<name>[A-Za-z_]\w*)|(?<number>0[xX][\da-fA-F.]+(?:[pP][+-]?\d+)?[iufh]?|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?[iufh]?)|(?<symbol>\/\*|->|\+\+|--|&&|\|\||[-+*/%&|^=!<>]=|[-+*/%&|^~!=<>()[\]{},;:.@])/y;
+  /(?<skip>\s+|\/\/.*)|(?<name>[A-Za-z_]\w*)|(?<number>0[xX][\da-fA-F.]+(?:[pP][+-]?\d+)?[iufh]?|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?[iufh]?)|(?<symbol>\/\*|->|<<=|>>=|\+\+|--|&&|\|\||[-+*/%&|^=!<>]=|[-+*/%&|^~!=<>()[\]{},;:.@])/y;
 
 /** @throws ArgumentError `caller: line 1, column 2: …` for what is no WGSL */
 export function tokenise(caller: string, source: string): Token[] {

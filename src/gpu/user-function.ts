@@ -37,7 +37,7 @@ const PREDECLARED = words(
   'unpack2x16snorm unpack2x16unorm unpack4x8snorm unpack4x8unorm',
 );
 const CLOSES: ReadonlyMap<string, string> = new Map(['()', '[]', '{}'].map((pair) => [pair[0], pair[1]]));
-const ASSIGNS = words('= += -= *= /= %= &= |= ^= ++ --');
+const ASSIGNS = words('= += -= *= /= %= &= |= ^= <<= >>= ++ --');
 
 function words(...lines: string[]): ReadonlySet<string> {
   return new Set(lines.join(' ').split(' '));
@@ -243,8 +243,9 @@ function ownNames(
 }
 
 /**
- * A kernel that hangs is never interrupted. A loop must be `for (var i = …; i < …; i++)`, or with `<=`, or with `>` and
- * `--`, and its body must leave i alone: then it ends.
+ * A kernel that hangs is never interrupted. A loop must be `for (var i = …; i < …; i++)`, or with `>` and `--`, and its
+ * body must leave i alone: then it ends. With `<=` it might not, since what is counted up past the largest number is the
+ * smallest.
  */
 function checkCounting(
   caller: string,
@@ -261,12 +262,16 @@ function checkCounting(
     texts[0] === 'var' &&
     texts[first + 1] === name &&
     texts.slice(second + 1).join(' ') === `${name} ${texts[first + 2] === '>' ? '--' : '++'}` &&
-    ['<', '<=', '>'].includes(texts[first + 2]);
+    ['<', '>'].includes(texts[first + 2]) &&
+    !texts.includes('||');
   if (!counts || tokens[end + 1]?.text !== '{') {
     fail(caller, tokens[start], 'a loop must count: for (var i = …; i < …; i++) { … }, or down with > and --');
   }
   for (let i = end; i < closing.get(end + 1)!; i++) {
-    if (tokens[i].text === name && ASSIGNS.has(tokens[i + 1].text)) {
+    if (tokens[i].text !== name) continue;
+    let after = i + 1;
+    while (tokens[after].text === ')') after++; // (i) = 0
+    if (ASSIGNS.has(tokens[after].text)) {
       fail(caller, tokens[i], `the loop's counter '${name}' must not be changed in its body`);
     }
   }

@@ -3,6 +3,7 @@ import type { Launch } from '../gpu/runtime.ts';
 import { joinParts } from '../gpu/shader.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { attentionLaunch, DIM_BUCKETS, type AttentionProblem, type AttentionVariant } from './attention-operands.ts';
+import { readsQuads } from './launch.ts';
 import { PARTS } from './parts.ts';
 
 const shader = joinParts('attention-stream', source, PARTS);
@@ -15,25 +16,21 @@ export interface AttentionStreamVariant extends AttentionVariant {
 }
 
 const ROW_BUCKETS = [1, 2, 4];
-const STEP = 4;
 
-/** For up to twice four rows that share their keys; undefined for more, and where registers do not hold them. */
+/** For up to twice four rows that share their keys; undefined for more, and where registers or workgroup memory do not hold them. */
 export function attentionStreamVariant(
   { headDim, valueDim, rows }: Pick<AttentionProblem, 'headDim' | 'valueDim'> & { readonly rows: number },
-  { subgroupSize, isSoftware }: Traits,
+  { subgroupSize, isSoftware, maxComputeWorkgroupStorageSize }: Traits,
 ): AttentionStreamVariant | undefined {
-  const dim = Math.max(headDim, valueDim);
+  const dim = DIM_BUCKETS.find((size) => Math.max(headDim, valueDim) <= size);
   const most = ROW_BUCKETS.at(-1)!;
-  if (rows > 2 * most || dim > (isSoftware ? DIM_BUCKETS.at(-1)! : 128)) return undefined;
-  // one vector of a CPU driver's; on a GPU a workgroup wants a few subgroups, and workgroup memory a bound
+  if (rows > 2 * most || dim === undefined || (dim > 128 && !isSoftware)) return undefined;
+  // one vector of a CPU driver's; on a GPU a workgroup wants a few subgroups
+  const blockQ = ROW_BUCKETS.find((size) => rows <= size) ?? most;
   const lanes = isSoftware ? Math.max(subgroupSize, 4) : 32;
-  return {
-    name: 'stream',
-    family: 'stream',
-    blockQ: ROW_BUCKETS.find((size) => rows <= size) ?? most,
-    blockK: lanes * STEP,
-    lanes,
-  };
+  const bytes = lanes * (4 + 4 + 4 * dim); // maximum, sum and O of each
+  if (bytes > maxComputeWorkgroupStorageSize) return undefined;
+  return { name: 'stream', family: 'stream', blockQ, blockK: lanes, lanes };
 }
 
 export function planAttentionStream(
@@ -42,12 +39,15 @@ export function planAttentionStream(
   traits: Traits,
   splits: number,
 ): Launch {
-  const dim = Math.max(problem.headDim, problem.valueDim);
+  const { headDim, valueDim, k, v } = problem;
+  const dim = Math.max(headDim, valueDim);
+  const isAligned = headDim % 4 === 0 && valueDim % 4 === 0 && readsQuads(k, 3) && readsQuads(v, 3);
   const constants = {
     IS_F16: problem.dtype === 'float16',
     DIM: DIM_BUCKETS.find((size) => dim <= size)!,
     ROWS: variant.blockQ,
     LANES: variant.lanes,
+    ...(isAligned && { ALIGNED: true }),
   };
   return attentionLaunch(shader, constants, problem, variant, traits, splits);
 }

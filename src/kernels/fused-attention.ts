@@ -32,8 +32,8 @@ export interface AttentionSize extends Pick<AttentionProblem, 'op' | 'dtype' | '
   readonly rows?: number;
   /** Nothing that only some kernels can do: no cache's layout, no modified scores, no small inputs. */
   readonly isPlain?: boolean;
-  /** Most query rows a workgroup may take: a block mask's. */
-  readonly mostRows?: number;
+  /** Queries and keys of a block mask's block, two of which no workgroup and no step may straddle. */
+  readonly maskBlock?: number;
 }
 
 /** Keys a step that tiles are offered with. */
@@ -44,7 +44,7 @@ const FEW_ROWS = 8;
 
 /** Every kernel that can compute such a problem on the device. */
 export function attentionVariants(size: AttentionSize, traits: Traits): FusedVariant[] {
-  const { rows = Infinity, isPlain = true, mostRows = Infinity } = size;
+  const { rows = Infinity, isPlain = true } = size;
   const tiles = BLOCK_SIZES.flatMap((blockK) => tileVariants(size.valueDim, blockK, traits));
   const variants: (FusedVariant | undefined)[] = [
     ...(isPlain ? attentionMatrixVariants(size, traits) : []),
@@ -52,7 +52,12 @@ export function attentionVariants(size: AttentionSize, traits: Traits): FusedVar
     attentionSubgroupVariant(size, traits),
     attentionStreamVariant({ ...size, rows }, traits),
   ];
-  return variants.filter((variant) => variant !== undefined && variant.blockQ <= mostRows) as FusedVariant[];
+  return variants.filter((variant) => variant !== undefined && fitsBlocks(size, variant)) as FusedVariant[];
+}
+
+/** Sizes are powers of two all. */
+function fitsBlocks({ maskBlock = Infinity }: AttentionSize, { blockQ, blockK }: FusedVariant): boolean {
+  return Math.max(blockQ, blockK) <= maskBlock;
 }
 
 /** Dims of one class share a choice, and mostly a compiled kernel; so do problems of few rows. */
@@ -65,13 +70,15 @@ export function attentionKey({ op, dtype, headDim, valueDim, rows = Infinity }: 
 function preferred(size: AttentionSize, traits: Traits): Choice<FusedVariant> {
   const { rows = Infinity, isPlain = true } = size;
   const stream = traits.isSoftware ? attentionStreamVariant({ ...size, rows }, traits) : undefined;
-  if (stream) return { variant: stream, reason: 'few queries on a CPU driver: every invocation walks keys of its own' };
+  if (stream && fitsBlocks(size, stream))
+    return { variant: stream, reason: 'few queries on a CPU driver: every invocation walks keys of its own' };
   const [matrix] = isPlain && rows > FEW_ROWS ? attentionMatrixVariants(size, traits) : [];
   if (matrix) return { variant: matrix, reason: 'the device was opened for its tensor cores' };
   // SwiftShader, with subgroups of 4, seems to keep no array in registers: the tile kernel is twice as fast there
   const wantsSubgroups = traits.isSoftware && traits.subgroupSize >= 8;
   const subgroup = wantsSubgroups ? attentionSubgroupVariant(size, traits) : undefined;
-  if (subgroup) return { variant: subgroup, reason: 'a CPU driver: neither barriers nor workgroup memory' };
+  if (subgroup && fitsBlocks(size, subgroup))
+    return { variant: subgroup, reason: 'a CPU driver: neither barriers nor workgroup memory' };
   if (rows <= FEW_ROWS) {
     const few = tileVariants(size.valueDim, DEFAULT_BLOCK_SIZE, traits).find(({ blockQ }) => blockQ === FEW_ROWS);
     if (few) return { variant: few, reason: 'few queries' };
@@ -82,7 +89,7 @@ function preferred(size: AttentionSize, traits: Traits): Choice<FusedVariant> {
   };
 }
 
-/** `blockSize` asks for a tile of so many keys, whatever was chosen. */
+/** `blockSize` asks for a tile of so many keys, or of a block mask's fewer, whatever was chosen. */
 export function chooseAttention(
   size: AttentionSize,
   traits: Traits,
@@ -91,7 +98,8 @@ export function chooseAttention(
 ): Choice<FusedVariant> {
   valueDimBucket(size.op, size.valueDim);
   if (blockSize !== undefined) {
-    return { variant: chooseTile(size.op, size.valueDim, blockSize, traits), reason: 'blockSize was given' };
+    const keys = Math.min(blockSize, size.maskBlock ?? Infinity);
+    return { variant: chooseTile(size.op, size.valueDim, keys, traits), reason: 'blockSize was given' };
   }
   const fallback = preferred(size, traits);
   if (choices.pinned.size === 0 && choices.tuned.size === 0) return fallback;
@@ -104,7 +112,7 @@ function sizeOf(problem: AttentionProblem): AttentionSize {
   const { op, kernelsOf = op } = problem;
   const isPlain = kvDtype === dtype && keys.layout === 'contiguous' && Object.keys(scores).length === 0;
   const rows = blocks ? queryLength : (queryLength * heads) / kvHeads;
-  return { op: kernelsOf, dtype, headDim, valueDim, rows, isPlain, mostRows: blocks?.blockSize };
+  return { op: kernelsOf, dtype, headDim, valueDim, rows, isPlain, maskBlock: blocks?.blockSize };
 }
 
 /** Fewer keys than this are not worth a split of their own. */
@@ -153,6 +161,7 @@ export function planFusedAttention(
   choices: KernelChoices = NO_CHOICES,
   blockSize?: number,
 ): AttentionPlan {
+  valueDimBucket(problem.op, problem.valueDim);
   const choice = chooseAttention(sizeOf(problem), traits, choices, blockSize);
   const splits = chooseSplits(problem, choice.variant, traits);
   const launch = planVariant(tileShader, problem, choice.variant, traits, splits);

@@ -5,7 +5,7 @@ import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { Llama } from './llama.ts';
-import type { LlamaCache, LlamaCacheOptions } from './llama-cache.ts';
+import { checkCacheOptions, type LlamaCache, type LlamaCacheOptions } from './llama-cache.ts';
 
 export interface GenerateOptions {
   /** Tokens to generate at most; default 256. A text also ends where the model's positions do. */
@@ -56,8 +56,10 @@ export function generate(
   checkOptions(call, options, OPTIONS);
   const { maxTokens = 256, temperature = 1, endTokens = [], cacheDType, cacheKind } = options;
   const { vocabSize } = model.config;
-  if (prompt.length < 1 || prompt.length > model.maxLength) {
-    throw new ArgumentError(`${call}: prompt must have 1 to ${model.maxLength} tokens, got ${prompt.length}`);
+  if (!Array.isArray(prompt as unknown) || prompt.length < 1 || prompt.length > model.maxLength) {
+    throw new ArgumentError(
+      `${call}: prompt must have 1 to ${model.maxLength} tokens, got ${Array.isArray(prompt as unknown) ? prompt.length : describe(prompt)}`,
+    );
   }
   const wrong = prompt.find((token) => !isCount(token) || token >= vocabSize);
   if (wrong !== undefined) {
@@ -70,6 +72,10 @@ export function generate(
   if (temperature < 0) throw new ArgumentError(`${call}: temperature must be at least 0, got ${temperature}`);
   const { seed = model.device.nextSeed() } = options;
   if (!isCount(seed)) throw new ArgumentError(`${call}: seed must be an integer of at least 0, got ${describe(seed)}`);
+  if (!Array.isArray(endTokens as unknown)) {
+    throw new ArgumentError(`${call}: endTokens must be a list of tokens, got ${describe(endTokens)}`);
+  }
+  checkCacheOptions(call, { dtype: 'cacheDType', kind: 'cacheKind' }, { dtype: cacheDType, kind: cacheKind });
   // the last token is never fed back
   const most = Math.min(maxTokens, model.maxLength - prompt.length + 1);
   const cache = { dtype: cacheDType ?? model.dtype, kind: cacheKind ?? 'contiguous' } as const;

@@ -3,7 +3,13 @@ import { LoadError } from '../gpu/errors.ts';
 import { parseSafetensors } from '../io/safetensors.ts';
 import type { RotaryScaling } from '../modules/rotary-embedding.ts';
 import { parseFields, type Fields } from './fields.ts';
-import { checkWeights, type HostWeight, type LlamaCheckpoint, type LlamaConfig } from './llama-checkpoint.ts';
+import {
+  checkWeights,
+  MAX_LAYERS,
+  type HostWeight,
+  type LlamaCheckpoint,
+  type LlamaConfig,
+} from './llama-checkpoint.ts';
 
 const CALL = 'readHuggingFaceLlama';
 const ARCHITECTURE = 'LlamaForCausalLM';
@@ -51,6 +57,8 @@ function readConfig(fields: Fields): LlamaConfig {
   const numKvHeads = fields.size('num_key_value_heads', numHeads);
   const headDim = fields.size('head_dim', embedDim / numHeads);
   const maxLength = fields.size('max_position_embeddings', 2048);
+  const numLayers = fields.size('num_hidden_layers');
+  if (numLayers > MAX_LAYERS) fields.fail('num_hidden_layers', `be at most ${MAX_LAYERS}`);
   if (headDim % 2 !== 0) fields.fail('head_dim', 'be even');
   if (numHeads % numKvHeads !== 0) fields.fail('num_key_value_heads', `divide the ${numHeads} heads`);
   return {
@@ -60,7 +68,7 @@ function readConfig(fields: Fields): LlamaConfig {
     headDim,
     maxLength,
     hiddenDim: fields.size('intermediate_size'),
-    numLayers: fields.size('num_hidden_layers'),
+    numLayers,
     vocabSize: fields.size('vocab_size'),
     normEps: fields.positive('rms_norm_eps', 1e-6),
     ...readRotary(fields),

@@ -33,7 +33,24 @@ export interface LayerCache {
   dispose(): void;
 }
 
-/** The keys and values of all layers of a `Llama`, made by its `createCache`. */
+/** What two calls check, each under its own names. */
+export function checkCacheOptions(
+  call: string,
+  names: Readonly<Record<'dtype' | 'kind', string>>,
+  { dtype, kind }: Pick<LlamaCacheOptions, 'dtype' | 'kind'>,
+): void {
+  if (kind !== undefined && kind !== 'contiguous' && kind !== 'paged') {
+    throw new ArgumentError(`${call}: ${names.kind} must be 'contiguous' or 'paged', got ${describe(kind)}`);
+  }
+  if (dtype !== undefined && dtype !== 'float32' && dtype !== 'float16') {
+    throw new ArgumentError(`${call}: ${names.dtype} must be float32 or float16, got ${describe(dtype)}`);
+  }
+}
+
+/**
+ * The keys and values of all layers of a `Llama`, made by its `createCache`. Where `forward` fails half way through the
+ * layers, for want of memory, they hold different numbers of keys: `reset()` makes it usable again.
+ */
 export class LlamaCache {
   readonly batch: number;
   readonly capacity: number;
@@ -45,8 +62,11 @@ export class LlamaCache {
     const call = 'Llama.createCache';
     checkOptions(call, options, OPTIONS);
     const { batch, capacity, dtype, kind, pageSize } = options;
-    if (kind !== 'contiguous' && kind !== 'paged') {
-      throw new ArgumentError(`${call}: kind must be 'contiguous' or 'paged', got ${describe(kind)}`);
+    checkCacheOptions(call, { dtype: 'dtype', kind: 'kind' }, options);
+    for (const [name, value] of Object.entries({ batch, pageSize })) {
+      if (!Number.isSafeInteger(value) || value < 1) {
+        throw new ArgumentError(`${call}: ${name} must be an integer of at least 1, got ${describe(value)}`);
+      }
     }
     if (!Number.isSafeInteger(capacity) || capacity < 1 || capacity > rotary.maxLength) {
       throw new ArgumentError(

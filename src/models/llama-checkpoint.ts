@@ -103,6 +103,8 @@ export function checkWeights(call: string, { config, weights }: Pick<LlamaCheckp
 const HEADER_BYTES = 28;
 /** Past these a header is taken for garbage; products of them stay exact. */
 const MAX_SIZE = 2 ** 22;
+/** Each layer is listed by its weights' names before any of them is looked for. */
+export const MAX_LAYERS = 4096;
 
 /** What other files that might be taken for one begin with. */
 const OTHER_FORMATS: readonly (readonly [beginning: string, name: string])[] = [
@@ -167,6 +169,7 @@ function readHeader(file: Uint8Array): LlamaConfig {
   const sizes = [embedDim, hiddenDim, numLayers, numHeads, numKvHeads, vocabSize, maxLength];
   const isPlausible =
     sizes.every((size) => size >= 1 && size <= MAX_SIZE) &&
+    numLayers <= MAX_LAYERS &&
     embedDim % numHeads === 0 &&
     numHeads % numKvHeads === 0 &&
     (embedDim / numHeads) % 2 === 0;

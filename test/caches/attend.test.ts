@@ -379,12 +379,25 @@ describe('bad input', () => {
       });
       refuse('rotary must have tables of at least 9 positions, got 8', q, { rotary, queryOffset: 6 });
       refuse('queryOffset must be an integer, or one for each of 2 batch entries', q, { rotary, queryOffset: [1] });
+      refuse('queryOffset must be an integer, or one for each of 2 batch entries, got null', q, {
+        rotary,
+        queryOffset: null as unknown as number,
+      });
       refuse('queryOffset must be numbers where queries are rotated', q, {
         rotary,
         queryOffset: device.tensor(new Int32Array(2), [2]),
       });
       cache.dispose();
       refuse('the cache must not be disposed', q);
+    });
+  });
+
+  test('of one whose values no kernel takes', () => {
+    using cache = new KeyValueCache(device, { batch: 1, numKvHeads: 1, headDim: 8, valueDim: 300, capacity: 2 });
+    device.scope(() => {
+      cache.append(device.randn([1, 1, 1, 8]), device.randn([1, 1, 1, 300]));
+      const message = 'KeyValueCache.attend: value headDim must be at most 256, got 300';
+      expect(() => cache.attend(device.randn([1, 1, 1, 8]))).toThrow(message);
     });
   });
 

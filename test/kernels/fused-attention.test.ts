@@ -9,16 +9,37 @@ import { attentionProblem, CPU_DRIVER, DEFAULTS, dense, frozen } from './problem
 
 const decode = (given: Partial<AttentionProblem> = {}) =>
   attentionProblem({ queryLength: 1, keyLength: 4096, heads: 8, ...given });
+type ParametersAfterProblem = Parameters<typeof planFlashAttention> extends [unknown, ...infer Rest] ? Rest : never;
 const plan = (given: Partial<AttentionProblem>, traits = DEFAULTS) => planFlashAttention(decode(given), traits);
 
 describe('few queries', () => {
   test('take the kernel whose invocations walk keys of their own on CPU drivers, and small tiles on GPUs', () => {
-    expect(plan({}, CPU_DRIVER).choice.variant).toMatchObject({ name: 'stream', blockQ: 1, blockK: 32 });
-    expect(plan({ queryLength: 3 }, CPU_DRIVER).choice.variant).toMatchObject({ name: 'stream', blockQ: 4 });
+    expect(plan({}, CPU_DRIVER).choice.variant).toMatchObject({ name: 'stream', blockQ: 1, blockK: 8 });
+    expect(plan({ queryLength: 3 }, CPU_DRIVER).choice.variant).toMatchObject({
+      name: 'stream',
+      blockQ: 4,
+      blockK: 8,
+    });
     expect(plan({ heads: 16, kvHeads: 2 }, CPU_DRIVER).choice.variant).toMatchObject({ name: 'stream', blockQ: 4 });
     expect(plan({ queryLength: 9 }, CPU_DRIVER).choice.variant.name).toBe('subgroup');
     expect(plan({}).choice.variant.name).toBe('tile-8x32');
     expect(plan({ queryLength: 9 }).choice.variant.name).toBe('tile-32x32');
+  });
+
+  test('do not take a kernel for which there is no workgroup memory', () => {
+    const pinned = { ...NO_CHOICES, pinned: new Map([['test', 'stream']]) };
+    const dims = (headDim: number) => planFlashAttention(decode({ headDim }), DEFAULTS, pinned).choice.variant.name;
+    expect([64, 96, 128].map(dims)).toEqual(['stream', 'stream', 'tile-8x32']);
+  });
+
+  test('read k and v without branches where they are aligned', () => {
+    const isAligned = (given: Partial<AttentionProblem>) => plan(given, CPU_DRIVER).constants['ALIGNED'] ?? false;
+    expect(isAligned({})).toBe(true);
+    expect(isAligned({ headDim: 40, valueDim: 8 })).toBe(true);
+    expect(isAligned({ headDim: 40, valueDim: 7 })).toBe(false);
+    expect(isAligned({ headDim: 42, valueDim: 8 })).toBe(false);
+    expect(isAligned({ k: { strides: [0, 1, 8, 64], offset: 0 } })).toBe(false);
+    expect(isAligned({ v: { ...dense(1, 8, 4096, 64), offset: 2 } })).toBe(false);
   });
 
   test('do not take what was tuned for many', () => {
@@ -102,4 +123,21 @@ test('a cache takes the kernels that were chosen for flashAttention', () => {
   const kernelOf = (given: Partial<AttentionProblem>) => planFlashAttention(decode(given), DEFAULTS, choices).choice;
   expect(kernelOf({ op: 'KeyValueCache.attend', kernelsOf: 'flashAttention' }).variant.name).toBe('tile-16x32');
   expect(kernelOf({ op: 'KeyValueCache.attend' }).variant.name).toBe('tile-8x32');
+});
+
+test('no workgroup and no step straddles two blocks of a block mask', () => {
+  const blocks = { at: 0, blockSize: 32, columns: 4, pitches: [0, 0] as const };
+  const wide = { ...CPU_DRIVER, subgroupSize: 16 };
+  const pinned = (kernel: string) => ({ ...NO_CHOICES, pinned: new Map([['test', kernel]]) });
+  const sizesOf = (queryLength: number, ...rest: ParametersAfterProblem) => {
+    const problem = attentionProblem({ queryLength, keyLength: 128, blocks });
+    const { blockQ, blockK } = planFlashAttention(problem, ...rest).choice.variant;
+    return Math.max(blockQ, blockK);
+  };
+  expect(sizesOf(128, wide)).toBeLessThanOrEqual(32); // whose subgroups take 64 queries
+  expect(sizesOf(1, wide)).toBeLessThanOrEqual(32); // whose vectors take 64 keys
+  expect(sizesOf(128, DEFAULTS, pinned('tile-8x64'))).toBeLessThanOrEqual(32);
+  expect(sizesOf(4, DEFAULTS, pinned('stream'))).toBeLessThanOrEqual(32);
+  expect(sizesOf(128, DEFAULTS, NO_CHOICES, 128)).toBeLessThanOrEqual(32);
+  expect(sizesOf(128, DEFAULTS, NO_CHOICES, 16)).toBeLessThanOrEqual(32);
 });

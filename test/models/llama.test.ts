@@ -322,6 +322,10 @@ describe('generate', () => {
 
   test.each<[unknown, GenerateOptions, string]>([
     [[], {}, 'prompt must have 1 to 32 tokens, got 0'],
+    [null, {}, 'prompt must have 1 to 32 tokens, got null'],
+    [[1], { endTokens: 3 as unknown as number[] }, 'endTokens must be a list of tokens, got 3'],
+    [[1], { cacheDType: 'int8' as 'float16' }, "cacheDType must be float32 or float16, got 'int8'"],
+    [[1], { cacheKind: 'ring' as 'paged' }, "cacheKind must be 'contiguous' or 'paged', got 'ring'"],
     [Array<number>(33).fill(1), {}, 'prompt must have 1 to 32 tokens, got 33'],
     [[1, 50], {}, 'prompt must hold tokens from 0 to 49, got 50'],
     [[1, -1], {}, 'prompt must hold tokens from 0 to 49, got -1'],

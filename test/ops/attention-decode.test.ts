@@ -129,7 +129,8 @@ function describeHardKeys(dtype: Float): void {
   test.each(ATTENTION_OPS)('of one NaN query give NaN in its row alone in %s', async (op) => {
     const spoilt = { ...operands, q: map(operands.q, (x, at) => (Math.floor(at / dim) === 5 ? NaN : x)) };
     const clean = await runAttention(op, operands, dtype);
-    const { output } = await runAttention(op, spoilt, dtype);
+    const { output, logSumExp } = await runAttention(op, spoilt, dtype);
+    logSumExp.forEach((value, row) => expect(Number.isNaN(value)).toBe(row === 5));
     output.forEach((value, at) => {
       if (Math.floor(at / dim) === 5) expect(value).toBeNaN();
       else expect(Math.abs(value - clean.output[at])).toBeLessThan(1e-5);
