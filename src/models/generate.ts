@@ -56,9 +56,10 @@ export function generate(
   checkOptions(call, options, OPTIONS);
   const { maxTokens = 256, temperature = 1, endTokens = [], cacheDType, cacheKind } = options;
   const { vocabSize } = model.config;
-  if (!Array.isArray(prompt as unknown) || prompt.length < 1 || prompt.length > model.maxLength) {
+  const isPrompt: boolean = Array.isArray(prompt);
+  if (!isPrompt || prompt.length < 1 || prompt.length > model.maxLength) {
     throw new ArgumentError(
-      `${call}: prompt must have 1 to ${model.maxLength} tokens, got ${Array.isArray(prompt as unknown) ? prompt.length : describe(prompt)}`,
+      `${call}: prompt must have 1 to ${model.maxLength} tokens, got ${isPrompt ? prompt.length : describe(prompt)}`,
     );
   }
   const wrong = prompt.find((token) => !isCount(token) || token >= vocabSize);
@@ -72,7 +73,8 @@ export function generate(
   if (temperature < 0) throw new ArgumentError(`${call}: temperature must be at least 0, got ${temperature}`);
   const { seed = model.device.nextSeed() } = options;
   if (!isCount(seed)) throw new ArgumentError(`${call}: seed must be an integer of at least 0, got ${describe(seed)}`);
-  if (!Array.isArray(endTokens as unknown)) {
+  const isList: boolean = Array.isArray(endTokens);
+  if (!isList) {
     throw new ArgumentError(`${call}: endTokens must be a list of tokens, got ${describe(endTokens)}`);
   }
   checkCacheOptions(call, { dtype: 'cacheDType', kind: 'cacheKind' }, { dtype: cacheDType, kind: cacheKind });

@@ -23,7 +23,8 @@ export type AttentionPart = Required<Pick<AttentionResult, 'output' | 'logSumExp
  */
 export function mergeAttention(parts: readonly AttentionPart[]): AttentionPart {
   const op = 'mergeAttention';
-  if (!Array.isArray(parts as unknown) || parts.length === 0) {
+  const isList: boolean = Array.isArray(parts);
+  if (!isList || parts.length === 0) {
     throw new ArgumentError(`${op}: parts must be one { output, logSumExp } at least, got ${describe(parts)}`);
   }
   const like = parts[0]?.output; // checked first of all
