@@ -130,7 +130,7 @@ export function chooseSplits(problem: AttentionProblem, variant: FusedVariant, t
   const groups = tiles * batch * (packs ? kvHeads : heads);
   const { left, right } = visibility.band;
   const keys = Math.min(keyLength, left + right + queryLength);
-  const wanted = traits.isSoftware ? 16 : 256;
+  const wanted = traits.isSoftware ? 64 : 256;
   return Math.max(1, Math.min(Math.ceil(wanted / groups), Math.floor(keys / LEAST_SPLIT_KEYS)));
 }
 

@@ -61,7 +61,7 @@ describe('split keys', () => {
     expect(partsOf({ keyLength: 511 })).toBe(1);
     expect(partsOf({ keyLength: 512 })).toBe(2);
     expect(partsOf({ batch: 64 })).toBe(1);
-    expect(partsOf({}, CPU_DRIVER)).toBe(2);
+    expect(partsOf({}, CPU_DRIVER)).toBe(8);
   });
 
   test('not where queries are many, nor where a window leaves few keys', () => {
