@@ -14,6 +14,7 @@
 import { f16round } from '@petamoriken/float16';
 import { attention } from './attention.ts';
 import { attentionInFloat16 } from './attention-float16.ts';
+import { joinHeads, splitHeads } from './heads.ts';
 import { type Float64HostArray, type HostArray, sizeOf, zeros } from './host-array.ts';
 import { matmul } from './matmul.ts';
 import { visibility, type VisibilityOptions } from './visibility.ts';
@@ -98,31 +99,6 @@ function appendColumns({ shape, data }: Float64HostArray, count: number): HostAr
   const result = zeros([...shape.slice(0, -1), columns + count]);
   for (let row = 0; row * columns < data.length; row++) {
     result.data.set(data.subarray(row * columns, (row + 1) * columns), row * (columns + count));
-  }
-  return result;
-}
-
-/** [N, S, E] → [N, H, S, E / H] */
-function splitHeads({ shape: [batches, length, dim], data }: HostArray, heads: number): HostArray {
-  return swapMiddle({ shape: [batches, length, heads, dim / heads], data });
-}
-
-/** [N, H, L, E / H] → [N, L, E] */
-function joinHeads(x: HostArray): HostArray {
-  const { shape, data } = swapMiddle(x);
-  return { shape: [shape[0], shape[1], shape[2] * shape[3]], data };
-}
-
-/** [A, B, C, D] → [A, C, B, D] */
-function swapMiddle({ shape: [a, b, c, d], data }: HostArray): HostArray {
-  const result = zeros([a, c, b, d]);
-  let at = 0;
-  for (let i = 0; i < a; i++) {
-    for (let k = 0; k < c; k++) {
-      for (let j = 0; j < b; j++) {
-        for (let l = 0; l < d; l++) result.data[at++] = data[((i * b + j) * c + k) * d + l];
-      }
-    }
   }
   return result;
 }
