@@ -20,6 +20,9 @@ export {
 
 export { matmul } from './ops/matmul.ts';
 export type { MatmulOptions } from './ops/matmul.ts';
+export { noGrad } from './autograd/tape.ts';
+export { mean, sum } from './ops/sum.ts';
+export type { SumOptions } from './ops/sum.ts';
 export { linear } from './ops/linear.ts';
 export type { LinearOptions } from './ops/linear.ts';
 export { embedding } from './ops/embedding.ts';

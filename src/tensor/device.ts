@@ -6,9 +6,10 @@ import type { DispatchTime } from '../gpu/stopwatch.ts';
 import { BufferUsage } from '../gpu/usage.ts';
 import { BYTES, DTYPES, type DType } from './dtype.ts';
 import { encodeFloat16 } from './float16.ts';
-import { checkOptions } from './options.ts';
+import { checkOptions, refusePromise } from './options.ts';
 import { normal } from './random.ts';
 import { checkShape, contiguousStrides, formatShape, rowPitch, sizeOf, storageSize, type Shape } from './shape.ts';
+import type { Tape } from './tape.ts';
 import { Storage, Tensor } from './tensor.ts';
 import type { KernelChoices, Traits } from './traits.ts';
 import type { TunableOp, TuneOptions, Tuner, TuneResult } from './tuning.ts';
@@ -82,8 +83,8 @@ const SOFTWARE_BUDGET = 4 * 2 ** 30;
 
 const OPTIONS = ['adapter', 'gpuDevice', 'memoryBudget', 'experimental', 'kernels', 'remembersTuning'];
 
-/** Opens a GPU for `createDevice`, which sees to the choice of kernels. */
-export async function openDevice(options: DeviceOptions, tuner: Tuner): Promise<Device> {
+/** Opens a GPU for `createDevice`, which sees to the choice of kernels; tuner and tape lie above and are handed down. */
+export async function openDevice(options: DeviceOptions, tuner: Tuner, tape: Tape): Promise<Device> {
   checkOptions('createDevice', options, OPTIONS);
   const { adapter: choice, gpuDevice, memoryBudget, experimental = false, remembersTuning } = options;
   if (memoryBudget !== undefined && !(typeof memoryBudget === 'number' && memoryBudget > 0)) {
@@ -102,7 +103,7 @@ export async function openDevice(options: DeviceOptions, tuner: Tuner): Promise<
       throw new ArgumentError(`createDevice: gpuDevice must be a GPUDevice, got ${kindOf(gpuDevice)}`);
     }
     const info = describe(gpuDevice, gpuDevice.adapterInfo, 'given', 'the caller passed a GPUDevice', false);
-    return new Device(gpuDevice, info, memoryBudget ?? defaultBudget(info), false, tuner);
+    return new Device(gpuDevice, info, memoryBudget ?? defaultBudget(info), false, tuner, tape);
   }
   const found = await openAdapter({ adapter: choice, experimental });
   const { adapter } = found;
@@ -112,7 +113,7 @@ export async function openDevice(options: DeviceOptions, tuner: Tuner): Promise<
   const requiredLimits = Object.fromEntries(WANTED_LIMITS.map((name) => [name, adapter.limits[name]]));
   const gpu = await adapter.requestDevice({ requiredFeatures, requiredLimits });
   const info = describe(gpu, adapter.info, found.driver, found.reason, found.isSoftware);
-  return new Device(gpu, info, memoryBudget ?? defaultBudget(info), true, tuner, found.patiently);
+  return new Device(gpu, info, memoryBudget ?? defaultBudget(info), true, tuner, tape, found.patiently);
 }
 
 function defaultBudget({ isSoftware }: DeviceInfo): number {
@@ -167,6 +168,8 @@ export class Device {
   readonly runtime: Runtime;
   /** @internal What kernels are planned for; `createDevice` adds what has to be tried. */
   traits: Traits;
+  /** @internal Where gradients come from. */
+  readonly tape: Tape;
   /** @internal Which kernels ops take; they only read it. */
   kernels: KernelChoices = { pinned: new Map(), tuned: new Map() };
   readonly #ownsGpu: boolean;
@@ -182,6 +185,7 @@ export class Device {
     memoryBudget: number,
     ownsGpu: boolean,
     tuner: Tuner,
+    tape: Tape,
     patiently?: FoundAdapter['patiently'],
   ) {
     this.info = info;
@@ -190,19 +194,22 @@ export class Device {
     this.traits = traitsOf(gpu, info);
     this.#ownsGpu = ownsGpu;
     this.#tuner = tuner;
+    this.tape = tape;
   }
 
   /**
    * A tensor from the host's numbers in row-major order. float32 and float16 take numbers or a Float32Array (float16
    * also its raw bits as a Uint16Array), bool a Uint8Array of zeros and ones, int32 and uint32 their typed arrays.
+   * `requiresGrad` as the tensor's property.
    *
    * @throws ArgumentError where the data does not fit the shape or dtype, or the tensor does not fit the device
    */
-  tensor(data: TensorSource, shape: Shape, options: { dtype?: DType } = {}): Tensor {
-    checkOptions('device.tensor', options, ['dtype']);
+  tensor(data: TensorSource, shape: Shape, options: { dtype?: DType; requiresGrad?: boolean } = {}): Tensor {
+    checkOptions('device.tensor', options, ['dtype', 'requiresGrad']);
     const dtype = options.dtype ?? defaultDType(data);
     const tensor = this.empty(shape, dtype, 'device.tensor');
     try {
+      if (options.requiresGrad !== undefined) tensor.requiresGrad = options.requiresGrad;
       this.runtime.write(tensor.storage('device.tensor'), encode(data, shape, dtype));
     } catch (error) {
       tensor.dispose();
@@ -211,10 +218,16 @@ export class Device {
     return tensor;
   }
 
-  zeros(shape: Shape, options: { dtype?: DType } = {}): Tensor {
-    checkOptions('device.zeros', options, ['dtype']);
+  zeros(shape: Shape, options: { dtype?: DType; requiresGrad?: boolean } = {}): Tensor {
+    checkOptions('device.zeros', options, ['dtype', 'requiresGrad']);
     const tensor = this.empty(shape, options.dtype ?? 'float32', 'device.zeros');
-    this.runtime.clear(tensor.storage('device.zeros'));
+    try {
+      if (options.requiresGrad !== undefined) tensor.requiresGrad = options.requiresGrad;
+      this.runtime.clear(tensor.storage('device.zeros'));
+    } catch (error) {
+      tensor.dispose();
+      throw error;
+    }
     return tensor;
   }
 
@@ -222,15 +235,16 @@ export class Device {
    * Standard normal numbers. The same `seed` gives the same values on every device; without one, each call takes the
    * device's next, 0, 1, 2, …
    */
-  randn(shape: Shape, options: { seed?: number; dtype?: DType } = {}): Tensor {
-    checkOptions('device.randn', options, ['seed', 'dtype']);
-    const { seed = this.nextSeed(), dtype = 'float32' } = options;
+  randn(shape: Shape, options: { seed?: number; dtype?: DType; requiresGrad?: boolean } = {}): Tensor {
+    checkOptions('device.randn', options, ['seed', 'dtype', 'requiresGrad']);
+    const { seed = this.nextSeed(), dtype = 'float32', requiresGrad } = options;
     if (!Number.isInteger(seed)) throw new ArgumentError(`device.randn: seed must be an integer, got ${seed}`);
     if (dtype !== 'float32' && dtype !== 'float16') {
       throw new ArgumentError(`device.randn: dtype must be float32 or float16, got ${dtype}`);
     }
     this.#checkFit('device.randn', shape, dtype);
-    return this.tensor(Float32Array.from({ length: sizeOf(shape) }, normal(seed)), shape, { dtype });
+    const values = Float32Array.from({ length: sizeOf(shape) }, normal(seed));
+    return this.tensor(values, shape, { dtype, ...(requiresGrad !== undefined && { requiresGrad }) });
   }
 
   /**
@@ -400,13 +414,6 @@ export class Device {
     }
     return bytes;
   }
-}
-
-/** What an async function does after its first `await` would escape the call that it was passed to. */
-function refusePromise<T>(call: string, result: T): T {
-  if (!(result instanceof Promise)) return result;
-  result.catch(() => undefined);
-  throw new ArgumentError(`${call}: work must not be async, got a function that returned a promise`);
 }
 
 function defaultDType(data: TensorSource): DType {

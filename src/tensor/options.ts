@@ -38,3 +38,10 @@ function editDistance(a: string, b: string): number {
   }
   return row[b.length];
 }
+
+/** What an async function does after its first `await` would escape the call that it was passed to. */
+export function refusePromise<T>(call: string, result: T): T {
+  if (!(result instanceof Promise)) return result;
+  result.catch(() => undefined);
+  throw new ArgumentError(`${call}: work must not be async, got a function that returned a promise`);
+}

@@ -13,10 +13,13 @@ import {
   sizeOf,
   type Shape,
 } from './shape.ts';
+import type { Origin, ViewStep } from './tape.ts';
 
 /** A GPU buffer shared by the tensors that view it; freed with the last of them. */
 export class Storage {
   readonly buffer: StorageBuffer;
+  /** How often it was written to in place. */
+  version = 0;
   readonly #free: (() => void) | undefined;
   #holders = 0;
 
@@ -24,6 +27,10 @@ export class Storage {
   constructor(buffer: StorageBuffer, free?: () => void) {
     this.buffer = buffer;
     this.#free = free;
+  }
+
+  get isUnshared(): boolean {
+    return this.#holders === 1;
   }
 
   hold(): void {
@@ -55,6 +62,7 @@ export class Tensor {
   readonly strides: readonly number[];
   readonly offset: number;
   readonly #storage: Storage;
+  #origin: Origin | undefined;
   #disposed = false;
 
   /** Made by `device.tensor` and the ops, not by users. */
@@ -86,6 +94,114 @@ export class Tensor {
   get isContiguous(): boolean {
     const strides = contiguousStrides(this.shape, this.dtype);
     return this.shape.every((length, axis) => length === 1 || strides[axis] === this.strides[axis]);
+  }
+
+  /**
+   * Whether calls on this tensor are recorded, so that `backward()` on what comes of them finds its gradient. Set it on a
+   * float tensor of your own (a leaf) before it is used; results and views of such tensors require a gradient by themselves.
+   *
+   * @throws ArgumentError for other dtypes, and for false on a result, which `detach()` takes off the tape instead
+   */
+  get requiresGrad(): boolean {
+    return this.#origin !== undefined;
+  }
+
+  set requiresGrad(requires: boolean) {
+    this.assertAlive('requiresGrad');
+    if (typeof requires !== 'boolean') {
+      throw new ArgumentError(`requiresGrad: it must be true or false, got ${String(requires)}`);
+    }
+    if (requires === this.requiresGrad) return;
+    if (requires && this.dtype !== 'float32' && this.dtype !== 'float16') {
+      throw new ArgumentError(`requiresGrad: the tensor must be float32 or float16, got ${this.dtype}`);
+    }
+    if (!requires && this.#origin?.isLeaf === false) {
+      throw new ArgumentError(
+        `requiresGrad: it must stay true for the result of a recorded call, got false; detach() gives a tensor off the tape`,
+      );
+    }
+    this.origin = requires ? this.device.tape.leaf(this) : undefined;
+  }
+
+  /**
+   * The gradient that `backward()` calls have added up, of this tensor's shape and dtype; undefined before the first, and on
+   * tensors that are not leaves. It belongs to this tensor and goes with it: `clone` it to keep it longer. Assign undefined to
+   * begin anew.
+   */
+  get grad(): Tensor | undefined {
+    return this.#origin?.grad;
+  }
+
+  set grad(gradient: Tensor | undefined) {
+    this.assertAlive('grad');
+    if (gradient === undefined) {
+      if (this.#origin) this.#origin.grad = undefined;
+      return;
+    }
+    if (this.#origin?.isLeaf !== true) {
+      throw new ArgumentError(`grad: the tensor must be a leaf whose requiresGrad is true, got ${this.toString()}`);
+    }
+    if (!(gradient instanceof Tensor)) throw new ArgumentError(`grad: it must be a Tensor, got ${String(gradient)}`);
+    gradient.assertAlive('grad');
+    const fits = gradient.dtype === this.dtype && formatShape(gradient.shape) === formatShape(this.shape);
+    if (!fits || gradient.device !== this.device) {
+      throw new ArgumentError(
+        `grad: it must be ${this.dtype} ${formatShape(this.shape)} on the tensor's device, got ${gradient.toString()}`,
+      );
+    }
+    this.#origin.grad = gradient;
+  }
+
+  /**
+   * Adds the gradient of this tensor with respect to every leaf that it was computed from to the leaf's `grad`, as
+   * torch.Tensor.backward. What the calls saved is freed as they are walked, so a second walk needs a second forward pass.
+   * Records work and returns, as ops do.
+   *
+   * @param gradient of some scalar with respect to this tensor, of its shape and dtype; default 1 for a single element
+   * @throws ArgumentError where no path leads to a leaf, a call was walked before or has no gradient, something that was
+   *   saved has been changed since, or the gradient does not fit; no `grad` has changed then
+   */
+  backward(gradient?: Tensor): void {
+    this.device.tape.backward(this, gradient);
+  }
+
+  /** A view off the tape: it requires no gradient, and none flows through it. */
+  detach(): Tensor {
+    this.assertAlive('detach');
+    return new Tensor(this.device, this.#storage, this.dtype, this);
+  }
+
+  /** @internal Where the gradient goes; set by the tape. */
+  get origin(): Origin | undefined {
+    return this.#origin;
+  }
+
+  set origin(origin: Origin | undefined) {
+    origin?.hold();
+    this.#origin?.release();
+    this.#origin = origin;
+  }
+
+  /** @internal A handle of its own on the same elements, off the tape and out of any scope. */
+  hold(): Tensor {
+    const handle = this.detach();
+    this.device.keep(handle);
+    return handle;
+  }
+
+  /** @internal Nobody else sees these elements. */
+  get isUnshared(): boolean {
+    return this.#storage.isUnshared;
+  }
+
+  /** @internal How often the elements were changed in place. */
+  get version(): number {
+    return this.#storage.version;
+  }
+
+  /** @internal Notes that a kernel changes the elements in place. */
+  changed(): void {
+    this.#storage.version++;
   }
 
   /**
@@ -145,7 +261,7 @@ export class Tensor {
           `viewed as ${formatShape(target)}; the op reshape(x, shape) makes a copy`,
       );
     }
-    return this.#view({ shape: target, strides, offset: this.offset });
+    return this.#view({ shape: target, strides, offset: this.offset }, { kind: 'reshape', from: this.shape });
   }
 
   /** A view with two axes exchanged; negative axes count from the end. Default: the last two. */
@@ -153,11 +269,12 @@ export class Tensor {
     this.assertAlive('transpose');
     const [x, y] = [normaliseAxis('transpose', this, a), normaliseAxis('transpose', this, b)];
     const order = this.shape.map((_, axis) => (axis === x ? y : axis === y ? x : axis));
-    return this.#view({
+    const view = {
       shape: order.map((axis) => this.shape[axis]),
       strides: order.map((axis) => this.strides[axis]),
       offset: this.offset,
-    });
+    };
+    return this.#view(view, { kind: 'transpose', axes: [x, y] });
   }
 
   /** A view of `[start, end)` along an axis; negative positions count from the end, and `end` defaults to it. */
@@ -172,11 +289,12 @@ export class Tensor {
         `slice: start and end must select at least one of the ${length} positions of axis ${axis}, got ${start} and ${end}`,
       );
     }
-    return this.#view({
+    const view = {
       shape: this.shape.map((n, i) => (i === at ? to - from : n)),
       strides: this.strides,
       offset: this.offset + from * this.strides[at],
-    });
+    };
+    return this.#view(view, { kind: 'slice', axis: at, start: from });
   }
 
   /** A view broadcast to another shape by NumPy's rules: repeated elements are not copied. */
@@ -189,13 +307,17 @@ export class Tensor {
         `expand: shape must be one that ${formatShape(this.shape)} broadcasts to, got ${formatShape(shape)}`,
       );
     }
-    return this.#view({ shape, strides, offset: this.offset });
+    return this.#view({ shape, strides, offset: this.offset }, { kind: 'expand', from: this.shape });
   }
 
-  /** Gives up this handle; the storage goes back to the pool with its last view. Calling it again does nothing. */
+  /**
+   * Gives up this handle; the storage goes back to the pool with its last view, and with the last calls on the tape that
+   * have saved it. A leaf's gradient goes with it. Calling it again does nothing.
+   */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
+    this.origin = undefined;
     this.#storage.release();
   }
 
@@ -212,8 +334,10 @@ export class Tensor {
     return this.toString();
   }
 
-  #view(view: View): Tensor {
-    return new Tensor(this.device, this.#storage, this.dtype, view);
+  #view(place: View, step: ViewStep): Tensor {
+    const view = new Tensor(this.device, this.#storage, this.dtype, place);
+    if (this.#origin) this.device.tape.viewed(this, view, step);
+    return view;
   }
 }
 

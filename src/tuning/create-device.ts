@@ -1,3 +1,5 @@
+import { makeTape } from '../autograd/tape.ts';
+import { arithmetic } from '../ops/arithmetic.ts';
 import { openDevice, type Device, type DeviceOptions } from '../tensor/device.ts';
 import { ownerOf, recall } from './memory.ts';
 import { checkPinned } from './pinned.ts';
@@ -11,7 +13,8 @@ import { tune } from './tune.ts';
  * @throws AdapterNotFoundError where there is no adapter of the wanted kind
  */
 export async function createDevice(options: DeviceOptions = {}): Promise<Device> {
-  const device = await openDevice(options, (opened, tuneOptions) => tune(opened, tuneOptions, remembers));
+  const tape = makeTape(arithmetic);
+  const device = await openDevice(options, (opened, tuneOptions) => tune(opened, tuneOptions, remembers), tape);
   const { remembersTuning: remembers = true } = options;
   try {
     device.traits = { ...device.traits, subgroupMatrix: await probeMatrices(device) };

@@ -14,8 +14,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   kernels: ['tensor', 'gpu', 'shaders'],
   autograd: ['tensor', 'gpu'],
   ops: ['kernels', 'autograd', 'tensor', 'gpu'],
-  // Measures the ops that a device, far below it, is to take; and opens devices, so that they know of it.
-  tuning: ['ops', 'kernels', 'tensor', 'gpu', '#platform', 'package.json'],
+  // Measures the ops that a device, far below it, is to take; and opens devices, so that they know of it and of the tape.
+  tuning: ['ops', 'autograd', 'kernels', 'tensor', 'gpu', '#platform', 'package.json'],
   // Keys and values of earlier tokens, and which of them lie where.
   caches: ['ops', 'tensor', 'src/gpu/errors.ts'],
   // Modules compose ops and never touch the GPU.

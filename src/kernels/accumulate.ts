@@ -1,0 +1,55 @@
+import source from '../../shaders/accumulate.wgsl';
+import type { Launch } from '../gpu/runtime.ts';
+import { joinParts } from '../gpu/shader.ts';
+import type { FloatDType } from '../tensor/dtype.ts';
+import type { Shape } from '../tensor/shape.ts';
+import { foldWorkgroups, type Limits, type Operand } from './launch.ts';
+import { PARTS } from './parts.ts';
+import { mergeAxes, rowAxes } from './rows.ts';
+
+const shader = joinParts('accumulate', source, PARTS);
+
+export interface AccumulateProblem {
+  /** The op's name, for errors. */
+  readonly op: string;
+  readonly shape: Shape;
+  readonly dtype: FloatDType;
+  /** Contiguous, or a slice of what is. */
+  readonly target: Operand;
+  /** Strides 0 where broadcast. */
+  readonly x: Operand;
+}
+
+const WORKGROUP = 256;
+
+export function planAccumulate({ op, shape, dtype, target, x }: AccumulateProblem, limits: Limits): Launch {
+  const { shape: lengths, strides } = mergeAxes(shape, target.strides, [x.strides]);
+  const columns = lengths.at(-1)!;
+  const outer = rowAxes(
+    lengths.slice(0, -1),
+    strides.map((all) => all.slice(0, -1)),
+  );
+  const isF16 = dtype === 'float16';
+  const lead = isF16 ? target.offset % 2 : 0;
+  const rowWords = isF16 ? Math.ceil((lead + columns) / 2) : columns;
+  const rows = lengths.slice(0, -1).reduce((product, length) => product * length, 1);
+  return {
+    shader,
+    constants: { F16: isF16 },
+    params: {
+      words: rows * rowWords,
+      row_words: rowWords,
+      columns,
+      lead,
+      shape: outer.shape,
+      target_strides: outer.strides[0].inner,
+      x_strides: outer.strides[1].inner,
+      target_outer_stride: outer.strides[0].outer,
+      x_outer_stride: outer.strides[1].outer,
+      x_column_stride: strides[1].at(-1)!,
+      target_offset: target.offset,
+      x_offset: x.offset,
+    },
+    workgroups: foldWorkgroups(op, Math.ceil((rows * rowWords) / WORKGROUP), limits),
+  };
+}

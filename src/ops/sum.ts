@@ -1,0 +1,91 @@
+import { noGrad, record } from '../autograd/tape.ts';
+import { ArgumentError } from '../gpu/errors.ts';
+import { planSum } from '../kernels/sum.ts';
+import type { FloatDType } from '../tensor/dtype.ts';
+import { checkOptions } from '../tensor/options.ts';
+import { formatShape, type Shape } from '../tensor/shape.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { checkBoolean, checkFloat, describe } from './check.ts';
+import { reshape } from './copy.ts';
+import { enqueue, operandOf } from './enqueue.ts';
+
+export interface SumOptions {
+  /** Negative ones count from the end; default all. */
+  axes?: number | readonly number[];
+  /** Leave summed axes with length 1. Default false. */
+  keepDims?: boolean;
+}
+
+/**
+ * Sum over axes, as torch.sum; sums are float32. Over all axes, it has the shape [1].
+ *
+ * @param x any shape; float32 or float16; any strides
+ * @returns a tensor of x's dtype, row-major
+ * @throws ArgumentError for a dtype, axes or options that do not fit
+ */
+export function sum(x: Tensor, options: SumOptions = {}): Tensor {
+  return reduce('sum', x, options, () => 1);
+}
+
+/**
+ * Mean over axes, as torch.mean; sums are float32. Over all axes, it has the shape [1].
+ *
+ * @param x any shape; float32 or float16; any strides
+ * @returns a tensor of x's dtype, row-major
+ * @throws ArgumentError for a dtype, axes or options that do not fit
+ */
+export function mean(x: Tensor, options: SumOptions = {}): Tensor {
+  return reduce('mean', x, options, (terms) => 1 / terms);
+}
+
+/** The sum over the axes along which `shape` was broadcast to x's: the gradient of broadcasting. */
+export function sumTo(x: Tensor, shape: Shape): Tensor {
+  const lead = x.rank - shape.length;
+  const axes = new Set(x.shape.flatMap((length, i) => (i < lead || shape[i - lead] !== length ? [i] : [])));
+  if (axes.size === 0) return reshape(x, shape);
+  return run('sum', x, axes, 1).reshape(shape);
+}
+
+function reduce(op: 'sum' | 'mean', x: Tensor, options: SumOptions, scaleOf: (terms: number) => number): Tensor {
+  checkOptions(op, options, ['axes', 'keepDims']);
+  checkFloat(op, 'x', x);
+  checkBoolean(op, 'keepDims', options.keepDims);
+  const axes = checkAxes(op, x, options.axes);
+  const wide = x.shape.map((length, axis) => (axes.has(axis) ? 1 : length));
+  const narrow = x.shape.filter((_, axis) => !axes.has(axis));
+  const shape = options.keepDims ? wide : narrow.length > 0 ? narrow : [1];
+  const terms = x.size / wide.reduce((size, length) => size * length, 1);
+  const scale = scaleOf(terms);
+  const { shape: xShape } = x;
+  const output = noGrad(() => x.device.scope(() => run(op, x, axes, scale).reshape(shape)));
+  record({
+    op,
+    inputs: { x },
+    outputs: [output],
+    backward: ([gradient]) => {
+      const dense = reshape(gradient!, wide);
+      return { x: (scale === 1 ? dense : run(op, dense, new Set(), scale)).expand(xShape) };
+    },
+  });
+  return output;
+}
+
+function checkAxes(op: string, x: Tensor, axes: SumOptions['axes']): Set<number> {
+  if (axes === undefined) return new Set(x.shape.keys());
+  const given = typeof axes === 'number' ? [axes] : axes;
+  const places = given.map((axis) => (axis < 0 ? axis + x.rank : axis));
+  const isDistinct = new Set(places).size === places.length;
+  if (isDistinct && places.every((axis) => Number.isInteger(axis) && axis >= 0 && axis < x.rank))
+    return new Set(places);
+  throw new ArgumentError(`${op}: axes must be distinct axes of x ${formatShape(x.shape)}, got ${describe(axes)}`);
+}
+
+/** Row-major over the axes that stay. */
+function run(op: string, x: Tensor, axes: ReadonlySet<number>, scale: number): Tensor {
+  const { device, shape } = x;
+  const dtype = x.dtype as FloatDType;
+  const kept = shape.filter((_, axis) => !axes.has(axis));
+  const output = device.empty(kept.length > 0 ? kept : [1], dtype, op);
+  enqueue(op, planSum({ op, shape, dtype, x: operandOf(x), axes, scale }, device.traits), { x, output });
+  return output;
+}
