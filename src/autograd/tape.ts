@@ -31,13 +31,13 @@ export type Gradient = Tensor | PartGradient;
 /** What the tape computes with; the ops that do lie above it. */
 export interface Arithmetic {
   /** target += x, in place; target is contiguous, or a slice of a contiguous tensor. */
-  accumulate(target: Tensor, x: Tensor): void;
+  readonly accumulate: (target: Tensor, x: Tensor) => void;
   /** Sum over the axes along which `shape` was broadcast to x's. */
-  sumTo(x: Tensor, shape: Shape): Tensor;
+  readonly sumTo: (x: Tensor, shape: Shape) => Tensor;
   /** A row-major copy. */
-  clone(x: Tensor): Tensor;
+  readonly clone: (x: Tensor) => Tensor;
   /** Another shape, by a copy where there is no view. */
-  reshape(x: Tensor, shape: Shape): Tensor;
+  readonly reshape: (x: Tensor, shape: Shape) => Tensor;
 }
 
 /** A call to be recorded. */
@@ -53,11 +53,11 @@ export interface Call<Input extends string, Saved extends string> {
    * Gradients of the inputs that `needs` names (others are ignored), from those of the outputs: undefined for an output
    * that was not used. Runs unrecorded, in a scope of its own. May return what it was given, views, and expanded tensors.
    */
-  backward(
+  readonly backward: (
     gradients: readonly (Tensor | undefined)[],
     saved: Readonly<Record<Saved, Tensor>>,
     needs: Readonly<Record<Input, boolean>>,
-  ): Readonly<Partial<Record<Input, Gradient | undefined>>>;
+  ) => Readonly<Partial<Record<Input, Gradient | undefined>>>;
 }
 
 let isOff = false;
@@ -86,7 +86,7 @@ export function records(...inputs: readonly (Tensor | undefined)[]): boolean {
 export function record<Input extends string, Saved extends string = never>(call: Call<Input, Saved>): void {
   const inputs: Readonly<Record<string, Tensor | undefined>> = call.inputs;
   if (!records(...Object.values(inputs))) return;
-  const step = new Step(call as unknown as Call<string, string>);
+  const step = new Step(call);
   for (const [i, output] of call.outputs.entries()) output.origin = step.outputs[i];
 }
 
