@@ -81,6 +81,9 @@ const WANTED_FEATURES: readonly GPUFeatureName[] = ['timestamp-query', 'shader-f
 
 const SOFTWARE_BUDGET = 4 * 2 ** 30;
 
+/** Bytes from which on an upload would rather wait for recorded work than take a buffer of its own. */
+const LARGE_UPLOAD = 16 * 1024;
+
 const OPTIONS = ['adapter', 'gpuDevice', 'memoryBudget', 'experimental', 'kernels', 'remembersTuning'];
 
 /** Opens a GPU for `createDevice`, which sees to the choice of kernels; tuner and tape lie above and are handed down. */
@@ -207,7 +210,10 @@ export class Device {
   tensor(data: TensorSource, shape: Shape, options: { dtype?: DType; requiresGrad?: boolean } = {}): Tensor {
     checkOptions('device.tensor', options, ['dtype', 'requiresGrad']);
     const dtype = options.dtype ?? defaultDType(data);
-    const tensor = this.empty(shape, dtype, 'device.tensor');
+    const bytes = this.#checkFit('device.tensor', shape, dtype);
+    // a large buffer is worth a submit, if that lets it be used again
+    const buffer = bytes > LARGE_UPLOAD ? this.runtime.acquire(bytes) : this.runtime.acquireToWrite(bytes);
+    const tensor = this.#over(buffer, shape, dtype);
     try {
       if (options.requiresGrad !== undefined) tensor.requiresGrad = options.requiresGrad;
       this.runtime.write(tensor.storage('device.tensor'), encode(data, shape, dtype));
@@ -280,11 +286,9 @@ export class Device {
     const order = axes ?? shape.map((_, axis) => axis);
     const stored = order.map((axis) => shape[axis]);
     const bytes = this.#checkFit(caller, stored, dtype);
-    const buffer: StorageBuffer = this.runtime.acquire(bytes);
     const dense = contiguousStrides(stored, dtype);
     const strides = shape.map((_, axis) => dense[order.indexOf(axis)]);
-    const storage = new Storage(buffer, () => this.runtime.release(buffer));
-    return new Tensor(this, storage, dtype, { shape, strides, offset: 0 });
+    return this.#over(this.runtime.acquire(bytes), shape, dtype, strides);
   }
 
   /**
@@ -294,8 +298,7 @@ export class Device {
   words(words: readonly number[] | Uint32Array<ArrayBuffer>, caller: string): Tensor {
     const shape = [2 ** Math.ceil(Math.log2(Math.max(1, words.length)))]; // few sizes, so that buffers are found again
     const buffer = this.runtime.acquireToWrite(this.#checkFit(caller, shape, 'uint32'));
-    const storage = new Storage(buffer, () => this.runtime.release(buffer));
-    const tensor = new Tensor(this, storage, 'uint32', { shape, strides: [1], offset: 0 });
+    const tensor = this.#over(buffer, shape, 'uint32');
     this.runtime.write(buffer, bytesOf(Uint32Array.from(words)));
     return tensor;
   }
@@ -394,6 +397,12 @@ export class Device {
   /** @internal Takes a tensor out of its scope, for an owner that outlives it; called by modules. */
   keep(tensor: Tensor): void {
     for (const scope of this.#scopes) scope.delete(tensor);
+  }
+
+  /** A tensor that owns a buffer of the pool. */
+  #over(buffer: StorageBuffer, shape: Shape, dtype: DType, strides = contiguousStrides(shape, dtype)): Tensor {
+    const storage = new Storage(buffer, () => this.runtime.release(buffer));
+    return new Tensor(this, storage, dtype, { shape, strides, offset: 0 });
   }
 
   /** Bytes of the tensor's storage, rounded up to the 16 that kernels read at once. */
