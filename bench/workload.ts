@@ -1,5 +1,13 @@
 /** A case made real: its tensors on the device, the call that is timed, and what it should give. */
-import { CrossAttention, LocalAttention, matmul, MultiHeadAttention, SelfAttention, softmax } from '../src/index.ts';
+import {
+  CrossAttention,
+  LocalAttention,
+  matmul,
+  MultiHeadAttention,
+  noGrad,
+  SelfAttention,
+  softmax,
+} from '../src/index.ts';
 import type { Device, Tensor } from '../src/index.ts';
 import { prepareAttention, prepareMerge } from './attention-workload.ts';
 import { prepareAppend, prepareAttend } from './cache-workload.ts';
@@ -7,13 +15,22 @@ import { attentionSizes } from './cost.ts';
 import { Inputs, matrix, rowOf, visibility } from './inputs.ts';
 import { matmulRow, projectedAttentionRow, softmaxRow } from './reference.ts';
 import type { BenchCase } from './result.ts';
+import { prepareTraining } from './training-workload.ts';
 
 export interface Workload {
-  /** One call of the op; the caller disposes of the output. */
-  run(): Tensor;
-  /** A row of the output, in row-major order, in float64. */
-  expected(row: number): Float64Array;
+  /** One call of the op, or one pass forward and back; the caller disposes of the outputs. */
+  run(): readonly Tensor[];
+  /** A row of an output, in row-major order, in float64. */
+  expected(row: number, output: number): Expected;
+  /** Which rows of an output to compare, of so many; by default some from the first to the last. */
+  sampled?(rows: number, output: number): readonly number[] | undefined;
   dispose(): void;
+}
+
+export interface Expected {
+  readonly row: Float64Array;
+  /** How large its terms are together, where they may cancel; rounding errors are in proportion. Default: as the row. */
+  readonly size?: number;
 }
 
 /** Standard normal inputs, of one case the same ones each time. */
@@ -29,6 +46,10 @@ export async function prepare(device: Device, bench: BenchCase): Promise<Workloa
       case 'flashAttention':
       case 'localAttention':
         return await prepareAttention(inputs, bench, bench.op);
+      case 'scaledDotProductAttention.train':
+      case 'flashAttention.train':
+      case 'localAttention.train':
+        return await prepareTraining(inputs, bench, bench.op);
       case 'mergeAttention':
         return await prepareMerge(inputs, bench);
       case 'KeyValueCache.attend':
@@ -54,9 +75,13 @@ async function prepareMatmul(inputs: Inputs, { shape }: BenchCase): Promise<Work
   const a = await inputs.normal([batch, rows, depth]);
   const b = await inputs.normal([batch, depth, columns]);
   return {
-    run: () => matmul(a.tensor, b.tensor),
-    expected: (row) =>
-      matmulRow(rowOf(a.host, row, depth), matrix(b.host, Math.floor(row / rows), { rows: depth, width: columns })),
+    run: () => [matmul(a.tensor, b.tensor)],
+    expected: (row) => ({
+      row: matmulRow(
+        rowOf(a.host, row, depth),
+        matrix(b.host, Math.floor(row / rows), { rows: depth, width: columns }),
+      ),
+    }),
     dispose: () => inputs.dispose(),
   };
 }
@@ -65,8 +90,10 @@ async function prepareSoftmax(inputs: Inputs, { shape, causal }: BenchCase): Pro
   const [, , queries, keys] = shape;
   const x = await inputs.normal(shape);
   return {
-    run: () => softmax(x.tensor, { isCausal: causal }),
-    expected: (row) => softmaxRow(rowOf(x.host, row, keys), (key) => (causal && key > row % queries ? -Infinity : 0)),
+    run: () => [softmax(x.tensor, { isCausal: causal })],
+    expected: (row) => ({
+      row: softmaxRow(rowOf(x.host, row, keys), (key) => (causal && key > row % queries ? -Infinity : 0)),
+    }),
     dispose: () => inputs.dispose(),
   };
 }
@@ -114,13 +141,13 @@ async function prepareModule(
     outBias: await state['out_proj.bias'].data(),
   };
   return {
-    run: () => run().output,
+    run: () => [noGrad(() => run().output)],
     expected(row) {
       const entry = Math.floor(row / queryLength);
       const size = { rows: keyLength, width };
       const [keys, values] = [matrix(key.host, entry, size), matrix(value.host, entry, size)];
       const bias = biasOf(entry, row % queryLength);
-      return projectedAttentionRow(rowOf(x.host, row, width), keys, values, projections, heads, bias);
+      return { row: projectedAttentionRow(rowOf(x.host, row, width), keys, values, projections, heads, bias) };
     },
     dispose: () => inputs.dispose(),
   };

@@ -1,4 +1,4 @@
-// parts: subgroup-matrix, half-octet, attention-operands, attention-special, score, visibility, special, element, store, launch
+// parts: subgroup-matrix, half-octet, attention-operands, attention-result, attention-special, dropout, random, score, visibility, special, element, store, launch
 //
 // Fused attention on tensor cores: O = softmax(scale · Q Kᵀ + mask) V with an online softmax, in O(length) memory,
 // over the keys of the rows' band only. Operands are f16; scores, softmax and sums are f32; weights are rounded to

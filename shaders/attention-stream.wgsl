@@ -1,4 +1,4 @@
-// parts: attention-operands, score, visibility, special, element, store, launch
+// parts: attention-operands, attention-result, dropout, random, score, visibility, special, element, store, launch
 //
 // Fused attention of few query rows against many keys (decoding): O = softmax(scale · Q Kᵀ + mask) V in O(length) memory.
 //
@@ -103,6 +103,7 @@ fn main(
       weights[r] = select(exp(score - shift), score, is_nan(score));
       row_max[r] = highest;
       row_sum[r] = row_sum[r] * rescale + weights[r];
+      if HAS_DROPOUT { weights[r] *= dropout_factor(tile.sequence, head_of(tile, row), query_of(tile, row), key); }
       for (var c = 0u; c < QUADS; c++) { o[r][c] *= rescale; }
     }
 

@@ -1,4 +1,4 @@
-// parts: attention-operands, attention-special, score, visibility, special, element, store, launch
+// parts: attention-operands, attention-result, attention-special, dropout, random, score, visibility, special, element, store, launch
 //
 // Fused attention without workgroup memory or barriers, for drivers on which those are dear (CPUs):
 // O = softmax(scale · Q Kᵀ + mask) V with an online softmax, in O(length) memory, over the keys of the rows' band only.
@@ -108,6 +108,13 @@ fn main(
         let p = exp(s[r * BLOCK_K + j] - shift);
         s[r * BLOCK_K + j] = p;
         row_sum[r] += p;
+      }
+      if HAS_DROPOUT {
+        let row = row_of(tile, r * SUBGROUP + lane);
+        for (var j = 0u; j < BLOCK_K; j += 4u) {
+          let factors = dropout_quad(tile.sequence, head_of(tile, row), query_of(tile, row), first_key + j);
+          for (var i = 0u; i < 4u; i++) { s[r * BLOCK_K + j + i] *= factors[i]; }
+        }
       }
     }
 

@@ -1,4 +1,4 @@
-// parts: attention-tile, attention-operands, score, visibility, special, element, store, launch
+// parts: attention-tile, attention-operands, attention-result, dropout, random, score, visibility, special, element, store, launch
 //
 // FlashAttention forward: O = softmax(scale · Q Kᵀ + mask) V in O(length) memory.
 //

@@ -1,4 +1,4 @@
-// parts: attention-tile, attention-operands, score, visibility, special, element, store, launch
+// parts: attention-tile, attention-operands, attention-result, dropout, random, score, visibility, special, element, store, launch
 //
 // Banded attention: query i sees the keys of its window, [i + offset - left, i + offset + right], and no others are
 // read. O = softmax over the band of (scale · Q Kᵀ + mask) V, in O(length · window) work and O(length) memory.

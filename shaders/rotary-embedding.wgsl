@@ -6,7 +6,8 @@
 //     pair i:  a cos[p, i] - b sin[p, i],  b cos[p, i] + a sin[p, i]
 //
 // with a and b at columns i and i + rotary/2 (GPT-NeoX, Hugging Face), or where interleaved at 2i and 2i + 1
-// (llama2.c). A position past the tables gives NaN in the columns that are turned.
+// (llama2.c). A position past the tables gives NaN in the columns that are turned. The gradient is turned back: by the
+// negative angles.
 //
 // x [B, H, N, D] at any strides, cos and sin [P, rotary/2] f32, positions [B, N] → output [B, H, N, D]. One invocation
 // computes four columns of one row. Bound by bandwidth.
@@ -25,6 +26,7 @@ struct Params {
   row_step: u32,            // positions from a row to the next: 1, or 0 where `positions` has them all
   has_positions: u32,       // `positions` is added
   interleaved: u32,
+  is_inverse: u32,          // by the negative angles
   x_strides: vec4<u32>,     // elements: batch, head, row, column
   x_offset: u32,
   output_strides: vec4<u32>,  // the last is 1
@@ -65,7 +67,8 @@ fn turned(row: u32, column: u32, position: u32) -> u32 {
   }
   let cosine = cos_table[params.cos_offset + dot(vec2<u32>(position, pair), params.cos_strides)];
   let sine = sin_table[params.sin_offset + dot(vec2<u32>(position, pair), params.sin_strides)];
-  return bitcast<u32>(x_element(row, column) * cosine + x_element(row, other) * select(sine, -sine, is_first));
+  let factor = select(sine, -sine, is_first != (params.is_inverse != 0u));
+  return bitcast<u32>(x_element(row, column) * cosine + x_element(row, other) * factor);
 }
 
 @compute @workgroup_size(WORKGROUP)

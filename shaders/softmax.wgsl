@@ -1,7 +1,8 @@
-// parts: score, visibility, special, element, store, launch
+// parts: softmax-row, dropout, random, score, visibility, special, element, store, launch
 //
 // Masked softmax over rows: output[i, j] = exp(s[i, j] - m_i) / Σ_j exp(s[i, j] - m_i) with s = scale · x + mask and
-// m_i the row's maximum; a key that may not be attended to gets 0, and so does a row without any key.
+// m_i the row's maximum; a key that may not be attended to gets 0, and so does a row without any key. With dropout, a
+// weight is 0 or divided by 1 - p.
 //
 // x [B, H, Nq, Nk] at any strides → output [B, H, Nq, Nk]; optionally log_sum_exp [B, H, Nq], and the scores themselves.
 // One workgroup owns 128 / LANES rows, LANES invocations each. A lane walks its columns four at a time with a running
@@ -10,7 +11,6 @@
 // exponentials an element: bound by bandwidth.
 
 const LANES: u32 = 16u;          // invocations a row: a power of two up to 128
-const IN_F16: bool = false;      // storage of x
 const OUT_F16: bool = false;     // storage of output
 
 struct Params {
@@ -45,6 +45,9 @@ struct Params {
   key_lengths_at: u32,
   sequences_at: u32,
   sequences: u32,         // of a packed batch
+  dropout_p: f32,         // see dropout
+  dropout_scale: f32,     // 1 / (1 - p)
+  dropout_seed: vec2<u32>,
   capture_offsets: vec4<u32>,
   capture_shapes: array<vec4<u32>, 4>,
   capture_numbers: array<vec4<f32>, 2>,
@@ -63,65 +66,6 @@ const WORKGROUP: u32 = 128u;
 
 var<workgroup> partial_max: array<f32, WORKGROUP>;
 var<workgroup> partial_sum: array<f32, WORKGROUP>;
-
-fn x_element(element: u32) -> f32 {
-  let word = word_index(element, IN_F16);
-  return decode_element(x[word >> 2u][word & 3u], element, IN_F16);
-}
-
-// Columns [key, key + 4) of the row that begins at element `row`; zero past the last.
-fn x_quad(row: u32, key: u32) -> vec4<f32> {
-  if params.vector_loads != 0u && key + 4u <= params.key_length {
-    return decode_quad(x[quad_index(row + key, IN_F16)], row + key, IN_F16);
-  }
-  var quad = vec4<f32>(0.0);
-  for (var i = key; i < min(key + 4u, params.key_length); i++) {
-    quad[i - key] = x_element(row + i * params.x_strides.w);
-  }
-  return quad;
-}
-
-// One row of scores.
-struct Row {
-  sequence: Sequence,
-  head: u32,
-  query: u32,      // within the sequence
-  begin: u32,      // element of x
-  slope: f32,
-}
-
-fn row_at(index: u32) -> Row {
-  let query = index % params.query_length;
-  let head = (index / params.query_length) % params.heads;
-  let batch = index / (params.query_length * params.heads);
-  var sequence = sequence_at(batch);
-  if params.sequences_at != ABSENT {  // the one that the row lies in
-    var i = 0u;
-    for (; i + 1u < params.sequences && table[params.sequences_at + i + 1u] <= query; i++) {}
-    sequence = sequence_at(i);
-  }
-  return Row(
-    sequence, head, query - sequence.first_query,
-    params.x_offset + dot(vec3<u32>(batch, head, query), params.x_strides.xyz),
-    slope_of(sequence, head),
-  );
-}
-
-// The scores of keys [key, key + 4).
-fn score_quad(row: Row, key: u32) -> vec4<f32> {
-  var quad = params.scale * x_quad(row.begin, key);
-  let first = key - row.sequence.first_key;  // wraps round in front of a packed sequence, and is then past its end
-  for (var i = 0u; MODIFIES_SCORES && i < 4u; i++) {
-    quad[i] = modified_score(row.sequence, quad[i], row.slope, row.head, row.query, first + i);
-  }
-  let is_visible = !HAS_MASK_MOD && key >= row.sequence.first_key
-    && all_visible(row.sequence, row.query, row.query, first, first + 3u);
-  // no rounds where the row sees all four
-  for (var i = select(0u, 4u, is_visible); i < 4u; i++) {
-    quad[i] = masked_score(row.sequence, quad[i], row.head, row.query, first + i);
-  }
-  return quad;
-}
 
 // Those of them that the caller asked for, as they are after one of the stages.
 fn staged_quad(row: Row, key: u32) -> vec4<f32> {
@@ -199,7 +143,7 @@ fn main(
     let s = score_quad(place, key);
     let weights = select(exp(s - vec4<f32>(shift)) * normaliser, vec4<f32>(0.0), s == vec4<f32>(HIDDEN));
     let count = min(params.key_length - key, 4u);
-    store_quad(base + key, weights, count, OUT_F16);
+    store_quad(base + key, weights * kept_quad(place, key), count, OUT_F16);
     if params.scores_stage != 0u { store_scores(base + key, staged_quad(place, key), count); }
   }
   if params.writes_log_sum_exp != 0u && lane == 0u {

@@ -28,12 +28,16 @@ export type { LinearOptions } from './ops/linear.ts';
 export { embedding } from './ops/embedding.ts';
 export { layerNorm, rmsNorm } from './ops/normalise.ts';
 export type { LayerNormOptions, RmsNormOptions } from './ops/normalise.ts';
+export { dropout } from './ops/dropout.ts';
+export type { DropoutOptions } from './ops/dropout.ts';
 export { add, gelu, multiply, relu, silu, swiglu } from './ops/elementwise.ts';
 export type { GeluOptions } from './ops/elementwise.ts';
 export { rotaryEmbedding } from './ops/rotary-embedding.ts';
 export type { RotaryEmbeddingOptions, RotaryPositions } from './ops/rotary-embedding.ts';
 export { sample } from './ops/sample.ts';
 export type { SampleOptions } from './ops/sample.ts';
+export { crossEntropy } from './ops/cross-entropy.ts';
+export type { CrossEntropyOptions } from './ops/cross-entropy.ts';
 export { softmax } from './ops/softmax.ts';
 export type { SoftmaxOptions } from './ops/softmax.ts';
 export { cast, clone, concat, contiguous, reshape } from './ops/copy.ts';
@@ -86,6 +90,8 @@ export { LocalAttention } from './modules/local-attention.ts';
 export type { LocalAttentionModuleOptions } from './modules/local-attention.ts';
 export { Linear } from './modules/linear.ts';
 export type { LinearModuleOptions } from './modules/linear.ts';
+export { Dropout } from './modules/dropout.ts';
+export type { DropoutModuleOptions } from './modules/dropout.ts';
 export { Embedding } from './modules/embedding.ts';
 export type { EmbeddingOptions } from './modules/embedding.ts';
 export { LayerNorm } from './modules/layer-norm.ts';
@@ -96,6 +102,8 @@ export { RotaryEmbedding } from './modules/rotary-embedding.ts';
 export type { RotaryEmbeddingModuleOptions } from './modules/rotary-embedding.ts';
 export type { RotaryScaling } from './modules/rotary-frequencies.ts';
 export { ScaledDotProductAttention } from './modules/scaled-dot-product-attention.ts';
+export type { ScaledDotProductAttentionModuleOptions } from './modules/scaled-dot-product-attention.ts';
+export type { AttentionDropoutForwardOptions, AttentionDropoutOptions } from './modules/attention-dropout.ts';
 export { FlashAttention } from './modules/flash-attention.ts';
 export type { FlashAttentionModuleOptions } from './modules/flash-attention.ts';
 export type {
@@ -103,6 +111,17 @@ export type {
   AttentionModuleResult,
   ProjectionOptions,
 } from './modules/projected-attention.ts';
+
+export { SGD } from './optimisers/sgd.ts';
+export type { SgdOptions } from './optimisers/sgd.ts';
+export { Adam, AdamW } from './optimisers/adam.ts';
+export type { AdamOptions } from './optimisers/adam.ts';
+export { Optimiser } from './optimisers/optimiser.ts';
+export type { OptimiserParameters } from './optimisers/parameters.ts';
+export { clipGradNorm } from './optimisers/clip-grad-norm.ts';
+export type { ClipGradNormOptions } from './optimisers/clip-grad-norm.ts';
+export { GradScaler } from './optimisers/grad-scaler.ts';
+export type { GradScalerOptions } from './optimisers/grad-scaler.ts';
 
 export { Llama } from './models/llama.ts';
 export type { LlamaOptions } from './models/llama.ts';

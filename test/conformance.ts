@@ -7,8 +7,8 @@
  * `describeConformance` says so and runs the committed cases alone.
  *
  * In a `.safetensors` set, `__metadata__.cases` is a JSON list of `{ name, kind, tensors, …parameters }`, and a tensor's key is
- * `case/tensor`. Results are float64 rounded to float32; inputs are exact in float16, so one set serves both dtypes. Gradients, where
- * present, belong to the loss `Σ out · dout`.
+ * `case/tensor`. Results are float64 rounded to float32; inputs are exact in float16, so one set serves both dtypes. Gradients belong to
+ * the loss `Σ out · dout`: dq, dk, dv, dbias; in mha dquery, dkey, dvalue and grad/* of the parameters, but not in its `_nan` cases.
  *
  * - `sdpa`: q [B,H,L,D], k [B,Hkv,S,D], v [B,Hkv,S,Dv], out [B,H,L,Dv], lse [B,H,L], in small cases weights [B,H,L,S]. `mask` (bool, true =
  *   may attend) or `bias` (added to the scaled scores), broadcasting to [B,H,L,S]. `causal`, `scale` (default 1/√D), `softcap`.

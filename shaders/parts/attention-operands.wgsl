@@ -1,8 +1,8 @@
-// What every fused attention kernel is given: parameters, bindings, where a tile's work lies, and reading q, k and v.
-// Names IS_F16 and BLOCK_Q of the shader that uses it.
+// What every fused attention kernel is given, forward and backward: parameters, bindings, where a tile's work lies, and
+// reading q, k and v. Names IS_F16 and BLOCK_Q of the shader that uses it. What the kernels write stands in
+// parts/attention-result and parts/attention-gradient.
 
 const KV_F16: bool = false;         // storage of k and v: a cache may keep them in less than q
-const OUT_F16: bool = false;        // storage of output
 const KEY_LAYOUT: u32 = 0u;         // where a key lies, see key_slot
 const PACKS_GROUP: bool = false;    // a tile's rows are of all heads that share a key head
 const HAS_BLOCK_MASK: bool = false;
@@ -41,7 +41,7 @@ struct Params {
   key_mask_offset: u32,
   mask_kind: u32,
   has_key_mask: u32,
-  vector_loads: u32,      // bits 0, 1, 2: q, k, v may be read four columns at a time
+  vector_loads: u32,      // bits 0 to 3: q, k, v, d_output may be read four columns at a time
   writes_log_sum_exp: u32,
   query_rows: u32,        // rows of q along its third axis: Nq, or those of all packed sequences
   split_pitch: u32,       // elements of output between two splits
@@ -67,6 +67,20 @@ struct Params {
   capture_offsets: vec4<u32>,
   capture_shapes: array<vec4<u32>, 4>,
   capture_numbers: array<vec4<f32>, 2>,
+  dropout_p: f32,         // see dropout
+  dropout_scale: f32,     // 1 / (1 - p)
+  dropout_seed: vec2<u32>,
+  // of the gradients' kernels, see attention-gradient
+  stats_at: u32,          // in `table`: of every row its log-sum-exp, and further on D
+  stats_pitch: u32,       // words between the two
+  d_output_strides: vec4<u32>,
+  d_output_offset: u32,
+  gradient_strides: vec4<u32>,        // of dQ, or of dK
+  value_gradient_strides: vec4<u32>,  // of dV
+  value_gradient_at: u32, // element of output at which dV begins
+  batches: u32,           // batch entries, or sequences of a packed batch
+  key_tiles: u32,         // ⌈keys / BLOCK_K⌉, of the longest sequence
+  first_column: u32,      // of the gradients' columns that are computed
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -76,8 +90,6 @@ struct Params {
 @group(0) @binding(4) var<storage, read> mask: array<u32>;            // broadcast to [B, H, Nq, Nk]: bool, f32 or f16
 @group(0) @binding(5) var<storage, read> key_mask: array<u32>;        // [B, Nk], bool
 @group(0) @binding(6) var<storage, read> table: array<u32>;           // small inputs joined, see src/ops/table.ts
-@group(0) @binding(7) var<storage, read_write> output: array<u32>;    // [splits, B, H, Nq, Dv], f32 or f16
-@group(0) @binding(8) var<storage, read_write> log_sum_exp: array<u32>;  // [splits, B, H, Nq], f32
 
 // Where a tile's work lies.
 struct Tile {
@@ -127,9 +139,17 @@ fn tile_of(group: u32) -> Tile {
     tile.first_query = select(0u, first_row % sequence.query_length, is_one_head);
     tile.last_query = select(sequence.query_length - 1u, tile.last_query % sequence.query_length, is_one_head);
   }
-  tile.keys = share_of(key_range(sequence, tile.first_query, tile.last_query), split);
+  tile.keys = share_of(tile_keys(sequence, tile.first_query, tile.last_query), split);
   tile.sequence.key_length = tile.keys.y;  // what lies further on is another split's, or out of every row's band
   return tile;
+}
+
+// The keys in the band of any of the queries [first, last]. With dropout their first is a multiple of four, since four
+// keys share a draw.
+fn tile_keys(sequence: Sequence, first_query: u32, last_query: u32) -> vec2<u32> {
+  let keys = key_range(sequence, first_query, last_query);
+  if HAS_DROPOUT { return vec2<u32>(keys.x & ~3u, keys.y); }
+  return keys;
 }
 
 // The split's share of a range of keys, in whole steps of 32, so that few tiles of keys are ragged.
@@ -184,22 +204,6 @@ fn v_row(tile: Tile, key: u32) -> u32 {
   return tile.v_base + dot(key_slot(tile, key), params.v_strides.xz);
 }
 
-// Element at which a row of output begins.
-fn output_row(tile: Tile, row: u32) -> u32 {
-  let place = vec3<u32>(batch_of(tile.sequence), head_of(tile, row), tile.sequence.first_query + query_of(tile, row));
-  return tile.split * params.split_pitch + dot(params.output_strides.xyz, place);
-}
-
-// Of a row with this maximum and this sum of exponentials relative to it; the sum is 0 where nothing was visible.
-fn store_log_sum_exp(tile: Tile, row: u32, row_max: f32, row_sum: f32) {
-  if params.writes_log_sum_exp == 0u { return; }
-  let head_row = (batch_of(tile.sequence) * params.heads + head_of(tile, row)) * params.query_rows;
-  let at = tile.split * params.split_rows + head_row + tile.sequence.first_query + query_of(tile, row);
-  // NaN itself, not its logarithm, which SwiftShader makes a number
-  let value = select(row_max + log(row_sum), row_sum, is_nan(row_sum));
-  log_sum_exp[at] = select(bitcast<u32>(value), MINUS_INFINITY_BITS, row_sum == 0.0);
-}
-
 // A logit that takes weight from its head's rows and has no value: in one split only.
 fn sink_of(tile: Tile, row: u32) -> f32 {
   if params.sinks_at == ABSENT || tile.split != 0u { return HIDDEN; }
@@ -207,10 +211,14 @@ fn sink_of(tile: Tile, row: u32) -> f32 {
 }
 
 // Of a block mask: 0 no query of the block sees a key of it, 1 some do, 2 all see all.
-fn block_kind(tile: Tile, key: u32) -> u32 {
-  let row = params.blocks_at + dot(params.block_pitches, vec2<u32>(tile.sequence.index, tile.head))
-    + (tile.first_query >> params.block_shift) * params.block_columns;
+fn block_kind_at(sequence: Sequence, head: u32, query: u32, key: u32) -> u32 {
+  let row = params.blocks_at + dot(params.block_pitches, vec2<u32>(sequence.index, head))
+    + (query >> params.block_shift) * params.block_columns;
   return table[row + (key >> params.block_shift)];
+}
+
+fn block_kind(tile: Tile, key: u32) -> u32 {
+  return block_kind_at(tile.sequence, tile.head, tile.first_query, key);
 }
 
 // The first key from `key` on in a block that is not empty, or the end.

@@ -15,7 +15,8 @@ fn add_special_values(tile: Tile, row: u32, row_max: f32) {
     var dots = 0.0;
     for (var d = 0u; d < params.head_dim; d += 4u) { dots += dot(q_quad(begin, d), k_quad(k_begin, d)); }
     let score = modified_score(tile.sequence, params.scale * dots, slope, head, query, key);
-    let weight = exp(masked_score(tile.sequence, score, head, query, key) - select(row_max, 0.0, row_max == HIDDEN));
+    let weight = dropout_factor(tile.sequence, head, query, key)
+      * exp(masked_score(tile.sequence, score, head, query, key) - select(row_max, 0.0, row_max == HIDDEN));
     for (var d = 0u; d < params.value_dim; d += 4u) {
       let values = weighted(weight, special_part(v_quad(v_begin, d)));
       let stored = stored_quad(stored_row + d, params.value_dim - d, OUT_F16);

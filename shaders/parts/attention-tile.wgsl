@@ -85,6 +85,13 @@ fn mask_quad(tile: Tile, first_key: u32, place: u32, quad: u32, is_visible: bool
   p_tile[place * P_PITCH + quad] = scores;
 }
 
+// The weights of four keys that dropout leaves.
+fn kept_part(tile: Tile, place: u32, first_key: u32, quad: u32, weights: vec4<f32>) -> vec4<f32> {
+  if !HAS_DROPOUT { return weights; }
+  let row = row_of(tile, place);
+  return weights * dropout_quad(tile.sequence, head_of(tile, row), query_of(tile, row), first_key + 4u * quad);
+}
+
 // O[row, column quad] += P[row, 4 keys] · V[4 keys, column quad]
 fn accumulate(o: vec4<f32>, p: vec4<f32>, v0: vec4<f32>, v1: vec4<f32>, v2: vec4<f32>, v3: vec4<f32>) -> vec4<f32> {
   return fma(vec4<f32>(p.w), v3, fma(vec4<f32>(p.z), v2, fma(vec4<f32>(p.y), v1, fma(vec4<f32>(p.x), v0, o))));
@@ -176,7 +183,7 @@ fn attend(tile: Tile, lane: u32) {
       for (var g = 0u; g < QUADS; g++) {
         let p = exp(s[r * QUADS + g] - vec4<f32>(shift));
         row_sum[r] += p.x + p.y + p.z + p.w;
-        if x + LANES * g < KEY_QUADS { p_tile[row * P_PITCH + x + LANES * g] = p; }
+        if x + LANES * g < KEY_QUADS { p_tile[row * P_PITCH + x + LANES * g] = kept_part(tile, row, first_key, x + LANES * g, p); }
       }
     }
 

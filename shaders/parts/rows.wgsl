@@ -8,7 +8,7 @@ struct RowIndex {
 fn row_index(row: u32, shape: vec4<u32>) -> RowIndex {
   var rest = row;
   var inner = vec4<u32>();
-  for (var i = 0u; i < 4u; i++) {
+  for (var i = 0u; i < 4u && rest > 0u; i++) {  // division is dear, and the first row of few axes is common
     inner[i] = rest % shape[i];
     rest /= shape[i];
   }

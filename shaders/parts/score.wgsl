@@ -15,6 +15,9 @@ const HAS_MASK_MOD: bool = false;
 fn score_mod(score: f32, batch: u32, head: u32, query: u32, key: u32) -> f32 { return score; }
 
 // replaceable
+fn d_score_mod(score: f32, batch: u32, head: u32, query: u32, key: u32) -> f32 { return 1.0; }
+
+// replaceable
 fn mask_mod(batch: u32, head: u32, query: u32, key: u32) -> bool { return true; }
 
 // By the exponential of what is not positive, since a driver's own tanh may be NaN where e^2x is infinite; near 0, where
@@ -44,4 +47,17 @@ fn modified_score(sequence: Sequence, score: f32, slope: f32, head: u32, query: 
   let modified = capped_score(score) - slope * distance;
   if HAS_SCORE_MOD { return score_mod(modified, sequence.index, head, query, key); }
   return modified;
+}
+
+// The derivative of modified_score by its score.
+fn score_derivative(sequence: Sequence, score: f32, slope: f32, head: u32, query: u32, key: u32) -> f32 {
+  if !MODIFIES_SCORES { return 1.0; }
+  let capped = capped_score(score);
+  var derivative = 1.0;
+  if params.softcap != 0.0 { derivative = 1.0 - (capped / params.softcap) * (capped / params.softcap); }
+  if HAS_SCORE_MOD {
+    let distance = abs(f32(i32(query) + sequence.query_offset - i32(key)));
+    derivative *= d_score_mod(capped - slope * distance, sequence.index, head, query, key);
+  }
+  return derivative;
 }

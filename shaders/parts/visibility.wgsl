@@ -64,6 +64,14 @@ fn key_range(sequence: Sequence, first_query: u32, last_query: u32) -> vec2<u32>
   return vec2<u32>(u32(clamp(begin, 0, length)), u32(clamp(end, 0, length)));
 }
 
+// First query, and one past the last, whose band holds any of the keys [first, last].
+fn query_range(sequence: Sequence, first_key: u32, last_key: u32) -> vec2<u32> {
+  let begin = i32(first_key) - sequence.query_offset - params.band_right;
+  let end = i32(last_key) - sequence.query_offset + params.band_left + 1;
+  let length = i32(sequence.query_length);
+  return vec2<u32>(u32(clamp(begin, 0, length)), u32(clamp(end, 0, length)));
+}
+
 // Whether every query of [first, last] sees every one of the keys, but for what a mask modifier says.
 fn all_visible(sequence: Sequence, first_query: u32, last_query: u32, first_key: u32, last_key: u32) -> bool {
   return params.mask_kind == NO_MASK && params.has_key_mask == 0u && last_key < sequence.key_length

@@ -1,7 +1,7 @@
 /** What the device is, and which kernels are chosen on it. */
 import pc from 'picocolors';
 import type { Device } from '../index.ts';
-import { chooseRowLanes, rowsPerWorkgroup } from '../kernels/softmax.ts';
+import { chooseRowLanes, rowsPerWorkgroup } from '../kernels/rows.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { kernelNames } from '../tuning/pinned.ts';
 import { TUNABLE_OPS } from '../tuning/problems.ts';

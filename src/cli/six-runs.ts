@@ -5,6 +5,7 @@ import {
   FlashAttention,
   LocalAttention,
   MultiHeadAttention,
+  noGrad,
   ScaledDotProductAttention,
   SelfAttention,
 } from '../index.ts';
@@ -109,7 +110,7 @@ function built(
   projections?: StateDict,
 ): BuiltModule {
   if (projections) module.loadStateDict(projections);
-  return { forward, dispose: () => module.dispose() };
+  return { forward: (inputs) => noGrad(() => forward(inputs)), dispose: () => module.dispose() };
 }
 
 /**

@@ -7,8 +7,10 @@
 import { fail, tokenise, type Token } from './tokens.ts';
 
 export interface Signature {
-  /** The function's name; with `_` after it, the prefix of all others. */
+  /** The function's name. */
   readonly name: string;
+  /** Its name in the kernel, where that is another; with `_` after it, the prefix of all others. */
+  readonly kernelName?: string;
   /** Types of the parameters. */
   readonly parameters: readonly string[];
   readonly result: string;
@@ -73,17 +75,25 @@ export function checkFunction(
     if (own) fail(caller, own, `'${name}' is a capture already`);
   }
   checkSignature(caller, tokens, closing, signature);
-  const prefix = `${signature.name}_`;
+  const { name, kernelName = name } = signature;
+  const prefix = `${kernelName}_`;
   const own = ownNames(caller, tokens, closing, new Set([...declared.keys(), ...given]));
   const rename = (index: number) => {
     const { text } = tokens[index];
-    return own.has(index) && text !== signature.name ? prefix + text : text;
+    if (!own.has(index)) return text;
+    return text === name ? kernelName : prefix + text;
   };
-  return write(caller, tokens, rename, prefix);
+  const restore = (error: string) => error.replaceAll(prefix, '').replaceAll(kernelName, name);
+  return write(caller, tokens, rename, restore);
 }
 
 /** The text again, token by token, and where each came from. */
-function write(caller: string, tokens: readonly Token[], rename: (index: number) => string, prefix: string) {
+function write(
+  caller: string,
+  tokens: readonly Token[],
+  rename: (index: number) => string,
+  restore: (error: string) => string,
+) {
   const lines: { text: string; starts: { at: number; column: number }[] }[] = [];
   let end = 1; // column past the token before, in the source
   tokens.forEach(({ text, line, column }, index) => {
@@ -101,7 +111,7 @@ function write(caller: string, tokens: readonly Token[], rename: (index: number)
     text: lines.map(({ text }) => text).join('\n'),
     explain: (error: string, line: number, column: number) => {
       const start = lines[line - 1]?.starts.findLast(({ at }) => at <= column);
-      return `${caller} line ${line}, column ${start?.column ?? column}: ${error.replaceAll(prefix, '')}`;
+      return `${caller} line ${line}, column ${start?.column ?? column}: ${restore(error)}`;
     },
   };
 }

@@ -3,7 +3,7 @@ import type { Launch } from '../gpu/runtime.ts';
 import { joinParts } from '../gpu/shader.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import type { Shape } from '../tensor/shape.ts';
-import { foldWorkgroups, type Limits, type Operand } from './launch.ts';
+import { foldWorkgroups, readsQuads, type Limits, type Operand } from './launch.ts';
 import { PARTS } from './parts.ts';
 import { mergeAxes, rowAxes } from './rows.ts';
 
@@ -29,16 +29,16 @@ export function planAccumulate({ op, shape, dtype, target, x }: AccumulateProble
     lengths.slice(0, -1),
     strides.map((all) => all.slice(0, -1)),
   );
-  const isF16 = dtype === 'float16';
-  const lead = isF16 ? target.offset % 2 : 0;
-  const rowWords = isF16 ? Math.ceil((lead + columns) / 2) : columns;
-  const rows = lengths.slice(0, -1).reduce((product, length) => product * length, 1);
+  const lead = dtype === 'float16' ? target.offset % 2 : 0;
+  const rowQuads = Math.ceil((lead + columns) / 4);
+  const quads = lengths.slice(0, -1).reduce((product, length) => product * length, 1) * rowQuads;
+  const readsVectors = lead === 0 && readsQuads({ strides: strides[1], offset: x.offset }, lengths.length - 1);
   return {
     shader,
-    constants: { F16: isF16 },
+    constants: { F16: dtype === 'float16' },
     params: {
-      words: rows * rowWords,
-      row_words: rowWords,
+      quads,
+      row_quads: rowQuads,
       columns,
       lead,
       shape: outer.shape,
@@ -49,7 +49,8 @@ export function planAccumulate({ op, shape, dtype, target, x }: AccumulateProble
       x_column_stride: strides[1].at(-1)!,
       target_offset: target.offset,
       x_offset: x.offset,
+      x_vector_loads: readsVectors ? 1 : 0,
     },
-    workgroups: foldWorkgroups(op, Math.ceil((rows * rowWords) / WORKGROUP), limits),
+    workgroups: foldWorkgroups(op, Math.ceil(quads / WORKGROUP), limits),
   };
 }

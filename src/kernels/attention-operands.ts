@@ -24,8 +24,8 @@ export interface BlockPlaces {
   readonly pitches: readonly [number, number];
 }
 
-/** What the fused attention kernels compute; strides are those of batch, head, row, column. */
-export interface AttentionProblem {
+/** What the fused attention kernels read, forward and backward; strides are those of batch, head, row, column. */
+export interface AttentionInputs {
   /** The op's name, for errors. */
   readonly op: string;
   /** The op whose choice of kernels holds, where it is another's. */
@@ -49,11 +49,15 @@ export interface AttentionProblem {
   readonly q: Operand;
   readonly k: Operand;
   readonly v: Operand;
-  readonly output: Operand;
   readonly visibility: Visibility;
   readonly scores: Scores;
   readonly keys: KeyPlaces;
   readonly blocks?: BlockPlaces;
+}
+
+/** What the forward kernels compute. */
+export interface AttentionProblem extends AttentionInputs {
+  readonly output: Operand;
   readonly writesLogSumExp: boolean;
 }
 
@@ -85,9 +89,72 @@ export function packsGroup(
   return heads > kvHeads && queryLength < blockQ && !blocks && family !== 'matrix';
 }
 
+/** Constants of parts/attention-operands.wgsl and parts/score.wgsl, where they differ from their defaults. */
+export function operandConstants({ dtype, kvDtype = dtype, keys, blocks, scores }: AttentionInputs): Constants {
+  return {
+    ...(kvDtype === 'float16' && { KV_F16: true }),
+    ...(keys.layout !== 'contiguous' && { KEY_LAYOUT: KEY_LAYOUTS[keys.layout] }),
+    ...(blocks && { HAS_BLOCK_MASK: true }),
+    ...scoreConstants(scores),
+  };
+}
+
+/** Uniform fields of parts/attention-operands.wgsl about what is read. */
+export function operandParams(problem: AttentionInputs) {
+  const { q, k, v, keys, blocks } = problem;
+  return {
+    heads: problem.heads,
+    group_size: problem.heads / problem.kvHeads,
+    query_length: problem.queryLength,
+    key_length: problem.keyLength,
+    head_dim: problem.headDim,
+    value_dim: problem.valueDim,
+    scale: problem.scale,
+    q_strides: q.strides,
+    k_strides: k.strides,
+    v_strides: v.strides,
+    q_offset: q.offset,
+    k_offset: k.offset,
+    v_offset: v.offset,
+    vector_loads: vectorLoads([q, k, v]),
+    query_rows: problem.queryRows,
+    pages_at: keys.layout === 'paged' ? keys.at : 0,
+    pages_pitch: keys.layout === 'paged' ? keys.pitch : 0,
+    page_shift: keys.layout === 'paged' ? Math.log2(keys.pageSize) : 0,
+    ring_kept: keys.layout === 'ring' ? keys.kept : 0,
+    ring_start: keys.layout === 'ring' ? keys.start : 0,
+    ring_length: keys.layout === 'ring' ? keys.length : 0,
+    blocks_at: blocks?.at ?? 0,
+    block_shift: blocks ? Math.log2(blocks.blockSize) : 0,
+    block_columns: blocks?.columns ?? 0,
+    block_pitches: blocks?.pitches ?? [0, 0],
+    ...visibilityParams(problem.visibility),
+    ...scoreParams(problem.scores),
+  };
+}
+
+/** A bit for each operand whose columns may be read four at a time. */
+export function vectorLoads(operands: readonly Operand[]): number {
+  return operands.reduce((bits, operand, i) => bits | (Number(readsQuads(operand, 3)) << i), 0);
+}
+
+/** Uniform fields that kernels without gradients do not read. */
+const NO_GRADIENTS = {
+  stats_at: 0,
+  stats_pitch: 0,
+  d_output_strides: [0, 0, 0, 0],
+  d_output_offset: 0,
+  gradient_strides: [0, 0, 0, 0],
+  value_gradient_strides: [0, 0, 0, 0],
+  value_gradient_at: 0,
+  batches: 0,
+  key_tiles: 0,
+  first_column: 0,
+};
+
 /**
- * A fused kernel's launch: a workgroup for each `blockQ` rows of each head and split. `constants` are the kernel's own;
- * those of parts/attention-operands.wgsl and parts/score.wgsl are given where they differ from their defaults.
+ * A forward kernel's launch: a workgroup for each `blockQ` rows of each head and split. `constants` are the kernel's own;
+ * those of its parts are given where they differ from their defaults.
  */
 export function attentionLaunch(
   shader: Shader,
@@ -97,13 +164,11 @@ export function attentionLaunch(
   traits: Traits,
   splits = 1,
 ): Launch {
-  const { q, k, v, output, batch, heads, kvHeads, queryLength, queryRows, valueDim, keys, blocks, scores } = problem;
-  const { dtype, kvDtype = dtype } = problem;
+  const { output, batch, heads, kvHeads, queryLength, queryRows, valueDim, scores, dtype } = problem;
   const packs = packsGroup(problem, variant);
   const headTiles = packs ? kvHeads : heads;
   const queryTiles = Math.ceil((packs ? (queryLength * heads) / kvHeads : queryLength) / variant.blockQ);
   const groups = queryTiles * splits * headTiles * batch;
-  const vectorLoads = [q, k, v].reduce((bits, operand, i) => bits | (Number(readsQuads(operand, 3)) << i), 0);
   const storedBatch = scores.sequences ? 1 : batch;
   // splits are row-major: [splits, batch, heads, rows, value dim]
   const partStrides = [heads * queryRows * valueDim, queryRows * valueDim, valueDim, 1];
@@ -111,49 +176,21 @@ export function attentionLaunch(
     shader,
     constants: {
       ...constants,
-      ...(kvDtype === 'float16' && { KV_F16: true }),
+      ...operandConstants(problem),
       ...(dtype === 'float16' && splits === 1 && { OUT_F16: true }),
-      ...(keys.layout !== 'contiguous' && { KEY_LAYOUT: KEY_LAYOUTS[keys.layout] }),
       ...(packs && { PACKS_GROUP: true }),
-      ...(blocks && { HAS_BLOCK_MASK: true }),
-      ...scoreConstants(scores),
     },
     params: {
       groups,
       query_tiles: queryTiles,
       splits,
       head_tiles: headTiles,
-      heads,
-      group_size: heads / kvHeads,
-      query_length: queryLength,
-      key_length: problem.keyLength,
-      head_dim: problem.headDim,
-      value_dim: valueDim,
-      scale: problem.scale,
-      q_strides: q.strides,
-      k_strides: k.strides,
-      v_strides: v.strides,
       output_strides: splits === 1 ? output.strides : partStrides,
-      q_offset: q.offset,
-      k_offset: k.offset,
-      v_offset: v.offset,
-      vector_loads: vectorLoads,
       writes_log_sum_exp: problem.writesLogSumExp || splits > 1 ? 1 : 0,
-      query_rows: queryRows,
       split_pitch: storedBatch * partStrides[0],
       split_rows: storedBatch * heads * queryRows,
-      pages_at: keys.layout === 'paged' ? keys.at : 0,
-      pages_pitch: keys.layout === 'paged' ? keys.pitch : 0,
-      page_shift: keys.layout === 'paged' ? Math.log2(keys.pageSize) : 0,
-      ring_kept: keys.layout === 'ring' ? keys.kept : 0,
-      ring_start: keys.layout === 'ring' ? keys.start : 0,
-      ring_length: keys.layout === 'ring' ? keys.length : 0,
-      blocks_at: blocks?.at ?? 0,
-      block_shift: blocks ? Math.log2(blocks.blockSize) : 0,
-      block_columns: blocks?.columns ?? 0,
-      block_pitches: blocks?.pitches ?? [0, 0],
-      ...visibilityParams(problem.visibility),
-      ...scoreParams(scores),
+      ...operandParams(problem),
+      ...NO_GRADIENTS,
     },
     workgroups: foldWorkgroups(problem.op, groups, traits),
     ...(scores.modifiers && { insertions: scores.modifiers.insertions }),

@@ -118,3 +118,25 @@ export function planMatmul(given: MatmulProblem, traits: Traits, choices: Kernel
 function tileConstants({ rows, columns, quads, step, workgroup }: MatmulTileVariant): Constants {
   return { TILE_ROWS: rows, TILE_COLUMNS: columns, QUADS: quads, STEP: step, WORKGROUP: workgroup };
 }
+
+/** Workgroups for which a deep product is divided, and the least depth of its parts. */
+const ENOUGH_GROUPS = 256;
+const ENOUGH_GROUPS_ON_CPU = 16;
+const SPLIT_DEPTH = 256;
+
+/**
+ * Into how many equal parts of the depth to divide a product whose output has too few blocks to occupy the device, as the
+ * gradient of a weight has. The parts are to be summed.
+ */
+export function depthSplits(
+  { rows, columns, depth }: Pick<MatmulProblem, 'rows' | 'columns' | 'depth'>,
+  { isSoftware }: Pick<Traits, 'isSoftware'>,
+): number {
+  const blocks = Math.ceil(rows / TILE_32.rows) * Math.ceil(columns / TILE_32.columns);
+  const enough = isSoftware ? ENOUGH_GROUPS_ON_CPU : ENOUGH_GROUPS;
+  let splits = 1;
+  while (2 * splits * blocks <= enough && depth % (2 * splits) === 0 && depth / (2 * splits) >= SPLIT_DEPTH) {
+    splits *= 2;
+  }
+  return splits;
+}

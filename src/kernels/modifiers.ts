@@ -18,10 +18,19 @@ export const SIGNATURES: Readonly<Record<ModifierKind, Signature>> = {
   maskMod: { name: 'mask_mod', parameters: ['u32', 'u32', 'u32', 'u32'], result: 'bool' },
 };
 
+/** Of what a score modifier may bring, ∂ score_mod / ∂ score. */
+export const DERIVATIVE: Signature = {
+  ...SIGNATURES.scoreMod,
+  name: 'score_mod_derivative',
+  kernelName: 'd_score_mod',
+};
+
 /** A checked modifier without its tensors. */
 export interface ModifierSource {
   readonly kind: ModifierKind;
   readonly code: UserFunction;
+  /** Of a score modifier. */
+  readonly derivative?: UserFunction;
   readonly tensors: readonly { readonly name: string; readonly dtype: DType; readonly shape: Shape }[];
   readonly numbers: readonly { readonly name: string; readonly value: number }[];
 }
@@ -29,7 +38,10 @@ export interface ModifierSource {
 /** The modifiers of one call. */
 export interface Modifiers {
   readonly insertions: readonly Insertion[];
+  /** Those of the gradient's kernels, which a derivative is among. */
+  readonly gradientInsertions: readonly Insertion[];
   readonly hasScoreMod: boolean;
+  readonly hasDerivative: boolean;
   readonly hasMaskMod: boolean;
   /** Of captured tensors, in the order of their slots. */
   readonly shapes: readonly Shape[];
@@ -44,18 +56,17 @@ export const MAX_CAPTURED_NUMBERS = 8;
 export function planModifiers(op: string, sources: readonly ModifierSource[]): Modifiers {
   const shapes: Shape[] = [];
   const numbers: number[] = [];
-  const insertions = sources.map(({ kind, code, tensors, numbers: captured }) => {
+  const derivatives: Insertion[] = [];
+  const insertions = sources.map((source) => {
+    const { kind, code, derivative, tensors, numbers: captured } = source;
     const { name } = SIGNATURES[kind];
-    const accessors: string[] = [];
-    for (const tensor of tensors) {
-      accessors.push(tensorAccessor(`${name}_${tensor.name}`, shapes.length, tensor.dtype, tensor.shape.length));
-      shapes.push(tensor.shape);
+    const insertion = insertionOf(name, code, source, shapes.length, numbers.length);
+    if (derivative) {
+      derivatives.push(insertionOf(DERIVATIVE.kernelName!, derivative, source, shapes.length, numbers.length));
     }
-    for (const number of captured) {
-      accessors.push(numberAccessor(`${name}_${number.name}`, numbers.length));
-      numbers.push(number.value);
-    }
-    return { name, text: [code.text, ...accessors].join('\n'), explain: code.explain };
+    shapes.push(...tensors.map(({ shape }) => shape));
+    numbers.push(...captured.map(({ value }) => value));
+    return insertion;
   });
   const refuse = (what: string, most: number, got: number) => {
     const names = sources.map(({ kind }) => kind).join(' and ');
@@ -65,11 +76,30 @@ export function planModifiers(op: string, sources: readonly ModifierSource[]): M
   if (numbers.length > MAX_CAPTURED_NUMBERS) refuse('numbers', MAX_CAPTURED_NUMBERS, numbers.length);
   return {
     insertions,
+    gradientInsertions: [...insertions, ...derivatives],
     hasScoreMod: sources.some(({ kind }) => kind === 'scoreMod'),
+    hasDerivative: derivatives.length > 0,
     hasMaskMod: sources.some(({ kind }) => kind === 'maskMod'),
     shapes,
     numbers,
   };
+}
+
+/** A function's text with what reads its captures, whose slots begin at `firstTensor` and `firstNumber`. */
+function insertionOf(
+  name: string,
+  { text, explain }: UserFunction,
+  { tensors, numbers }: ModifierSource,
+  firstTensor: number,
+  firstNumber: number,
+): Insertion {
+  const accessors = [
+    ...tensors.map((tensor, i) =>
+      tensorAccessor(`${name}_${tensor.name}`, firstTensor + i, tensor.dtype, tensor.shape.length),
+    ),
+    ...numbers.map((number, i) => numberAccessor(`${name}_${number.name}`, firstNumber + i)),
+  ];
+  return { name, text: [text, ...accessors].join('\n'), explain };
 }
 
 /** Uniform fields that accessors read; `offsets` are the words of `table` at which the captured tensors begin. */

@@ -6,7 +6,7 @@ import { coalesce, contiguousStrides, type Shape } from '../tensor/shape.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { foldWorkgroups, readsQuads, type Operand } from './launch.ts';
 import { PARTS } from './parts.ts';
-import { mergeAxes, rowAxes } from './rows.ts';
+import { chooseRowLanes, mergeAxes, rowAxes, rowsPerWorkgroup } from './rows.ts';
 
 const shader = joinParts('normalise', source, PARTS);
 
@@ -26,10 +26,6 @@ export interface NormaliseProblem {
   /** The mean is subtracted. */
   readonly isCentred: boolean;
 }
-
-const WORKGROUP = 128;
-/** On GPUs, rows up to this length share a workgroup, sixteen invocations each. */
-const SHORT_ROW = 256;
 
 /** Normalised axes that x, the output, weight and bias walk evenly, merged. */
 function innerAxes({ shape, axes, dtype, x, weight, bias }: NormaliseProblem) {
@@ -57,13 +53,12 @@ export function planNormalise(problem: NormaliseProblem, traits: Traits): Launch
   const merged = coalesce(outerShape, [x.strides.slice(0, -axes)]);
   const outer = rowAxes(merged.shape, merged.strides);
   const size = segments * columns;
-  const lanes = traits.isSoftware ? 4 : size <= SHORT_ROW ? 16 : WORKGROUP;
-  const groups = Math.ceil(rows / (WORKGROUP / lanes));
+  const groups = Math.ceil(rows / rowsPerWorkgroup(size, traits));
   const vectors = (strides: readonly number[], offset: number) => (readsQuads({ strides, offset }, 1) ? 1 : 0);
   const xOuter = outer.strides[0];
   return {
     shader,
-    constants: { LANES: lanes, CENTRED: isCentred, F16: dtype === 'float16' },
+    constants: { LANES: chooseRowLanes(size, traits), CENTRED: isCentred, F16: dtype === 'float16' },
     params: {
       groups,
       rows,

@@ -29,6 +29,8 @@ export interface RotaryEmbeddingProblem {
   /** Strides of batch and row; `all`: the positions themselves, else those of each entry's row 0. */
   readonly positions?: Operand & { readonly all: boolean };
   readonly interleaved: boolean;
+  /** By the negative angles. */
+  readonly isInverse: boolean;
 }
 
 const WORKGROUP = 256;
@@ -53,6 +55,7 @@ export function planRotaryEmbedding(problem: RotaryEmbeddingProblem, limits: Lim
       row_step: positions?.all ? 0 : 1,
       has_positions: positions ? 1 : 0,
       interleaved: problem.interleaved ? 1 : 0,
+      is_inverse: problem.isInverse ? 1 : 0,
       x_strides: x.strides,
       x_offset: x.offset,
       output_strides: output.strides,

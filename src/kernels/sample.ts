@@ -5,6 +5,7 @@ import type { FloatDType } from '../tensor/dtype.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { foldWorkgroups, readsQuads, type Operand } from './launch.ts';
 import { PARTS } from './parts.ts';
+import { twoWords } from './random.ts';
 
 const shader = joinParts('sample', source, PARTS);
 
@@ -36,17 +37,12 @@ export function planSample(problem: SampleProblem, traits: Traits): Launch {
       groups: rows,
       columns,
       temperature,
-      seed: words(seed),
-      step: words(step),
+      seed: twoWords(seed),
+      step: twoWords(step),
       logits_strides: logits.strides,
       logits_offset: logits.offset,
       vector_loads: readsQuads(logits, 1) ? 1 : 0,
     },
     workgroups: foldWorkgroups(op, rows, traits),
   };
-}
-
-/** 64 bits, the low ones first. */
-function words(value: number): [number, number] {
-  return [value >>> 0, Math.floor(value / 2 ** 32)];
 }

@@ -17,8 +17,24 @@ export interface Scores {
   readonly keyLengthsAt?: number;
   /** A packed batch: `count` sequences lie behind each other. */
   readonly sequences?: { readonly at: number; readonly count: number };
+  readonly dropout?: Dropout;
   readonly modifiers?: Modifiers;
   readonly capturesAt?: readonly number[];
+}
+
+/** Each weight is 0 with probability `p`, by draws that `seed` determines, a whole number below 2⁵³. Twin of parts/dropout.wgsl. */
+export interface Dropout {
+  readonly p: number;
+  readonly seed: number;
+}
+
+/** Uniform fields that parts/dropout.wgsl reads. */
+function dropoutParams({ p, seed }: Dropout = { p: 0, seed: 0 }) {
+  return {
+    dropout_p: p,
+    dropout_scale: p < 1 ? 1 / (1 - p) : 0, // of weights that there are none of
+    dropout_seed: [seed % 2 ** 32, Math.floor(seed / 2 ** 32)],
+  };
 }
 
 export function scoreParams(scores: Scores) {
@@ -31,16 +47,18 @@ export function scoreParams(scores: Scores) {
     key_lengths_at: scores.keyLengthsAt ?? ABSENT,
     sequences_at: scores.sequences?.at ?? ABSENT,
     sequences: scores.sequences?.count ?? 0,
+    ...dropoutParams(scores.dropout),
     ...modifierParams(scores.modifiers, scores.capturesAt),
   };
 }
 
-export function scoreConstants({ softcap, slopes, modifiers }: Scores): Constants {
+export function scoreConstants({ softcap, slopes, dropout, modifiers }: Scores): Constants {
   const { hasScoreMod = false, hasMaskMod = false } = modifiers ?? {};
   const modifies = softcap !== undefined || slopes !== undefined || hasScoreMod;
   return {
     ...(modifies && { MODIFIES_SCORES: true }),
     ...(hasScoreMod && { HAS_SCORE_MOD: true }),
     ...(hasMaskMod && { HAS_MASK_MOD: true }),
+    ...(dropout && { HAS_DROPOUT: true }),
   };
 }

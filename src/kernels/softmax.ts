@@ -6,6 +6,7 @@ import { rowPitch } from '../tensor/shape.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { foldWorkgroups, readsQuads, type Operand } from './launch.ts';
 import { PARTS } from './parts.ts';
+import { chooseRowLanes, rowsPerWorkgroup } from './rows.ts';
 import { scoreConstants, scoreParams, type Scores } from './score.ts';
 import { visibilityParams, type Visibility } from './visibility.ts';
 
@@ -30,24 +31,6 @@ export interface SoftmaxProblem {
 /** Scores as they are after scaling, after softcap, or with all that is added, and −∞ where hidden. */
 export type ScoresStage = 'scaled' | 'capped' | 'masked';
 const STAGES = { scaled: 1, capped: 2, masked: 3 } as const;
-
-const WORKGROUP = 128;
-/** On GPUs, rows up to this length share a workgroup, sixteen invocations each. */
-const SHORT_ROW = 256;
-
-/**
- * Invocations a row. A CPU driver pays for each level of the tree that combines them; a GPU wants neighbours to read
- * neighbouring columns.
- */
-export function chooseRowLanes(keyLength: number, { isSoftware }: Traits): number {
-  if (isSoftware) return 4;
-  return keyLength <= SHORT_ROW ? 16 : WORKGROUP;
-}
-
-/** Rows that share a workgroup. */
-export function rowsPerWorkgroup(keyLength: number, traits: Traits): number {
-  return WORKGROUP / chooseRowLanes(keyLength, traits);
-}
 
 export function planSoftmax(problem: SoftmaxProblem, traits: Traits): Launch {
   const [batch, heads, queryLength, keyLength] = problem.shape;

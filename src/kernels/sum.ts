@@ -2,10 +2,11 @@ import source from '../../shaders/sum.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
 import { joinParts } from '../gpu/shader.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
-import { coalesce, rowPitch, sizeOf, type Shape } from '../tensor/shape.ts';
-import { foldWorkgroups, type Limits, type Operand } from './launch.ts';
+import { coalesce, contiguousStrides, sizeOf, type Shape } from '../tensor/shape.ts';
+import type { Traits } from '../tensor/traits.ts';
+import { foldWorkgroups, readsQuads, type Operand } from './launch.ts';
 import { PARTS } from './parts.ts';
-import { rowAxes } from './rows.ts';
+import { mergeAxes, rowAxes } from './rows.ts';
 
 const shader = joinParts('sum', source, PARTS);
 
@@ -13,46 +14,116 @@ export interface SumProblem {
   /** The op's name, for errors. */
   readonly op: string;
   readonly shape: Shape;
-  readonly dtype: FloatDType;
+  readonly inDType: FloatDType;
+  readonly outDType: FloatDType;
   readonly x: Operand;
   /** Which axes go. */
   readonly axes: ReadonlySet<number>;
+  /** Of the output along the axes that stay; it is row-major. */
+  readonly strides: readonly number[];
   /** Multiplies the sums. */
   readonly scale: number;
 }
 
-const WORKGROUP = 64;
+export interface SumPlan extends Launch {
+  /** Into how many parts the sums are divided; 1, or the output is [splits, kept axes] in float32. */
+  readonly splits: number;
+}
 
-export function planSum({ op, shape, dtype, x, axes, scale }: SumProblem, limits: Limits): Launch {
-  const pick = (wanted: boolean) => {
-    const chosen = shape.map((_, axis) => axis).filter((axis) => axes.has(axis) === wanted);
-    const merged = coalesce(
-      chosen.map((axis) => shape[axis]),
-      [chosen.map((axis) => x.strides[axis])],
-    );
-    return { size: sizeOf(chosen.map((axis) => shape[axis])), ...rowAxes(merged.shape, merged.strides) };
-  };
-  const [kept, summed] = [pick(false), pick(true)];
-  const columns = shape.findLast((_, axis) => !axes.has(axis)) ?? 1;
-  const rowWords = dtype === 'float16' ? rowPitch(columns, dtype) / 2 : columns;
-  const words = (kept.size / columns) * rowWords;
+const WORKGROUP = 256;
+/** Workgroups for which long sums are divided. */
+const ENOUGH_GROUPS = 256;
+const ENOUGH_GROUPS_ON_CPU = 16;
+/** Terms a lane below which no sum is divided. */
+const SPLIT_TERMS = 32;
+/** Invocations that occupy a large GPU. */
+const ENOUGH_INVOCATIONS = 2 ** 16;
+/** Quads of neighbouring sums that a GPU reads at once. */
+const ROW_OF_QUADS = 16;
+
+export function planSum(problem: SumProblem, traits: Traits): SumPlan {
+  const { op, shape, inDType, x } = problem;
+  const axes = shape.map((_, axis) => axis);
+  const keptAxes = axes.filter((axis) => !problem.axes.has(axis));
+  // in the order of memory, where most of them merge
+  const summedAxes = axes.filter((axis) => problem.axes.has(axis)).sort((a, b) => x.strides[b] - x.strides[a]);
+  const [keptShape, keptStrides] = [shape, x.strides].map((of) => keptAxes.map((axis) => of[axis]));
+  const summedShape = summedAxes.map((axis) => shape[axis]);
+  const summed = coalesce(summedShape, [summedAxes.map((axis) => x.strides[axis])]);
+  const innerTerms = summed.shape.at(-1) ?? 1;
+  const innerStride = summed.strides[0].at(-1) ?? 0;
+  const terms = sizeOf(summedShape);
+  const outer = rowAxes(summed.shape.slice(0, -1), [summed.strides[0].slice(0, -1)]);
+
+  const place = (strides: readonly number[]) => mergeAxes(keptShape, strides, [keptStrides]);
+  const columnsOf = ({ shape: lengths }: { shape: Shape }) => lengths.at(-1)!;
+  const quadsOf = (merged: { shape: Shape }) =>
+    (sizeOf(merged.shape) / columnsOf(merged)) * Math.ceil(columnsOf(merged) / 4);
+  const whole = place(problem.strides);
+  const columnStride = whole.strides[1].at(-1)!;
+  const lanesFirst = columnsOf(whole) === 1 || columnStride > innerStride;
+  const lanes = chooseLanes(quadsOf(whole), terms, lanesFirst, traits);
+  const splitTerms = chooseSplitTerms(Math.ceil((quadsOf(whole) * lanes) / WORKGROUP), terms, lanes, traits);
+  const splits = Math.ceil(terms / splitTerms);
+  const outDType = splits > 1 ? 'float32' : problem.outDType;
+
+  const merged = splits > 1 ? place(contiguousStrides(keptShape, outDType)) : whole;
+  const kept = rowAxes(merged.shape.slice(0, -1), [merged.strides[1].slice(0, -1)]);
+  const quads = quadsOf(merged);
+  const quadGroups = Math.ceil((quads * lanes) / WORKGROUP);
+  // every other stride must be one of whole quads
+  const readStrides = [...merged.strides[1], ...summed.strides[0]];
+  const column = merged.strides[1].length - 1;
   return {
     shader,
-    constants: { F16: dtype === 'float16' },
+    splits,
+    constants: { IN_F16: inDType === 'float16', OUT_F16: outDType === 'float16' },
     params: {
-      words,
-      row_words: rowWords,
-      columns,
-      terms: summed.size,
-      scale,
+      groups: quadGroups * splits,
+      quad_groups: quadGroups,
+      quads,
+      row_quads: Math.ceil(columnsOf(merged) / 4),
+      columns: columnsOf(merged),
+      output_pitch: merged.strides[0].at(-2) ?? 0,
+      split_pitch: sizeOf(keptShape),
+      split_terms: splitTerms,
+      terms,
+      lanes,
+      lanes_first: lanesFirst ? 1 : 0,
+      scale: splits > 1 ? 1 : problem.scale,
+      x_offset: x.offset,
+      x_column_stride: merged.strides[1].at(-1)!,
+      x_vector_loads: readsQuads({ strides: readStrides, offset: x.offset }, column) ? 1 : 0,
       kept_shape: kept.shape,
       kept_strides: kept.strides[0].inner,
       kept_outer_stride: kept.strides[0].outer,
-      x_offset: x.offset,
-      summed_shape: summed.shape,
-      summed_strides: summed.strides[0].inner,
-      summed_outer_stride: summed.strides[0].outer,
+      inner_terms: innerTerms,
+      inner_stride: innerStride,
+      summed_shape: outer.shape,
+      summed_strides: outer.strides[0].inner,
+      summed_outer_stride: outer.strides[0].outer,
     },
-    workgroups: foldWorkgroups(op, Math.ceil(words / WORKGROUP), limits),
+    workgroups: foldWorkgroups(op, quadGroups * splits, traits),
   };
+}
+
+/** Invocations that share a quad of sums, a power of two. */
+function chooseLanes(quads: number, terms: number, lanesFirst: boolean, { isSoftware }: Traits): number {
+  // a CPU driver pays for each level of the tree: no more lanes than fill the workgroup
+  const useful = isSoftware ? WORKGROUP / quads : ENOUGH_INVOCATIONS / quads;
+  const most = isSoftware || lanesFirst ? WORKGROUP : WORKGROUP / Math.min(ROW_OF_QUADS, powerOfTwo(quads));
+  const busy = terms / (isSoftware ? 16 : 4);
+  return Math.min(powerOfTwo(lanesFirst && !isSoftware ? busy : Math.min(useful, busy)), most);
+}
+
+/** Terms of each sum that one workgroup adds up, so that there are enough workgroups. */
+function chooseSplitTerms(groups: number, terms: number, lanes: number, { isSoftware }: Traits): number {
+  const wanted = Math.floor((isSoftware ? ENOUGH_GROUPS_ON_CPU : ENOUGH_GROUPS) / groups);
+  const splits = Math.max(1, Math.min(wanted, Math.floor(terms / (lanes * SPLIT_TERMS))));
+  return Math.ceil(terms / splits);
+}
+
+/** The least of at least `count`. */
+function powerOfTwo(count: number): number {
+  return 2 ** Math.max(0, Math.ceil(Math.log2(count)));
 }

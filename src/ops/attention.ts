@@ -1,24 +1,16 @@
 /** What the attention ops have in common: their options, the checks, and the problem that a kernel is planned for. */
 import { ArgumentError } from '../gpu/errors.ts';
-import type { AttentionPlan, AttentionProblem, BlockPlaces, KeyPlaces } from '../kernels/attention-operands.ts';
+import type { AttentionProblem } from '../kernels/attention-operands.ts';
 import type { Operand } from '../kernels/launch.ts';
+import type { Dropout } from '../kernels/score.ts';
 import { MAX_LENGTH, MAX_QUERY_OFFSET } from '../kernels/visibility.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import type { KernelChoices, Traits } from '../tensor/traits.ts';
-import { checkAlike, checkBoolean, checkFinite, checkFloat } from './check.ts';
-import { enqueue, operandOf } from './enqueue.ts';
-import {
-  checkPacking,
-  checkScores,
-  resolveScores,
-  SCORE_OPTIONS,
-  type CheckedScores,
-  type ScoreOptions,
-} from './score-options.ts';
-import type { Segment } from './table.ts';
+import { checkAlike, checkBoolean, checkFinite, checkFloat, describe } from './check.ts';
+import { operandOf } from './enqueue.ts';
+import { checkPacking, checkScores, SCORE_OPTIONS, type CheckedScores, type ScoreOptions } from './score-options.ts';
 import { checkVisibility, type VisibilityOptions, type Window } from './visibility.ts';
 
 export interface AttentionOptions extends VisibilityOptions, ScoreOptions {
@@ -26,6 +18,16 @@ export interface AttentionOptions extends VisibilityOptions, ScoreOptions {
   window?: Window;
   /** Multiplies the scores; default 1/√headDim. */
   scale?: number;
+  /**
+   * The probability with which each softmax weight is dropped, 0 to 1; what is kept is divided by 1 − dropoutP, as in
+   * torch's scaled_dot_product_attention. It is done whenever positive: modules do so in train() mode only. Default 0.
+   */
+  dropoutP?: number;
+  /**
+   * Determines which weights are dropped, on every device and by every op alike: a whole number below 2⁵³. Default the
+   * device's next.
+   */
+  dropoutSeed?: number;
   /** Also return each row's log Σ exp(score): float32 [B, H, Nq], with 3-D tensors [B, Nq]; −∞ for a row without keys. */
   returnLogSumExp?: boolean;
 }
@@ -46,6 +48,8 @@ export const ATTENTION_OPTIONS = [
   'isCausal',
   'window',
   'scale',
+  'dropoutP',
+  'dropoutSeed',
   'returnLogSumExp',
   ...SCORE_OPTIONS,
 ] as const;
@@ -57,7 +61,7 @@ export interface AttentionArguments {
   readonly scores: CheckedScores;
   readonly outputShape: readonly number[];
   readonly rowShape: readonly number[];
-  /** The query's heads lie inside its rows, as those of a split projection; the output's then do too. */
+  /** The query's heads lie inside its rows; the output's then do too, and merge again without a copy. */
   readonly headsInRows: boolean;
 }
 
@@ -107,8 +111,7 @@ export function checkAttention(
     ...(queryOffset !== undefined && { queryOffset: typeof queryOffset === 'number' ? queryOffset : 0 }),
     lengthsVary: packing !== undefined || scores.keyLengths !== undefined,
   });
-  // such an output's heads merge again without a copy
-  const headsInRows = !isHeadless && heads > 1 && queryRows > 1 && q.strides[1] < q.strides[2];
+  const dropout = checkDropout(op, options, q.device);
   return {
     device: q.device,
     problem: {
@@ -130,11 +133,34 @@ export function checkAttention(
       visibility,
       writesLogSumExp: options.returnLogSumExp ?? false,
     },
-    scores,
+    scores: { ...scores, ...(dropout && { dropout }) },
     outputShape: isHeadless ? [batch, queryLength, valueDim] : [storedBatch, heads, queryRows, valueDim],
     rowShape: isHeadless ? [batch, queryLength] : [storedBatch, heads, queryRows],
-    headsInRows,
+    headsInRows: hasHeadsInRows(q),
   };
+}
+
+/** Whether the heads lie inside of rows, as those of a split projection. */
+export function hasHeadsInRows({ shape, strides }: Tensor): boolean {
+  const [, heads, rows] = shape;
+  return shape.length === 4 && heads > 1 && rows > 1 && strides[1] < strides[2];
+}
+
+/** Undefined where nothing is dropped. */
+function checkDropout(
+  op: string,
+  { dropoutP = 0, dropoutSeed }: Pick<AttentionOptions, 'dropoutP' | 'dropoutSeed'>,
+  device: Device,
+): Dropout | undefined {
+  if (typeof dropoutP !== 'number' || !(dropoutP >= 0 && dropoutP <= 1)) {
+    throw new ArgumentError(`${op}: dropoutP must be a number from 0 to 1, got ${describe(dropoutP)}`);
+  }
+  if (dropoutSeed !== undefined && !(Number.isSafeInteger(dropoutSeed) && dropoutSeed >= 0)) {
+    throw new ArgumentError(
+      `${op}: dropoutSeed must be a whole number from 0 to 2^53 - 1, got ${describe(dropoutSeed)}`,
+    );
+  }
+  return dropoutP === 0 ? undefined : { p: dropoutP, seed: dropoutSeed ?? device.nextSeed() };
 }
 
 /** [batch, heads, length, dim] of a 3-D or 4-D tensor. */
@@ -144,7 +170,7 @@ function shapeOf({ shape }: Tensor): [number, number, number, number] {
 }
 
 /** Strides of batch, head, row, column of a 3-D or 4-D tensor. */
-function attentionOperand(tensor: Tensor): Operand {
+export function attentionOperand(tensor: Tensor): Operand {
   const { strides, offset } = operandOf(tensor);
   return { strides: strides.length === 3 ? [strides[0], 0, strides[1], strides[2]] : strides, offset };
 }
@@ -176,65 +202,4 @@ function checkShapes(op: string, q: Tensor, k: Tensor, v: Tensor): void {
   if (valueLength !== keyLength) fail('value length', `equal key's ${keyLength}`, valueLength);
   if (valueHeads !== keyHeads) fail('value heads', `equal key's ${keyHeads}`, valueHeads);
   if (heads % keyHeads !== 0) fail('key heads', `divide query's ${heads}`, keyHeads);
-}
-
-/** Where the keys of a cache lie; of a paged one with its page table, `pitch` pages a batch entry. */
-export type CacheKeys =
-  | Exclude<KeyPlaces, { layout: 'paged' }>
-  | { readonly layout: 'paged'; readonly pageSize: number; readonly pages: Segment; readonly pitch: number };
-
-/** Allocates the results of a fused attention kernel and records it. */
-export function runFused(
-  args: AttentionArguments,
-  inputs: { q: Tensor; k: Tensor; v: Tensor; mask?: Tensor; keyMask?: Tensor },
-  plan: (problem: AttentionProblem, traits: Traits, choices: KernelChoices) => AttentionPlan,
-  cache: CacheKeys = { layout: 'contiguous' },
-): AttentionResult {
-  const { device, outputShape, rowShape, headsInRows } = args;
-  const { op, dtype, writesLogSumExp } = args.problem;
-  return device.scope(() => {
-    const blockMask = args.scores.modifiers?.blockMask;
-    const others = [
-      ...(blockMask ? [{ tensor: blockMask.kinds }] : []),
-      ...(cache.layout === 'paged' ? [cache.pages] : []),
-    ];
-    const { table, scores, otherPlaces } = resolveScores(op, device, args.scores, others);
-    const output = device.empty(outputShape, dtype, op, headsInRows ? [0, 2, 1, 3] : undefined);
-    const logSumExp = writesLogSumExp ? device.empty(rowShape, 'float32', op) : undefined;
-    const problem: AttentionProblem = {
-      ...args.problem,
-      scores,
-      keys: cache.layout === 'paged' ? { ...cache, at: otherPlaces.at(-1)! } : cache,
-      ...(blockMask && { blocks: blockPlaces(blockMask.kinds, blockMask.blockSize, otherPlaces[0]) }),
-      output: attentionOperand(output),
-    };
-    const { merge, ...launch } = plan(problem, device.traits, device.kernels);
-    const { q, k, v, mask, keyMask } = inputs;
-    const operands = { q, k, v, mask, key_mask: keyMask, table };
-    if (!merge) {
-      enqueue(op, launch, { ...operands, output, log_sum_exp: logSumExp });
-    } else {
-      const partOutput = device.empty([merge.parts, ...outputShape], 'float32', op);
-      const partLogSumExp = device.empty([merge.parts, ...rowShape], 'float32', op);
-      enqueue(op, launch, { ...operands, output: partOutput, log_sum_exp: partLogSumExp });
-      enqueue(op, merge, {
-        part_output: partOutput,
-        part_log_sum_exp: partLogSumExp,
-        output,
-        log_sum_exp: logSumExp,
-      });
-    }
-    return logSumExp ? { output, logSumExp } : { output };
-  });
-}
-
-/** Kinds [B or 1, H or 1, query blocks, key blocks]. */
-function blockPlaces({ shape }: Tensor, blockSize: number, at: number): BlockPlaces {
-  const [batch, heads, rows, columns] = shape;
-  return {
-    at,
-    blockSize,
-    columns,
-    pitches: [batch === 1 ? 0 : heads * rows * columns, heads === 1 ? 0 : rows * columns],
-  };
 }

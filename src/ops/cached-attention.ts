@@ -2,15 +2,9 @@
 import { ArgumentError } from '../gpu/errors.ts';
 import { planFlashAttention } from '../kernels/flash-attention.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import {
-  checkAttention,
-  ATTENTION_OPTIONS,
-  runFused,
-  type AttentionOptions,
-  type AttentionResult,
-  type CacheKeys,
-} from './attention.ts';
+import { checkAttention, ATTENTION_OPTIONS, type AttentionOptions, type AttentionResult } from './attention.ts';
 import { checkFloat } from './check.ts';
+import { runFused, type CacheKeys } from './fused-attention.ts';
 
 /**
  * Where the keys of a cache lie, oldest first. `ring`: key j < kept in row j, the others in row kept + (start + j − kept)

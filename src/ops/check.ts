@@ -57,6 +57,19 @@ export function checkFinite(op: string, name: string, value: unknown): asserts v
   }
 }
 
+export function checkProbability(op: string, name: string, value: unknown): asserts value is number {
+  if (typeof value !== 'number' || !(value >= 0 && value <= 1)) {
+    throw new ArgumentError(`${op}: ${name} must be a number from 0 to 1, got ${describe(value)}`);
+  }
+}
+
+/** Of random numbers; undefined leaves the choice to the device. */
+export function checkSeed(op: string, name: string, value: unknown): asserts value is number | undefined {
+  if (value !== undefined && !(Number.isSafeInteger(value) && (value as number) >= 0)) {
+    throw new ArgumentError(`${op}: ${name} must be a whole number from 0 to 2^53 - 1, got ${describe(value)}`);
+  }
+}
+
 export function checkBoolean(op: string, name: string, value: unknown): void {
   if (value !== undefined && typeof value !== 'boolean') {
     throw new ArgumentError(`${op}: ${name} must be true or false, got ${describe(value)}`);

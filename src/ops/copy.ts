@@ -1,3 +1,4 @@
+import { record } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
 import { planCopy, type CopyProblem } from '../kernels/copy.ts';
 import { BYTES, type DType, type FloatDType } from '../tensor/dtype.ts';
@@ -5,6 +6,7 @@ import { broadcastStrides, formatShape, reshapeStrides, storageSize, type Shape 
 import { inferShape, type Tensor } from '../tensor/tensor.ts';
 import { checkAlike, checkFloat, checkTensor, describe } from './check.ts';
 import { enqueue, operandOf } from './enqueue.ts';
+import { sumTo } from './sum.ts';
 
 /** x in row-major order without gaps: another handle on x where it lies so already, else a copy. Any dtype. */
 export function contiguous(x: Tensor): Tensor {
@@ -70,13 +72,19 @@ export function concat(x: Tensor, y: Tensor, axis: number): Tensor {
   }
   const split = x.shape[at];
   const shape = x.shape.with(at, split + added);
-  return run(
+  const joined = { y: { strides, offset: y.offset }, axis: at, split };
+  const output = run(op, { shape, outputShape: shape, joined }, x, x.dtype, y);
+  const yShape = y.shape;
+  record({
     op,
-    { shape, outputShape: shape, joined: { y: { strides, offset: y.offset }, axis: at, split } },
-    x,
-    x.dtype,
-    y,
-  );
+    inputs: { x, y },
+    outputs: [output],
+    backward: ([gradient], _saved, needs) => ({
+      x: needs.x ? gradient!.slice(at, 0, split) : undefined,
+      y: needs.y ? sumTo(gradient!.slice(at, split), yShape) : undefined,
+    }),
+  });
+  return output;
 }
 
 /** The logical not of a bool tensor, under the name of the op that needs it. */
@@ -85,7 +93,16 @@ export function invert(op: string, x: Tensor): Tensor {
 }
 
 function copy(op: string, x: Tensor, dtype: DType, outputShape: Shape): Tensor {
-  return run(op, { shape: x.shape, outputShape }, x, dtype);
+  const output = run(op, { shape: x.shape, outputShape }, x, dtype);
+  const { shape, dtype: xDType } = x;
+  record({
+    op,
+    inputs: { x },
+    outputs: [output],
+    // a float tensor: others require no gradient
+    backward: ([gradient]) => ({ x: cast(reshape(gradient!, shape), xDType as FloatDType) }),
+  });
+  return output;
 }
 
 function run(

@@ -1,14 +1,19 @@
+import { record } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
+import { planEmbeddingGradient } from '../kernels/embedding-gradient.ts';
 import { planEmbedding } from '../kernels/embedding.ts';
+import { planMergeIds } from '../kernels/merge-ids.ts';
+import { planOrderIds, RUN } from '../kernels/order-ids.ts';
+import type { FloatDType } from '../tensor/dtype.ts';
 import { formatShape, MAX_RANK } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { checkFloat, checkIntegers, checkSameDevice } from './check.ts';
-import { contiguous } from './copy.ts';
+import { checkFloat, checkIntegers, checkSameDevice, type FloatTensor } from './check.ts';
+import { contiguous, reshape } from './copy.ts';
 import { enqueue, operandOf } from './enqueue.ts';
 
 /**
  * Rows of a table by their numbers, as torch.nn.functional.embedding. An id that is negative or not below V, which only
- * the GPU sees, gives a row of NaN.
+ * the GPU sees, gives a row of NaN, and no gradient.
  *
  * @param ids [...], up to five axes; int32 or uint32; any strides
  * @param weight [V, E]; float32 or float16; any strides
@@ -26,6 +31,19 @@ export function embedding(ids: Tensor, weight: Tensor): Tensor {
   if (weight.rank !== 2) {
     throw new ArgumentError(`${op}: weight must be [numEmbeddings, embeddingDim], got ${formatShape(weight.shape)}`);
   }
+  const output = lookUp(op, ids, weight);
+  const [tableRows] = weight.shape;
+  record({
+    op,
+    inputs: { weight },
+    outputs: [output],
+    saved: { ids },
+    backward: ([gradient], saved) => ({ weight: gradientOfTable(op, gradient!, saved.ids, tableRows) }),
+  });
+  return output;
+}
+
+function lookUp(op: string, ids: Tensor, weight: FloatTensor): Tensor {
   const { device } = ids;
   const { dtype } = weight;
   const [tableRows, columns] = weight.shape as [number, number];
@@ -39,4 +57,35 @@ export function embedding(ids: Tensor, weight: Tensor): Tensor {
     enqueue(op, launch, { ids: dense, weight, output });
     return output;
   });
+}
+
+/** The sum of the gradient's rows for each of the table's; out-of-range ids contribute nothing. */
+function gradientOfTable(op: string, gradient: Tensor, ids: Tensor, tableRows: number): Tensor {
+  const { device } = ids;
+  const dtype = gradient.dtype as FloatDType;
+  const columns = gradient.shape.at(-1)!;
+  const rows = ids.size;
+  return device.scope(() => {
+    const sorted = orderOf(op, contiguous(ids));
+    const matrix = reshape(gradient, [rows, columns]);
+    const output = device.zeros([tableRows, columns], { dtype });
+    const problem = { op, rows, tableRows, columns, dtype, gradient: operandOf(matrix) };
+    enqueue(op, planEmbeddingGradient(problem, device.traits), { sorted, gradient: matrix, output });
+    return output;
+  });
+}
+
+/** uint32 [2, N] of contiguous ids: in order, those alike in the order in which they came, and where each stood. */
+function orderOf(op: string, ids: Tensor): Tensor {
+  const { device, size: count, offset: idsOffset } = ids;
+  const empty = () => device.empty([2, count], 'uint32', op);
+  let sorted = empty();
+  enqueue(op, planOrderIds({ op, count, idsOffset }, device.traits), { ids, sorted });
+  for (let run = RUN; run < count; run *= 2) {
+    const merged = empty();
+    enqueue(op, planMergeIds({ op, count, run }, device.traits), { runs: sorted, merged });
+    sorted.dispose();
+    sorted = merged;
+  }
+  return sorted;
 }

@@ -1,14 +1,9 @@
 import { ArgumentError } from '../gpu/errors.ts';
 import { planFlashAttention } from '../kernels/flash-attention.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import {
-  ATTENTION_OPTIONS,
-  checkAttention,
-  runFused,
-  type AttentionOptions,
-  type AttentionResult,
-} from './attention.ts';
+import { ATTENTION_OPTIONS, checkAttention, type AttentionOptions, type AttentionResult } from './attention.ts';
 import { describe } from './check.ts';
+import { runFused } from './fused-attention.ts';
 
 export { MAX_VALUE_DIM } from '../kernels/attention-tile.ts';
 
@@ -19,7 +14,8 @@ export interface FlashAttentionOptions extends AttentionOptions {
 
 /**
  * Exact attention in O(length) memory: softmax(scale · q kᵀ + mask) v by tiles with an online softmax (Dao,
- * FlashAttention-2, 2023). Nothing is allocated but the output and, on demand, the log-sum-exp.
+ * FlashAttention-2, 2023). Nothing is allocated but the output and, on demand, the log-sum-exp. q, k, v, a float mask and
+ * sinks have gradients, through the output and the log-sum-exp; the backward pass takes O(length) memory too.
  *
  * @param q [B, H, Nq, D], or [B, Nq, D] for one head; float32 or float16; any strides
  * @param k [B, Hkv, Nk, D] with Hkv dividing H (grouped-query heads: head h reads key head ⌊h·Hkv/H⌋)

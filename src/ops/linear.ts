@@ -1,10 +1,12 @@
+import { noGrad } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { checkAlike, checkFloat } from './check.ts';
 import { contiguous } from './copy.ts';
-import { product } from './matmul.ts';
+import { recordProduct } from './matmul-gradient.ts';
+import { product } from './product.ts';
 
 export interface LinearOptions {
   /** [out], added to every row. */
@@ -35,9 +37,13 @@ export function linear(x: Tensor, weight: Tensor, options: LinearOptions = {}): 
   if (bias && (bias.rank !== 1 || bias.shape[0] !== columns)) {
     throw new ArgumentError(`${op}: bias must have shape [${columns}], got ${formatShape(bias.shape)}`);
   }
-  return x.device.scope(() => {
-    const rows = x.rank === 1 ? x.reshape([1, depth]) : x;
-    const output = product(op, rows, weight.transpose(), { bias: bias && contiguous(bias) });
-    return x.rank === 1 ? output.reshape([columns]) : output;
-  });
+  const output = noGrad(() =>
+    x.device.scope(() => {
+      const rows = x.rank === 1 ? x.reshape([1, depth]) : x;
+      const result = product(op, rows, weight.transpose(), { bias: bias && contiguous(bias) });
+      return x.rank === 1 ? result.reshape([columns]) : result;
+    }),
+  );
+  recordProduct(op, { a: x, b: weight, bias }, output, { a: false, b: true });
+  return output;
 }

@@ -2,14 +2,9 @@ import { ArgumentError } from '../gpu/errors.ts';
 import { planLocalAttention } from '../kernels/local-attention.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import {
-  ATTENTION_OPTIONS,
-  checkAttention,
-  runFused,
-  type AttentionOptions,
-  type AttentionResult,
-} from './attention.ts';
+import { ATTENTION_OPTIONS, checkAttention, type AttentionOptions, type AttentionResult } from './attention.ts';
 import { describe } from './check.ts';
+import { runFused } from './fused-attention.ts';
 import type { Window } from './visibility.ts';
 
 export interface LocalAttentionOptions extends AttentionOptions {
@@ -19,7 +14,8 @@ export interface LocalAttentionOptions extends AttentionOptions {
 
 /**
  * Sliding-window attention: query i sees keys [i − left, i + right] and only those are read, so that work grows with
- * length · window and memory with length. Masks and causality narrow the band further.
+ * length · window and memory with length, in the backward pass too. Masks and causality narrow the band further. q, k, v,
+ * a float mask and sinks have gradients, through the output and the log-sum-exp.
  *
  * @param q [B, H, Nq, D], or [B, Nq, D] for one head; float32 or float16; any strides
  * @param k [B, Hkv, Nk, D] with Hkv dividing H

@@ -1,12 +1,11 @@
+import { noGrad } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
-import { planMatmul } from '../kernels/matmul.ts';
-import type { MatmulProblem } from '../kernels/matmul-operands.ts';
-import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
-import { broadcastShapes, broadcastStrides, formatShape, type Shape } from '../tensor/shape.ts';
+import { broadcastShapes, formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { checkAlike, checkBoolean, checkFloat } from './check.ts';
-import { enqueue } from './enqueue.ts';
+import { recordProduct } from './matmul-gradient.ts';
+import { product } from './product.ts';
 
 export interface MatmulOptions {
   /** Use the transpose of `a`'s last two axes. */
@@ -28,7 +27,7 @@ export interface MatmulOptions {
 export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
   const op = 'matmul';
   checkOptions(op, options, ['transposeA', 'transposeB', 'bias']);
-  const { transposeA, transposeB, bias } = options;
+  const { transposeA = false, transposeB = false, bias } = options;
   checkFloat(op, 'a', a);
   checkFloat(op, 'b', b);
   if (bias !== undefined) checkFloat(op, 'bias', bias);
@@ -38,68 +37,35 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
   for (const [name, { rank, shape }] of Object.entries({ a, b })) {
     if (rank < 2) throw new ArgumentError(`${op}: ${name} must have at least two axes, got ${formatShape(shape)}`);
   }
-  return a.device.scope(() => {
-    const left = transposeA ? a.transpose() : a;
-    const right = transposeB ? b.transpose() : b;
-    const columns = right.shape.at(-1)!;
-    if (left.shape.at(-1) !== right.shape.at(-2)) {
-      throw new ArgumentError(
-        `${op}: b must have a's depth ${left.shape.at(-1)}, got ${right.shape.at(-2)} ` +
-          `(a ${formatShape(left.shape)}, b ${formatShape(right.shape)})`,
-      );
-    }
-    if (!broadcastShapes(left.shape.slice(0, -2), right.shape.slice(0, -2))) {
-      throw new ArgumentError(
-        `${op}: b's batch axes must broadcast with a's ${formatShape(left.shape.slice(0, -2))}, ` +
-          `got ${formatShape(right.shape.slice(0, -2))}`,
-      );
-    }
-    if (bias && (bias.rank !== 1 || bias.shape[0] !== columns)) {
-      throw new ArgumentError(`${op}: bias must have shape [${columns}], got ${formatShape(bias.shape)}`);
-    }
-    return product(op, left, right, { bias: bias && rowOf(bias) });
-  });
+  const output = noGrad(() =>
+    a.device.scope(() => {
+      const left = transposeA ? a.transpose() : a;
+      const right = transposeB ? b.transpose() : b;
+      const columns = right.shape.at(-1)!;
+      if (left.shape.at(-1) !== right.shape.at(-2)) {
+        throw new ArgumentError(
+          `${op}: b must have a's depth ${left.shape.at(-1)}, got ${right.shape.at(-2)} ` +
+            `(a ${formatShape(left.shape)}, b ${formatShape(right.shape)})`,
+        );
+      }
+      if (!broadcastShapes(left.shape.slice(0, -2), right.shape.slice(0, -2))) {
+        throw new ArgumentError(
+          `${op}: b's batch axes must broadcast with a's ${formatShape(left.shape.slice(0, -2))}, ` +
+            `got ${formatShape(right.shape.slice(0, -2))}`,
+        );
+      }
+      if (bias && (bias.rank !== 1 || bias.shape[0] !== columns)) {
+        throw new ArgumentError(`${op}: bias must have shape [${columns}], got ${formatShape(bias.shape)}`);
+      }
+      return product(op, left, right, { bias: bias && rowOf(bias) });
+    }),
+  );
+  recordProduct(op, { a, b, bias }, output, { a: transposeA, b: transposeB });
+  return output;
 }
 
 /** A bias is read as a row of neighbours. */
 function rowOf(bias: Tensor): Tensor {
   if (bias.strides[0] === 1 || bias.shape[0] === 1) return bias;
   throw new ArgumentError(`matmul: bias must be contiguous, got a view with stride ${bias.strides[0]}`);
-}
-
-/** The product of checked operands, which may differ in dtype; `outAxes` orders its memory. Call it inside a scope. */
-export function product(
-  op: string,
-  a: Tensor,
-  b: Tensor,
-  options: { bias?: Tensor; outDType?: FloatDType; outAxes?: readonly number[]; zeroAnnihilates?: boolean } = {},
-): Tensor {
-  const { device } = a;
-  const batchShape = broadcastShapes(a.shape.slice(0, -2), b.shape.slice(0, -2))!;
-  const [rows, depth] = a.shape.slice(-2) as [number, number];
-  const columns = b.shape.at(-1)!;
-  const outDType = options.outDType ?? (a.dtype as FloatDType);
-  const output = device.empty([...batchShape, rows, columns], outDType, op, options.outAxes);
-  const operand = (tensor: Tensor, matrix: Shape) => ({
-    strides: broadcastStrides(tensor.shape, tensor.strides, [...batchShape, ...matrix])!,
-    offset: tensor.offset,
-  });
-  const problem: MatmulProblem = {
-    op,
-    batchShape,
-    rows,
-    columns,
-    depth,
-    aDType: a.dtype as FloatDType,
-    bDType: b.dtype as FloatDType,
-    outDType,
-    a: operand(a, [rows, depth]),
-    b: operand(b, [depth, columns]),
-    output: operand(output, [rows, columns]),
-    biasOffset: options.bias?.offset,
-    zeroAnnihilates: options.zeroAnnihilates,
-  };
-  const launch = planMatmul(problem, device.traits, device.kernels);
-  enqueue(op, launch, { a, b, bias: options.bias, output });
-  return output;
 }

@@ -88,9 +88,10 @@ function checkBlockMask(op: string, blockMask: unknown, { batch, heads, queryLen
 
 /** Checked modifiers as a kernel takes them. */
 export function planned(op: string, modifiers: readonly Modifier[]): CheckedModifiers {
-  const sources = modifiers.map(({ kind, code, tensors, numbers }) => ({
+  const sources = modifiers.map(({ kind, code, derivativeCode, tensors, numbers }) => ({
     kind,
     code,
+    ...(derivativeCode && { derivative: derivativeCode }),
     tensors: tensors.map(([name, { dtype, shape }]) => ({ name, dtype, shape })),
     numbers: numbers.map(([name, value]) => ({ name, value })),
   }));

@@ -1,3 +1,4 @@
+import { noGrad, record } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
 import { canNormalise, planNormalise, type NormaliseProblem } from '../kernels/normalise.ts';
 import { checkOptions } from '../tensor/options.ts';
@@ -6,6 +7,7 @@ import type { Tensor } from '../tensor/tensor.ts';
 import { checkAlike, checkFinite, checkFloat, describe, type FloatTensor } from './check.ts';
 import { contiguous } from './copy.ts';
 import { enqueue, operandOf } from './enqueue.ts';
+import { normaliseGradient } from './normalise-gradient.ts';
 
 export interface RmsNormOptions {
   /** Multiplies the result: normalizedShape, of x's dtype. */
@@ -80,16 +82,28 @@ function normalise(op: string, x: Tensor, normalizedShape: number | Shape, optio
   checkAlike(op, 'x', { x, weight, bias });
   checkFinite(op, 'eps', eps);
   if (eps < 0) throw new ArgumentError(`${op}: eps must be at least 0, got ${eps}`);
-  return x.device.scope(() => {
-    const problem = problemOf(op, { x, weight, bias }, inner.length, eps, isCentred);
-    if (canNormalise(problem)) return run(problem, { x, weight, bias });
-    const dense = {
-      x: contiguous(x) as FloatTensor,
-      weight: weight && contiguous(weight),
-      bias: bias && contiguous(bias),
-    };
-    return run(problemOf(op, dense, inner.length, eps, isCentred), dense);
+  const axes = inner.length;
+  const output = noGrad(() =>
+    x.device.scope(() => {
+      const problem = problemOf(op, { x, weight, bias }, axes, eps, isCentred);
+      if (canNormalise(problem)) return run(problem, { x, weight, bias });
+      const dense = {
+        x: contiguous(x) as FloatTensor,
+        weight: weight && contiguous(weight),
+        bias: bias && contiguous(bias),
+      };
+      return run(problemOf(op, dense, axes, eps, isCentred), dense);
+    }),
+  );
+  record({
+    op,
+    inputs: { x, weight, bias },
+    outputs: [output],
+    saved: { x, weight },
+    backward: ([gradient], saved, needs) =>
+      normaliseGradient({ op, axes, epsilon: eps, isCentred }, gradient!, saved, needs),
   });
+  return output;
 }
 
 interface Operands {

@@ -111,7 +111,12 @@ export function alibi(slopes: Tensor | number, options: PositionOptions = {}): S
        let slope = ${isTensor ? 'slopes(head)' : 'exp2(-8.0 * f32(head + 1u) / heads())'};
        return score - slope * f32(abs(i32(query) + i32(offset()) - i32(key)));
      }`,
-    { captures: isTensor ? { slopes, offset } : { heads: slopes, offset } },
+    {
+      captures: isTensor ? { slopes, offset } : { heads: slopes, offset },
+      derivative: `fn score_mod_derivative(score: f32, batch: u32, head: u32, query: u32, key: u32) -> f32 {
+         return 1.0;
+       }`,
+    },
   );
 }
 
@@ -130,7 +135,13 @@ export function softcap(cap: number): ScoreMod {
        let capped = cap() * tanh(clamp(score / cap(), -15.0, 15.0));
        return select(capped, score, (bitcast<u32>(score) & 0x7fffffffu) > 0x7f800000u);
      }`,
-    { captures: { cap } },
+    {
+      captures: { cap },
+      derivative: `fn score_mod_derivative(score: f32, batch: u32, head: u32, query: u32, key: u32) -> f32 {
+         let ratio = tanh(clamp(score / cap(), -15.0, 15.0));
+         return select(1.0 - ratio * ratio, score, (bitcast<u32>(score) & 0x7fffffffu) > 0x7f800000u);
+       }`,
+    },
   );
 }
 

@@ -1,10 +1,19 @@
+import { record, records } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
 import { planRotaryEmbedding, type RotaryEmbeddingProblem } from '../kernels/rotary-embedding.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { checkBoolean, checkFloat, checkIntegers, checkSameDevice, checkTensor, describe } from './check.ts';
+import {
+  checkBoolean,
+  checkFloat,
+  checkIntegers,
+  checkSameDevice,
+  checkTensor,
+  describe,
+  type FloatTensor,
+} from './check.ts';
 import { enqueue, operandOf } from './enqueue.ts';
 
 /** Where the rows stand: at most one of the two. */
@@ -27,7 +36,7 @@ export interface RotaryEmbeddingOptions extends RotaryPositions {
  *
  * @param x [B, H, N, D] or [B, N, D]; float32 or float16; any strides
  * @param cos float32 [P, R/2] with R ≤ D; row p holds the cosines of position p's angles
- * @param sin float32 [P, R/2]
+ * @param sin float32 [P, R/2]; neither table has a gradient
  * @returns a tensor of x's shape and dtype. Row-major, but where x's heads lie inside its rows ([B, N, H, D] in memory)
  *   so do the output's
  * @throws ArgumentError for shapes, dtypes or options that do not fit, or an offset that leaves the tables
@@ -42,7 +51,7 @@ export function rotaryEmbedding(x: Tensor, cos: Tensor, sin: Tensor, options: Ro
       `${op}: x must be [batch, heads, length, dim] or [batch, length, dim], got ${formatShape(x.shape)}`,
     );
   }
-  const [batch, heads, length, dim] = x.rank === 3 ? [x.shape[0], 1, x.shape[1], x.shape[2]] : x.shape;
+  const [batch, length, dim] = [x.shape[0], x.shape.at(-2)!, x.shape.at(-1)!];
   checkTable(op, 'cos', cos, x);
   checkTable(op, 'sin', sin, x);
   const [tableRows, pairs] = cos.shape;
@@ -63,11 +72,41 @@ export function rotaryEmbedding(x: Tensor, cos: Tensor, sin: Tensor, options: Ro
     throw new ArgumentError(`${op}: cos must have a row for each of x's ${length} rows, got ${formatShape(cos.shape)}`);
   }
   const offsets = positions ? [] : checkOffset(op, offset ?? 0, batch, tableRows - length);
+  const output = turn(op, x, { cos, sin, positions }, { offsets, interleaved, isInverse: false });
+  record({
+    op,
+    inputs: { x, cos, sin },
+    outputs: [output],
+    saved: { cos, sin, positions },
+    ...(records(cos, sin) && { refusal: `${op}: cos and sin must not require a gradient, which they do not have` }),
+    backward: ([gradient], saved) => ({
+      x: turn(op, gradient as FloatTensor, saved, { offsets, interleaved, isInverse: true }),
+    }),
+  });
+  return output;
+}
+
+interface Tables {
+  readonly cos: Tensor;
+  readonly sin: Tensor;
+  readonly positions?: Tensor;
+}
+
+interface Turn {
+  /** Of each batch entry's row 0, or one for all. */
+  readonly offsets: readonly number[];
+  readonly interleaved: boolean;
+  readonly isInverse: boolean;
+}
+
+function turn(op: string, x: FloatTensor, { cos, sin, positions }: Tables, how: Turn): Tensor {
+  const { device, dtype, shape } = x;
+  const [batch, heads, length, dim] = shape.length === 3 ? [shape[0], 1, shape[1], shape[2]] : shape;
+  const [tableRows, pairs] = cos.shape;
   const headsInRows = x.rank === 4 && heads > 1 && length > 1 && x.strides[1] < x.strides[2];
-  const { device, dtype } = x;
   return device.scope(() => {
-    const output = device.empty(x.shape, dtype, op, headsInRows ? [0, 2, 1, 3] : undefined);
-    const places = placeRows(device, offsets, positions);
+    const output = device.empty(shape, dtype, op, headsInRows ? [0, 2, 1, 3] : undefined);
+    const places = placeRows(device, how.offsets, positions);
     const problem: RotaryEmbeddingProblem = {
       op,
       shape: [batch, heads, length, dim],
@@ -80,7 +119,8 @@ export function rotaryEmbedding(x: Tensor, cos: Tensor, sin: Tensor, options: Ro
       sin: operandOf(sin),
       offset: places.offset,
       positions: places.operand,
-      interleaved,
+      interleaved: how.interleaved,
+      isInverse: how.isInverse,
     };
     const launch = planRotaryEmbedding(problem, device.traits);
     enqueue(op, launch, { x, cos_table: cos, sin_table: sin, positions: places.tensor, output });
@@ -108,7 +148,7 @@ function checkPositions(op: string, positions: Tensor, x: Tensor, batch: number,
 
 /** The position of each batch entry's row 0, which is at most `last`. */
 function checkOffset(op: string, offset: number | readonly number[], batch: number, last: number): readonly number[] {
-  const offsets = Array.isArray(offset) ? (offset as readonly number[]) : [offset as number];
+  const offsets = Array.isArray(offset) ? [...(offset as readonly number[])] : [offset as number];
   if (Array.isArray(offset) && offsets.length !== batch) {
     throw new ArgumentError(`${op}: offset must be one for each of ${batch} batch entries, got ${describe(offset)}`);
   }

@@ -5,6 +5,7 @@
 import { ArgumentError } from '../gpu/errors.ts';
 import { checkFunction, isKeyword, type UserFunction } from '../gpu/user-function.ts';
 import {
+  DERIVATIVE,
   MAX_CAPTURED_AXES,
   MAX_CAPTURED_NUMBERS,
   MAX_CAPTURED_TENSORS,
@@ -29,13 +30,16 @@ export class Modifier<K extends ModifierKind = ModifierKind> {
   readonly captures: Captures;
   /** @internal */
   readonly code: UserFunction;
+  /** @internal */
+  readonly derivativeCode: UserFunction | undefined;
 
   /** Not for users. */
-  constructor(kind: K, source: string, captures: Captures, code: UserFunction) {
+  constructor(kind: K, source: string, captures: Captures, code: UserFunction, derivativeCode?: UserFunction) {
     this.kind = kind;
     this.source = source;
     this.captures = captures;
     this.code = code;
+    this.derivativeCode = derivativeCode;
     Object.freeze(this);
   }
 
@@ -76,10 +80,15 @@ export type MaskMod = Modifier<'maskMod'>;
  * index past the end of its axis counts as the last. A captured number is a function without arguments that gives f32.
  * Neither another tensor, of another shape, nor another number compiles anything anew; sources with one text share a kernel.
  *
+ * `derivative` is what gradients of q, k, v, a float mask and sinks need: WGSL of
+ * `fn score_mod_derivative(score: f32, batch: u32, head: u32, query: u32, key: u32) -> f32`, ∂ score_mod / ∂ score at the
+ * same score as `score_mod` is given, with the same captures. Captured tensors themselves have no gradient.
+ *
  * @throws ArgumentError for what the source must not contain, with its line and column. What only the GPU's compiler finds
  * (types that do not fit) rejects the next wait as a ShaderError that names line and column too.
  */
-export function scoreMod(source: string, options: { captures?: Captures } = {}): ScoreMod {
+export function scoreMod(source: string, options: { captures?: Captures; derivative?: string } = {}): ScoreMod {
+  checkOptions('scoreMod', options, ['captures', 'derivative']);
   return makeModifier('scoreMod', source, options);
 }
 
@@ -94,18 +103,28 @@ export function scoreMod(source: string, options: { captures?: Captures } = {}):
  * @throws ArgumentError for what the source must not contain, with its line and column
  */
 export function maskMod(source: string, options: { captures?: Captures } = {}): MaskMod {
+  checkOptions('maskMod', options, ['captures']);
   return makeModifier('maskMod', source, options);
 }
 
-function makeModifier<K extends ModifierKind>(kind: K, source: string, options: { captures?: Captures }): Modifier<K> {
-  checkOptions(kind, options, ['captures']);
-  const { captures = {} } = options;
-  if (typeof source !== 'string') {
-    throw new ArgumentError(`${kind}: source must be WGSL as a string, got ${given(source)}`);
-  }
+function makeModifier<K extends ModifierKind>(
+  kind: K,
+  source: string,
+  { captures = {}, derivative }: { captures?: Captures; derivative?: string },
+): Modifier<K> {
+  checkSource(kind, 'source', source);
   checkCaptures(kind, captures);
-  const code = checkFunction(kind, source, SIGNATURES[kind], Object.keys(captures));
-  return new Modifier(kind, source, Object.freeze({ ...captures }), code);
+  const names = Object.keys(captures);
+  const code = checkFunction(kind, source, SIGNATURES[kind], names);
+  if (derivative === undefined) return new Modifier(kind, source, Object.freeze({ ...captures }), code);
+  checkSource(kind, 'derivative', derivative);
+  const derivativeCode = checkFunction(`${kind}'s derivative`, derivative, DERIVATIVE, names);
+  return new Modifier(kind, source, Object.freeze({ ...captures }), code, derivativeCode);
+}
+
+function checkSource(kind: ModifierKind, name: string, source: unknown): void {
+  if (typeof source === 'string') return;
+  throw new ArgumentError(`${kind}: ${name} must be WGSL as a string, got ${given(source)}`);
 }
 
 /** A function's text, which `describe` gives, would be no sentence. */

@@ -1,6 +1,6 @@
 /** The options that say what happens to scores besides masks, checked and turned into what kernels take. */
 import { ArgumentError } from '../gpu/errors.ts';
-import type { Scores } from '../kernels/score.ts';
+import type { Dropout, Scores } from '../kernels/score.ts';
 import { MAX_QUERY_OFFSET } from '../kernels/visibility.ts';
 import type { Device } from '../tensor/device.ts';
 import { formatShape } from '../tensor/shape.ts';
@@ -73,6 +73,7 @@ export interface CheckedScores {
   readonly queryOffsets?: Segment;
   readonly keyLengths?: Segment;
   readonly sequences?: Segment & { readonly count: number };
+  readonly dropout?: Dropout;
   readonly modifiers?: CheckedModifiers;
 }
 
@@ -259,7 +260,7 @@ export function resolveScores(
   checked: CheckedScores,
   others: readonly Segment[] = [],
 ): { table?: Tensor; scores: Scores; otherPlaces: readonly number[] } {
-  const { softcap, slopes, sinks, queryOffsets, keyLengths, sequences, modifiers } = checked;
+  const { softcap, slopes, sinks, queryOffsets, keyLengths, sequences, dropout, modifiers } = checked;
   const captures = captureSegments(modifiers);
   const named = [slopes, sinks, queryOffsets, keyLengths, sequences];
   const present = named.filter((segment) => segment !== undefined);
@@ -275,8 +276,30 @@ export function resolveScores(
       ...(queryOffsets && { queryOffsetsAt: at(queryOffsets) }),
       ...(keyLengths && { keyLengthsAt: at(keyLengths) }),
       ...(sequences && { sequences: { at: at(sequences), count: sequences.count } }),
+      ...(dropout && { dropout }),
       ...(modifiers && { modifiers: modifiers.modifiers, capturesAt: places.slice(present.length, capturesEnd) }),
     },
     otherPlaces: places.slice(capturesEnd),
   };
+}
+
+/** The tensors among checked options that might be asked for a gradient. */
+export function scoreTensors({ slopes, sinks, modifiers }: CheckedScores): Tensor[] {
+  const given = [slopes, sinks].flatMap((segment) => (segment && 'tensor' in segment ? [segment.tensor] : []));
+  return [...given, ...(modifiers?.captures ?? [])];
+}
+
+/** Why a call with these options has no gradient, or undefined where it has one. */
+export function scoreRefusal(op: string, { slopes, modifiers }: CheckedScores): string | undefined {
+  if (slopes && 'tensor' in slopes && slopes.tensor.requiresGrad) {
+    return `${op}: alibiSlopes must not require a gradient, which they have none of, got a tensor that does`;
+  }
+  if (modifiers?.captures.some((tensor) => tensor.requiresGrad)) {
+    return `${op}: a modifier's captures must not require a gradient, which they have none of, got a tensor that does`;
+  }
+  const { hasScoreMod = false, hasDerivative = false } = modifiers?.modifiers ?? {};
+  if (hasScoreMod && !hasDerivative) {
+    return `${op}: scoreMod must come with its derivative where a gradient is wanted, got none: scoreMod(source, { derivative })`;
+  }
+  return undefined;
 }

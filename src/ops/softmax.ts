@@ -1,14 +1,11 @@
+import { noGrad, record } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
-import { planSoftmax, type ScoresStage } from '../kernels/softmax.ts';
-import type { Scores } from '../kernels/score.ts';
-import type { Visibility } from '../kernels/visibility.ts';
-import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { broadcastStrides, formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { checkFinite, checkFloat, checkTensor } from './check.ts';
-import { enqueue, operandOf } from './enqueue.ts';
 import { checkVisibility, type Causal } from './visibility.ts';
+import { weigh, weighGradient } from './weigh.ts';
 
 export interface SoftmaxOptions {
   /** bool: true = keeps its place; float (of x's dtype): added to the scaled x. Broadcasts to x's shape. */
@@ -54,7 +51,16 @@ export function softmax(x: Tensor, options: SoftmaxOptions = {}): Tensor {
       like: { name: 'x', tensor: x },
     },
   );
-  return weigh(op, x, { shape, scale, visibility, mask }).weights;
+  const weighing = { shape, scale, visibility };
+  const { weights } = noGrad(() => weigh(op, { x, mask }, weighing));
+  record({
+    op,
+    inputs: { x, mask },
+    outputs: [weights],
+    saved: { x, mask },
+    backward: ([gradient], saved, needs) => weighGradient(op, saved, weighing, { weights: gradient! }, needs),
+  });
+  return weights;
 }
 
 /** [B, H, Nq, Nk], where three axes are [B, Nq, Nk]. */
@@ -65,51 +71,4 @@ function scoreShape({ shape }: Tensor): [number, number, number, number] {
     ...shape,
   ];
   return [batch, heads, queries, keys];
-}
-
-/** The softmax of checked scores, with the rows' log-sum-exp where asked for. */
-export function weigh(
-  op: string,
-  x: Tensor,
-  options: {
-    shape: [number, number, number, number];
-    scale: number;
-    visibility: Visibility;
-    mask?: Tensor;
-    keyMask?: Tensor;
-    scores?: Scores;
-    table?: Tensor;
-    outDType?: FloatDType;
-    rowShape?: readonly number[];
-    /** Also write the scores as they are after this stage. */
-    stage?: ScoresStage;
-  },
-): { weights: Tensor; logSumExp?: Tensor; scores?: Tensor } {
-  const { shape, scale, visibility, mask, keyMask, table, outDType = x.dtype as FloatDType, rowShape, stage } = options;
-  const { device } = x;
-  const { strides, offset } = operandOf(x);
-  const lead = Array.from({ length: 4 - strides.length }, () => 0);
-  const place = strides.length === 3 ? [strides[0], 0, strides[1], strides[2]] : [...lead, ...strides];
-  return device.scope(() => {
-    const weights = device.empty(x.shape, outDType, op);
-    const logSumExp = rowShape && device.empty(rowShape, 'float32', op);
-    const scores = stage && device.empty(x.shape, outDType, op);
-    const launch = planSoftmax(
-      {
-        op,
-        shape,
-        inDType: x.dtype as FloatDType,
-        outDType,
-        x: { strides: place, offset },
-        scale,
-        visibility,
-        scores: options.scores ?? {},
-        writesLogSumExp: logSumExp !== undefined,
-        writesScores: stage,
-      },
-      device.traits,
-    );
-    enqueue(op, launch, { x, mask, key_mask: keyMask, table, output: weights, log_sum_exp: logSumExp, scores });
-    return { weights, ...(logSumExp && { logSumExp }), ...(scores && { scores }) };
-  });
 }

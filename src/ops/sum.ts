@@ -1,4 +1,4 @@
-import { noGrad, record } from '../autograd/tape.ts';
+import { record } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
 import { planSum } from '../kernels/sum.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
@@ -6,7 +6,6 @@ import { checkOptions } from '../tensor/options.ts';
 import { formatShape, type Shape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { checkBoolean, checkFloat, describe } from './check.ts';
-import { reshape } from './copy.ts';
 import { enqueue, operandOf } from './enqueue.ts';
 
 export interface SumOptions {
@@ -42,8 +41,8 @@ export function mean(x: Tensor, options: SumOptions = {}): Tensor {
 export function sumTo(x: Tensor, shape: Shape): Tensor {
   const lead = x.rank - shape.length;
   const axes = new Set(x.shape.flatMap((length, i) => (i < lead || shape[i - lead] !== length ? [i] : [])));
-  if (axes.size === 0) return reshape(x, shape);
-  return run('sum', x, axes, 1).reshape(shape);
+  if (axes.size === 0) return x;
+  return sumOver('sum', x, axes, { keepDims: true }).reshape(shape);
 }
 
 function reduce(op: 'sum' | 'mean', x: Tensor, options: SumOptions, scaleOf: (terms: number) => number): Tensor {
@@ -52,19 +51,17 @@ function reduce(op: 'sum' | 'mean', x: Tensor, options: SumOptions, scaleOf: (te
   checkBoolean(op, 'keepDims', options.keepDims);
   const axes = checkAxes(op, x, options.axes);
   const wide = x.shape.map((length, axis) => (axes.has(axis) ? 1 : length));
-  const narrow = x.shape.filter((_, axis) => !axes.has(axis));
-  const shape = options.keepDims ? wide : narrow.length > 0 ? narrow : [1];
   const terms = x.size / wide.reduce((size, length) => size * length, 1);
   const scale = scaleOf(terms);
   const { shape: xShape } = x;
-  const output = noGrad(() => x.device.scope(() => run(op, x, axes, scale).reshape(shape)));
+  const output = sumOver(op, x, axes, { scale, keepDims: options.keepDims ?? false });
   record({
     op,
     inputs: { x },
     outputs: [output],
     backward: ([gradient]) => {
-      const dense = reshape(gradient!, wide);
-      return { x: (scale === 1 ? dense : run(op, dense, new Set(), scale)).expand(xShape) };
+      const dense = gradient!.reshape(wide); // a view: axes of length 1 come and go
+      return { x: (scale === 1 ? dense : sumOver(op, dense, new Set(), { scale })).expand(xShape) };
     },
   });
   return output;
@@ -80,12 +77,43 @@ function checkAxes(op: string, x: Tensor, axes: SumOptions['axes']): Set<number>
   throw new ArgumentError(`${op}: axes must be distinct axes of x ${formatShape(x.shape)}, got ${describe(axes)}`);
 }
 
-/** Row-major over the axes that stay. */
-function run(op: string, x: Tensor, axes: ReadonlySet<number>, scale: number): Tensor {
-  const { device, shape } = x;
-  const dtype = x.dtype as FloatDType;
-  const kept = shape.filter((_, axis) => !axes.has(axis));
-  const output = device.empty(kept.length > 0 ? kept : [1], dtype, op);
-  enqueue(op, planSum({ op, shape, dtype, x: operandOf(x), axes, scale }, device.traits), { x, output });
+/** The sum over axes, row-major, of another dtype where given. Sums are float32. */
+export function sumOver(
+  op: string,
+  x: Tensor,
+  axes: ReadonlySet<number>,
+  { scale = 1, dtype = x.dtype as FloatDType, keepDims = false } = {},
+): Tensor {
+  const wide = x.shape.map((length, axis) => (axes.has(axis) ? 1 : length));
+  const narrow = x.shape.filter((_, axis) => !axes.has(axis));
+  const output = x.device.empty(keepDims ? wide : narrow.length > 0 ? narrow : [1], dtype, op);
+  const strides = keepDims
+    ? output.strides.filter((_, axis) => !axes.has(axis))
+    : output.strides.slice(0, narrow.length);
+  write(op, x, axes, scale, output, strides);
   return output;
+}
+
+/** `strides` are the output's along the axes that stay. */
+function write(
+  op: string,
+  x: Tensor,
+  axes: ReadonlySet<number>,
+  scale: number,
+  output: Tensor,
+  strides: readonly number[],
+): void {
+  const { device, shape } = x;
+  const [inDType, outDType] = [x.dtype as FloatDType, output.dtype as FloatDType];
+  const plan = planSum({ op, shape, inDType, outDType, x: operandOf(x), axes, strides, scale }, device.traits);
+  if (plan.splits === 1) {
+    enqueue(op, plan, { x, output });
+    return;
+  }
+  device.scope(() => {
+    const kept = shape.filter((_, axis) => !axes.has(axis));
+    const parts = device.empty([plan.splits, ...kept], 'float32', op);
+    enqueue(op, plan, { x, output: parts });
+    write(op, parts, new Set([0]), scale, output, strides);
+  });
 }

@@ -4,7 +4,6 @@
  */
 import type { Device } from '../tensor/device.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { BYTES } from '../tensor/dtype.ts';
 import { copyWords, wordsOf } from './copy.ts';
 
 /** Numbers of the host, or a tensor; one of elements smaller than a word is contiguous and begins at a word. */
@@ -17,12 +16,12 @@ export interface Table {
   readonly places: readonly number[];
 }
 
-/** Joins segments. Call it inside a scope; the table lives as long. A single tensor is taken where it lies. */
+/** Joins segments. Call it inside a scope; the table lives as long. A single tensor with a buffer of its own is taken as it is. */
 export function joinTable(op: string, device: Device, segments: readonly Segment[]): Table {
   if (segments.length === 0) return { places: [] };
   const [first] = segments;
-  if (segments.length === 1 && 'tensor' in first && first.tensor.isContiguous) {
-    return { table: first.tensor, places: [(first.tensor.offset * BYTES[first.tensor.dtype]) / 4] };
+  if (segments.length === 1 && 'tensor' in first && first.tensor.isContiguous && first.tensor.offset === 0) {
+    return { table: first.tensor, places: [0] };
   }
   // the host's numbers first, in one write
   const order = [...segments.keys()].sort((a, b) => Number('tensor' in segments[a]) - Number('tensor' in segments[b]));

@@ -20,8 +20,10 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   caches: ['ops', 'tensor', 'src/gpu/errors.ts'],
   // Modules compose ops and never touch the GPU.
   modules: ['caches', 'ops', 'autograd', 'tensor', 'src/gpu/errors.ts'],
+  // What changes the parameters of modules, which they know as tensors.
+  optimisers: ['ops', 'autograd', 'kernels', 'tensor', 'src/gpu/errors.ts'],
   // Whole networks of modules, and what reads them from files; they touch the GPU no more than those.
-  models: ['modules', 'caches', 'ops', 'io', 'tensor', 'src/gpu/errors.ts'],
+  models: ['modules', 'caches', 'ops', 'autograd', 'io', 'tensor', 'src/gpu/errors.ts'],
   cli: [
     'models',
     'modules',
@@ -45,6 +47,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'index.ts': [
     'models',
     'modules',
+    'optimisers',
     'caches',
     'tuning',
     'ops',

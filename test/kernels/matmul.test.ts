@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { ArgumentError } from '../../src/index.ts';
 import { NO_CHOICES } from '../../src/kernels/choice.ts';
-import { chooseMatmul, matmulVariants, planMatmul } from '../../src/kernels/matmul.ts';
+import { chooseMatmul, depthSplits, matmulVariants, planMatmul } from '../../src/kernels/matmul.ts';
 import { CPU_DRIVER, DEFAULTS, dense, frozen, matmulProblem } from './problems.ts';
 
 describe('chooseMatmul', () => {
@@ -20,6 +20,22 @@ describe('chooseMatmul', () => {
     const { variant, reason } = chooseMatmul(problem, DEFAULTS, NO_CHOICES);
     expect(variant).toMatchObject({ rows: size, columns: size });
     expect(reason).not.toBe('');
+  });
+});
+
+describe('depthSplits', () => {
+  test.each([
+    // rows, columns, depth: on a GPU, on a CPU driver
+    [64, 64, 8192, 32, 4],
+    [32, 32, 65_536, 256, 16],
+    [512, 512, 8192, 1, 1],
+    [64, 64, 511, 1, 1],
+    [64, 64, 512, 2, 2],
+    [64, 64, 3 * 512, 4, 4],
+    [64, 64, 1023, 1, 1],
+  ])('%d × %d, %d deep', (rows, columns, depth, gpu, cpu) => {
+    expect(depthSplits({ rows, columns, depth }, DEFAULTS)).toBe(gpu);
+    expect(depthSplits({ rows, columns, depth }, CPU_DRIVER)).toBe(cpu);
   });
 });
 

@@ -1,7 +1,13 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { checkFunction, isPredeclared } from '../../src/gpu/user-function.ts';
-import { modifierParams, planModifiers, SIGNATURES, type ModifierSource } from '../../src/kernels/modifiers.ts';
+import {
+  DERIVATIVE,
+  modifierParams,
+  planModifiers,
+  SIGNATURES,
+  type ModifierSource,
+} from '../../src/kernels/modifiers.ts';
 import type { DType } from '../../src/tensor/dtype.ts';
 
 const SCORE = 'fn score_mod(score: f32, b: u32, h: u32, i: u32, j: u32) -> f32 { return score; }';
@@ -57,6 +63,33 @@ describe('planModifiers', () => {
     expect(new Set(dtypes).size).toBe(5);
   });
 
+  test('a derivative has a name of its own, the same captures, and a place in the gradient’s kernels only', () => {
+    const text = 'fn score_mod_derivative(s: f32, b: u32, h: u32, i: u32, j: u32) -> f32 { return half() * t(i); }';
+    const derivative = checkFunction("scoreMod's derivative", text, DERIVATIVE, ['half', 't']);
+    const captures = [[['t', 'float32', [3]]] as Tensors, [['half', 0.5]] as [string, number][]] as const;
+    const mask = source('maskMod', [['t', 'bool', [4, 5]]], [['a', 3]]);
+    const score = { ...source('scoreMod', ...captures), derivative };
+    const { insertions, gradientInsertions, hasDerivative, shapes, numbers } = planModifiers('op', [mask, score]);
+    expect(hasDerivative).toBe(true);
+    expect([shapes, numbers]).toEqual([
+      [[4, 5], [3]],
+      [3, 0.5],
+    ]);
+    expect(insertions.map(({ name }) => name)).toEqual(['mask_mod', 'score_mod']);
+    expect(gradientInsertions.map(({ name }) => name)).toEqual(['mask_mod', 'score_mod', 'd_score_mod']);
+    const inserted = gradientInsertions[2];
+    expect(inserted.text).toMatch(
+      /^fn d_score_mod\(.*return d_score_mod_half\(\) \* d_score_mod_t\(d_score_mod_i\); }/,
+    );
+    expect(inserted.text).toContain('fn d_score_mod_t(i0: u32) -> f32 {\n  let shape = params.capture_shapes[1];');
+    expect(inserted.text).toContain('fn d_score_mod_half() -> f32 { return params.capture_numbers[0][1]; }');
+    const column = inserted.text.indexOf('d_score_mod_t(') + 1;
+    expect(inserted.explain("in d_score_mod: 'd_score_mod_t' is wrong", 1, column)).toBe(
+      `scoreMod's derivative line 1, column ${text.indexOf('t(i)') + 1}: in score_mod_derivative: 't' is wrong`,
+    );
+    expect(planModifiers('op', [mask]).hasDerivative).toBe(false);
+  });
+
   test('refuses more than a kernel has room for', () => {
     const tensors: Tensors = [
       ['a', 'float32', [1]],
@@ -105,6 +138,6 @@ test("no shader declares for itself what a modifier takes for WGSL's, nor under 
     );
   });
   expect(declared).toEqual(expect.arrayContaining(['params', 'table', 'main', 'Params', 'HIDDEN', 'tile_of']));
-  const isTaken = (name: string) => isPredeclared(name) || /^(?:score|mask)_mod_/.test(name);
+  const isTaken = (name: string) => isPredeclared(name) || /^(?:score|mask|d_score)_mod_/.test(name);
   expect(declared.filter(isTaken)).toEqual([]);
 });

@@ -16,6 +16,7 @@ const problem = (given: Partial<RotaryEmbeddingProblem> = {}): RotaryEmbeddingPr
     sin: dense(tableRows, rotaryDim / 2),
     offset: 0,
     interleaved: false,
+    isInverse: false,
     ...given,
   };
 };

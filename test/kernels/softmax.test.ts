@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { chooseRowLanes, planSoftmax, rowsPerWorkgroup } from '../../src/kernels/softmax.ts';
+import { chooseRowLanes, rowsPerWorkgroup } from '../../src/kernels/rows.ts';
+import { planSoftmax } from '../../src/kernels/softmax.ts';
 import { CPU_DRIVER, DEFAULTS, frozen, softmaxProblem } from './problems.ts';
 
 describe('planSoftmax', () => {

@@ -12,6 +12,7 @@ import {
 import { testDevice } from '../device.ts';
 import { attention, type AttentionOptions as ReferenceOptions, type AttentionResult } from '../reference/attention.ts';
 import { expectClose } from '../reference/compare.ts';
+import { attentionDropout } from '../reference/dropout.ts';
 import type { HostArray } from '../reference/host-array.ts';
 import { packedAttention } from '../reference/packed-attention.ts';
 import { type Tolerance, tolerances, widen } from '../reference/tolerances.ts';
@@ -21,7 +22,7 @@ export const ATTENTION_OPS = ['flashAttention', 'localAttention', 'scaledDotProd
 export type AttentionOp = (typeof ATTENTION_OPS)[number];
 
 /** Options are the reference's; `returnScores` is for scaledDotProductAttention. */
-export interface Problem extends ReferenceOptions {
+export interface Problem extends Omit<ReferenceOptions, 'dropout'> {
   q: HostArray;
   k: HostArray;
   v: HostArray;
@@ -29,6 +30,8 @@ export interface Problem extends ReferenceOptions {
   window?: Window;
   /** For flashAttention. */
   blockSize?: number;
+  dropoutP?: number;
+  dropoutSeed?: number;
   /** Where the sequences of a packed problem begin, and where the last one ends. */
   queryOffsets?: readonly number[];
   keyOffsets?: readonly number[];
@@ -49,40 +52,54 @@ export interface Results {
 
 /** The op with everything that it can return; the caller owns the results. */
 export function enqueueAttention(device: Device, op: AttentionOp, problem: Problem, dtype: Float) {
-  return device.scope(() => {
-    const tensor = (name: 'q' | 'k' | 'v' | 'mask' | 'keyMask') => {
-      const array = problem[name];
-      return array && upload(device, array, dtype, problem.layouts?.[name]);
-    };
-    const [q, k, v] = [tensor('q')!, tensor('k')!, tensor('v')!];
-    const { isCausal, scale, softcap, queryOffsets, keyOffsets, window, blockSize, returnScores } = problem;
-    const options = {
-      ...given({
-        mask: tensor('mask'),
-        keyMask: tensor('keyMask'),
-        isCausal,
-        scale,
-        softcap,
-        queryOffsets,
-        keyOffsets,
-      }),
-      ...numericOptions(device, problem),
-      ...problem.modifiers?.(device),
-      returnLogSumExp: true,
-    };
-    switch (op) {
-      case 'flashAttention':
-        return flashAttention(q, k, v, { ...options, ...given({ window, blockSize }) });
-      case 'localAttention':
-        return localAttention(q, k, v, { ...options, window: window ?? { left: -1, right: -1 } });
-      case 'scaledDotProductAttention':
-        return scaledDotProductAttention(q, k, v, {
-          ...options,
-          ...given({ window, returnScores }),
-          returnWeights: true,
-        });
-    }
-  });
+  return device.scope(() => attend(op, problem, uploadProblem(device, problem, dtype)));
+}
+
+export type Uploaded = ReturnType<typeof uploadProblem>;
+
+/** A problem's tensors, and the options that all ops have. Call it in a scope. */
+export function uploadProblem(device: Device, problem: Problem, dtype: Float) {
+  const tensor = (name: 'q' | 'k' | 'v' | 'mask' | 'keyMask') => {
+    const array = problem[name];
+    return array && upload(device, array, dtype, problem.layouts?.[name]);
+  };
+  const { isCausal, scale, softcap, queryOffsets, keyOffsets, dropoutP, dropoutSeed } = problem;
+  return {
+    q: tensor('q')!,
+    k: tensor('k')!,
+    v: tensor('v')!,
+    ...given({
+      mask: tensor('mask'),
+      keyMask: tensor('keyMask'),
+      isCausal,
+      scale,
+      softcap,
+      queryOffsets,
+      keyOffsets,
+      dropoutP,
+      dropoutSeed,
+    }),
+    ...numericOptions(device, problem),
+    ...problem.modifiers?.(device),
+  };
+}
+
+/** The op on them with everything that it can return. */
+export function attend(op: AttentionOp, problem: Problem, { q, k, v, ...shared }: Uploaded) {
+  const { window, blockSize, returnScores } = problem;
+  const options = { ...shared, returnLogSumExp: true };
+  switch (op) {
+    case 'flashAttention':
+      return flashAttention(q, k, v, { ...options, ...given({ window, blockSize }) });
+    case 'localAttention':
+      return localAttention(q, k, v, { ...options, window: window ?? { left: -1, right: -1 } });
+    case 'scaledDotProductAttention':
+      return scaledDotProductAttention(q, k, v, {
+        ...options,
+        ...given({ window, returnScores }),
+        returnWeights: true,
+      });
+  }
 }
 
 /** The options that may be numbers or tensors. */
@@ -138,15 +155,27 @@ export async function runAttention(op: AttentionOp, problem: Problem, dtype: Flo
 /** The reference on what the dtype stores of the operands. */
 export function referenceAttention(problem: Problem, dtype: Float) {
   const [q, k, v] = [problem.q, problem.k, problem.v].map((array) => storedOnce(array, dtype));
-  const { mask, queryOffsets, keyOffsets } = problem;
-  if (queryOffsets && keyOffsets) return packedAttention(q, k, v, { ...problem, queryOffsets, keyOffsets });
-  return attention(q, k, v, { ...problem, mask: mask && stored(mask, dtype) });
+  const options = referenceOptions(problem, dtype);
+  const { queryOffsets, keyOffsets } = problem;
+  if (queryOffsets && keyOffsets) return packedAttention(q, k, v, { ...options, queryOffsets, keyOffsets });
+  return attention(q, k, v, options);
+}
+
+/** A problem's options as the reference has them. */
+export function referenceOptions(problem: Problem, dtype: Float): ReferenceOptions {
+  const { q, mask, dropoutP, dropoutSeed } = problem;
+  const heads = q.shape.length === 3 ? 1 : q.shape[1];
+  return {
+    ...problem,
+    mask: mask && stored(mask, dtype),
+    ...(dropoutP && { dropout: attentionDropout(dropoutP, dropoutSeed!, heads) }),
+  };
 }
 
 const inFloat16 = new WeakMap<HostArray, HostArray>();
 
 /** Tests try many options on the same operands, and rounding thousands of numbers to float16 takes a while. */
-function storedOnce(array: HostArray, dtype: Float): HostArray {
+export function storedOnce(array: HostArray, dtype: Float): HostArray {
   if (dtype === 'float32') return array;
   let rounded = inFloat16.get(array);
   if (!rounded) inFloat16.set(array, (rounded = stored(array, dtype)));

@@ -18,6 +18,7 @@ import { type CaseTensor, describeConformance, type LocalCase, type SdpaCase, ty
 import { testDevice } from '../device.ts';
 import { attentionInFloat16 } from '../reference/attention-float16.ts';
 import { expectClose, expectFloat16Close } from '../reference/compare.ts';
+import { localOptions, sdpaOptions } from '../reference/golden-options.ts';
 import { joinHeads, splitHeads } from '../reference/heads.ts';
 import type { HostArray } from '../reference/host-array.ts';
 import { matmul as hostMatmul } from '../reference/matmul.ts';
@@ -32,9 +33,7 @@ describeConformance('sdpa', (cases) => {
   describe.each(['flashAttention', 'scaledDotProductAttention'] as const)('%s', (op) => {
     describe.each(DTYPES)('%s', (dtype) => {
       test.each(cases)('$name', async (c) => {
-        const mask = c.has('mask') ? c.tensor('mask') : c.has('bias') ? c.tensor('bias') : undefined;
-        const { causal: isCausal, scale, softcap } = c;
-        await expectGolden(op, c, { ...operands(c), mask, isCausal, scale, softcap }, dtype);
+        await expectGolden(op, c, { ...operands(c), ...sdpaOptions(c) }, dtype);
       });
     });
   });
@@ -43,14 +42,7 @@ describeConformance('sdpa', (cases) => {
 describeConformance('local', (cases) => {
   describe.each(DTYPES)('%s', (dtype) => {
     test.each(cases)('$name', async (c) => {
-      const { left, right, align, B, S, key_lens: lengths } = c;
-      const window = { left, right, align: align === 'square' ? ('top-left' as const) : align };
-      const isReal = (at: number) => at % S < lengths![Math.floor(at / S)];
-      const keyMask = lengths && {
-        shape: [B, S],
-        data: Uint8Array.from({ length: B * S }, (_, at) => Number(isReal(at))),
-      };
-      await expectGolden('localAttention', c, { ...operands(c), window, keyMask }, dtype);
+      await expectGolden('localAttention', c, { ...operands(c), ...localOptions(c) }, dtype);
     });
   });
 });

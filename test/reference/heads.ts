@@ -24,3 +24,13 @@ function swapMiddle({ shape: [a, b, c, d], data }: HostArray): Float64HostArray 
   }
   return result;
 }
+
+/** [N, ...] → [N, 1, ...] */
+export function withHead({ shape: [batches, ...rest], data }: HostArray): HostArray {
+  return { shape: [batches, 1, ...rest], data };
+}
+
+/** [N, 1, ...] → [N, ...] */
+export function withoutHead({ shape: [batches, , ...rest], data }: Float64HostArray): Float64HostArray {
+  return { shape: [batches, ...rest], data };
+}

@@ -56,6 +56,14 @@ export function broadcast(array: HostArray, target: readonly number[]): Float64H
   return result;
 }
 
+/** The sum over the axes along which `shape` was broadcast to the array's: what `broadcast` does to gradients. */
+export function sumTo(array: HostArray, shape: readonly number[]): Float64HostArray {
+  const sources = broadcast({ shape, data: Array.from({ length: sizeOf(shape) }, (_, at) => at) }, array.shape);
+  const sum = zeros(shape);
+  for (const [at, source] of sources.data.entries()) sum.data[source] += array.data[at];
+  return sum;
+}
+
 /** A copy of the elements from `start` to before `end` along an axis; of bools, bools. */
 export function slice({ shape, data }: HostArray, axis: number, start: number, end: number): HostArray {
   const inner = sizeOf(shape.slice(axis + 1));

@@ -14,6 +14,7 @@
 import { f16round } from '@petamoriken/float16';
 import { attention } from './attention.ts';
 import { attentionInFloat16 } from './attention-float16.ts';
+import type { Dropout } from './dropout.ts';
 import { joinHeads, splitHeads } from './heads.ts';
 import { type Float64HostArray, type HostArray, sizeOf, zeros } from './host-array.ts';
 import { matmul } from './matmul.ts';
@@ -22,6 +23,7 @@ import { visibility, type VisibilityOptions } from './visibility.ts';
 export interface MultiHeadAttentionOptions extends VisibilityOptions {
   numHeads: number;
   addZeroAttn?: boolean;
+  dropout?: Dropout;
   /** Round every stage to float16, for the bound on float16 results (compare.ts). */
   inFloat16?: boolean;
   /** Mean of the weights over the heads, [N, L, S + appended rows]. */
@@ -61,7 +63,7 @@ export function multiHeadAttention(
       project(value, 2),
       appended.map(({ v }) => v),
     ),
-    { mask: appendColumns(bias, appended.length) },
+    { mask: appendColumns(bias, appended.length), dropout: options.dropout },
   );
   return {
     output: stored(
@@ -71,20 +73,20 @@ export function multiHeadAttention(
   };
 }
 
-function inputWeight(state: Readonly<Record<string, HostArray>>, part: 0 | 1 | 2, embedDim: number): HostArray {
+export function inputWeight(state: Readonly<Record<string, HostArray>>, part: 0 | 1 | 2, embedDim: number): HostArray {
   const packed = state['in_proj_weight'];
   if (packed) return rowsOf(packed, part * embedDim, (part + 1) * embedDim);
   return state[['q_proj_weight', 'k_proj_weight', 'v_proj_weight'][part]];
 }
 
 /** Rows [start, end) along the first axis. */
-function rowsOf({ shape: [, ...rest], data }: HostArray, start: number, end: number): HostArray {
+export function rowsOf({ shape: [, ...rest], data }: HostArray, start: number, end: number): HostArray {
   const size = sizeOf(rest);
   return { shape: [end - start, ...rest], data: Float64Array.from(data).subarray(start * size, end * size) };
 }
 
 /** [N, S, E] with each of `rows` (E elements) after every batch entry's last row. */
-function appendRows({ shape: [batches, length, dim], data }: HostArray, rows: HostArray[]): HostArray {
+export function appendRows({ shape: [batches, length, dim], data }: HostArray, rows: HostArray[]): HostArray {
   const values: number[] = [];
   for (let n = 0; n < batches; n++) {
     for (let i = 0; i < length * dim; i++) values.push(data[n * length * dim + i]);
@@ -94,7 +96,7 @@ function appendRows({ shape: [batches, length, dim], data }: HostArray, rows: Ho
 }
 
 /** [..., S] with `count` zeros after each row. */
-function appendColumns({ shape, data }: Float64HostArray, count: number): HostArray {
+export function appendColumns({ shape, data }: Float64HostArray, count: number): HostArray {
   const columns = shape[shape.length - 1];
   const result = zeros([...shape.slice(0, -1), columns + count]);
   for (let row = 0; row * columns < data.length; row++) {

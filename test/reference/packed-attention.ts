@@ -7,6 +7,7 @@
  * [1, H, Σ Nq]. Options are those of attention.ts, in which sequence s is batch entry s, and its queries and keys count from 0.
  */
 import { attention, type AttentionOptions, type AttentionResult } from './attention.ts';
+import { attentionGradient, type AttentionGradients, type OutputGradients } from './attention-gradient.ts';
 import { type Float64HostArray, type HostArray, slice, zeros } from './host-array.ts';
 
 export interface PackedOptions extends Omit<AttentionOptions, 'mask' | 'keyMask' | 'keyLengths'> {
@@ -16,38 +17,79 @@ export interface PackedOptions extends Omit<AttentionOptions, 'mask' | 'keyMask'
 }
 
 export function packedAttention(q: HostArray, k: HostArray, v: HostArray, options: PackedOptions): AttentionResult {
-  const { queryOffsets, keyOffsets, returnScores, ...shared } = options;
   const [, heads, queries] = q.shape;
   const [, , keys, valueDim] = v.shape;
   const output = zeros([1, heads, queries, valueDim]);
   const weights = zeros([1, heads, queries, keys]);
   const logSumExp = zeros([1, heads, queries]);
-  const scores = returnScores && zeros([1, heads, queries, keys]);
+  const scores = options.returnScores && zeros([1, heads, queries, keys]);
   if (scores) scores.data.fill(-Infinity);
-  for (let s = 0; s + 1 < queryOffsets.length; s++) {
-    const [firstQuery, lastQuery] = queryOffsets.slice(s);
-    const [firstKey, lastKey] = keyOffsets.slice(s);
-    const { alibiSlopes, queryOffset, scoreMod, maskMod } = shared;
-    const part = attention(
-      slice(q, 2, firstQuery, lastQuery),
-      slice(k, 2, firstKey, lastKey),
-      slice(v, 2, firstKey, lastKey),
-      {
-        ...shared,
-        returnScores,
-        alibiSlopes: alibiSlopes && ofSequence(alibiSlopes, s),
-        queryOffset: typeof queryOffset === 'object' ? queryOffset[s] : queryOffset,
-        scoreMod: scoreMod && ((score, _batch, head, query, key) => scoreMod(score, s, head, query, key)),
-        maskMod: maskMod && ((_batch, head, query, key) => maskMod(s, head, query, key)),
-      },
-    );
+  for (const sequence of sequences(options)) {
+    const { firstQuery, firstKey } = sequence;
+    const part = attention(sequence.ofQueries(q), sequence.ofKeys(k), sequence.ofKeys(v), sequence.options);
     put(part.output, output, firstQuery, 0);
     put(part.weights, weights, firstQuery, firstKey);
-    const asColumn = ({ shape, data }: Float64HostArray) => ({ shape: [...shape, 1], data });
     put(asColumn(part.logSumExp), asColumn(logSumExp), firstQuery, 0);
     if (scores) put(part.scores!, scores, firstQuery, firstKey);
   }
   return { output, weights, logSumExp, ...(scores && { scores }) };
+}
+
+/** As attention-gradient.ts; that of the sinks is summed over the sequences. */
+export function packedAttentionGradient(
+  q: HostArray,
+  k: HostArray,
+  v: HostArray,
+  gradients: OutputGradients,
+  options: PackedOptions,
+): AttentionGradients {
+  const [dq, dk, dv] = [zeros(q.shape), zeros(k.shape), zeros(v.shape)];
+  const dSinks = options.sinks && zeros(options.sinks.shape);
+  for (const sequence of sequences(options)) {
+    const { ofQueries, ofKeys, firstQuery, firstKey } = sequence;
+    const { output, logSumExp, weights } = gradients;
+    const ofResults = {
+      output: output && ofQueries(output),
+      logSumExp: logSumExp && ofQueries(logSumExp),
+      weights: weights && sequence.ofScores(weights),
+    };
+    const part = attentionGradient(ofQueries(q), ofKeys(k), ofKeys(v), ofResults, sequence.options);
+    put(part.q, dq, firstQuery, 0);
+    put(part.k, dk, firstKey, 0);
+    put(part.v, dv, firstKey, 0);
+    part.sinks?.data.forEach((sink, h) => (dSinks!.data[h] += sink));
+  }
+  return { q: dq, k: dk, v: dv, ...(dSinks && { sinks: dSinks }) };
+}
+
+function sequences({ queryOffsets, keyOffsets, ...shared }: PackedOptions) {
+  return Array.from({ length: queryOffsets.length - 1 }, (_, s) => {
+    const [firstQuery, lastQuery] = queryOffsets.slice(s);
+    const [firstKey, lastKey] = keyOffsets.slice(s);
+    const { alibiSlopes, queryOffset, scoreMod, scoreModDerivative, maskMod, dropout } = shared;
+    const ofQueries = (x: HostArray) => slice(x, 2, firstQuery, lastQuery);
+    const options: AttentionOptions = {
+      ...shared,
+      alibiSlopes: alibiSlopes && ofSequence(alibiSlopes, s),
+      queryOffset: typeof queryOffset === 'object' ? queryOffset[s] : queryOffset,
+      scoreMod: scoreMod && ((score, _batch, ...at) => scoreMod(score, s, ...at)),
+      scoreModDerivative: scoreModDerivative && ((score, _batch, ...at) => scoreModDerivative(score, s, ...at)),
+      maskMod: maskMod && ((_batch, ...at) => maskMod(s, ...at)),
+      dropout: dropout && { p: dropout.p, keep: (_batch, ...at) => dropout.keep(s, ...at) },
+    };
+    return {
+      firstQuery,
+      firstKey,
+      options,
+      ofQueries,
+      ofKeys: (x: HostArray) => slice(x, 2, firstKey, lastKey),
+      ofScores: (x: HostArray) => slice(ofQueries(x), 3, firstKey, lastKey),
+    };
+  });
+}
+
+function asColumn({ shape, data }: Float64HostArray): Float64HostArray {
+  return { shape: [...shape, 1], data };
 }
 
 /** Row s of [n, H], or [H] as it is. */

@@ -4,11 +4,12 @@ import { Random } from '../random.ts';
 import { attention } from './attention.ts';
 import { attentionInFloat16 } from './attention-float16.ts';
 import { expectClose, expectFloat16Close } from './compare.ts';
+import { localOptions, sdpaOptions } from './golden-options.ts';
 import { joinHeads, splitHeads } from './heads.ts';
 import type { HostArray } from './host-array.ts';
 import { matmul } from './matmul.ts';
 import { softmax } from './softmax.ts';
-import { evaluateMha, expectedMha } from './torch-mha.ts';
+import { evaluateMha, evaluateMhaGradients, expectedMha, goldenMhaGradients, stateNames } from './torch-mha.ts';
 
 /** The stored results are float64 rounded to float32. */
 const stored = { atol: 1e-7, rtol: 1e-6 };
@@ -17,9 +18,7 @@ const array = (shape: number[], data: number[]): HostArray => ({ shape, data });
 
 describeConformance('sdpa', (cases) => {
   test.each(cases)('$name', (c) => {
-    const mask = c.has('mask') ? c.tensor('mask') : c.has('bias') ? c.tensor('bias') : undefined;
-    const options = { mask, isCausal: c.causal, scale: c.scale, softcap: c.softcap };
-    const result = attention(c.tensor('q'), c.tensor('k'), c.tensor('v'), options);
+    const result = attention(c.tensor('q'), c.tensor('k'), c.tensor('v'), sdpaOptions(c));
     expect(result.output.shape).toEqual(c.tensor('out').shape);
     expectClose(result.output.data, c.tensor('out').data, stored, 'output');
     expectClose(result.logSumExp.data, c.tensor('lse').data, stored, 'logSumExp');
@@ -29,13 +28,7 @@ describeConformance('sdpa', (cases) => {
 
 describeConformance('local', (cases) => {
   test.each(cases)('$name', (c) => {
-    // padding hides keys, but the window is aligned to all of them
-    const window = { left: c.left, right: c.right, align: c.align === 'square' ? 'top-left' : c.align };
-    const keyMask = c.key_lens && {
-      shape: [c.B, c.S],
-      data: Uint8Array.from({ length: c.B * c.S }, (_, i) => (i % c.S < c.key_lens![Math.floor(i / c.S)] ? 1 : 0)),
-    };
-    const result = attention(c.tensor('q'), c.tensor('k'), c.tensor('v'), { window, keyMask });
+    const result = attention(c.tensor('q'), c.tensor('k'), c.tensor('v'), localOptions(c));
     expectClose(result.output.data, c.tensor('out').data, stored, 'output');
     expectClose(result.logSumExp.data, c.tensor('lse').data, stored, 'logSumExp');
   });
@@ -47,6 +40,21 @@ describeConformance('mha', (cases) => {
     const wanted = expectedMha(c);
     expectClose(output.data, wanted.output, stored, 'output');
     if (wanted.weights) expectClose(weights.data, wanted.weights, stored, 'weights');
+  });
+
+  test.each(cases)('gradients of $name', (c) => {
+    const wanted = goldenMhaGradients(c);
+    if (c.name.endsWith('_nan')) {
+      expect(wanted).toEqual({});
+      return;
+    }
+    const gradients = evaluateMhaGradients(c);
+    expect(Object.keys(gradients).sort()).toEqual(Object.keys(wanted).sort());
+    expect(Object.keys(gradients)).toEqual(expect.arrayContaining(stateNames(c).map((name) => `grad/${name}`)));
+    for (const [name, { shape, data }] of Object.entries(wanted)) {
+      expect(gradients[name].shape).toEqual(shape);
+      expectClose(gradients[name].data, data, stored, name);
+    }
   });
 });
 

@@ -6,7 +6,7 @@
  * x [..., N, M] → [..., N, M]. The mask broadcasts to x: bool, true = keep; or numbers that are added. Elements that are masked
  * (false, −∞, or above the diagonal with isCausal) are not read and give 0; a row with nothing else is 0.
  */
-import { broadcast, type Float64HostArray, type HostArray, zeros } from './host-array.ts';
+import { broadcast, type Float64HostArray, type HostArray, sumTo, zeros } from './host-array.ts';
 import { additive, type VisibilityOptions } from './visibility.ts';
 
 export interface SoftmaxOptions extends Pick<VisibilityOptions, 'mask' | 'isCausal'> {
@@ -32,4 +32,29 @@ export function softmax(x: HostArray, options: SoftmaxOptions = {}): Float64Host
     for (const at of visible) result.data[at] = Math.exp(score(at) - max) / sum;
   }
   return result;
+}
+
+/**
+ * The gradient of Σ dOutput ∘ out.
+ *
+ *     ds = out · (dOutput − Σ_j out · dOutput)        dx = scale · ds        dMask = ds, summed to the mask's shape
+ */
+export function softmaxGradient(
+  x: HostArray,
+  dOutput: HostArray,
+  options: SoftmaxOptions = {},
+): { x: Float64HostArray; mask?: Float64HostArray } {
+  const { scale = 1, mask } = options;
+  const columns = x.shape[x.shape.length - 1];
+  const weights = softmax(x, options).data;
+  const dScores = zeros(x.shape);
+  for (let start = 0; start < weights.length; start += columns) {
+    const seen = Array.from({ length: columns }, (_, j) => start + j).filter((at) => weights[at] !== 0);
+    const sum = seen.reduce((total, at) => total + weights[at] * dOutput.data[at], 0);
+    for (const at of seen) dScores.data[at] = weights[at] * (dOutput.data[at] - sum);
+  }
+  return {
+    x: { shape: x.shape, data: dScores.data.map((value) => scale * value) },
+    ...(mask && !(mask.data instanceof Uint8Array) && { mask: sumTo(dScores, mask.shape) }),
+  };
 }

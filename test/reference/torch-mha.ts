@@ -3,6 +3,7 @@ import { expect } from 'vitest';
 import type { CaseTensor, MhaCase } from '../conformance.ts';
 import { type HostArray, zeros } from './host-array.ts';
 import { multiHeadAttention } from './multi-head-attention.ts';
+import { multiHeadAttentionGradient } from './multi-head-attention-gradient.ts';
 import { additive } from './visibility.ts';
 
 /** The state dict under `state/`. */
@@ -23,20 +24,49 @@ export function batchFirst(c: MhaCase, { shape, data }: CaseTensor): HostArray {
   return result;
 }
 
+/** The case's state, its three inputs batch first, and its options. */
+function problemOf(c: MhaCase) {
+  const input = (name: string) => batchFirst(c, c.tensor(name));
+  const inputs = c.self_attention
+    ? ([input('query'), input('query'), input('query')] as const)
+    : ([input('query'), input('key'), input('value')] as const);
+  return {
+    state: Object.fromEntries(stateNames(c).map((name) => [name, c.tensor(`state/${name}`) as HostArray])),
+    inputs,
+    options: {
+      numHeads: c.num_heads,
+      addZeroAttn: c.add_zero_attn,
+      averageWeights: c.average_attn_weights,
+      mask: torchMask(c),
+    },
+  };
+}
+
 /** The case in float64, or with every stage rounded to float16; the output is [N, L, E]. */
 export function evaluateMha(c: MhaCase, { inFloat16 = false } = {}) {
-  const input = (name: string) => batchFirst(c, c.tensor(name));
-  const [query, key, value] = c.self_attention
-    ? Array.from({ length: 3 }, () => input('query'))
-    : ['query', 'key', 'value'].map(input);
-  const state = Object.fromEntries(stateNames(c).map((name) => [name, c.tensor(`state/${name}`)]));
-  return multiHeadAttention(state, query, key, value, {
-    numHeads: c.num_heads,
-    addZeroAttn: c.add_zero_attn,
-    averageWeights: c.average_attn_weights,
-    mask: torchMask(c),
-    inFloat16,
-  });
+  const { state, inputs, options } = problemOf(c);
+  return multiHeadAttention(state, ...inputs, { ...options, inFloat16 });
+}
+
+/** The case's gradients by the names of `goldenMhaGradients`, batch first. */
+export function evaluateMhaGradients(c: MhaCase, { inFloat16 = false } = {}): Record<string, HostArray> {
+  const { state, inputs, options } = problemOf(c);
+  const dOutput = batchFirst(c, c.tensor('dout'));
+  const gradients = multiHeadAttentionGradient(state, inputs, dOutput, { ...options, inFloat16 });
+  const ofState = Object.entries(gradients.state).map(([name, gradient]) => [`grad/${name}`, gradient] as const);
+  const [query, key, value] = gradients.inputs;
+  const ofInputs: Record<string, HostArray> = c.self_attention
+    ? { dquery: { shape: query.shape, data: Array.from(query.data, (x, at) => x + key.data[at] + value.data[at]) } }
+    : { dquery: query, dkey: key, dvalue: value };
+  return { ...ofInputs, ...Object.fromEntries(ofState) };
+}
+
+/** PyTorch's gradients, those of the inputs batch first; none in the cases whose outputs are NaN. */
+export function goldenMhaGradients(c: MhaCase): Record<string, HostArray> {
+  const names = c.tensors.filter((name) => name.startsWith('grad/') || /^d(query|key|value)$/.test(name));
+  return Object.fromEntries(
+    names.map((name) => [name, name.startsWith('grad/') ? c.tensor(name) : batchFirst(c, c.tensor(name))]),
+  );
 }
 
 /**

@@ -1,0 +1,120 @@
+// parts: element, launch
+//
+// What the kernels of attention's gradient want to know of each row: its log-sum-exp L (0 for a row that saw no key, where
+// it is -∞), and
+//
+//     D = Σ_column dO · O - dL
+//
+// since then dS = P ∘ (dP - D), for the output's gradient dO and the log-sum-exp's dL together (Dao, FlashAttention-2, 2023,
+// algorithm 2; dL by ∂L / ∂S = P).
+//
+// o [B, H, N, Dv], d_output [B, H, N, Dv], log_sum_exp [B, H, N], d_log_sum_exp [B, H, N] → table: L [B, H, N] from stats_at
+// on, then D. LANES invocations share a row, of neighbours in groups of four columns. 2·Dv operations a row for 8·Dv bytes
+// (f32): bound by bandwidth.
+
+const IS_F16: bool = false;      // storage of o and d_output
+const LANES: u32 = 8u;           // invocations a row: a power of two up to 64
+
+struct Params {
+  groups: u32,               // workgroups with work
+  rows: u32,                 // B · H · N
+  heads: u32,                // H
+  length: u32,               // N
+  value_dim: u32,            // Dv
+  stats_at: u32,             // word of table
+  has_d_output: u32,
+  has_d_log_sum_exp: u32,
+  vector_loads: u32,         // bits 0, 1: o, d_output may be read four columns at a time
+  o_offset: u32,             // elements
+  d_output_offset: u32,
+  d_log_sum_exp_offset: u32,
+  o_strides: vec4<u32>,      // batch, head, row, column
+  d_output_strides: vec4<u32>,
+  d_log_sum_exp_strides: vec3<u32>,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> o: array<vec4<u32>>;         // [B, H, N, Dv], f32 or f16
+@group(0) @binding(2) var<storage, read> d_output: array<vec4<u32>>;  // [B, H, N, Dv], the same
+@group(0) @binding(3) var<storage, read> log_sum_exp: array<u32>;     // [B, H, N], f32, row-major
+@group(0) @binding(4) var<storage, read> d_log_sum_exp: array<f32>;   // [B, H, N]
+@group(0) @binding(5) var<storage, read_write> table: array<u32>;
+
+const WORKGROUP: u32 = 64u;
+const MINUS_INFINITY_BITS: u32 = 0xff800000u;
+
+var<workgroup> partial: array<f32, WORKGROUP>;
+
+fn o_element(element: u32) -> f32 {
+  let word = word_index(element, IS_F16);
+  return decode_element(o[word >> 2u][word & 3u], element, IS_F16);
+}
+
+fn o_quad(row: u32, column: u32) -> vec4<f32> {
+  if (params.vector_loads & 1u) != 0u && column + 4u <= params.value_dim {
+    return decode_quad(o[quad_index(row + column, IS_F16)], row + column, IS_F16);
+  }
+  var quad = vec4<f32>(0.0);
+  for (var i = column; i < min(column + 4u, params.value_dim); i++) {
+    quad[i - column] = o_element(row + i * params.o_strides.w);
+  }
+  return quad;
+}
+
+fn d_output_element(element: u32) -> f32 {
+  let word = word_index(element, IS_F16);
+  return decode_element(d_output[word >> 2u][word & 3u], element, IS_F16);
+}
+
+fn d_output_quad(row: u32, column: u32) -> vec4<f32> {
+  if (params.vector_loads & 2u) != 0u && column + 4u <= params.value_dim {
+    return decode_quad(d_output[quad_index(row + column, IS_F16)], row + column, IS_F16);
+  }
+  var quad = vec4<f32>(0.0);
+  for (var i = column; i < min(column + 4u, params.value_dim); i++) {
+    quad[i - column] = d_output_element(row + i * params.d_output_strides.w);
+  }
+  return quad;
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let linear = linear_group(group, groups);
+  if linear >= params.groups { return; }
+  let lane = index % LANES;
+  let row = linear * (WORKGROUP / LANES) + index / LANES;
+  // rows past the end compute the last one again and write nothing: barriers need every invocation
+  let read_row = min(row, params.rows - 1u);
+  let place = vec3<u32>(
+    read_row / (params.length * params.heads), read_row / params.length % params.heads, read_row % params.length);
+
+  var sum = 0.0;
+  if params.has_d_output != 0u {
+    let o_row = params.o_offset + dot(place, params.o_strides.xyz);
+    let d_row = params.d_output_offset + dot(place, params.d_output_strides.xyz);
+    for (var column = 4u * lane; column < params.value_dim; column += 4u * LANES) {
+      let values = o_quad(o_row, column);
+      // of a row without keys, which is 0, whatever its gradient holds
+      sum += dot(select(values * d_output_quad(d_row, column), vec4<f32>(0.0), values == vec4<f32>(0.0)), vec4<f32>(1.0));
+    }
+  }
+  partial[index] = sum;
+  for (var half = LANES / 2u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if lane < half {
+      sum += partial[index + half];
+      partial[index] = sum;
+    }
+  }
+  if row >= params.rows || lane != 0u { return; }
+  if params.has_d_log_sum_exp != 0u {
+    sum -= d_log_sum_exp[params.d_log_sum_exp_offset + dot(place, params.d_log_sum_exp_strides)];
+  }
+  let bits = log_sum_exp[row];
+  table[params.stats_at + row] = select(bits, 0u, bits == MINUS_INFINITY_BITS);
+  table[params.stats_at + params.rows + row] = bitcast<u32>(sum);
+}

@@ -1,0 +1,26 @@
+import source from '../../shaders/merge-ids.wgsl';
+import type { Launch } from '../gpu/runtime.ts';
+import { joinParts } from '../gpu/shader.ts';
+import { foldWorkgroups, type Limits } from './launch.ts';
+import { PARTS } from './parts.ts';
+
+const shader = joinParts('merge-ids', source, PARTS);
+
+export interface MergeIdsProblem {
+  /** The op's name, for errors. */
+  readonly op: string;
+  readonly count: number;
+  /** Ids of a run. */
+  readonly run: number;
+}
+
+const WORKGROUP = 64;
+
+export function planMergeIds({ op, count, run }: MergeIdsProblem, limits: Limits): Launch {
+  return {
+    shader,
+    constants: {},
+    params: { count, run },
+    workgroups: foldWorkgroups(op, Math.ceil(count / WORKGROUP), limits),
+  };
+}

@@ -1,0 +1,54 @@
+import { record } from '../autograd/tape.ts';
+import { ArgumentError } from '../gpu/errors.ts';
+import { planDropout } from '../kernels/dropout.ts';
+import type { FloatDType } from '../tensor/dtype.ts';
+import { checkOptions } from '../tensor/options.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { checkFloat, describe } from './check.ts';
+import { enqueue, operandOf } from './enqueue.ts';
+
+export interface DropoutOptions {
+  /** Probability with which an element is dropped, from 0 to 1; default 0.5. */
+  p?: number;
+  /** A whole number from 0 to 2^53 − 1; default the device's next one, so that no two calls drop alike. */
+  seed?: number;
+}
+
+/**
+ * 0 in the place of an element with probability p, and what is kept divided by 1 − p (Srivastava et al. 2014), as
+ * torch.nn.functional.dropout with training=True. What is dropped depends on the seed and on the element's row-major
+ * index alone (Philox): it is the same on every device, and for every dtype and layout. NaN and infinities are dropped too.
+ *
+ * @param x any shape; float32 or float16; any strides
+ * @returns a tensor of x's shape and dtype, row-major
+ * @throws ArgumentError for a dtype or options that do not fit
+ */
+export function dropout(x: Tensor, options: DropoutOptions = {}): Tensor {
+  const op = 'dropout';
+  checkOptions(op, options, ['p', 'seed']);
+  checkFloat(op, 'x', x);
+  const { p = 0.5 } = options;
+  if (typeof p !== 'number' || !(p >= 0 && p <= 1)) {
+    throw new ArgumentError(`${op}: p must be a number from 0 to 1, got ${describe(p)}`);
+  }
+  if (options.seed !== undefined && !(Number.isSafeInteger(options.seed) && options.seed >= 0)) {
+    throw new ArgumentError(`${op}: seed must be a whole number from 0 to 2^53 - 1, got ${describe(options.seed)}`);
+  }
+  const { seed = x.device.nextSeed() } = options;
+  const output = drop(op, x, p, seed);
+  record({
+    op,
+    inputs: { x },
+    outputs: [output],
+    backward: ([gradient]) => ({ x: drop(op, gradient!, p, seed) }),
+  });
+  return output;
+}
+
+function drop(op: string, x: Tensor, p: number, seed: number): Tensor {
+  const { device, shape } = x;
+  const dtype = x.dtype as FloatDType;
+  const output = device.empty(shape, dtype, op);
+  enqueue(op, planDropout({ op, shape, dtype, x: operandOf(x), p, seed }, device.traits), { x, output });
+  return output;
+}

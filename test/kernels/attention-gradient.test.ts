@@ -1,0 +1,208 @@
+/** Which kernels compute the gradient of attention, and how their work is divided. */
+import { describe, expect, test } from 'vitest';
+import type { AttentionGradientProblem } from '../../src/kernels/attention-gradient.ts';
+import { planAttentionGradientMask } from '../../src/kernels/attention-gradient-mask.ts';
+import { planAttentionGradientRows } from '../../src/kernels/attention-gradient-rows.ts';
+import { planAttentionGradientSinks } from '../../src/kernels/attention-gradient-sinks.ts';
+import { NO_CHOICES } from '../../src/kernels/choice.ts';
+import { planFusedAttentionGradient } from '../../src/kernels/fused-attention-gradient.ts';
+import { UNBOUNDED, type Band } from '../../src/kernels/visibility.ts';
+import type { Traits } from '../../src/tensor/traits.ts';
+import { attentionProblem, CPU_DRIVER, DEFAULTS, dense, frozen } from './problems.ts';
+
+function gradientProblem(given: Partial<AttentionGradientProblem> = {}): AttentionGradientProblem {
+  const problem = attentionProblem(given);
+  const { batch, heads, kvHeads, queryLength, keyLength, headDim, valueDim } = problem;
+  return {
+    ...problem,
+    dOutput: dense(batch, heads, queryLength, valueDim),
+    statsAt: 0,
+    dQuery: dense(batch, heads, queryLength, headDim),
+    dKey: dense(batch, kvHeads, keyLength, headDim),
+    dValue: { ...dense(batch, kvHeads, keyLength, valueDim), offset: batch * kvHeads * keyLength * headDim },
+    ...given,
+  };
+}
+
+const plan = (given: Partial<AttentionGradientProblem>, traits: Traits = DEFAULTS) =>
+  planFusedAttentionGradient(frozen(gradientProblem(given)), traits);
+
+describe('the kernels', () => {
+  const nameOf = (traits: Traits, pinned?: string, given: Partial<AttentionGradientProblem> = {}) => {
+    const choices = { ...NO_CHOICES, pinned: new Map(pinned ? [['test', pinned]] : []) };
+    return planFusedAttentionGradient(gradientProblem(given), traits, choices).choice.variant.name;
+  };
+
+  test('are tiles on GPUs and where subgroups are small, and subgroups on other CPU drivers', () => {
+    expect(nameOf(DEFAULTS)).toBe('tile-32x32');
+    expect(nameOf({ ...DEFAULTS, subgroupSize: 32 })).toBe('tile-32x32');
+    expect(nameOf({ ...CPU_DRIVER, subgroupSize: 4 })).toBe('tile-32x32');
+    expect(nameOf(CPU_DRIVER)).toBe('subgroup');
+    expect(nameOf(CPU_DRIVER, undefined, { headDim: 300 })).toBe('tile-32x32');
+  });
+
+  test('are of the family that the op was pinned to, where it has them', () => {
+    expect(nameOf(CPU_DRIVER, 'tile-16x32')).toBe('tile-32x32');
+    expect(nameOf({ ...DEFAULTS, subgroupSize: 8 }, 'subgroup')).toBe('subgroup');
+    expect(nameOf(DEFAULTS, 'subgroup')).toBe('tile-32x32');
+    expect(nameOf(CPU_DRIVER, 'stream')).toBe('subgroup');
+  });
+});
+
+describe('tiles', () => {
+  test('a workgroup for 32 queries of a head, and for 32 keys of a key head', () => {
+    const { query, key } = plan({ batch: 2, heads: 6, kvHeads: 2, queryLength: 70, keyLength: 100 });
+    expect(query).toHaveLength(1);
+    expect(query[0].params).toMatchObject({ groups: 2 * 6 * 3, query_tiles: 3, head_tiles: 6, group_size: 3 });
+    expect(query[0].workgroups).toEqual([36, 1, 1]);
+    expect(key).toHaveLength(1);
+    expect(key[0].params).toMatchObject({ groups: 2 * 2 * 4, key_tiles: 4, head_tiles: 2, group_size: 3 });
+    expect(key[0].workgroups).toEqual([16, 1, 1]);
+  });
+
+  test.each([
+    [1, 32, 64, 64],
+    [32, 32, 64, 64],
+    [33, 64, 64, 64],
+    [128, 128, 64, 128],
+    [129, 256, 128, 256],
+    [256, 256, 128, 256],
+  ])('%i columns: registers for %i, and %i and %i invocations', (columns, dim, ofQuery, ofKey) => {
+    const { query, key } = plan({ headDim: columns, valueDim: 1 });
+    expect(query[0].constants).toMatchObject({ DIM: dim, OWN_ROWS: 32, WORKGROUP: ofQuery });
+    expect(key[0].constants).toMatchObject({ DIM: dim, OWN_ROWS: 32, WORKGROUP: ofKey });
+    expect(plan({ headDim: 1, valueDim: columns }).key[0].constants).toEqual(key[0].constants);
+    expect(plan({ headDim: 1, valueDim: columns }).query[0].constants).toMatchObject({ DIM: 32, WORKGROUP: 64 });
+  });
+
+  test('more head dims in several launches', () => {
+    const { query, key } = plan({ headDim: 600, valueDim: 100 });
+    expect(query.map(({ params, constants }) => [params['first_column'], constants['DIM']])).toEqual([
+      [0, 256],
+      [256, 256],
+      [512, 128],
+    ]);
+    expect(key.map(({ params }) => params['first_column'])).toEqual([0, 256, 512]);
+  });
+
+  test('fit the workgroup memory that WebGPU promises, with dropout too', () => {
+    // own and other chunk and a tile of 32 rows of nine vectors, a bit for each weight of four keys, a flag
+    expect(3 * 32 * 9 * 16 + 4 * (1 + 32 * 8) + 16).toBeLessThanOrEqual(16_384);
+  });
+
+  test('say where statistics and gradients lie, and which operands may be read by quads', () => {
+    const { query, key } = plan({ batch: 2, heads: 3, queryLength: 5, statsAt: 7, headDim: 8, valueDim: 6 });
+    expect(query[0].params).toMatchObject({ stats_at: 7, stats_pitch: 30, vector_loads: 0b0011 });
+    expect(query[0].params['gradient_strides']).toEqual([120, 40, 8, 1]);
+    expect(key[0].params).toMatchObject({ value_gradient_at: 240, value_gradient_strides: [90, 30, 6, 1] });
+  });
+
+  test('of packed sequences, statistics are of the stored rows', () => {
+    const scores = { sequences: { at: 0, count: 4 } };
+    const { query } = plan({ batch: 4, heads: 2, queryLength: 10, queryRows: 25, scores });
+    expect(query[0].params).toMatchObject({ groups: 8, stats_pitch: 50, batches: 4 });
+  });
+
+  test('compile nothing new for dropout’s seed and probability, nor for lengths', () => {
+    const constants = (p: number, seed: number, queryLength: number) =>
+      plan({ scores: { dropout: { p, seed } }, queryLength }).key[0].constants;
+    expect(constants(0.5, 2 ** 40, 9)).toEqual(constants(0.1, 3, 700));
+    expect(constants(0.5, 2 ** 40, 9)['HAS_DROPOUT']).toBe(true);
+    const { params } = plan({ scores: { dropout: { p: 0.25, seed: 5 * 2 ** 32 + 6 } } }).key[0];
+    expect(params).toMatchObject({ dropout_p: 0.25, dropout_scale: 1 / 0.75, dropout_seed: [6, 5] });
+  });
+});
+
+describe('a mask’s gradient', () => {
+  const launch = (...lengths: number[]) =>
+    planAttentionGradientMask(
+      {
+        ...gradientProblem({ batch: 2, heads: 3, queryLength: 70, keyLength: 40 }),
+        dMask: { lengths, strides: dense(...lengths).strides },
+      },
+      DEFAULTS,
+    ).params;
+
+  test('has a workgroup for 32 × 32 of its own elements', () => {
+    expect(launch(2, 3, 70, 40)).toMatchObject({ groups: 2 * 3 * 3 * 2, query_tiles: 3, key_tiles: 2, head_tiles: 3 });
+    expect(launch(1, 3, 1, 40)).toMatchObject({ groups: 3 * 2, query_tiles: 1, key_tiles: 2, head_tiles: 3 });
+    expect(launch(1, 1, 1, 1)).toMatchObject({ groups: 1 });
+  });
+
+  test('has stride 0 where it is summed', () => {
+    expect(launch(2, 1, 70, 1)['gradient_strides']).toEqual([70, 0, 1, 0]);
+  });
+});
+
+test('statistics: neighbours share a row on GPUs, a lane has its own on CPU drivers', () => {
+  const problem = {
+    op: 'test',
+    batch: 2,
+    heads: 3,
+    length: 50,
+    valueDim: 8,
+    dtype: 'float32' as const,
+    output: dense(2, 3, 50, 8),
+    dOutput: dense(2, 3, 50, 8),
+    statsAt: 4,
+  };
+  const onGpu = planAttentionGradientRows(problem, DEFAULTS);
+  expect(onGpu.constants['LANES']).toBe(8);
+  expect(onGpu.params).toMatchObject({ groups: Math.ceil(300 / 8), rows: 300, has_d_output: 1, has_d_log_sum_exp: 0 });
+  const onCpu = planAttentionGradientRows({ ...problem, dOutput: undefined, dLogSumExp: dense(2, 3, 50) }, CPU_DRIVER);
+  expect(onCpu.constants['LANES']).toBe(1);
+  expect(onCpu.params).toMatchObject({ groups: Math.ceil(300 / 64), has_d_output: 0, has_d_log_sum_exp: 1 });
+});
+
+test('sinks: a workgroup for each head', () => {
+  const launch = planAttentionGradientSinks(
+    { op: 'test', batch: 2, heads: 3, length: 50, statsAt: 4, sinksAt: 1 },
+    DEFAULTS,
+  );
+  expect(launch.params).toMatchObject({ groups: 3, rows: 100, stats_pitch: 300, stats_at: 4, sinks_at: 1 });
+});
+
+describe('query tiles that a tile of keys walks', () => {
+  /** Twin of `query_range`. */
+  const queryRange = ({ left, right, queryOffset }: Band, first: number, last: number, length: number) => {
+    const clamp = (query: number) => Math.min(Math.max(query, 0), length);
+    return [clamp(first - queryOffset - right), clamp(last - queryOffset + left + 1)];
+  };
+  const tiles = (band: Band, length: number) => {
+    let count = 0;
+    for (let first = 0; first < length; first += 32) {
+      const [begin, end] = queryRange(band, first, Math.min(first + 32, length) - 1, length);
+      count += Math.ceil(Math.max(end - begin, 0) / 32);
+    }
+    return count;
+  };
+
+  test('are those whose band holds any of its keys', () => {
+    for (const band of [
+      { left: 3, right: 0, queryOffset: 0 },
+      { left: UNBOUNDED, right: 0, queryOffset: 5 },
+      { left: 2, right: 4, queryOffset: -7 },
+    ]) {
+      for (const [first, last] of [
+        [0, 3],
+        [9, 9],
+        [20, 29],
+      ]) {
+        const sees = Array.from({ length: 30 }, (_, query) => {
+          const position = query + band.queryOffset;
+          return first <= position + band.right && last >= position - band.left;
+        });
+        const [begin, end] = queryRange(band, first, last, 30);
+        expect(sees).toEqual(Array.from({ length: 30 }, (_, query) => query >= begin && query < end));
+      }
+    }
+  });
+
+  test('grow with length × window, and halve with a causal mask', () => {
+    const window = { left: 64, right: 0, queryOffset: 0 };
+    expect(tiles(window, 8192) / tiles(window, 4096)).toBeCloseTo(2, 1);
+    expect(tiles(window, 4096)).toBeLessThanOrEqual((4096 / 32) * Math.ceil((32 + 64) / 32));
+    const causal = { left: UNBOUNDED, right: 0, queryOffset: 0 };
+    expect(tiles(causal, 4096) / (4096 / 32) ** 2).toBeCloseTo(0.5, 1);
+  });
+});

@@ -1,0 +1,48 @@
+import { describe, expect, test } from 'vitest';
+import { planCrossEntropyGradient } from '../../src/kernels/cross-entropy-gradient.ts';
+import { planCrossEntropyTotal } from '../../src/kernels/cross-entropy-total.ts';
+import { planCrossEntropy, type CrossEntropyProblem } from '../../src/kernels/cross-entropy.ts';
+import { CPU_DRIVER, DEFAULTS, dense, frozen } from './problems.ts';
+
+const problem = (given: Partial<CrossEntropyProblem> = {}): CrossEntropyProblem => {
+  const { rows = 6, classes = 8 } = given;
+  const logits = dense(rows, classes);
+  return { op: 'test', rows, classes, dtype: 'float32', logits, targetsOffset: 0, smoothing: 0, ...given };
+};
+
+describe('planCrossEntropy', () => {
+  test('is a pure function', () => {
+    const given = frozen(problem());
+    expect(planCrossEntropy(given, DEFAULTS)).toEqual(planCrossEntropy(given, DEFAULTS));
+  });
+
+  test('few classes share a workgroup, many have one a row', () => {
+    const plan = (rows: number, classes: number) => planCrossEntropy(problem({ rows, classes }), DEFAULTS);
+    expect(plan(100, 256)).toMatchObject({ constants: { LANES: 16 }, workgroups: [13, 1, 1] });
+    expect(plan(70_000, 1000)).toMatchObject({ constants: { LANES: 128 }, workgroups: [35_000, 2, 1] });
+    expect(planCrossEntropy(problem({ rows: 100, classes: 1000 }), CPU_DRIVER).workgroups).toEqual([4, 1, 1]);
+  });
+
+  test('a target may be ignored, 0 among them', () => {
+    expect(planCrossEntropy(problem(), DEFAULTS).params).toMatchObject({ ignores: 0 });
+    expect(planCrossEntropy(problem({ ignored: 0 }), DEFAULTS).params).toMatchObject({ ignores: 1, ignored: 0 });
+    expect(planCrossEntropyTotal(problem({ ignored: 7 }), true).params).toMatchObject({ ignores: 1, ignored: 7 });
+  });
+});
+
+test('planCrossEntropyGradient writes four classes an invocation, of padded rows', () => {
+  const given = problem({ rows: 1000, classes: 7, dtype: 'float16', logits: { strides: [8, 1], offset: 0 } });
+  const launch = planCrossEntropyGradient(given, { offset: 3, isByRow: false }, true, DEFAULTS);
+  expect(launch.workgroups).toEqual([8, 1, 1]);
+  expect(launch.params).toMatchObject({
+    quads: 2000,
+    row_quads: 2,
+    output_pitch: 8,
+    vector_loads: 1,
+    d_loss_stride: 0,
+    d_loss_offset: 3,
+    has_share: 1,
+  });
+  const byRow = planCrossEntropyGradient(problem(), { offset: 0, isByRow: true }, false, DEFAULTS);
+  expect(byRow.params).toMatchObject({ d_loss_stride: 1, has_share: 0 });
+});
