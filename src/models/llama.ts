@@ -1,3 +1,4 @@
+import { noGrad } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
 import { elementsOf } from '../io/safetensors.ts';
 import { Module } from '../modules/module.ts';
@@ -38,7 +39,8 @@ const JOINED: Readonly<Record<string, readonly string[]>> = {
 
 /**
  * A language model of the Llama architecture (Touvron et al. 2023, arXiv:2302.13971): pre-normalised layers of rotary
- * attention with grouped key heads and a SwiGLU feed-forward, without dropout.
+ * attention with grouped key heads and a SwiGLU feed-forward, without dropout. For inference: nothing of it is recorded for
+ * gradients.
  *
  * Its state dict has Hugging Face's names, but that `q_proj`, `k_proj`, `v_proj` are joined to `qkv_proj`, and `gate_proj`
  * and `up_proj` to `gate_up_proj`.
@@ -99,6 +101,7 @@ export class Llama extends Module {
       this.dispose(); // what was made before memory ran out has no other owner
       throw error;
     }
+    this.requiresGrad(false);
   }
 
   /**
@@ -131,7 +134,7 @@ export class Llama extends Module {
     if (!(ids instanceof Tensor) || (ids.dtype !== 'int32' && ids.dtype !== 'uint32')) {
       throw new ArgumentError(`${call}: ids must be an int32 or uint32 tensor, got ${describe(ids)}`);
     }
-    const { embedDim, vocabSize, numLayers } = this.config;
+    const { numLayers } = this.config;
     const { batch, capacity, length, layers } = cache;
     if (ids.rank !== 2 || ids.shape[0] !== batch) {
       throw new ArgumentError(`${call}: ids must be [${batch}, length] for the cache, got ${formatShape(ids.shape)}`);
@@ -145,23 +148,29 @@ export class Llama extends Module {
         `${call}: ids must fit the cache's ${capacity} positions, of which ${length} are taken, got ${added} more`,
       );
     }
-    return this.device.scope(() => {
-      let x = embedding(ids, this.#weight('model.embed_tokens')); // [B, N, E]
-      for (const [index, layer] of layers.entries()) {
-        const next = this.device.scope(() => this.#layer(x, `model.layers.${index}`, layer));
-        x.dispose();
-        x = next;
-      }
-      cache.advance(added);
-      const last = this.#norm(x.slice(1, added - 1, added), 'model.norm'); // [B, 1, E]
-      const classifier = this.parameter('lm_head.weight') ?? this.#weight('model.embed_tokens');
-      return linear(last.reshape([batch, embedDim]), classifier).reshape([batch, vocabSize]);
-    });
+    return noGrad(() => this.device.scope(() => this.#run(ids, cache)));
   }
 
   override dispose(): void {
     this.#rotary.dispose();
     super.dispose();
+  }
+
+  /** Checked ids [B, N] → logits [B, V] after the last. */
+  #run(ids: Tensor, cache: LlamaCache): Tensor {
+    const { embedDim, vocabSize } = this.config;
+    const { batch, layers } = cache;
+    const added = ids.shape[1];
+    let x = embedding(ids, this.#weight('model.embed_tokens')); // [B, N, E]
+    for (const [index, layer] of layers.entries()) {
+      const next = this.device.scope(() => this.#layer(x, `model.layers.${index}`, layer));
+      x.dispose();
+      x = next;
+    }
+    cache.advance(added);
+    const last = this.#norm(x.slice(1, added - 1, added), 'model.norm'); // [B, 1, E]
+    const classifier = this.parameter('lm_head.weight') ?? this.#weight('model.embed_tokens');
+    return linear(last.reshape([batch, embedDim]), classifier).reshape([batch, vocabSize]);
   }
 
   /** x [B, N, E] → [B, N, E]. */

@@ -1,44 +1,59 @@
 import { ATTENTION_OPTIONS, type AttentionOptions, type AttentionResult } from '../ops/attention.ts';
-import { checkFinite } from '../ops/check.ts';
+import { checkFinite, checkProbability, checkSeed } from '../ops/check.ts';
 import { checkBlockSize, flashAttention } from '../ops/flash-attention.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';
+import { droppedBy, type AttentionDropoutForwardOptions, type AttentionDropoutOptions } from './attention-dropout.ts';
 import { Module } from './module.ts';
 
-export interface FlashAttentionModuleOptions {
+export interface FlashAttentionModuleOptions extends AttentionDropoutOptions {
   /** Multiplies the scores; default 1/√headDim. */
   scale?: number;
   /** Keys a step of the online softmax: a power of two from 4 to 128. */
   blockSize?: number;
 }
 
-const FORWARD_OPTIONS = ATTENTION_OPTIONS.filter((name) => name !== 'scale');
+/** Of the op's options, those that are the module's. */
+const OWN_OPTIONS: readonly string[] = ['scale', 'dropoutP'];
+const FORWARD_OPTIONS = ATTENTION_OPTIONS.filter((name) => !OWN_OPTIONS.includes(name));
 
 /** `flashAttention` as a module without weights. */
 export class FlashAttention extends Module {
   readonly scale: number | undefined;
   readonly blockSize: number | undefined;
+  readonly dropoutP: number;
 
-  /** @throws ArgumentError for a scale that is not finite or a blockSize that is no power of two from 4 to 128 */
+  /** @throws ArgumentError for a scale that is not finite, a blockSize that is no power of two from 4 to 128, or a dropoutP out of range */
   constructor(options: FlashAttentionModuleOptions = {}) {
     const name = 'FlashAttention';
-    checkOptions(name, options, ['scale', 'blockSize']);
+    checkOptions(name, options, ['scale', 'blockSize', 'dropoutP']);
+    const { dropoutP = 0 } = options;
     if (options.scale !== undefined) checkFinite(name, 'scale', options.scale);
     checkBlockSize(name, options.blockSize);
+    checkProbability(name, 'dropoutP', dropoutP);
     super(name);
     this.scale = options.scale;
     this.blockSize = options.blockSize;
+    this.dropoutP = dropoutP;
   }
 
   /**
    * @param q [B, H, Nq, D], or [B, Nq, D] for one head
    * @param k [B, Hkv, Nk, D]
    * @param v [B, Hkv, Nk, Dv]
-   * @param options those of `flashAttention` but for `scale` and `blockSize`
+   * @param options those of `flashAttention` but for `scale`, `blockSize` and `dropoutP`
    * @returns output [B, H, Nq, Dv], and with `returnLogSumExp` logSumExp [B, H, Nq]
    */
-  forward(q: Tensor, k: Tensor, v: Tensor, options: Omit<AttentionOptions, 'scale'> = {}): AttentionResult {
+  forward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    options: Omit<AttentionOptions, 'scale' | 'dropoutP'> & AttentionDropoutForwardOptions = {},
+  ): AttentionResult {
     checkOptions(`${this.name}.forward`, options, FORWARD_OPTIONS);
-    return flashAttention(q, k, v, { ...options, scale: this.scale, blockSize: this.blockSize });
+    const { dropoutSeed, ...others } = options;
+    checkSeed(this.name, 'dropoutSeed', dropoutSeed);
+    const { scale, blockSize } = this;
+    return flashAttention(q, k, v, { ...others, ...droppedBy(this, dropoutSeed), scale, blockSize });
   }
 }

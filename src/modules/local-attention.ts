@@ -6,6 +6,7 @@ import type { VisibilityOptions } from '../ops/visibility.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';
+import { droppedBy, type AttentionDropoutForwardOptions } from './attention-dropout.ts';
 import { PROJECTION_OPTIONS, ProjectedAttention, type ProjectionOptions } from './projected-attention.ts';
 
 export interface LocalAttentionModuleOptions extends ProjectionOptions {
@@ -34,13 +35,15 @@ export class LocalAttention extends ProjectedAttention {
   }
 
   /** @param x [B, N, embedDim] */
-  forward(x: Tensor, options: VisibilityOptions = {}): { output: Tensor } {
+  forward(x: Tensor, options: VisibilityOptions & AttentionDropoutForwardOptions = {}): { output: Tensor } {
     this.checkInput('x', x, this.embedDim);
-    this.checkForward(x, x, options, ['mask', 'keyMask', 'isCausal']);
+    this.checkForward(x, x, options, ['mask', 'keyMask', 'isCausal', 'dropoutSeed']);
     const half = Math.min(Math.floor(this.windowSize / 2), x.shape[1]); // no key is further away
     return this.device.scope(() => {
       const { q, k, v } = this.project(x, x, x);
-      const { output } = localAttention(q, k, v, { ...options, window: { left: half, right: half } });
+      const { dropoutSeed, ...visibility } = options;
+      const window = { left: half, right: half };
+      const { output } = localAttention(q, k, v, { ...visibility, ...droppedBy(this, dropoutSeed), window });
       return { output: this.combine(output) };
     });
   }

@@ -1,31 +1,46 @@
+import { noGrad } from '../autograd/tape.ts';
 import { ArgumentError, LoadError } from '../gpu/errors.ts';
-import { cast, clone } from '../ops/copy.ts';
+import { copyInto } from '../ops/copy-into.ts';
 import { describe } from '../ops/check.ts';
-import type { FloatDType } from '../tensor/dtype.ts';
 import { formatShape } from '../tensor/shape.ts';
 import { Tensor } from '../tensor/tensor.ts';
 
 export type StateDict = Readonly<Record<string, Tensor>>;
 
-/** What every attention module has, in the spirit of torch.nn.Module. */
+/**
+ * What every module has, in the spirit of torch.nn.Module: tensors and modules of its own, by name.
+ *
+ *     class Block extends Module {
+ *       readonly norm: LayerNorm;
+ *       readonly attention: SelfAttention;
+ *
+ *       constructor(device: Device, embedDim: number) {
+ *         super('Block');
+ *         this.norm = this.registerModule('norm', new LayerNorm(device, { normalizedShape: embedDim }));
+ *         this.attention = this.registerModule('attention', new SelfAttention(device, { embedDim, numHeads: 4 }));
+ *       }
+ *     }
+ */
 export abstract class Module {
   /** The class's name, for errors. */
   protected readonly name: string;
   readonly #parameters = new Map<string, Tensor>();
+  readonly #modules = new Map<string, Module>();
   #training = true;
 
   constructor(name: string) {
     this.name = name;
   }
 
-  /** Whether the module is in training mode, as it is at first. */
+  /** Whether the module is in training mode, as it is at first: attention and `Dropout` drop in that alone. */
   get training(): boolean {
     return this.#training;
   }
 
-  /** Switches to training mode (or, with false, out of it). */
+  /** Switches to training mode (or, with false, out of it), with all modules inside. */
   train(mode = true): this {
     this.#training = mode;
+    for (const module of this.#modules.values()) module.train(mode);
     return this;
   }
 
@@ -34,26 +49,40 @@ export abstract class Module {
     return this.train(false);
   }
 
-  /** The module's own tensors, in the order of the state dict; do not dispose them. */
-  parameters(): Tensor[] {
-    return [...this.#parameters.values()];
+  /**
+   * Whether gradients are to be found for the module's tensors, as at first they are (with false: as torch's
+   * requires_grad_(False), to leave them as they are while others are trained).
+   */
+  requiresGrad(requires = true): this {
+    for (const parameter of this.parameters()) parameter.requiresGrad = requires;
+    return this;
   }
 
-  /** The module's own tensors by name; do not dispose them. */
-  stateDict(): Record<string, Tensor> {
-    return Object.fromEntries(this.#parameters);
+  /** The tensors of the module and of those inside, in the order of the state dict, each once; do not dispose them. */
+  parameters(): Tensor[] {
+    return [...new Set(this.#named().values())];
   }
 
   /**
-   * Copies a state dict into the module, converted to its dtype. The caller keeps the given tensors.
+   * The same by name, of a module inside with its name and a dot before: `blocks.0.attn.in_proj_weight`. These are the
+   * tensors themselves; do not dispose them.
+   */
+  stateDict(): Record<string, Tensor> {
+    return Object.fromEntries(this.#named());
+  }
+
+  /**
+   * Copies a state dict into the module's tensors, in place and converted to their dtypes, so that an optimiser which has
+   * them goes on. The caller keeps the given tensors.
    *
    * @throws LoadError that lists all missing and unexpected keys and all wrong shapes; the module is then as before
    */
   loadStateDict(dict: StateDict): void {
-    const [first] = this.#parameters.values();
-    if (first?.disposed) throw new ArgumentError(`${this.name}.loadStateDict: the module must not be disposed`);
+    const call = `${this.name}.loadStateDict`;
+    const named = this.#named();
     const problems: string[] = [];
-    for (const [key, parameter] of this.#parameters) {
+    for (const [key, parameter] of named) {
+      if (parameter.disposed) throw new ArgumentError(`${call}: the module must not be disposed`);
       if (!Object.hasOwn(dict, key)) {
         problems.push(`'${key}' is missing`);
         continue;
@@ -71,41 +100,76 @@ export abstract class Module {
         problems.push(`'${key}' must be on the module's device`);
       }
     }
-    for (const key of Object.keys(dict)) if (!this.#parameters.has(key)) problems.push(`'${key}' is unexpected`);
-    if (problems.length > 0) throw new LoadError(`${this.name}.loadStateDict: ${problems.join('; ')}`);
-
-    if (!first) return;
-    const loaded = first.device.scope(() =>
-      [...this.#parameters].map(([key, parameter]) => [key, owned(dict[key], parameter.dtype as FloatDType)] as const),
-    );
-    for (const [key, tensor] of loaded) {
-      this.#parameters.get(key)!.dispose();
-      this.register(key, tensor);
-    }
+    for (const key of Object.keys(dict)) if (!named.has(key)) problems.push(`'${key}' is unexpected`);
+    if (problems.length > 0) throw new LoadError(`${call}: ${problems.join('; ')}`);
+    const copies = [...named].map(([key, parameter]) => [dict[key], parameter] as const);
+    noGrad(() => copyInto(call, copies));
   }
 
-  /** Frees the module's tensors. Calling it again does nothing. */
+  /** Gives up the gradients of all parameters. */
+  zeroGrad(): void {
+    for (const parameter of this.parameters()) parameter.grad = undefined;
+  }
+
+  /** Frees the tensors of the module and of those inside. Calling it again does nothing. */
   dispose(): void {
     for (const parameter of this.#parameters.values()) parameter.dispose();
+    for (const module of this.#modules.values()) module.dispose();
   }
 
   [Symbol.dispose](): void {
     this.dispose();
   }
 
-  /** Sets a parameter; the module owns the tensor from now on, whatever scope it was made in. */
+  /**
+   * Adds a parameter, which from now on requires a gradient; the module owns the tensor, whatever scope it was made in.
+   *
+   * @param tensor float32 or float16; a tensor of its own, neither a view nor the result of a recorded call
+   * @throws ArgumentError for a name that is taken, or such a tensor
+   */
   protected register(name: string, tensor: Tensor): void {
+    this.#checkName(name);
+    if (!tensor.isContiguous || tensor.offset !== 0 || tensor.origin?.isLeaf === false) {
+      throw new ArgumentError(
+        `${this.name}: '${name}' must be a tensor of its own, got a view or the result of a recorded call`,
+      );
+    }
+    tensor.requiresGrad = true;
     tensor.device.keep(tensor);
     this.#parameters.set(name, tensor);
   }
 
-  /** A parameter by its name in the state dict. */
+  /**
+   * Adds a module inside this one, which owns it from now on: it is trained, saved, switched and disposed with this one.
+   *
+   * @param name before those of its tensors in the state dict: `attn`, or `blocks.0` for one of a list
+   * @returns the module
+   * @throws ArgumentError for a name that is taken, or what is no module
+   */
+  protected registerModule<T extends Module>(name: string, module: T): T {
+    this.#checkName(name);
+    if (!(module instanceof Module)) {
+      throw new ArgumentError(`${this.name}: '${name}' must be a Module, got ${describe(module)}`);
+    }
+    this.#modules.set(name, module);
+    return module;
+  }
+
+  /** A parameter of its own by its name in the state dict. */
   protected parameter(name: string): Tensor | undefined {
     return this.#parameters.get(name);
   }
-}
 
-/** A copy in the given dtype that shares nothing with the tensor. */
-function owned(tensor: Tensor, dtype: FloatDType): Tensor {
-  return tensor.dtype === dtype ? clone(tensor) : cast(tensor, dtype);
+  #named(): Map<string, Tensor> {
+    const named = new Map(this.#parameters);
+    for (const [prefix, module] of this.#modules) {
+      for (const [name, tensor] of module.#named()) named.set(`${prefix}.${name}`, tensor);
+    }
+    return named;
+  }
+
+  #checkName(name: string): void {
+    if (typeof name === 'string' && name !== '' && !this.#parameters.has(name) && !this.#modules.has(name)) return;
+    throw new ArgumentError(`${this.name}: a parameter or module must have a name of its own, got ${describe(name)}`);
+  }
 }

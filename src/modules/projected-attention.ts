@@ -1,19 +1,21 @@
 import { ArgumentError } from '../gpu/errors.ts';
-import { checkBoolean, checkFloat, checkTensor, describe } from '../ops/check.ts';
+import { checkBoolean, checkFloat, checkProbability, checkSeed, checkTensor, describe } from '../ops/check.ts';
 import { concat, reshape } from '../ops/copy.ts';
 import { flashAttention, MAX_VALUE_DIM } from '../ops/flash-attention.ts';
-import { matmul, product } from '../ops/matmul.ts';
+import { matmul } from '../ops/matmul.ts';
 import { scaledDotProductAttention } from '../ops/scaled-dot-product-attention.ts';
+import { mean } from '../ops/sum.ts';
 import { checkVisibility, type VisibilityOptions } from '../ops/visibility.ts';
 import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
+import { droppedBy, type AttentionDropoutForwardOptions, type AttentionDropoutOptions } from './attention-dropout.ts';
 import { Initialiser } from './initialise.ts';
 import { Module } from './module.ts';
 
-export interface ProjectionOptions {
+export interface ProjectionOptions extends AttentionDropoutOptions {
   /** Width E of the query and of the output. */
   embedDim: number;
   /** H; divides embedDim. */
@@ -26,7 +28,7 @@ export interface ProjectionOptions {
   seed?: number;
 }
 
-export const PROJECTION_OPTIONS = ['embedDim', 'numHeads', 'bias', 'dtype', 'seed'] as const;
+export const PROJECTION_OPTIONS = ['embedDim', 'numHeads', 'bias', 'dropoutP', 'dtype', 'seed'] as const;
 
 interface FullOptions extends ProjectionOptions {
   kDim?: number;
@@ -35,14 +37,14 @@ interface FullOptions extends ProjectionOptions {
 }
 
 /** `mask` is [Nq, Nk], or broadcasts to [B, H, Nq, Nk] with four axes. */
-export interface AttentionForwardOptions extends VisibilityOptions {
+export interface AttentionForwardOptions extends VisibilityOptions, AttentionDropoutForwardOptions {
   /** Also return the weights, which takes the materialised path. Default false. */
   needWeights?: boolean;
   /** With `needWeights`, return the mean of the weights over the heads. Default false (PyTorch: true). */
   averageWeights?: boolean;
 }
 
-export const FORWARD_OPTIONS = ['mask', 'keyMask', 'isCausal', 'needWeights', 'averageWeights'];
+export const FORWARD_OPTIONS = ['mask', 'keyMask', 'isCausal', 'needWeights', 'averageWeights', 'dropoutSeed'];
 
 export interface AttentionModuleResult {
   /** [B, Nq, E]. */
@@ -69,12 +71,13 @@ export abstract class ProjectedAttention extends Module {
   readonly numHeads: number;
   readonly kDim: number;
   readonly vDim: number;
+  readonly dropoutP: number;
   readonly dtype: FloatDType;
   protected readonly device: Device;
 
   constructor(name: string, device: Device, options: FullOptions) {
     super(name);
-    const { embedDim, numHeads, bias = true, addBiasKv = false, dtype = 'float32' } = options;
+    const { embedDim, numHeads, bias = true, addBiasKv = false, dtype = 'float32', dropoutP = 0 } = options;
     const { seed = device.nextSeed() } = options;
     const { kDim = embedDim, vDim = embedDim } = options;
     checkSizes(name, { embedDim, numHeads, kDim, vDim });
@@ -84,11 +87,13 @@ export abstract class ProjectedAttention extends Module {
     if (!Number.isInteger(seed)) throw new ArgumentError(`${name}: seed must be an integer, got ${describe(seed)}`);
     checkBoolean(name, 'bias', bias);
     checkBoolean(name, 'addBiasKv', addBiasKv);
+    checkProbability(name, 'dropoutP', dropoutP);
     this.device = device;
     this.embedDim = embedDim;
     this.numHeads = numHeads;
     this.kDim = kDim;
     this.vDim = vDim;
+    this.dropoutP = dropoutP;
     this.dtype = dtype;
     try {
       this.#initialise(new Initialiser(device, dtype, seed), bias, addBiasKv);
@@ -120,9 +125,10 @@ export abstract class ProjectedAttention extends Module {
    */
   protected checkForward(query: Tensor, key: Tensor, options: AttentionForwardOptions, known: readonly string[]): void {
     checkOptions(`${this.name}.forward`, options, known);
-    const { mask, needWeights, averageWeights } = options;
+    const { mask, needWeights, averageWeights, dropoutSeed } = options;
     checkBoolean(this.name, 'needWeights', needWeights);
     checkBoolean(this.name, 'averageWeights', averageWeights);
+    checkSeed(this.name, 'dropoutSeed', dropoutSeed);
     if (mask !== undefined) {
       checkTensor(this.name, 'mask', mask);
       if (mask.rank !== 2 && mask.rank !== 4) {
@@ -166,13 +172,14 @@ export abstract class ProjectedAttention extends Module {
 
   /** Attention on projected heads, fused unless the weights are wanted, and the output projection. */
   protected attend({ q, k, v }: Heads, options: AttentionForwardOptions): AttentionModuleResult {
-    const { needWeights = false, averageWeights = false, ...visibility } = options;
+    const { needWeights = false, averageWeights = false, dropoutSeed, ...visibility } = options;
+    const attention = { ...visibility, ...droppedBy(this, dropoutSeed) };
     if (!needWeights && v.shape[3] <= MAX_VALUE_DIM) {
-      return { output: this.combine(flashAttention(q, k, v, visibility).output) };
+      return { output: this.combine(flashAttention(q, k, v, attention).output) };
     }
-    const { output, weights } = scaledDotProductAttention(q, k, v, { ...visibility, returnWeights: needWeights });
+    const { output, weights } = scaledDotProductAttention(q, k, v, { ...attention, returnWeights: needWeights });
     if (!weights) return { output: this.combine(output) };
-    return { output: this.combine(output), weights: averageWeights ? this.#meanOverHeads(weights) : weights };
+    return { output: this.combine(output), weights: averageWeights ? mean(weights, { axes: 1 }) : weights };
   }
 
   /** Merges the heads [B, H, N, E/H] and applies the output projection: [B, N, E]. */
@@ -206,20 +213,13 @@ export abstract class ProjectedAttention extends Module {
 
   /** The projections numbered [first, end) of q, k, v: rows of the packed weight, or one separate weight. */
   #linear(x: Tensor, first: number, end: number): Tensor {
-    const [from, to] = [first * this.embedDim, end * this.embedDim];
+    // all three are no slice: the gradient of one is added to zeros
+    const rows = (joint: Tensor | undefined): Tensor | undefined =>
+      end - first === 3 ? joint : joint?.slice(0, first * this.embedDim, end * this.embedDim);
     const weight =
-      this.parameter('in_proj_weight')?.slice(0, from, to) ??
+      rows(this.parameter('in_proj_weight')) ??
       this.parameter(['q_proj_weight', 'k_proj_weight', 'v_proj_weight'][first])!;
-    const bias = this.parameter('in_proj_bias')?.slice(0, from, to);
-    return matmul(x, weight, { transposeB: true, bias });
-  }
-
-  /** [B, H, Nq, Nk] → [B, Nq, Nk], as a product with 1/H from the left of [B, Nq, H, Nk]. */
-  #meanOverHeads(weights: Tensor): Tensor {
-    const [batch, heads, queryLength, keyLength] = weights.shape;
-    const share = this.device.tensor(new Float32Array(heads).fill(1 / heads), [1, heads]);
-    const mean = product(this.name, share, weights.transpose(1, 2), { outDType: this.dtype });
-    return mean.reshape([batch, queryLength, keyLength]);
+    return matmul(x, weight, { transposeB: true, bias: rows(this.parameter('in_proj_bias')) });
   }
 
   #append(x: Tensor, row: Tensor | undefined, addZero: boolean): Tensor {

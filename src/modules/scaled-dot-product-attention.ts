@@ -1,44 +1,59 @@
 import { ATTENTION_OPTIONS, type AttentionOptions } from '../ops/attention.ts';
-import { checkBoolean, checkFinite } from '../ops/check.ts';
+import { checkBoolean, checkFinite, checkProbability, checkSeed } from '../ops/check.ts';
 import {
   scaledDotProductAttention,
   type ScaledDotProductAttentionResult,
 } from '../ops/scaled-dot-product-attention.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';
+import { droppedBy, type AttentionDropoutForwardOptions, type AttentionDropoutOptions } from './attention-dropout.ts';
 import { Module } from './module.ts';
 
-const FORWARD_OPTIONS = [...ATTENTION_OPTIONS.filter((name) => name !== 'scale'), 'needWeights'];
+export interface ScaledDotProductAttentionModuleOptions extends AttentionDropoutOptions {
+  /** Multiplies the scores; default 1/√headDim. */
+  scale?: number;
+}
+
+/** Of the op's options, those that are the module's. */
+const OWN_OPTIONS: readonly string[] = ['scale', 'dropoutP'];
+const FORWARD_OPTIONS = [...ATTENTION_OPTIONS.filter((name) => !OWN_OPTIONS.includes(name)), 'needWeights'];
 
 /** `scaledDotProductAttention` as a module without weights. */
 export class ScaledDotProductAttention extends Module {
   readonly scale: number | undefined;
+  readonly dropoutP: number;
 
-  /** `scale` multiplies the scores; default 1/√headDim. */
-  constructor(options: { scale?: number } = {}) {
+  /** @throws ArgumentError for a scale that is not finite or a dropoutP out of range */
+  constructor(options: ScaledDotProductAttentionModuleOptions = {}) {
     const name = 'ScaledDotProductAttention';
-    checkOptions(name, options, ['scale']);
+    checkOptions(name, options, ['scale', 'dropoutP']);
+    const { dropoutP = 0 } = options;
     if (options.scale !== undefined) checkFinite(name, 'scale', options.scale);
+    checkProbability(name, 'dropoutP', dropoutP);
     super(name);
     this.scale = options.scale;
+    this.dropoutP = dropoutP;
   }
 
   /**
    * @param q [B, H, Nq, D], or [B, Nq, D] for one head
    * @param k [B, Hkv, Nk, D]
    * @param v [B, Hkv, Nk, Dv]
-   * @param options those of the op `scaledDotProductAttention` but for `scale`; `needWeights` is its `returnWeights`
+   * @param options those of the op `scaledDotProductAttention` but for `scale` and `dropoutP`; `needWeights` is its `returnWeights`
    * @returns output [B, H, Nq, Dv], and with `needWeights` weights [B, H, Nq, Nk]
    */
   forward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    options: Omit<AttentionOptions, 'scale'> & { needWeights?: boolean } = {},
+    options: Omit<AttentionOptions, 'scale' | 'dropoutP'> &
+      AttentionDropoutForwardOptions & { needWeights?: boolean } = {},
   ): Omit<ScaledDotProductAttentionResult, 'scores'> {
     checkOptions(`${this.name}.forward`, options, FORWARD_OPTIONS);
-    const { needWeights, ...others } = options;
+    const { needWeights, dropoutSeed, ...others } = options;
     checkBoolean(this.name, 'needWeights', needWeights);
-    return scaledDotProductAttention(q, k, v, { ...others, scale: this.scale, returnWeights: needWeights });
+    checkSeed(this.name, 'dropoutSeed', dropoutSeed);
+    const dropped = droppedBy(this, dropoutSeed);
+    return scaledDotProductAttention(q, k, v, { ...others, ...dropped, scale: this.scale, returnWeights: needWeights });
   }
 }

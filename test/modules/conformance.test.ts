@@ -1,13 +1,21 @@
-/** torch.nn.MultiheadAttention's own outputs and weights, through MultiHeadAttention in float32 and float16. */
-import { expect, test } from 'vitest';
-import { keyMaskFromTorch, maskFromTorch, MultiHeadAttention, type Device, type Tensor } from '../../src/index.ts';
+/** torch.nn.MultiheadAttention's own outputs, weights and gradients, through MultiHeadAttention in float32 and float16. */
+import { describe, expect, test } from 'vitest';
+import type { Device } from '../../src/index.ts';
 import { describeConformance, type MhaCase } from '../conformance.ts';
 import { testDevice } from '../device.ts';
+import { largest } from '../ops/attention-run.ts';
+import type { Float } from '../ops/upload.ts';
+import { readGradients } from '../ops/walk-back.ts';
 import { expectClose, expectFloat16Close } from '../reference/compare.ts';
 import { tolerances } from '../reference/tolerances.ts';
-import { evaluateMha, expectedMha, stateNames, torchMask } from '../reference/torch-mha.ts';
-
-type Float = 'float32' | 'float16';
+import {
+  batchFirst,
+  evaluateMha,
+  evaluateMhaGradients,
+  expectedMha,
+  goldenMhaGradients,
+} from '../reference/torch-mha.ts';
+import { enqueueMha, toBatchFirst } from './mha-run.ts';
 
 describeConformance('mha', (cases) => {
   test.each(cases)('$name, float32', async (c) => {
@@ -26,34 +34,36 @@ describeConformance('mha', (cases) => {
     expectFloat16Close(output, straightforward.output.data, wanted.output, room, 'output');
     if (wanted.weights) expectFloat16Close(weights!, straightforward.weights.data, wanted.weights, room, 'weights');
   });
+
+  const trained = cases.filter((c) => c.has('grad/out_proj.weight'));
+  describe.each([
+    ['by the materialised op', true],
+    ['by the fused op', false],
+  ] as const)('gradients, %s', (_name, needWeights) => {
+    test.each(trained)('$name, float32', async (c) => {
+      const gradients = await gradientsOf(await testDevice(), c, 'float32', needWeights);
+      const wanted = goldenMhaGradients(c);
+      expect(Object.keys(gradients).sort()).toEqual(Object.keys(wanted).sort());
+      for (const [name, { data }] of Object.entries(wanted)) {
+        expectClose(gradients[name], data, tolerances.float32.moduleGradient, name);
+      }
+    });
+
+    test.each(trained)('$name, float16', async (c) => {
+      const gradients = await gradientsOf(await testDevice(), c, 'float16', needWeights);
+      const straightforward = evaluateMhaGradients(c, { inFloat16: true });
+      for (const [name, { data }] of Object.entries(goldenMhaGradients(c))) {
+        // they may be large, and a rounding is in proportion
+        const room = tolerances.float16.moduleBeyondStraightforward * Math.max(1, 2 * largest(data));
+        expectFloat16Close(gradients[name], straightforward[name].data, data, room, name);
+      }
+    });
+  });
 });
 
 async function run(device: Device, c: MhaCase, dtype: Float) {
   const result = device.scope(() => {
-    const upload = (name: string) => {
-      const { shape, data, dtype: stored } = c.tensor(name);
-      return device.tensor(data as Float32Array, shape, { dtype: stored === 'bool' ? 'bool' : dtype });
-    };
-    const module = new MultiHeadAttention(device, {
-      embedDim: c.embed_dim,
-      numHeads: c.num_heads,
-      kDim: c.kdim ?? undefined,
-      vDim: c.vdim ?? undefined,
-      bias: c.bias,
-      addBiasKv: c.add_bias_kv,
-      addZeroAttn: c.add_zero_attn,
-      dtype,
-    });
-    module.loadStateDict(Object.fromEntries(stateNames(c).map((name) => [name, upload(`state/${name}`)])));
-
-    const input = (name: string) => toBatchFirst(c, upload(name));
-    const query = input('query');
-    const [key, value] = c.self_attention ? [query, query] : [input('key'), input('value')];
-    const { output, weights } = module.forward(query, key, value, {
-      ...masks(c, upload, dtype),
-      needWeights: c.need_weights,
-      averageWeights: c.average_attn_weights,
-    });
+    const { module, output, weights } = enqueueMha(device, c, dtype);
     module.dispose();
     return { output, weights };
   });
@@ -63,20 +73,28 @@ async function run(device: Device, c: MhaCase, dtype: Float) {
   return { output, weights };
 }
 
-function toBatchFirst(c: MhaCase, x: Tensor): Tensor {
-  if (c.unbatched) return x.reshape([1, ...x.shape]);
-  return c.batch_first ? x : x.transpose(0, 1);
-}
-
-function masks(c: MhaCase, upload: (name: string) => Tensor, dtype: Float): { mask?: Tensor; keyMask?: Tensor } {
-  const padding = c.has('key_padding_mask') ? upload('key_padding_mask') : undefined;
-  if (padding && padding.dtype !== 'bool') {
-    // numbers to add for each key, and perhaps for each pair, are one mask
-    const { shape, data } = torchMask(c);
-    return { mask: padding.device.tensor(Float32Array.from(data), shape, { dtype }) };
-  }
-  return {
-    mask: c.has('attn_mask') ? maskFromTorch(upload('attn_mask'), c.num_heads) : undefined,
-    keyMask: padding && keyMaskFromTorch(padding),
-  };
+/** By the case's names, those of the inputs batch first. */
+async function gradientsOf(
+  device: Device,
+  c: MhaCase,
+  dtype: Float,
+  needWeights: boolean,
+): Promise<Record<string, ArrayLike<number>>> {
+  const { live } = device.memory();
+  const leaves = device.scope(() => {
+    const { module, inputs, output } = enqueueMha(device, c, dtype, { needWeights, requiresGrad: true });
+    const { shape, data } = c.tensor('dout');
+    output.backward(toBatchFirst(c, device.tensor(data as Float32Array, shape, { dtype })));
+    const ofInputs = Object.entries(inputs).map(([name, leaf]) => [`d${name}`, leaf] as const);
+    const ofState = Object.entries(module.stateDict()).map(([name, leaf]) => [`grad/${name}`, leaf] as const);
+    return Object.fromEntries([...ofInputs, ...ofState]);
+  });
+  const gradients = await readGradients(leaves);
+  expect(device.memory().live).toBe(live);
+  return Object.fromEntries(
+    Object.entries(gradients).map(([name, data]) => [
+      name,
+      name.startsWith('grad/') ? data : batchFirst(c, { ...c.tensor(name), data }).data,
+    ]),
+  );
 }

@@ -1,0 +1,72 @@
+import { noGrad } from '../autograd/tape.ts';
+import { ArgumentError } from '../gpu/errors.ts';
+import { planNorm, planSquares, sumsOf } from '../kernels/gradient-norm.ts';
+import { planScaleGradient } from '../kernels/scale-gradient.ts';
+import { describe } from '../ops/check.ts';
+import { enqueue } from '../ops/enqueue.ts';
+import { checkOptions } from '../tensor/options.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { GradScaler } from './grad-scaler.ts';
+import { ownGradient } from './gradients.ts';
+import { checkParameters, type OptimiserParameters } from './parameters.ts';
+
+export interface ClipGradNormOptions {
+  /**
+   * The scaler by whose scale the gradients are still too large: their norm is taken, and compared with `maxNorm`, as if they
+   * were not.
+   */
+  scaler?: GradScaler;
+}
+
+/**
+ * Multiplies all gradients, in place, by min(1, maxNorm / (norm + 1e-6)), with `norm` the L2 norm of all of them together, as
+ * torch.nn.utils.clip_grad_norm_ with its defaults: of a norm that is not finite, gradients become 0 or NaN. All on the GPU, in
+ * a fixed order; nothing waits.
+ *
+ * @param parameters of one device; those without a gradient do not count
+ * @param maxNorm at least 0; Infinity to measure only
+ * @returns the norm before, float32 [1]
+ * @throws ArgumentError for parameters or options that do not fit
+ */
+export function clipGradNorm(
+  parameters: OptimiserParameters,
+  maxNorm: number,
+  options: ClipGradNormOptions = {},
+): Tensor {
+  const op = 'clipGradNorm';
+  const named = [...checkParameters(op, parameters).values()];
+  if (typeof maxNorm !== 'number' || !(maxNorm >= 0)) {
+    throw new ArgumentError(`${op}: maxNorm must be a number of at least 0, got ${describe(maxNorm)}`);
+  }
+  checkOptions(op, options, ['scaler']);
+  const { scaler } = options;
+  if (scaler !== undefined && !(scaler instanceof GradScaler)) {
+    throw new ArgumentError(`${op}: scaler must be a GradScaler, got ${describe(scaler)}`);
+  }
+  const { device } = named[0];
+  const { traits } = device;
+  return noGrad(() =>
+    device.scope(() => {
+      const gradients = named.filter(({ grad }) => grad !== undefined).map(ownGradient);
+      if (gradients.length === 0) return device.zeros([1]);
+      const counts = gradients.map((gradient) => sumsOf(gradient, traits));
+      const total = counts.reduce((sum, count) => sum + count, 0);
+      const sums = device.empty([total], 'float32', op);
+      let first = 0;
+      gradients.forEach((x, i) => {
+        enqueue(op, planSquares(op, x, first, traits), { x, sums });
+        first += counts[i];
+      });
+      const norm = device.empty([1], 'float32', op);
+      const coefficient = device.empty([1], 'float32', op);
+      const scale = scaler?.scaleTensor;
+      enqueue(op, planNorm(total, maxNorm, scale !== undefined, traits), { x: sums, scale, norm, coefficient });
+      for (const x of gradients) {
+        const { shape, dtype } = x;
+        enqueue(op, planScaleGradient({ op, shape, dtype, scales: 'times' }, traits), { x, numbers: coefficient });
+        x.changed();
+      }
+      return norm;
+    }),
+  );
+}

@@ -1,0 +1,222 @@
+import { noGrad } from '../autograd/tape.ts';
+import { ArgumentError, LoadError } from '../gpu/errors.ts';
+import { planGradScaler } from '../kernels/grad-scaler.ts';
+import { planScaleGradient } from '../kernels/scale-gradient.ts';
+import { checkFloat, checkFinite, checkSameDevice, describe } from '../ops/check.ts';
+import { cast } from '../ops/copy.ts';
+import { copyInto } from '../ops/copy-into.ts';
+import { multiply } from '../ops/elementwise.ts';
+import { enqueue } from '../ops/enqueue.ts';
+import type { Device } from '../tensor/device.ts';
+import { checkOptions } from '../tensor/options.ts';
+import { formatShape } from '../tensor/shape.ts';
+import { Tensor } from '../tensor/tensor.ts';
+import { flatGradient, ownGradient } from './gradients.ts';
+import { Optimiser } from './optimiser.ts';
+
+export interface GradScalerOptions {
+  /** What the loss is multiplied by at first; default 65536. */
+  initScale?: number;
+  /** Multiplies the scale after `growthInterval` steps without overflow; more than 1, default 2. */
+  growthFactor?: number;
+  /** Multiplies the scale after an overflow; between 0 and 1, default 0.5. */
+  backoffFactor?: number;
+  /** Default 2000. */
+  growthInterval?: number;
+}
+
+/** Optimisers that one scaler can serve between two updates. */
+const MOST_OPTIMISERS = 64;
+
+/**
+ * Multiplies the loss, so that gradients which are small do not vanish in float16, as torch.amp.GradScaler (Micikevicius et
+ * al., "Mixed precision training", 2018):
+ *
+ *     scaler.scale(loss).backward();
+ *     scaler.step(optimiser);   // divides the gradients; makes no step where one of them is not finite
+ *     scaler.update();          // makes the scale smaller then, and larger after many steps without
+ *
+ * Whether a step is made is decided on the GPU, and nothing waits.
+ */
+export class GradScaler {
+  readonly #device: Device;
+  readonly #options: Required<Omit<GradScalerOptions, 'initScale'>>;
+  /** float32 [1]. */
+  readonly #scale: Tensor;
+  /** uint32 [1]: steps since the scale was changed. */
+  readonly #streak: Tensor;
+  /** uint32 [optimisers]: not 0 where a gradient of that optimiser's was not finite. */
+  readonly #found: Tensor;
+  /** What was done since the last update. */
+  readonly #used = new Map<Optimiser, { readonly at: number; stage: 'unscaled' | 'stepped' }>();
+
+  /** @throws ArgumentError for options that do not fit */
+  constructor(device: Device, options: GradScalerOptions = {}) {
+    const name = 'GradScaler';
+    checkOptions(name, options, ['initScale', 'growthFactor', 'backoffFactor', 'growthInterval']);
+    const { initScale = 65536, growthFactor = 2, backoffFactor = 0.5, growthInterval = 2000 } = options;
+    checkFinite(name, 'initScale', initScale);
+    checkFinite(name, 'growthFactor', growthFactor);
+    checkFinite(name, 'backoffFactor', backoffFactor);
+    if (initScale <= 0) throw new ArgumentError(`${name}: initScale must be greater than 0, got ${initScale}`);
+    if (growthFactor <= 1) throw new ArgumentError(`${name}: growthFactor must exceed 1, got ${growthFactor}`);
+    if (backoffFactor <= 0 || backoffFactor >= 1) {
+      throw new ArgumentError(`${name}: backoffFactor must lie between 0 and 1, got ${backoffFactor}`);
+    }
+    if (!Number.isInteger(growthInterval) || growthInterval < 1 || growthInterval >= 2 ** 32) {
+      throw new ArgumentError(`${name}: growthInterval must be a positive integer, got ${describe(growthInterval)}`);
+    }
+    this.#device = device;
+    this.#options = { growthFactor, backoffFactor, growthInterval };
+    const made = device.scope(() => ({
+      scale: device.tensor([initScale], [1]),
+      streak: device.zeros([1], { dtype: 'uint32' }),
+      found: device.zeros([MOST_OPTIMISERS], { dtype: 'uint32' }),
+    }));
+    for (const tensor of Object.values(made)) device.keep(tensor);
+    this.#scale = made.scale;
+    this.#streak = made.streak;
+    this.#found = made.found;
+  }
+
+  /**
+   * The loss times the scale, in float32: call `backward()` on it before `update()`.
+   *
+   * @param loss any shape; float32 or float16
+   * @returns a tensor of its shape
+   */
+  scale(loss: Tensor): Tensor {
+    const call = 'GradScaler.scale';
+    checkFloat(call, 'loss', loss);
+    checkSameDevice(call, 'the scaler', this.#scale, 'loss', loss);
+    return this.#device.scope(() => multiply(cast(loss, 'float32'), this.#scale));
+  }
+
+  /**
+   * Divides an optimiser's gradients by the scale now, in place, to change them before its step. Those of float16 parameters
+   * are rounded to float16 by it, and small ones vanish: `clipGradNorm` takes the scaler instead.
+   *
+   * @throws ArgumentError where it was called since the last `update()`, or `step` was
+   */
+  unscale(optimiser: Optimiser): void {
+    const call = 'GradScaler.unscale';
+    const at = this.#place(call, optimiser);
+    if (this.#used.has(optimiser)) {
+      const done = this.#used.get(optimiser)!.stage === 'stepped' ? 'step' : 'unscale';
+      throw new ArgumentError(
+        `${call}: it must be called once between two updates and before step, got it after ${done}`,
+      );
+    }
+    this.#check(call, optimiser, at, true);
+    this.#used.set(optimiser, { at, stage: 'unscaled' });
+  }
+
+  /**
+   * An optimiser's step with its gradients divided by the scale, unless one of them is not finite: then nothing of the
+   * optimiser or of its parameters changes, and its step does not count.
+   *
+   * @throws ArgumentError where it was called since the last `update()`
+   */
+  step(optimiser: Optimiser): void {
+    const call = 'GradScaler.step';
+    const at = this.#place(call, optimiser);
+    const stage = this.#used.get(optimiser)?.stage;
+    if (stage === 'stepped') {
+      throw new ArgumentError(`${call}: it must be called once between two updates, got it a second time`);
+    }
+    if (stage === undefined) this.#check(call, optimiser, at, false);
+    optimiser.apply({ found: this.#found, at, scale: stage === undefined ? this.#scale : undefined });
+    this.#used.set(optimiser, { at, stage: 'stepped' });
+  }
+
+  /** Adapts the scale, after the steps of all optimisers. */
+  update(): void {
+    const { growthFactor: growth, backoffFactor: backoff, growthInterval: interval } = this.#options;
+    if (this.#used.size === 0) {
+      throw new ArgumentError('GradScaler.update: it must come after a step or an unscale, got neither since the last');
+    }
+    enqueue('GradScaler.update', planGradScaler({ optimisers: MOST_OPTIMISERS, growth, backoff, interval }), {
+      scale: this.#scale,
+      streak: this.#streak,
+      found: this.#found,
+    });
+    this.#scale.changed();
+    this.#used.clear();
+  }
+
+  /** The tensors themselves, do not dispose them: `scale` float32 [1], `growth_tracker` uint32 [1]. */
+  stateDict(): Record<string, Tensor> {
+    return { scale: this.#scale, growth_tracker: this.#streak };
+  }
+
+  /**
+   * Copies what `stateDict` returned.
+   *
+   * @throws LoadError for tensors that do not fit; the scaler is then as before
+   */
+  loadStateDict(dict: Readonly<Record<string, Tensor>>): void {
+    const own = this.stateDict();
+    const problems = Object.entries(own).flatMap(([key, { dtype, shape, device }]) => {
+      if (!Object.hasOwn(dict, key)) return [`'${key}' is missing`];
+      const given = dict[key];
+      const fits = given instanceof Tensor && given.dtype === dtype && formatShape(given.shape) === formatShape(shape);
+      if (!fits) return [`'${key}' must be ${dtype} ${formatShape(shape)}, got ${describe(given)}`];
+      if (given.disposed || given.device !== device) return [`'${key}' must be a tensor of the scaler's device`];
+      return [];
+    });
+    for (const key of Object.keys(dict)) if (!Object.hasOwn(own, key)) problems.push(`'${key}' is unexpected`);
+    if (problems.length > 0) throw new LoadError(`GradScaler.loadStateDict: ${problems.join('; ')}`);
+    noGrad(() =>
+      copyInto(
+        'GradScaler.loadStateDict',
+        Object.entries(own).map(([key, target]) => [dict[key], target]),
+      ),
+    );
+  }
+
+  /** Frees the scaler's tensors. Calling it again does nothing. */
+  dispose(): void {
+    for (const tensor of [this.#scale, this.#streak, this.#found]) tensor.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** @internal float32 [1]: what the gradients are multiplied by. */
+  get scaleTensor(): Tensor {
+    return this.#scale;
+  }
+
+  /** Where this optimiser's gradients are noted. */
+  #place(call: string, optimiser: Optimiser): number {
+    if (!(optimiser instanceof Optimiser)) {
+      throw new ArgumentError(`${call}: optimiser must be an optimiser of this library, got ${describe(optimiser)}`);
+    }
+    const at = this.#used.get(optimiser)?.at ?? this.#used.size;
+    if (at < MOST_OPTIMISERS) return at;
+    throw new ArgumentError(
+      `${call}: a scaler serves at most ${MOST_OPTIMISERS} optimisers between two updates, got more`,
+    );
+  }
+
+  /** Notes whether all gradients are finite, and divides them by the scale where they are to be. */
+  #check(op: string, optimiser: Optimiser, foundAt: number, divides: boolean): void {
+    const parameters = optimiser.parametersWithGradient(op);
+    for (const parameter of parameters) checkSameDevice(op, 'the scaler', this.#scale, 'optimiser', parameter);
+    noGrad(() =>
+      this.#device.scope(() => {
+        for (const parameter of parameters) {
+          const x = divides ? ownGradient(parameter) : flatGradient(op, parameter);
+          const { shape, dtype } = x;
+          const launch = planScaleGradient(
+            { op, shape, dtype, scales: divides ? 'divided' : undefined, foundAt },
+            this.#device.traits,
+          );
+          enqueue(op, launch, { x, numbers: this.#scale, found: this.#found });
+          if (divides) x.changed();
+        }
+      }),
+    );
+  }
+}

@@ -1,0 +1,25 @@
+/** Gradients as kernels take them that walk all of a tensor's storage. */
+import { clone } from '../ops/copy.ts';
+import type { FloatTensor } from '../ops/check.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+
+/** A parameter's gradient, row-major from the start of a storage that is not the parameter's: itself, or a copy in the scope. */
+export function flatGradient(call: string, parameter: Tensor): FloatTensor {
+  const gradient = parameter.grad!;
+  const isApart = gradient.storage(call) !== parameter.storage(call);
+  return (isFlat(gradient) && isApart ? gradient : clone(gradient)) as FloatTensor;
+}
+
+/** The same, to be changed in place: nobody else sees its elements. */
+export function ownGradient(parameter: Tensor): FloatTensor {
+  const gradient = parameter.grad!;
+  if (!isFlat(gradient) || !gradient.isUnshared) {
+    using own = clone(gradient);
+    parameter.grad = own;
+  }
+  return parameter.grad as FloatTensor;
+}
+
+function isFlat({ isContiguous, offset }: Tensor): boolean {
+  return isContiguous && offset === 0;
+}

@@ -1,0 +1,345 @@
+import { noGrad } from '../autograd/tape.ts';
+import { ArgumentError, LoadError } from '../gpu/errors.ts';
+import { planOptimiserStep, SETTINGS } from '../kernels/optimiser-step.ts';
+import type { UpdateProblem } from '../kernels/optimiser.ts';
+import { describe, type FloatTensor } from '../ops/check.ts';
+import { cast, clone, concat, copyWords } from '../ops/copy.ts';
+import { enqueue } from '../ops/enqueue.ts';
+import type { Device } from '../tensor/device.ts';
+import { formatShape, rowPitch, storageSize } from '../tensor/shape.ts';
+import { Tensor } from '../tensor/tensor.ts';
+import { flatGradient } from './gradients.ts';
+import { checkAmount, checkParameters, type OptimiserParameters } from './parameters.ts';
+
+/** What distinguishes an optimiser. */
+export interface Rule {
+  /** Of the bias corrections; 0 where there is none. */
+  readonly betas: readonly [number, number];
+  /** What is remembered of each parameter's gradients, by torch's names. */
+  readonly memories: readonly string[];
+  /**
+   * Records the update of one parameter.
+   *
+   * @param tensors the kernel's `gradient`, `settings`, `weights` and `halves`
+   * @param memories in the order of their names
+   */
+  update(
+    problem: UpdateProblem,
+    tensors: Readonly<Record<string, Tensor | undefined>>,
+    memories: readonly Tensor[],
+    device: Device,
+  ): void;
+}
+
+/** What was found out on the GPU about the gradients of a step; made by `GradScaler`. */
+export interface GradientCheck {
+  /** uint32: at `at` not 0 where a gradient is not finite, and nothing is to be changed. */
+  readonly found: Tensor;
+  readonly at: number;
+  /** float32 [1]: the gradients are so many times too large. */
+  readonly scale?: Tensor;
+}
+
+/** float32 of a parameter's shape. Where the parameter's rows are padded, so are these, and `view` leaves that out. */
+interface Stored {
+  readonly whole: Tensor;
+  readonly view: Tensor;
+}
+
+type State = Readonly<Record<string, Stored>>;
+
+interface Slot {
+  readonly name: string;
+  readonly parameter: FloatTensor;
+  readonly index: number;
+  /** Once there was a gradient: the memories, and of float16 the parameter itself in float32. */
+  state?: State;
+  /** A view of its step. */
+  step?: Tensor;
+}
+
+const STEP = 'step';
+const MASTER = 'master';
+
+/**
+ * What the optimisers have in common, in the spirit of torch.optim.Optimizer. One kernel updates a parameter in place, in one
+ * pass over it, its gradient and what is remembered; all of it is enqueued, and nothing waits.
+ *
+ * OptimiserParameters without a gradient are left as they are. float16 parameters are kept in float32 inside, where small steps add
+ * up, and are rounded from that; one that was changed from outside (by `loadStateDict`) goes on from its new value.
+ */
+export abstract class Optimiser {
+  /** The class's name, for errors. */
+  protected readonly name: string;
+  readonly #device: Device;
+  readonly #slots: readonly Slot[];
+  readonly #rule: Rule;
+  #lr!: number;
+  /** float32 [parameters]: how many steps each has made. Counted on the GPU, which alone knows of those that are left out. */
+  #steps: Tensor;
+  /** float32 [parameters, 4]: what the kernel reads of a step. */
+  readonly #settings: Tensor;
+  /** The numbers of the parameters that had a gradient last. */
+  #present: { readonly indices: readonly number[]; readonly words: Tensor } | undefined;
+  #disposed = false;
+
+  constructor(name: string, parameters: OptimiserParameters, lr: number, rule: Rule) {
+    this.name = name;
+    const named = [...checkParameters(name, parameters)];
+    this.#slots = named.map(([key, parameter], index) => ({ name: key, parameter: parameter as FloatTensor, index }));
+    this.#device = named[0][1].device;
+    this.#rule = rule;
+    this.lr = lr;
+    this.#steps = this.#keep(() => this.#device.zeros([named.length]));
+    this.#settings = this.#keep(() => this.#device.zeros([named.length, SETTINGS]));
+  }
+
+  /** The learning rate; assign another between steps. */
+  get lr(): number {
+    return this.#lr;
+  }
+
+  set lr(lr: number) {
+    checkAmount(this.name, 'lr', lr);
+    this.#lr = lr;
+  }
+
+  /** Updates every parameter that has a gradient. */
+  step(): void {
+    this.apply();
+  }
+
+  /** Gives up the gradients of all parameters. */
+  zeroGrad(): void {
+    for (const { parameter } of this.#slots) if (!parameter.disposed) parameter.grad = undefined;
+  }
+
+  /**
+   * What is remembered of the parameters that had a gradient, by name: torch's `step.<parameter>` [1],
+   * `exp_avg.<parameter>` and the like, and `master.<parameter>`, a float16 parameter in float32. All are float32, and
+   * `saveSafetensors` takes them. These are the tensors themselves: do not dispose them; the next `loadStateDict` or
+   * `dispose` does.
+   */
+  stateDict(): Record<string, Tensor> {
+    this.#assertAlive('stateDict');
+    const state: Record<string, Tensor> = {};
+    for (const slot of this.#slots) {
+      for (const key of this.#keysOf(slot)) {
+        const tensor = key === STEP ? slot.step : slot.state?.[key].view;
+        if (tensor) state[`${key}.${slot.name}`] = tensor;
+      }
+    }
+    return state;
+  }
+
+  /**
+   * Copies what `stateDict` of an optimiser of the same kind and parameters returned. A parameter of which it holds nothing
+   * begins anew. The caller keeps the tensors. Load the parameters themselves too: they are not in it.
+   *
+   * @throws LoadError that lists all missing and unexpected keys and all wrong shapes; the optimiser is then as before
+   */
+  loadStateDict(dict: Readonly<Record<string, Tensor>>): void {
+    const call = `${this.name}.loadStateDict`;
+    this.#assertAlive('loadStateDict');
+    this.#checkDict(call, dict);
+    noGrad(() => {
+      // all is made before anything is given up: there may be no room for it
+      const { steps, states } = this.#device.scope(() => {
+        const made = this.#device.zeros([this.#slots.length]);
+        return {
+          steps: made,
+          states: this.#slots.map((slot) => {
+            const keys = this.#keysOf(slot).filter((key) => Object.hasOwn(dict, `${key}.${slot.name}`));
+            if (keys.length === 0) return undefined;
+            const given = (key: string): Tensor => dict[`${key}.${slot.name}`];
+            if (keys.includes(STEP)) copyWords(call, given(STEP), made, slot.index);
+            return this.#stateOf(slot, keys, given);
+          }),
+        };
+      });
+      this.#device.keep(steps);
+      this.#steps.dispose();
+      this.#steps = steps;
+      this.#slots.forEach((slot, i) => {
+        this.#forget(slot);
+        const state = states[i];
+        if (state) this.#remember(slot, state);
+      });
+    });
+  }
+
+  /** Frees what is remembered; the parameters are their owners'. Calling it again does nothing. */
+  dispose(): void {
+    this.#disposed = true;
+    for (const slot of this.#slots) this.#forget(slot);
+    this.#steps.dispose();
+    this.#settings.dispose();
+    this.#present?.words.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** @internal The parameters that have a gradient. */
+  parametersWithGradient(call: string): FloatTensor[] {
+    return this.#withGradient(call).map(({ parameter }) => parameter);
+  }
+
+  /** @internal A step, of which the GPU may find that it is not to be made. */
+  apply(check?: GradientCheck): void {
+    const op = `${this.name}.step`;
+    this.#assertAlive('step');
+    const slots = this.#withGradient(op);
+    if (slots.length === 0) return;
+    noGrad(() =>
+      this.#device.scope(() => {
+        for (const slot of slots) if (!slot.state) this.#begin(slot);
+        const gradients = slots.map(({ parameter }) => flatGradient(op, parameter));
+        this.#enqueueStep(op, slots, check);
+        slots.forEach((slot, i) => this.#update(op, slot, gradients[i]));
+      }),
+    );
+  }
+
+  #enqueueStep(op: string, slots: readonly Slot[], check: GradientCheck | undefined): void {
+    const { betas } = this.#rule;
+    const problem = { op, count: slots.length, lr: this.lr, betas, foundAt: check?.at, isScaled: !!check?.scale };
+    enqueue(op, planOptimiserStep(problem, this.#device.traits), {
+      present: this.#wordsOf(op, slots),
+      found: check?.found,
+      scale: check?.scale,
+      steps: this.#steps,
+      settings: this.#settings,
+    });
+  }
+
+  #update(op: string, slot: Slot, gradient: Tensor): void {
+    const { parameter, index } = slot;
+    const { dtype, shape } = parameter;
+    const state = slot.state!;
+    const isHalf = dtype === 'float16';
+    this.#rule.update(
+      { op, dtype, size: storageSize(shape, dtype), parameter: index },
+      {
+        gradient,
+        settings: this.#settings,
+        weights: isHalf ? state[MASTER].whole : parameter,
+        halves: isHalf ? parameter : undefined,
+      },
+      this.#rule.memories.map((key) => state[key].whole),
+      this.#device,
+    );
+    parameter.changed();
+  }
+
+  #withGradient(call: string): Slot[] {
+    for (const { name, parameter } of this.#slots) {
+      if (parameter.disposed) throw new ArgumentError(`${call}: parameter '${name}' must not be disposed`);
+    }
+    return this.#slots.filter(({ parameter }) => parameter.grad !== undefined);
+  }
+
+  /** The state of a parameter that has its first gradient. */
+  #begin(slot: Slot): void {
+    const { parameter } = slot;
+    const nothing = this.#device.zeros([1]).expand(parameter.shape);
+    const state = this.#stateOf(slot, this.#keysOf(slot), (key) =>
+      key === MASTER ? cast(parameter, 'float32') : nothing,
+    );
+    this.#remember(slot, state);
+  }
+
+  #stateOf(slot: Slot, keys: readonly string[], valueOf: (key: string) => Tensor): State {
+    const stored = keys.filter((key) => key !== STEP).map((key) => [key, this.#stored(slot, valueOf(key))] as const);
+    return Object.fromEntries(stored);
+  }
+
+  #remember(slot: Slot, state: State): void {
+    for (const { whole, view } of Object.values(state)) {
+      this.#device.keep(whole);
+      this.#device.keep(view);
+    }
+    slot.state = state;
+    const { index } = slot;
+    if (this.#rule.memories.length > 0) slot.step = this.#keep(() => this.#steps.slice(0, index, index + 1));
+  }
+
+  #forget(slot: Slot): void {
+    for (const { whole, view } of Object.values(slot.state ?? {})) {
+      whole.dispose();
+      view.dispose();
+    }
+    slot.step?.dispose();
+    slot.state = undefined;
+    slot.step = undefined;
+  }
+
+  /** A copy, in the scope, of float32 numbers of a parameter's shape, in rows as its own. */
+  #stored({ parameter }: Slot, x: Tensor): Stored {
+    const { shape, dtype } = parameter;
+    const last = shape.at(-1)!;
+    if (rowPitch(last, dtype) === last) {
+      const whole = clone(x);
+      return { whole, view: whole.detach() };
+    }
+    const whole = concat(x, this.#device.zeros([1]).expand(shape.with(-1, 1)), -1);
+    return { whole, view: whole.slice(-1, 0, last) };
+  }
+
+  /** The names of what is stored of a parameter. */
+  #keysOf({ parameter }: Slot): string[] {
+    const { memories } = this.#rule;
+    return [...(memories.length > 0 ? [STEP] : []), ...memories, ...(parameter.dtype === 'float16' ? [MASTER] : [])];
+  }
+
+  #checkDict(call: string, dict: Readonly<Record<string, Tensor>>): void {
+    const shapes = new Map<string, readonly number[]>();
+    const problems: string[] = [];
+    for (const slot of this.#slots) {
+      const keys = this.#keysOf(slot).map((key) => `${key}.${slot.name}`);
+      for (const key of keys) shapes.set(key, key === `${STEP}.${slot.name}` ? [1] : slot.parameter.shape);
+      const missing = keys.filter((key) => !Object.hasOwn(dict, key));
+      if (missing.length < keys.length) problems.push(...missing.map((key) => `'${key}' is missing`));
+    }
+    for (const [key, given] of Object.entries(dict)) {
+      const shape = shapes.get(key);
+      if (!shape) {
+        problems.push(`'${key}' is unexpected`);
+      } else if (!(given instanceof Tensor)) {
+        problems.push(`'${key}' must be a Tensor, got ${describe(given)}`);
+      } else if (given.disposed) {
+        problems.push(`'${key}' must not be disposed`);
+      } else if (given.dtype !== 'float32' || formatShape(given.shape) !== formatShape(shape)) {
+        problems.push(`'${key}' must be float32 ${formatShape(shape)}, got ${given.dtype} ${formatShape(given.shape)}`);
+      } else if (given.device !== this.#device) {
+        problems.push(`'${key}' must be on the parameters' device`);
+      }
+    }
+    if (problems.length > 0) throw new LoadError(`${call}: ${problems.join('; ')}`);
+  }
+
+  /** Made once for steps in which the same parameters have gradients. */
+  #wordsOf(op: string, slots: readonly Slot[]): Tensor {
+    const indices = slots.map(({ index }) => index);
+    const known = this.#present;
+    if (known && known.indices.length === indices.length && known.indices.every((index, i) => index === indices[i])) {
+      return known.words;
+    }
+    known?.words.dispose();
+    const words = this.#keep(() => this.#device.words(indices, op));
+    this.#present = { indices, words };
+    return words;
+  }
+
+  /** A tensor that outlives the scope that it is made in. */
+  #keep(make: () => Tensor): Tensor {
+    const tensor = this.#device.scope(make);
+    this.#device.keep(tensor);
+    return tensor;
+  }
+
+  #assertAlive(method: string): void {
+    if (this.#disposed) throw new ArgumentError(`${this.name}.${method}: the optimiser must not be disposed`);
+  }
+}

@@ -1,0 +1,53 @@
+import { ArgumentError } from '../gpu/errors.ts';
+import { planSgd } from '../kernels/sgd.ts';
+import { checkBoolean, checkFinite } from '../ops/check.ts';
+import { enqueue } from '../ops/enqueue.ts';
+import { checkOptions } from '../tensor/options.ts';
+import { Optimiser } from './optimiser.ts';
+import { checkAmount, type OptimiserParameters } from './parameters.ts';
+
+export interface SgdOptions {
+  /** The learning rate. */
+  lr: number;
+  /** Share of the last step's direction that is kept; default 0. */
+  momentum?: number;
+  /** Share of the gradient that is left out of the momentum, but in the first step; default 0. */
+  dampening?: number;
+  /** Looks ahead along the momentum; default false. */
+  nesterov?: boolean;
+  /** Times the parameter is added to its gradient; default 0. */
+  weightDecay?: number;
+}
+
+/**
+ * Stochastic gradient descent, as torch.optim.SGD. State with momentum: `step.<parameter>` [1] and
+ * `momentum_buffer.<parameter>`.
+ */
+export class SGD extends Optimiser {
+  /**
+   * @param parameters float32 or float16, of one device; by name if the state is to be saved under names
+   * @throws ArgumentError for parameters or options that do not fit
+   */
+  constructor(parameters: OptimiserParameters, options: SgdOptions) {
+    const name = 'SGD';
+    checkOptions(name, options, ['lr', 'momentum', 'dampening', 'nesterov', 'weightDecay']);
+    const { lr, momentum = 0, dampening = 0, nesterov = false, weightDecay = 0 } = options;
+    checkAmount(name, 'momentum', momentum);
+    checkFinite(name, 'dampening', dampening);
+    checkBoolean(name, 'nesterov', nesterov);
+    checkAmount(name, 'weightDecay', weightDecay);
+    if (nesterov && (momentum === 0 || dampening !== 0)) {
+      throw new ArgumentError(
+        `${name}: nesterov must come with a momentum and without dampening, got momentum ${momentum} and dampening ${dampening}`,
+      );
+    }
+    super(name, parameters, lr, {
+      betas: [0, 0],
+      memories: momentum === 0 ? [] : ['momentum_buffer'],
+      update: (problem, tensors, [momenta], { traits }) => {
+        const launch = planSgd({ ...problem, l2: weightDecay, momentum, dampening, nesterov }, traits);
+        enqueue(problem.op, launch, { ...tensors, momenta });
+      },
+    });
+  }
+}
