@@ -195,6 +195,15 @@ describe('a random model against the float64 reference', () => {
     expect(device.memory().live).toBe(before);
   });
 
+  test('nothing is recorded for gradients', () => {
+    using model = new Llama(device, checkpoint);
+    expect(model.parameters().some(({ requiresGrad }) => requiresGrad)).toBe(false);
+    using cache = model.createCache();
+    using ids = device.tensor(Int32Array.from(TOKENS), [1, TOKENS.length]);
+    using logits = model.requiresGrad().forward(ids, cache);
+    expect(logits.requiresGrad).toBe(false);
+  });
+
   test('refuses what does not fit, and goes on', async () => {
     using model = new Llama(device, checkpoint, { maxLength: 16 });
     using cache = model.createCache({ capacity: 8 });
