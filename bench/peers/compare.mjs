@@ -14,7 +14,8 @@ const PAUSE_MS = 100;
  */
 export async function comparePeers(problem, peers, { rounds, calls, progress }) {
   const expected = reference(problem);
-  const turns = peers.map((peer) => ({ peer, times: [], outcome: {} }));
+  const able = peers.filter(({ library }) => problem.op !== 'training' || library.trains);
+  const turns = able.map((peer) => ({ peer, times: [], outcome: {} }));
   /** The libraries that have not failed, one after the other. */
   const each = async (step) => {
     for (const turn of turns.filter(({ outcome }) => outcome.failure === undefined)) {

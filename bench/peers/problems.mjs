@@ -1,5 +1,6 @@
 /** What every library is asked to compute, in float32, and what comes out of it in float64. */
 import { normal } from '../../dist/bench-peers.js';
+import { LOSSES, TOLERANCE, training } from './training-problem.mjs';
 
 /**
  * @typedef {object} Attention softmax(Q Kᵀ / √dim) V over one batch
@@ -17,7 +18,7 @@ import { normal } from '../../dist/bench-peers.js';
  * @property {string} name
  * @property {number} size
  *
- * @typedef {Attention | Matmul} Problem
+ * @typedef {Attention | Matmul | import('./training-problem.mjs').Training} Problem
  *
  * @typedef {'heads-first' | 'heads-last'} Layout [heads, length, dim] or [length, heads, dim]
  */
@@ -32,6 +33,7 @@ export const PROBLEMS = [
   // No longer: 8 × 2048² scores fill WebGPU's default binding of 128 MiB, and some libraries write them all down.
   attention('local 8×2048×64 ±64', { queries: 2048, window: 64 }),
   { op: 'matmul', name: 'matmul 1024³', size: 1024 },
+  training('training step 8×128, 2×64', { vocabulary: 96, batch: 8, length: 128, width: 64, layers: 2, heads: 4 }),
 ];
 
 /** @returns {Attention} */
@@ -85,12 +87,18 @@ function sampledRows(/** @type {Problem} */ problem) {
   return Array.from({ length: count }, (_, i) => Math.round((i * (rows - 1)) / Math.max(1, count - 1)));
 }
 
-/** The sampled rows of a whole result that lies in this layout, one after the other. */
+/** How many calls are checked. */
+export function checkedCalls(/** @type {Problem} */ problem) {
+  return problem.op === 'training' ? LOSSES.length : 1;
+}
+
+/** The sampled rows of a whole result that lies in this layout, one after the other; a loss is all of it. */
 export function sample(
   /** @type {Problem} */ problem,
   /** @type {Float32Array} */ result,
   /** @type {Layout} */ layout,
 ) {
+  if (problem.op === 'training') return result;
   const isSwapped = problem.op === 'attention' && layout === 'heads-last';
   const width = problem.op === 'matmul' ? problem.size : problem.dim;
   const rows = sampledRows(problem);
@@ -102,8 +110,12 @@ export function sample(
   return out;
 }
 
-/** The sampled rows in float64, and the largest difference from them that float32 arithmetic explains. */
+/**
+ * What the first calls give, in float64, and the largest difference that float32 arithmetic explains: one call's sampled rows, or
+ * the losses of so many steps.
+ */
 export function reference(/** @type {Problem} */ problem) {
+  if (problem.op === 'training') return { values: LOSSES, tolerance: TOLERANCE };
   const tensors = operands(problem);
   const row = problem.op === 'matmul' ? matmulRow : attentionRow;
   const values = sampledRows(problem).flatMap((index) => Array.from(row(problem, tensors, index)));

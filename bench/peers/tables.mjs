@@ -41,11 +41,13 @@ function bestLine(row) {
 
 /** Their time over ours: problems down, libraries across. */
 export function ratioTable(/** @type {readonly Row[]} */ rows) {
-  const names = rows[0].entries.filter((entry) => !isOurs(entry)).map(({ library }) => library);
+  const names = [
+    ...new Set(rows.flatMap(({ entries }) => entries.filter((entry) => !isOurs(entry)).map(({ library }) => library))),
+  ];
   const cells = rows.map((row) => {
     const ours = row.entries.find(isOurs);
     const ratios = names.map((name) => {
-      const { timing, isRight } = row.entries.find(({ library }) => library === name);
+      const { timing, isRight } = row.entries.find(({ library }) => library === name) ?? {};
       if (!timing || !ours.timing) return NOTHING;
       const ratio = digits(timing.median / ours.timing.median);
       return isRight ? ratio : pc.red(`${ratio}\nwrong`);

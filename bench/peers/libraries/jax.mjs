@@ -1,6 +1,7 @@
 /** jax-js: `jit` of its own `dotProductAttention` and `matmul`. */
 import { blockUntilReady, defaultDevice, init, jit, nn, numpy } from '@jax-js/jax';
 import { operands } from '../problems.mjs';
+import { prepareTraining } from './jax-training.mjs';
 
 const LAYOUT = 'heads-last';
 
@@ -12,6 +13,7 @@ export async function open() {
   return {
     layout: LAYOUT,
     async prepare(problem) {
+      if (problem.op === 'training') return prepareTraining(problem);
       const arrays = operands(problem, LAYOUT).map((values) =>
         numpy.array(values, { shape: shapeOf(problem, values) }),
       );

@@ -2,27 +2,30 @@
 import '@tensorflow/tfjs-backend-webgpu';
 import * as tf from '@tensorflow/tfjs-core';
 import { additiveMask, operands } from '../problems.mjs';
+import { prepareTraining } from './tfjs-training.mjs';
 
 /** @type {import('../worker.mjs').Open} */
 export async function open() {
   await tf.setBackend('webgpu');
   await tf.ready();
   const backend = tf.backend();
+  /** Up to 15 dispatches wait for company; what flushes them without copying anything is internal. */
+  const finish = () => {
+    backend.endComputePassEncoder();
+    if (backend.commandEncoder) backend.submitQueue();
+    return backend.queue.onSubmittedWorkDone();
+  };
   return {
     layout: 'heads-first',
     async prepare(problem) {
+      if (problem.op === 'training') return prepareTraining(problem, finish);
       const tensors = operands(problem).map((values) => tf.tensor(values, shapeOf(problem, values)));
       if (problem.isCausal || problem.window) {
         tensors.push(tf.tensor(additiveMask(problem), [1, problem.queries, problem.keys]));
       }
       return {
         start: () => tf.tidy(() => (problem.op === 'matmul' ? tf.matMul(...tensors) : attend(problem, ...tensors))),
-        finish() {
-          // Up to 15 dispatches wait for company; what flushes them without copying anything is internal.
-          backend.endComputePassEncoder();
-          if (backend.commandEncoder) backend.submitQueue();
-          return backend.queue.onSubmittedWorkDone();
-        },
+        finish,
         read: (output) => output.data(),
         free: (output) => output.dispose(),
         release: () => tf.dispose(tensors),

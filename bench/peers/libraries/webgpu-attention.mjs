@@ -1,5 +1,6 @@
 import { createDevice, flashAttention, localAttention, matmul } from '../../../dist/index.js';
 import { operands } from '../problems.mjs';
+import { prepareTraining } from './webgpu-attention-training.mjs';
 
 /** @type {import('../worker.mjs').Open} */
 export async function open() {
@@ -7,6 +8,7 @@ export async function open() {
   return {
     layout: 'heads-first',
     async prepare(problem) {
+      if (problem.op === 'training') return prepareTraining(device, problem);
       const tensors = operands(problem).map((values) => device.tensor(values, shapeOf(problem, values)));
       return {
         start: operation(problem, tensors),

@@ -1,0 +1,2 @@
+/** Examples are plain JavaScript, as their readers will write. */
+declare module '*.mjs';
