@@ -3,7 +3,7 @@ import { flashAttention, localAttention, mergeAttention, scaledDotProductAttenti
 import type { AttentionOptions, Tensor, TensorData } from '../src/index.ts';
 import { attentionSizes } from './cost.ts';
 import { matrix, rowOf, visibility, type Inputs } from './inputs.ts';
-import { attentionRow, matmulRow, softmaxRow } from './reference.ts';
+import { attentionRow, matmulRow, softmaxRow, type Bias } from './reference.ts';
 import type { BenchCase } from './result.ts';
 import { scores } from './scores.ts';
 import type { Workload } from './workload.ts';
@@ -15,6 +15,10 @@ export interface AttentionInputs {
   readonly v: Tensor;
   readonly options: AttentionOptions;
   readonly expected: (row: number) => Float64Array;
+  /** The same operands for the reference. */
+  readonly host: Readonly<Record<'q' | 'k' | 'v', TensorData>>;
+  /** What is added to the scores of a query, by its row of q. */
+  readonly biasOf: (row: number) => Bias;
 }
 
 export async function attentionInputs(inputs: Inputs, bench: BenchCase): Promise<AttentionInputs> {
@@ -24,42 +28,60 @@ export async function attentionInputs(inputs: Inputs, bench: BenchCase): Promise
   const v = await inputs.normal([batch, kvHeads, keyLength, headDim]);
   const visible = await visibility(inputs, bench);
   const modified = await scores(inputs, bench);
+  const placeOf = (row: number) => {
+    const query = row % queryLength;
+    const head = Math.floor(row / queryLength) % heads;
+    const entry = Math.floor(row / (queryLength * heads));
+    return { query, head, entry, kvHead: entry * kvHeads + Math.floor(head / (heads / kvHeads)) };
+  };
+  const biasOf = (row: number): Bias => {
+    const { query, head, entry } = placeOf(row);
+    const { slope } = modified.of(head);
+    const bias = visible.biasOf(entry, query);
+    return (key) => bias(key) - slope * Math.abs(query - key);
+  };
   return {
     q: q.tensor,
     k: k.tensor,
     v: v.tensor,
+    host: { q: q.host, k: k.host, v: v.host },
     options: { ...visible.options, ...modified.options },
+    biasOf,
     expected(row) {
-      const query = row % queryLength;
-      const head = Math.floor(row / queryLength) % heads;
-      const entry = Math.floor(row / (queryLength * heads));
-      const kvHead = entry * kvHeads + Math.floor(head / (heads / kvHeads));
+      const { head, kvHead } = placeOf(row);
       const size = { rows: keyLength, width: headDim };
-      const { slope, ...rest } = modified.of(head);
-      const bias = visible.biasOf(entry, query);
+      const { softcap, sink } = modified.of(head);
       return attentionRow(
         rowOf(q.host, row, headDim),
         matrix(k.host, kvHead, size),
         matrix(v.host, kvHead, size),
-        (key) => bias(key) - slope * Math.abs(query - key),
-        rest,
+        biasOf(row),
+        { softcap, sink },
       );
     },
   };
 }
 
-export async function prepareAttention(
-  inputs: Inputs,
-  bench: BenchCase,
-  op: 'scaledDotProductAttention' | 'flashAttention' | 'localAttention',
-): Promise<Workload> {
-  const { q, k, v, options, expected } = await attentionInputs(inputs, bench);
-  const attention = {
-    scaledDotProductAttention: () => scaledDotProductAttention(q, k, v, options),
-    flashAttention: () => flashAttention(q, k, v, options),
-    localAttention: () => localAttention(q, k, v, { ...options, window: options.window! }),
-  }[op];
-  return { run: () => attention().output, expected, dispose: () => inputs.dispose() };
+export async function prepareAttention(inputs: Inputs, bench: BenchCase, op: AttentionOpName): Promise<Workload> {
+  const attention = await attentionInputs(inputs, bench);
+  return {
+    run: () => [attend(op, attention)],
+    expected: (row) => ({ row: attention.expected(row) }),
+    dispose: () => inputs.dispose(),
+  };
+}
+
+export type AttentionOpName = 'scaledDotProductAttention' | 'flashAttention' | 'localAttention';
+
+export function attend(op: AttentionOpName, { q, k, v, options }: AttentionInputs): Tensor {
+  switch (op) {
+    case 'scaledDotProductAttention':
+      return scaledDotProductAttention(q, k, v, options).output;
+    case 'flashAttention':
+      return flashAttention(q, k, v, options).output;
+    case 'localAttention':
+      return localAttention(q, k, v, { ...options, window: options.window! }).output;
+  }
 }
 
 export async function prepareMerge(inputs: Inputs, bench: BenchCase): Promise<Workload> {
@@ -74,13 +96,13 @@ export async function prepareMerge(inputs: Inputs, bench: BenchCase): Promise<Wo
     run() {
       const { output, logSumExp } = mergeAttention(parts);
       logSumExp.dispose();
-      return output;
+      return [output];
     },
     expected(row) {
       const rows = Float64Array.from(normals.flatMap(([output]) => Array.from(rowOf(output.host, row, width))));
       const logSumExps = normals.map(([, logSumExp]) => logSumExp.host[row]);
       const shares = softmaxRow(logSumExps, () => 0);
-      return matmulRow(shares, { data: rows, start: 0, rows: count, width });
+      return { row: matmulRow(shares, { data: rows, start: 0, rows: count, width }) };
     },
     dispose: () => inputs.dispose(),
   };

@@ -23,7 +23,11 @@ export async function prepareAttend(inputs: Inputs, bench: BenchCase): Promise<W
   const { q, k, v, options, expected } = await attentionInputs(inputs, bench);
   const cache = cacheOf(inputs, bench);
   cache.append(k, v);
-  return { run: () => cache.attend(q, options).output, expected, dispose: () => inputs.dispose() };
+  return {
+    run: () => [cache.attend(q, options).output],
+    expected: (row) => ({ row: expected(row) }),
+    dispose: () => inputs.dispose(),
+  };
 }
 
 /** The result is the last key, read from the cache: of what `attend` gets, the cases of that are the check. */
@@ -35,9 +39,9 @@ export async function prepareAppend(inputs: Inputs, bench: BenchCase): Promise<W
     run() {
       if (cache.length() + queryLength > keyLength) cache.reset();
       cache.append(k.tensor, v.tensor);
-      return cache.lastKey();
+      return [cache.lastKey()];
     },
-    expected: (head) => Float64Array.from(rowOf(k.host, (head + 1) * queryLength - 1, headDim)),
+    expected: (head) => ({ row: Float64Array.from(rowOf(k.host, (head + 1) * queryLength - 1, headDim)) }),
     dispose: () => inputs.dispose(),
   };
 }

@@ -1,4 +1,5 @@
 /** What is measured, as data. */
+import type { AttentionOpName } from './attention-workload.ts';
 import { flopsOf, largestTensor } from './cost.ts';
 import type { BenchCase } from './result.ts';
 
@@ -44,6 +45,9 @@ const cached = (op: 'attend' | 'append', keyLength: number, rest?: Rest) =>
   );
 const materialised = (shape: readonly number[], rest?: Rest) => of('scaledDotProductAttention', shape, rest);
 
+/** A pass forward and one back. */
+const train = (op: AttentionOpName, shape: readonly number[], rest?: Rest) => of(`${op}.train`, shape, rest);
+
 const CAUSAL = { causal: true } as const;
 const HALF = { dtype: 'float16' } as const;
 const BAND = { causal: true, window: 256 } as const;
@@ -78,6 +82,10 @@ export const QUICK: readonly BenchCase[] = [
   local([1, 8, 1024, 64], 64),
   local([1, 8, 4096, 64], 64),
   local([1, 8, 8192, 64], 64),
+  ...[512, 1024].map((length) => train('scaledDotProductAttention', [1, 8, length, 64])),
+  ...[512, 1024, 2048].map((length) => train('flashAttention', [1, 8, length, 64])),
+  train('flashAttention', [1, 8, 1024, 64], CAUSAL),
+  ...[1024, 4096].map((length) => train('localAttention', [1, 8, length, 64], { window: 64 })),
   of('SelfAttention', [1, 512, 512], { heads: 8 }),
   of('LocalAttention', [1, 512, 512], { heads: 8, window: 32 }),
 ];
@@ -140,6 +148,18 @@ const MORE: readonly BenchCase[] = [
   local([1, 8, 4096, 64], 64, CAUSAL),
   local([1, 8, 4096, 64], 64, HALF),
   local([1, 8, 4096, 128], 64),
+
+  ...[256, 2048, 4096].map((length) => train('scaledDotProductAttention', [1, 8, length, 64])),
+  train('scaledDotProductAttention', [1, 8, 1024, 64], CAUSAL),
+  train('scaledDotProductAttention', [1, 8, 1024, 64], HALF),
+  ...[256, 4096].map((length) => train('flashAttention', [1, 8, length, 64])),
+  ...[512, 2048, 4096].map((length) => train('flashAttention', [1, 8, length, 64], CAUSAL)),
+  ...[1024, 4096].map((length) => train('flashAttention', [1, 8, length, 64], HALF)),
+  ...[32, 128].map((headDim) => train('flashAttention', [1, 8, 1024, headDim])),
+  train('flashAttention', [1, 8, 1024, 64], { kvHeads: 2 }),
+  train('flashAttention', [1, 8, 1024, 64], { mask: 'bool' }),
+  train('flashAttention', [1, 8, 2048, 64], BAND),
+  ...[2048, 8192, 16384].map((length) => train('localAttention', [1, 8, length, 64], { window: 64 })),
 
   of('SelfAttention', [1, 512, 512], { ...HALF, heads: 8 }),
   of('SelfAttention', [1, 512, 512], { ...CAUSAL, heads: 8 }),

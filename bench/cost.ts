@@ -1,5 +1,5 @@
 /** What a problem costs at least, whatever kernel solves it: floating-point operations, and bytes to and from memory. */
-import type { BenchCase, Roof } from './result.ts';
+import type { BenchCase, Roof, TrainingOpName } from './result.ts';
 
 /** The attention at the heart of a case, be it an op or a module. */
 export interface AttentionSizes {
@@ -55,9 +55,13 @@ function pairsOf(bench: BenchCase): number {
 /** Subtracting the maximum, the exponential, its sum, the division, and finding the maximum: one each. */
 const SOFTMAX_FLOPS = 5;
 
+/** Products in the backward pass, of which the forward pass has two: scores again, dP = dO · Vᵀ, and dQ, dK, dV. */
+const BACKWARD_PRODUCTS = 5;
+
 /**
  * A multiply-add counts two. Attention is its two products, 4 · headDim for each visible pair, as papers count it: the
- * exponentials are left out, and what options do to single scores.
+ * exponentials are left out, and what options do to single scores. Training adds the five of the backward pass, also where
+ * the scores are stored and so not computed again (Dao et al., "FlashAttention-2", 2023, section 4.1).
  */
 export function flopsOf(bench: BenchCase): number {
   const { op, shape } = bench;
@@ -67,6 +71,7 @@ export function flopsOf(bench: BenchCase): number {
   if (isAppend(op)) return 0;
   const { batch, heads, headDim, queryLength, keyLength } = attentionSizes(bench);
   const attention = 4 * heads * headDim * pairsOf(bench);
+  if (isTraining(op)) return (attention * (2 + BACKWARD_PRODUCTS)) / 2;
   if (bench.heads === undefined) return attention;
   const width = heads * headDim;
   // projections of the query and of the output, then of key and value
@@ -75,6 +80,10 @@ export function flopsOf(bench: BenchCase): number {
 
 export function isAppend(op: BenchCase['op']): boolean {
   return op === 'KeyValueCache.append' || op === 'PagedKeyValueCache.append';
+}
+
+export function isTraining(op: BenchCase['op']): op is TrainingOpName {
+  return op.endsWith('.train');
 }
 
 /** Of a softmax, whose hidden elements need not be read. */
@@ -102,7 +111,9 @@ export function bytesOf(bench: BenchCase): number {
   if (bench.heads === undefined) {
     const queries = batch * heads * queryLength;
     const keys = bench.keyLengths?.reduce((sum, length) => sum + length, 0) ?? batch * keyLength;
-    return 2 * element * headDim * (queries + kvHeads * keys) + maskBytes;
+    const operands = 2 * element * headDim * (queries + kvHeads * keys);
+    // training also reads the output's gradient, and writes those of the operands
+    return (isTraining(op) ? 2 : 1) * operands + maskBytes;
   }
   const width = heads * headDim;
   const inputs = op === 'MultiHeadAttention' ? 2 * keyLength : op === 'CrossAttention' ? keyLength : 0;
@@ -123,7 +134,8 @@ export function largestTensor(bench: BenchCase): number {
   if (op === 'mergeAttention') return 4 * bench.parts! * product(shape);
   const { batch, heads, kvHeads, headDim, queryLength, keyLength } = attentionSizes(bench);
   // the scores are float32 whatever the operands are
-  if (op === 'scaledDotProductAttention') return 4 * batch * heads * queryLength * keyLength;
+  if (op === 'scaledDotProductAttention' || op === 'scaledDotProductAttention.train')
+    return 4 * batch * heads * queryLength * keyLength;
   const width = heads * headDim;
   if (bench.heads !== undefined) {
     return element * Math.max(3 * batch * width * Math.max(queryLength, keyLength), 3 * width * width);

@@ -8,12 +8,12 @@ import type { BenchCase } from './result.ts';
 const BLOCK_SIZE = 128;
 
 /**
- * The kernel family and tile that the device runs a case with, of a module that of its attention; undefined where there
- * is one only, or several run in turn.
+ * The kernel family and tile that the device runs a case with, of a module that of its attention, of training that of the
+ * forward pass; undefined where there is one only, or several run in turn.
  */
 export function kernelOf({ traits, kernels }: Device, bench: BenchCase): string | undefined {
   const { op, shape, dtype } = bench;
-  if (op === 'softmax' || op === 'scaledDotProductAttention' || op === 'mergeAttention' || isAppend(op))
+  if (op === 'softmax' || op.startsWith('scaledDotProductAttention') || op === 'mergeAttention' || isAppend(op))
     return undefined;
   if (op === 'matmul') {
     const [batch, rows, columns] = shape;
@@ -25,7 +25,12 @@ export function kernelOf({ traits, kernels }: Device, bench: BenchCase): string 
     (own) => own !== undefined,
   );
   const size = {
-    op: bench.heads === undefined ? op : op === 'LocalAttention' ? 'localAttention' : 'flashAttention',
+    op:
+      bench.heads === undefined
+        ? op.replace('.train', '')
+        : op === 'LocalAttention'
+          ? 'localAttention'
+          : 'flashAttention',
     dtype,
     headDim,
     valueDim: headDim,

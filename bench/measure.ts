@@ -1,6 +1,9 @@
 /** One case: checked, warmed up, timed. */
 import { WebGPUAttentionError } from '../src/index.ts';
 import type { Device, Tensor } from '../src/index.ts';
+import { sizeClass } from '../src/gpu/buffers.ts';
+import { BYTES } from '../src/tensor/dtype.ts';
+import { rowPitch } from '../src/tensor/shape.ts';
 import { caseName } from './cases.ts';
 import { bytesOf, flopsOf, roofOf } from './cost.ts';
 import { kernelOf } from './kernel.ts';
@@ -73,30 +76,44 @@ export async function check(
   workload: Workload,
 ): Promise<{ error: number; tolerance: number; extraBytes: number }> {
   const outputs: Tensor[] = [];
-  const peak = device.runtime.peakDuring(() => outputs.push(workload.run()));
-  const extraBytes = Math.max(0, peak - device.memory().live);
-  const [output] = outputs;
-  const values = await output.data();
-  output.dispose();
-  const width = output.shape.at(-1)!;
+  const { live } = device.memory();
+  const peak = device.runtime.peakDuring(() => outputs.push(...workload.run()));
+  // outputs may share memory with others, or hold more than they are
+  const needed = Math.min(device.memory().live, live + outputs.reduce((sum, output) => sum + storedBytes(output), 0));
+  const extraBytes = Math.max(0, peak - needed);
+  const results = await Promise.all(
+    outputs.map(async (output) => ({ values: await output.data(), width: output.shape.at(-1)! })),
+  );
+  for (const output of outputs) output.dispose();
   let [error, tolerance] = [0, 0];
-  for (const row of sampledRows(values.length / width)) {
-    let [difference, largest] = [0, 0];
-    workload.expected(row).forEach((expected, column) => {
-      difference = Math.max(difference, Math.abs(values[row * width + column] - expected));
-      largest = Math.max(largest, Math.abs(expected));
-    });
-    const allowed = TOLERANCE[bench.dtype] * largest;
-    // written so that NaN fails
-    if (!(difference <= allowed)) {
-      const [most, got] = [allowed, difference].map((value) => value.toExponential(1));
-      throw new WrongResultError(
-        `${caseName(bench)}: the result must be within ${most} of float64, got ${got} off in row ${row}`,
-      );
+  for (const [number, { values, width }] of results.entries()) {
+    const rows = values.length / width;
+    for (const row of workload.sampled?.(rows, number) ?? sampledRows(rows)) {
+      const { row: expected, size = 0 } = workload.expected(row, number);
+      let [difference, largest] = [0, size];
+      for (const [column, value] of expected.entries()) {
+        difference = Math.max(difference, Math.abs(values[row * width + column] - value));
+        largest = Math.max(largest, Math.abs(value));
+      }
+      const allowed = TOLERANCE[bench.dtype] * largest;
+      // written so that NaN fails
+      if (!(difference <= allowed)) {
+        const [most, got] = [allowed, difference].map((value) => value.toExponential(1));
+        const which = outputs.length > 1 ? ` of output ${number}` : '';
+        throw new WrongResultError(
+          `${caseName(bench)}: the result must be within ${most} of float64, got ${got} off in row ${row}${which}`,
+        );
+      }
+      if (difference >= error) [error, tolerance] = [difference, allowed];
     }
-    if (difference >= error) [error, tolerance] = [difference, allowed];
   }
   return { error, tolerance, extraBytes };
+}
+
+/** Of the buffer that a tensor of its own would have. */
+function storedBytes({ shape, dtype, size }: Tensor): number {
+  const width = shape.at(-1)!;
+  return sizeClass((size / width) * rowPitch(width, dtype) * BYTES[dtype]);
 }
 
 /** Spread evenly from the first to the last. */
@@ -138,7 +155,7 @@ async function time(device: Device, workload: Workload, effort: Effort): Promise
 async function profile(device: Device, workload: Workload, runs: number): Promise<{ gpu?: number; wall: number }> {
   const start = performance.now();
   const { dispatches } = await device.profile(() => {
-    for (let i = 0; i < runs; i++) workload.run().dispose();
+    for (let i = 0; i < runs; i++) for (const output of workload.run()) output.dispose();
   });
   const wall = performance.now() - start;
   const perRun = dispatches.length / runs;
@@ -151,9 +168,9 @@ async function profile(device: Device, workload: Workload, runs: number): Promis
 
 async function wallTime(device: Device, workload: Workload): Promise<number> {
   const start = performance.now();
-  const output = workload.run();
+  const outputs = workload.run();
   await device.sync();
   const elapsed = performance.now() - start;
-  output.dispose();
+  for (const output of outputs) output.dispose();
   return elapsed;
 }

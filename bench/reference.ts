@@ -51,6 +51,110 @@ export function attentionRow(
   return matmulRow(softmaxRow(scores, bias, sink), values);
 }
 
+/** A gradient's row, and how large its terms are together: the root of their squares' sum, at most. */
+export interface GradientRow {
+  readonly row: Float64Array;
+  readonly size: number;
+}
+
+/** What the gradients of attention take of one query: of its softmax, and Σ_j weight · (dOutput · v_j). */
+export interface QueryStatistics {
+  readonly logSumExp: number;
+  readonly mean: number;
+}
+
+interface Score {
+  readonly key: number;
+  readonly score: number;
+  /** dOutput · v. */
+  readonly dWeight: number;
+}
+
+/** Of the keys that a query sees. */
+function visibleScores(query: Numbers, dOutput: Numbers, keys: Matrix, values: Matrix, bias: Bias): Score[] {
+  const scale = 1 / Math.sqrt(query.length);
+  const visible = Array.from({ length: keys.rows }, (_, key) => key).filter((key) => bias(key) > -Infinity);
+  return visible.map((key) => ({
+    key,
+    score: scale * dot(keys, key, query) + bias(key),
+    dWeight: dot(values, key, dOutput),
+  }));
+}
+
+function statisticsOf(scores: readonly Score[]): QueryStatistics {
+  const max = scores.reduce((most, { score }) => Math.max(most, score), -Infinity);
+  const logSumExp = max + Math.log(scores.reduce((sum, { score }) => sum + Math.exp(score - max), 0));
+  const mean = scores.reduce((sum, { score, dWeight }) => sum + Math.exp(score - logSumExp) * dWeight, 0);
+  return { logSumExp, mean };
+}
+
+export function queryStatistics(
+  ...[query, dOutput, keys, values, bias]: Parameters<typeof visibleScores>
+): QueryStatistics {
+  return statisticsOf(visibleScores(query, dOutput, keys, values, bias));
+}
+
+/** Of attentionRow's query: Σ_j scale · weight_j · (dWeight_j − mean) · k_j. */
+export function queryGradientRow(
+  ...[query, dOutput, keys, values, bias]: Parameters<typeof visibleScores>
+): GradientRow {
+  const scores = visibleScores(query, dOutput, keys, values, bias);
+  const statistics = statisticsOf(scores);
+  const sum = new TermSum(keys.width);
+  for (const { key, ...score } of scores) {
+    const { dScore, size } = scoreGradient(score, statistics);
+    sum.add(keys, key, dScore / Math.sqrt(query.length), size / Math.sqrt(query.length));
+  }
+  return sum;
+}
+
+/** Of one key and its value, from the queries that see it, each with its gradient of the output, bias and statistics. */
+export function keyGradientRows(
+  key: Numbers,
+  value: Numbers,
+  seenBy: Iterable<{ query: Numbers; dOutput: Numbers; bias: number; statistics: QueryStatistics }>,
+): { key: GradientRow; value: GradientRow } {
+  const scale = 1 / Math.sqrt(key.length);
+  const [ofKey, ofValue] = [new TermSum(key.length), new TermSum(value.length)];
+  for (const { query, dOutput, bias, statistics } of seenBy) {
+    const asMatrix = (data: Numbers): Matrix => ({ data, start: 0, rows: 1, width: data.length });
+    const [q, dO] = [asMatrix(query), asMatrix(dOutput)];
+    const score = { score: scale * dot(q, 0, key) + bias, dWeight: dot(dO, 0, value) };
+    const { weight, dScore, size } = scoreGradient(score, statistics);
+    ofKey.add(q, 0, scale * dScore, scale * size);
+    ofValue.add(dO, 0, weight, weight);
+  }
+  return { key: ofKey, value: ofValue };
+}
+
+function scoreGradient({ score, dWeight }: Omit<Score, 'key'>, { logSumExp, mean }: QueryStatistics) {
+  const weight = Math.exp(score - logSumExp);
+  return { weight, dScore: weight * (dWeight - mean), size: weight * (Math.abs(dWeight) + Math.abs(mean)) };
+}
+
+/** A sum of rows times factors, and the root of the sum of squares of rows times sizes. */
+class TermSum implements GradientRow {
+  readonly row: Float64Array;
+  readonly #squares: Float64Array;
+
+  constructor(width: number) {
+    this.row = new Float64Array(width);
+    this.#squares = new Float64Array(width);
+  }
+
+  get size(): number {
+    return Math.sqrt(this.#squares.reduce((most, square) => Math.max(most, square), 0));
+  }
+
+  add({ data, start, width }: Matrix, row: number, factor: number, size: number): void {
+    for (let j = 0; j < width; j++) {
+      const x = data[start + row * width + j];
+      this.row[j] += factor * x;
+      this.#squares[j] += (size * x) ** 2;
+    }
+  }
+}
+
 /** Parameters of torch.nn.MultiheadAttention, for the width E = inWeight.length / 3E. */
 export interface Projections {
   /** [3E, E], rows of q, k, v. */

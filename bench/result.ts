@@ -74,6 +74,7 @@ export type OpName =
   | 'localAttention'
   | 'mergeAttention'
   | CacheOpName
+  | TrainingOpName
   | 'SelfAttention'
   | 'MultiHeadAttention'
   | 'CrossAttention'
@@ -84,6 +85,9 @@ export type CacheOpName =
   | 'KeyValueCache.append'
   | 'PagedKeyValueCache.attend'
   | 'PagedKeyValueCache.append';
+
+/** A pass forward and one back. */
+export type TrainingOpName = 'scaledDotProductAttention.train' | 'flashAttention.train' | 'localAttention.train';
 
 /** A problem to measure, as data. */
 export interface BenchCase {

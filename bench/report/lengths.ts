@@ -1,6 +1,7 @@
 /** Time and memory of attention against its length, for cases that differ in nothing else. */
 import type { Drawing } from '../../src/cli/heatmap.ts';
 import { formatBytes } from '../../src/cli/text.ts';
+import { isTraining } from '../cost.ts';
 import type { CaseResult } from '../result.ts';
 import { digits, familyOf, isPositive, timing, variant, type Family } from './describe.ts';
 import type { Point } from './free-space.ts';
@@ -8,7 +9,7 @@ import { drawLengthChart, type LengthDot, type LengthLine } from './length-chart
 import { decimalTicks, formatTick } from './log-chart.ts';
 import type { Markup } from './markup.ts';
 
-/** Cases of one batch size, heads, head dim and dtype, of decoding or not, in lines of two lengths or more. */
+/** Cases of one batch size, heads, head dim and dtype, of decoding, of training or of neither, in lines of two lengths or more. */
 export interface LengthGroup {
   /** `8 heads of 64, float32`. */
   readonly title: string;
@@ -42,7 +43,8 @@ function titleOf(result: CaseResult): string {
   const { shape, kvHeads, dtype } = result;
   const [batch, heads, , headDim] = shape;
   const shared = kvHeads === undefined ? '' : ` sharing ${kvHeads} of keys`;
-  return `${batch === 1 ? '' : `batch ${batch}, `}${heads} heads of ${headDim}${shared}, ${dtype}${isDecoding(result) ? ', one query' : ''}`;
+  const what = isDecoding(result) ? ', one query' : isTraining(result.op) ? ', forward and backward' : '';
+  return `${batch === 1 ? '' : `batch ${batch}, `}${heads} heads of ${headDim}${shared}, ${dtype}${what}`;
 }
 
 /** `flash causal`: what differs but the length. */

@@ -2,6 +2,7 @@
 import type { Markish } from '@observablehq/plot';
 import type { Drawing } from '../../src/cli/heatmap.ts';
 import type { BenchResult, CaseResult } from '../result.ts';
+import { isTraining } from '../cost.ts';
 import { FAMILIES, digits, familyOf, isPositive, percent, rate, shortShape, variant } from './describe.ts';
 import { dotStyle } from './family-style.ts';
 import { textWidth, type Label, type Point, type Spot } from './free-space.ts';
@@ -173,6 +174,7 @@ function labelDots(chart: LogChart, dots: readonly Dot[]): (Label & { fill: stri
         family === 'modules' || family === 'cache' ? result.op : '',
         shortShape(result),
         variant(result),
+        isTraining(result.op) && 'train',
       ].filter(Boolean);
       const label = chart.space.place(name.join(' '), chart.at(intensity, gflops), BESIDE);
       return label ? [{ ...label, fill: `var(--${family})` }] : [];

@@ -129,7 +129,7 @@ const KERNEL = ['--kernel <op=name>', 'Pin the kernel of an op, as flashAttentio
 const BENCH_OPTIONS = [
   ['--full', 'All cases that fit the device, rather than those that say most'],
   ['--filter <word>', 'Only cases whose name holds this'],
-  ['--op <name>', 'Only cases of this op; with --shape, the op of a problem of your own'],
+  ['--op <name>', 'Only cases of this op (name.train: forward and backward); with --shape, that of your own problem'],
   ['--shape <lengths>', 'A problem of your own: BxHxNxD of attention, batchxMxNxK of matmul, BxNxE of modules'],
   ['--dtype <type>', 'float32 or float16, with --shape'],
   ['--causal', 'Hide later keys, with --shape'],

@@ -17,6 +17,12 @@ function timing(median: number): Timing {
   return { median, min: 0.95 * median, max: 1.2 * median, low: 0.96 * median, high: 1.04 * median, runs: 15 };
 }
 
+/** Of as many numbers as there are scores. */
+const EXTRA_MATRICES: Partial<Record<OpName, number>> = {
+  scaledDotProductAttention: 2,
+  'scaledDotProductAttention.train': 3,
+};
+
 type Change = Partial<BenchCase> & { readonly gflops?: number };
 
 function made(
@@ -45,7 +51,7 @@ function made(
     gflops: flops / milliseconds / 1e6,
     gbs: bytes / milliseconds / 1e6,
     roofShare: least / milliseconds / 1e6,
-    extraBytes: op === 'scaledDotProductAttention' ? 8 * heads * length * length : 0,
+    extraBytes: (EXTRA_MATRICES[op] ?? 0) * 4 * heads * length * length,
   };
 }
 
@@ -69,6 +75,10 @@ export const flashCase = attention('flashAttention', 19.4);
 export const decodeCase = (keyLength: number, change: Change = {}): CaseResult =>
   made('flashAttention', [1, 8, 1, 64], 2.9 * warmth(keyLength), { keyLength, ...change });
 export const localCase = attention('localAttention', 11.8);
+export const trainingCases = [
+  attention('scaledDotProductAttention.train', 6.4),
+  attention('flashAttention.train', 15.2),
+] as const;
 
 const moduleCase = (op: OpName): CaseResult => made(op, [1, 512, 512], 15.4, { heads: 8 });
 
@@ -142,6 +152,9 @@ export const full: BenchResult = {
     flashCase(1024, { softcap: 20 }),
     flashCase(1024, { softcap: 20, via: 'score-mod' }),
     flashCase(1024, { alibi: true, via: 'score-mod' }),
+    ...LENGTHS.slice(1, 5).flatMap((length) => trainingCases.map((trained) => trained(length))),
+    ...[1024, 4096].map((length) => trainingCases[1](length, { ...CAUSAL })),
+    ...[1024, 4096].map((length) => made('localAttention.train', [1, 8, length, 64], 9.1, { window: 64 })),
     made('mergeAttention', [1, 8, 1024, 64], 1.1, { parts: 4 }),
     flashCase(2048, { kvHeads: 2 }),
     ...(['SelfAttention', 'MultiHeadAttention', 'CrossAttention', 'LocalAttention'] as const).map(moduleCase),

@@ -3,7 +3,7 @@ import { renderHtml } from '../../bench/report/html.ts';
 import { parseResult } from '../../bench/result-file.ts';
 import type { BenchResult, PeerEntry, PeerRow } from '../../bench/result.ts';
 import { loadDrawing, type Drawing } from '../../src/cli/heatmap.ts';
-import { decodeCase, flashCase, full, localCase, matmulCase, small } from './fixture.ts';
+import { decodeCase, flashCase, full, localCase, matmulCase, small, trainingCases } from './fixture.ts';
 
 let drawing: Drawing;
 beforeAll(async () => {
@@ -172,6 +172,17 @@ describe('time and memory against length', () => {
     expect(html).toContain('<title>flash, cache, length 4096\n16 MiB</title>');
     const cases = [512, 1024].map((length) => decodeCase(length, { op: 'KeyValueCache.append' }));
     expect(render({ cases })).toContain('No attention was measured at more than one length');
+  });
+
+  test('draws training, a pass forward and one back, in a chart of its own', () => {
+    const html = render({}, full);
+    expect(html).toContain('<h3>8 heads of 64, float32, forward and backward</h3>');
+    const cases = [512, 1024].flatMap((length) => trainingCases.map((trained) => trained(length)));
+    const alone = render({ cases });
+    expect(alone).not.toContain('<h3>8 heads of 64, float32</h3>');
+    // operands, output and their gradients, 8 × 1024 × 64 floats each, and three matrices of scores
+    expect(alone).toContain('<title>materialised, length 1024\n112 MiB</title>');
+    expect(alone).toContain('<title>flash, length 1024\n16 MiB</title>');
   });
 
   test('says by which clock', () => {

@@ -33,7 +33,7 @@ describe('the full set', () => {
 
   test('covers every op, both dtypes, each kind of mask, windows, shared keys and other key lengths', () => {
     const cases = fullSet(HARDWARE);
-    expect(new Set(cases.map(({ op }) => op)).size).toBe(14);
+    expect(new Set(cases.map(({ op }) => op)).size).toBe(17);
     expect(new Set(cases.map(({ mask }) => mask))).toEqual(new Set([undefined, 'bool', 'float', 'key']));
     for (const has of ['window', 'kvHeads', 'keyLength', 'keyLengths', 'softcap', 'alibi', 'sinks', 'parts'] as const) {
       expect(cases.some((bench) => bench[has] !== undefined)).toBe(true);
@@ -67,6 +67,20 @@ describe('the full set', () => {
     }
   });
 
+  test('trains, fused and materialised at the same lengths', () => {
+    for (const cases of [QUICK, fullSet(HARDWARE)]) {
+      const lengthsOf = (op: string) =>
+        cases
+          .filter((bench) => bench.op === op && caseName(bench) === `${op} 1x8x${bench.shape[2]}x64 float32`)
+          .map(({ shape }) => shape[2]);
+      const materialised = lengthsOf('scaledDotProductAttention.train');
+      expect(materialised.length).toBeGreaterThan(1);
+      expect(lengthsOf('flashAttention.train')).toEqual(expect.arrayContaining(materialised));
+      expect(cases.some(({ op, causal }) => op === 'flashAttention.train' && causal)).toBe(true);
+      expect(cases.filter(({ op }) => op === 'localAttention.train').length).toBeGreaterThan(1);
+    }
+  });
+
   test('in software leaves out what takes too long or does not fit a binding', () => {
     const names = new Set(QUICK.map(caseName));
     const cases = fullSet(SOFTWARE);
@@ -81,8 +95,8 @@ describe('the full set', () => {
     for (const { op, shape, heads, window, kvHeads, keyLengths } of fullSet(HARDWARE)) {
       expect(heads !== undefined).toBe(shape.length === 3);
       expect(shape.at(-1)! % (heads ?? 1)).toBe(0);
-      if (op === 'localAttention' || op === 'LocalAttention') expect(window).toBeDefined();
-      else if (window !== undefined) expect(op).toBe('flashAttention');
+      if (op.startsWith('localAttention') || op === 'LocalAttention') expect(window).toBeDefined();
+      else if (window !== undefined) expect(op).toMatch(/^flashAttention/);
       if (keyLengths) expect(keyLengths).toHaveLength(shape[0]);
       if (kvHeads !== undefined) expect(shape[1] % kvHeads).toBe(0);
     }

@@ -55,6 +55,8 @@ describe('a problem of the user', () => {
       'PagedKeyValueCache.attend 1x8x1x64 keys=77 float32',
     ],
     [{ op: 'mergeAttention', shape: '1x2x3x4' }, 'mergeAttention 1x2x3x4 parts=4 float32'],
+    [{ op: 'flashAttention.train', shape: '1x2x3x4', causal: true }, 'flashAttention.train 1x2x3x4 causal float32'],
+    [{ op: 'localAttention.train', shape: '1x2x30x4', window: '3' }, 'localAttention.train 1x2x30x4 window=3 float32'],
     [{ op: 'SelfAttention', shape: '2x10x512' }, 'SelfAttention 2x10x512 heads=8 float32'],
     [{ op: 'SelfAttention', shape: '2x10x12' }, 'SelfAttention 2x10x12 heads=1 float32'],
     [{ op: 'matmul', shape: '1x2x3x4' }, 'matmul 1x2x3x4 float32'],

@@ -1,14 +1,18 @@
 import { describe, expect, test } from 'vitest';
 import {
   attentionRow,
+  keyGradientRows,
   matmulRow,
   projectedAttentionRow,
+  queryGradientRow,
+  queryStatistics,
   softmaxRow,
   type Bias,
   type Matrix,
 } from '../../bench/reference.ts';
 import { Random } from '../random.ts';
 import { attention } from '../reference/attention.ts';
+import { attentionGradient } from '../reference/attention-gradient.ts';
 import { matmul } from '../reference/matmul.ts';
 import { multiHeadAttention } from '../reference/multi-head-attention.ts';
 
@@ -100,6 +104,46 @@ test('attentionRow caps scores before the bias, and has a sink', () => {
     const actual = attentionRow(query, matrixOf(k, head), matrixOf(v, head), bias, rest);
     expectClose(actual, output.data.subarray(row * 4, (row + 1) * 4));
   }
+});
+
+describe('gradients of attention', () => {
+  const [q, k, v, output] = [array(1, 4, 5, 4), array(1, 2, 7, 4), array(1, 2, 7, 4), array(1, 4, 5, 4)];
+  const gradient = attentionGradient(q, k, v, { output }, { isCausal: 'bottom-right' });
+  const rowOf = ({ data }: ReturnType<typeof array>, row: number) => data.subarray(row * 4, row * 4 + 4);
+  const biasOf = (row: number) => upTo(2 + (row % 5));
+  const keysOf = (row: number) => [matrixOf(k, Math.floor(row / 10)), matrixOf(v, Math.floor(row / 10))] as const;
+
+  test('of a query', () => {
+    for (let row = 0; row < 20; row++) {
+      const { row: dq, size } = queryGradientRow(rowOf(q, row), rowOf(output, row), ...keysOf(row), biasOf(row));
+      expectClose(dq, gradient.q.data.subarray(row * 4, row * 4 + 4));
+      // Cauchy and Schwarz, of at most 7 terms
+      expect(Math.max(...dq.map(Math.abs))).toBeLessThanOrEqual(Math.sqrt(7) * size);
+    }
+  });
+
+  test('of a query of one key are 0, but their terms are not', () => {
+    const { row, size } = queryGradientRow(rowOf(q, 0), rowOf(output, 0), ...keysOf(0), upTo(0));
+    expectClose(row, [0, 0, 0, 0]);
+    expect(size).toBeGreaterThan(0.01);
+  });
+
+  test('of a key and its value, by all queries of the heads that share them', () => {
+    for (let at = 0; at < 14; at++) {
+      const rows = Array.from({ length: 10 }, (_, i) => Math.floor(at / 7) * 10 + i);
+      const seenBy = rows
+        .filter((row) => biasOf(row)(at % 7) === 0)
+        .map((row) => ({
+          query: rowOf(q, row),
+          dOutput: rowOf(output, row),
+          bias: 0,
+          statistics: queryStatistics(rowOf(q, row), rowOf(output, row), ...keysOf(row), biasOf(row)),
+        }));
+      const { key, value } = keyGradientRows(rowOf(k, at), rowOf(v, at), seenBy);
+      expectClose(key.row, gradient.k.data.subarray(at * 4, at * 4 + 4));
+      expectClose(value.row, gradient.v.data.subarray(at * 4, at * 4 + 4));
+    }
+  });
 });
 
 describe('projectedAttentionRow', () => {
