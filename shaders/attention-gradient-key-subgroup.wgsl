@@ -1,4 +1,4 @@
-// parts: attention-gradient-subgroup, attention-gradient, attention-operands, dropout, random, score, visibility, special, element, store, launch
+// parts: attention-gradient-subgroup, attention-operands, attention-gradient, dropout, random, score, visibility, special, element, store, launch
 //
 // The gradients of k and v without workgroup memory or barriers, for drivers on which those are dear (CPUs):
 // dK = scale · dS'ᵀ Q and dV = (P ∘ M)ᵀ dO, as in parts/attention-gradient, in O(length) memory.

@@ -13,6 +13,7 @@
 const IN_BYTES: u32 = 4u;        // bytes an element of x and y: 4, 2 (f16) or 1 (bool)
 const OUT_BYTES: u32 = 4u;
 const INVERT: bool = false;      // bools only: writes the logical not
+const IS_FLAT: bool = false;     // x's words, in the order in which they lie, are the output's
 
 struct Params {
   words: u32,               // words to write
@@ -78,6 +79,10 @@ fn main(
 ) {
   let word = linear_group(group, groups) * 256u + lane;
   if word >= params.words { return; }
+  if IS_FLAT {
+    output[params.first_word + word] = x[params.x_offset * IN_BYTES / 4u + word];
+    return;
+  }
   let count = 4u / OUT_BYTES;
   var bits = 0u;
   for (var i = 0u; i < count; i++) {

@@ -36,8 +36,8 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> d_bias: array<f32>;      // [chunks, segments, columns]
 
 const COLUMN_LANES: u32 = 16u;
-const ROW_LANES: u32 = 8u;
-const WORKGROUP: u32 = COLUMN_LANES * ROW_LANES;
+const ROW_LANES: u32 = WORKGROUP / COLUMN_LANES;
+const WORKGROUP: u32 = 128u;
 
 var<workgroup> partial_weight: array<vec4<f32>, WORKGROUP>;
 var<workgroup> partial_bias: array<vec4<f32>, WORKGROUP>;

@@ -2,7 +2,7 @@ import source from '../../shaders/copy.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
 import { joinParts } from '../gpu/shader.ts';
 import { BYTES, type DType } from '../tensor/dtype.ts';
-import { MAX_RANK, rowPitch, sizeOf, storageSize, type Shape } from '../tensor/shape.ts';
+import { contiguousStrides, MAX_RANK, rowPitch, sizeOf, storageSize, type Shape } from '../tensor/shape.ts';
 import { foldWorkgroups, type Limits, type Operand } from './launch.ts';
 import { PARTS } from './parts.ts';
 
@@ -28,6 +28,16 @@ export interface CopyProblem {
 
 const WORKGROUP = 256;
 
+/** Whether the words of x that are copied lie in the order in which they are written. */
+function isFlat({ shape, outputShape, inDType, outDType, x, joined, invert }: CopyProblem): boolean {
+  if (inDType !== outDType || joined || invert) return false;
+  const rows = [shape, outputShape].map((lengths) => rowPitch(lengths.at(-1)!, outDType) === lengths.at(-1)!);
+  const isSame = shape.at(-1) === outputShape.at(-1) || rows.every(Boolean);
+  const dense = contiguousStrides(shape, inDType);
+  const isDense = shape.every((length, axis) => length === 1 || x.strides[axis] === dense[axis]);
+  return isSame && isDense && (x.offset * BYTES[inDType]) % 4 === 0;
+}
+
 /** Row-major copy of a view, with conversion between the float types. */
 export function planCopy(problem: CopyProblem, limits: Limits): Launch {
   const { op, shape, outputShape, inDType, outDType, x, joined } = problem;
@@ -41,7 +51,12 @@ export function planCopy(problem: CopyProblem, limits: Limits): Launch {
   const words = Math.ceil(storageSize(outputShape, outDType) / perWord);
   return {
     shader,
-    constants: { IN_BYTES: BYTES[inDType], OUT_BYTES: BYTES[outDType], INVERT: problem.invert ?? false },
+    constants: {
+      IN_BYTES: BYTES[inDType],
+      OUT_BYTES: BYTES[outDType],
+      INVERT: problem.invert ?? false,
+      IS_FLAT: isFlat(problem),
+    },
     params: {
       words,
       first_word: problem.firstWord ?? 0,

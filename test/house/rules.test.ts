@@ -33,7 +33,6 @@ const STAND_INS: Readonly<Record<string, string>> = { 'subgroup-matrix-scalars':
 
 /** Kernel files that are the twin of no shader and of no part, and why. */
 const HOST_ONLY = {
-  'attention-gradient-subgroup': 'what the two subgroup kernels of attention’s gradient have in common',
   choice: 'which of several kernels computes an op',
   'fused-attention': 'the kernels among which attention chooses',
   'fused-attention-gradient': 'the kernels among which its gradient chooses',
