@@ -80,7 +80,7 @@ export type { KeyValueOptions } from './caches/storage.ts';
 export type { RotaryTables } from './ops/append.ts';
 
 export { Module } from './modules/module.ts';
-export type { StateDict } from './modules/module.ts';
+export type { StateDict } from './ops/load-state.ts';
 export { MultiHeadAttention } from './modules/multi-head-attention.ts';
 export type { MultiHeadAttentionOptions } from './modules/multi-head-attention.ts';
 export { SelfAttention } from './modules/self-attention.ts';

@@ -111,10 +111,11 @@ class Slot implements Origin {
   }
 
   get grad(): Tensor | undefined {
-    return this.isLeaf ? this.#gradient : undefined;
+    return this.isLeaf ? this.#gathered : undefined;
   }
 
   set grad(gradient: Tensor | undefined) {
+    if (gradient && gradient === this.#gradient) return;
     this.take()?.dispose();
     this.#gradient = gradient?.hold();
   }
@@ -139,7 +140,7 @@ class Slot implements Origin {
   /** Adds a gradient to what was gathered. The caller keeps its handle. */
   receive(gradient: Gradient, arithmetic: Arithmetic): void {
     const whole = gradient instanceof Tensor ? gradient : undefined;
-    if (!this.#gradient && whole) {
+    if (!this.#gathered && whole) {
       this.#gradient = whole.hold();
       return;
     }
@@ -151,14 +152,24 @@ class Slot implements Origin {
     });
   }
 
-  /** Makes sure that nobody else sees what is gathered, before it is written to. A leaf's is the user's to read. */
+  /**
+   * A leaf's gradient is the user's to read and to keep: nobody else sees it, and it is no part of something larger, which
+   * would be kept with it.
+   */
   settle(arithmetic: Arithmetic): void {
-    if (this.#gradient) this.#own(arithmetic);
+    const gathered = this.#gathered;
+    if (gathered) this.#own(arithmetic, gathered.fillsStorage);
   }
 
-  #own(arithmetic: Arithmetic): void {
-    const shared = this.#gradient;
-    if (shared?.isContiguous && shared.isUnshared) return;
+  /** What was gathered. A leaf's may have been disposed by its reader. */
+  get #gathered(): Tensor | undefined {
+    return this.#gradient?.disposed ? undefined : this.#gradient;
+  }
+
+  /** Makes sure that nobody else sees what is gathered, before it is written to. */
+  #own(arithmetic: Arithmetic, mayStay = true): void {
+    const shared = this.#gathered;
+    if (mayStay && shared?.isContiguous && shared.isUnshared) return;
     const { device, shape, dtype } = this;
     this.#gradient = device.scope(() => (shared ? arithmetic.clone(shared) : device.zeros(shape, { dtype })).hold());
     shared?.dispose();

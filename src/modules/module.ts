@@ -1,11 +1,7 @@
-import { noGrad } from '../autograd/tape.ts';
-import { ArgumentError, LoadError } from '../gpu/errors.ts';
-import { copyInto } from '../ops/copy-into.ts';
-import { describe } from '../ops/check.ts';
-import { formatShape } from '../tensor/shape.ts';
-import { Tensor } from '../tensor/tensor.ts';
-
-export type StateDict = Readonly<Record<string, Tensor>>;
+import { ArgumentError } from '../gpu/errors.ts';
+import { checkFloat, describe } from '../ops/check.ts';
+import { checkState, copyState, type StateDict, type StateEntry } from '../ops/load-state.ts';
+import type { Tensor } from '../tensor/tensor.ts';
 
 /**
  * What every module has, in the spirit of torch.nn.Module: tensors and modules of its own, by name.
@@ -80,30 +76,14 @@ export abstract class Module {
   loadStateDict(dict: StateDict): void {
     const call = `${this.name}.loadStateDict`;
     const named = this.#named();
-    const problems: string[] = [];
-    for (const [key, parameter] of named) {
+    const entries = new Map<string, StateEntry>();
+    for (const [name, parameter] of named) {
       if (parameter.disposed) throw new ArgumentError(`${call}: the module must not be disposed`);
-      if (!Object.hasOwn(dict, key)) {
-        problems.push(`'${key}' is missing`);
-        continue;
-      }
-      const given = dict[key];
-      if (!(given instanceof Tensor)) {
-        problems.push(`'${key}' must be a Tensor, got ${describe(given)}`);
-      } else if (given.disposed) {
-        problems.push(`'${key}' must not be disposed`);
-      } else if (formatShape(given.shape) !== formatShape(parameter.shape)) {
-        problems.push(`'${key}' must have shape ${formatShape(parameter.shape)}, got ${formatShape(given.shape)}`);
-      } else if (given.dtype !== 'float32' && given.dtype !== 'float16') {
-        problems.push(`'${key}' must be float32 or float16, got ${given.dtype}`);
-      } else if (given.device !== parameter.device) {
-        problems.push(`'${key}' must be on the module's device`);
-      }
+      const { device, shape } = parameter;
+      entries.set(name, { device, shape, dtypes: ['float32', 'float16'] });
     }
-    for (const key of Object.keys(dict)) if (!named.has(key)) problems.push(`'${key}' is unexpected`);
-    if (problems.length > 0) throw new LoadError(`${call}: ${problems.join('; ')}`);
-    const copies = [...named].map(([key, parameter]) => [dict[key], parameter] as const);
-    noGrad(() => copyInto(call, copies));
+    checkState(call, dict, entries);
+    copyState(call, dict, named);
   }
 
   /** Gives up the gradients of all parameters. */
@@ -129,6 +109,7 @@ export abstract class Module {
    */
   protected register(name: string, tensor: Tensor): void {
     this.#checkName(name);
+    checkFloat(this.name, `'${name}'`, tensor);
     if (!tensor.isContiguous || tensor.offset !== 0 || tensor.origin?.isLeaf === false) {
       throw new ArgumentError(
         `${this.name}: '${name}' must be a tensor of its own, got a view or the result of a recorded call`,

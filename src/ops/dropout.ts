@@ -1,10 +1,9 @@
 import { record } from '../autograd/tape.ts';
-import { ArgumentError } from '../gpu/errors.ts';
 import { planDropout } from '../kernels/dropout.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { checkFloat, describe } from './check.ts';
+import { checkFloat, checkProbability, checkSeed } from './check.ts';
 import { enqueue, operandOf } from './enqueue.ts';
 
 export interface DropoutOptions {
@@ -28,12 +27,8 @@ export function dropout(x: Tensor, options: DropoutOptions = {}): Tensor {
   checkOptions(op, options, ['p', 'seed']);
   checkFloat(op, 'x', x);
   const { p = 0.5 } = options;
-  if (typeof p !== 'number' || !(p >= 0 && p <= 1)) {
-    throw new ArgumentError(`${op}: p must be a number from 0 to 1, got ${describe(p)}`);
-  }
-  if (options.seed !== undefined && !(Number.isSafeInteger(options.seed) && options.seed >= 0)) {
-    throw new ArgumentError(`${op}: seed must be a whole number from 0 to 2^53 - 1, got ${describe(options.seed)}`);
-  }
+  checkProbability(op, 'p', p);
+  checkSeed(op, 'seed', options.seed);
   const { seed = x.device.nextSeed() } = options;
   const output = drop(op, x, p, seed);
   record({

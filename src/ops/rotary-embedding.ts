@@ -78,7 +78,9 @@ export function rotaryEmbedding(x: Tensor, cos: Tensor, sin: Tensor, options: Ro
     inputs: { x, cos, sin },
     outputs: [output],
     saved: { cos, sin, positions },
-    ...(records(cos, sin) && { refusal: `${op}: cos and sin must not require a gradient, which they do not have` }),
+    ...(records(cos, sin) && {
+      refusal: `${op}: cos and sin must not require a gradient, got one that does: detach it`,
+    }),
     backward: ([gradient], saved) => ({
       x: turn(op, gradient as FloatTensor, saved, { offsets, interleaved, isInverse: true }),
     }),

@@ -69,11 +69,14 @@ function reduce(op: 'sum' | 'mean', x: Tensor, options: SumOptions, scaleOf: (te
 
 function checkAxes(op: string, x: Tensor, axes: SumOptions['axes']): Set<number> {
   if (axes === undefined) return new Set(x.shape.keys());
-  const given = typeof axes === 'number' ? [axes] : axes;
-  const places = given.map((axis) => (axis < 0 ? axis + x.rank : axis));
-  const isDistinct = new Set(places).size === places.length;
-  if (isDistinct && places.every((axis) => Number.isInteger(axis) && axis >= 0 && axis < x.rank))
-    return new Set(places);
+  const given: unknown = typeof axes === 'number' ? [axes] : axes;
+  if (Array.isArray(given)) {
+    const places = (given as number[]).map((axis) => (axis < 0 ? axis + x.rank : axis));
+    const isDistinct = new Set(places).size === places.length;
+    if (isDistinct && places.every((axis) => Number.isInteger(axis) && axis >= 0 && axis < x.rank)) {
+      return new Set(places);
+    }
+  }
   throw new ArgumentError(`${op}: axes must be distinct axes of x ${formatShape(x.shape)}, got ${describe(axes)}`);
 }
 

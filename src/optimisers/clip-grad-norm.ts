@@ -2,12 +2,12 @@ import { noGrad } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
 import { planNorm, planSquares, sumsOf } from '../kernels/gradient-norm.ts';
 import { planScaleGradient } from '../kernels/scale-gradient.ts';
-import { describe } from '../ops/check.ts';
+import { checkSameDevice, describe } from '../ops/check.ts';
 import { enqueue } from '../ops/enqueue.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { GradScaler } from './grad-scaler.ts';
-import { ownGradient } from './gradients.ts';
+import { flatGradient, ownGradient } from './gradients.ts';
 import { checkParameters, type OptimiserParameters } from './parameters.ts';
 
 export interface ClipGradNormOptions {
@@ -24,7 +24,7 @@ export interface ClipGradNormOptions {
  * a fixed order; nothing waits.
  *
  * @param parameters of one device; those without a gradient do not count
- * @param maxNorm at least 0; Infinity to measure only
+ * @param maxNorm at least 0; Infinity to measure only: the gradients stay as they are
  * @returns the norm before, float32 [1]
  * @throws ArgumentError for parameters or options that do not fit
  */
@@ -34,7 +34,7 @@ export function clipGradNorm(
   options: ClipGradNormOptions = {},
 ): Tensor {
   const op = 'clipGradNorm';
-  const named = [...checkParameters(op, parameters).values()];
+  const tensors = [...checkParameters(op, parameters).values()];
   if (typeof maxNorm !== 'number' || !(maxNorm >= 0)) {
     throw new ArgumentError(`${op}: maxNorm must be a number of at least 0, got ${describe(maxNorm)}`);
   }
@@ -43,11 +43,14 @@ export function clipGradNorm(
   if (scaler !== undefined && !(scaler instanceof GradScaler)) {
     throw new ArgumentError(`${op}: scaler must be a GradScaler, got ${describe(scaler)}`);
   }
-  const { device } = named[0];
+  if (scaler) checkSameDevice(op, 'the scaler', scaler.scaleTensor, 'parameters', tensors[0]);
+  const { device } = tensors[0];
   const { traits } = device;
   return noGrad(() =>
     device.scope(() => {
-      const gradients = named.filter(({ grad }) => grad !== undefined).map(ownGradient);
+      const measured = tensors.filter(({ grad }) => grad !== undefined);
+      const clips = maxNorm !== Infinity;
+      const gradients = measured.map((parameter) => (clips ? ownGradient(parameter) : flatGradient(op, parameter)));
       if (gradients.length === 0) return device.zeros([1]);
       const counts = gradients.map((gradient) => sumsOf(gradient, traits));
       const total = counts.reduce((sum, count) => sum + count, 0);
@@ -61,6 +64,7 @@ export function clipGradNorm(
       const coefficient = device.empty([1], 'float32', op);
       const scale = scaler?.scaleTensor;
       enqueue(op, planNorm(total, maxNorm, scale !== undefined, traits), { x: sums, scale, norm, coefficient });
+      if (!clips) return norm;
       for (const x of gradients) {
         const { shape, dtype } = x;
         enqueue(op, planScaleGradient({ op, shape, dtype, scales: 'times' }, traits), { x, numbers: coefficient });

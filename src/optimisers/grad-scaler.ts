@@ -1,16 +1,15 @@
 import { noGrad } from '../autograd/tape.ts';
-import { ArgumentError, LoadError } from '../gpu/errors.ts';
+import { ArgumentError } from '../gpu/errors.ts';
 import { planGradScaler } from '../kernels/grad-scaler.ts';
 import { planScaleGradient } from '../kernels/scale-gradient.ts';
 import { checkFloat, checkFinite, checkSameDevice, describe } from '../ops/check.ts';
 import { cast } from '../ops/copy.ts';
-import { copyInto } from '../ops/copy-into.ts';
 import { multiply } from '../ops/elementwise.ts';
 import { enqueue } from '../ops/enqueue.ts';
+import { checkState, copyState, type StateDict, type StateEntry } from '../ops/load-state.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
-import { formatShape } from '../tensor/shape.ts';
-import { Tensor } from '../tensor/tensor.ts';
+import type { Tensor } from '../tensor/tensor.ts';
 import { flatGradient, ownGradient } from './gradients.ts';
 import { Optimiser } from './optimiser.ts';
 
@@ -87,6 +86,7 @@ export class GradScaler {
    */
   scale(loss: Tensor): Tensor {
     const call = 'GradScaler.scale';
+    this.#assertAlive(call);
     checkFloat(call, 'loss', loss);
     checkSameDevice(call, 'the scaler', this.#scale, 'loss', loss);
     return this.#device.scope(() => multiply(cast(loss, 'float32'), this.#scale));
@@ -131,6 +131,7 @@ export class GradScaler {
 
   /** Adapts the scale, after the steps of all optimisers. */
   update(): void {
+    this.#assertAlive('GradScaler.update');
     const { growthFactor: growth, backoffFactor: backoff, growthInterval: interval } = this.#options;
     if (this.#used.size === 0) {
       throw new ArgumentError('GradScaler.update: it must come after a step or an unscale, got neither since the last');
@@ -146,6 +147,7 @@ export class GradScaler {
 
   /** The tensors themselves, do not dispose them: `scale` float32 [1], `growth_tracker` uint32 [1]. */
   stateDict(): Record<string, Tensor> {
+    this.#assertAlive('GradScaler.stateDict');
     return { scale: this.#scale, growth_tracker: this.#streak };
   }
 
@@ -154,24 +156,12 @@ export class GradScaler {
    *
    * @throws LoadError for tensors that do not fit; the scaler is then as before
    */
-  loadStateDict(dict: Readonly<Record<string, Tensor>>): void {
-    const own = this.stateDict();
-    const problems = Object.entries(own).flatMap(([key, { dtype, shape, device }]) => {
-      if (!Object.hasOwn(dict, key)) return [`'${key}' is missing`];
-      const given = dict[key];
-      const fits = given instanceof Tensor && given.dtype === dtype && formatShape(given.shape) === formatShape(shape);
-      if (!fits) return [`'${key}' must be ${dtype} ${formatShape(shape)}, got ${describe(given)}`];
-      if (given.disposed || given.device !== device) return [`'${key}' must be a tensor of the scaler's device`];
-      return [];
-    });
-    for (const key of Object.keys(dict)) if (!Object.hasOwn(own, key)) problems.push(`'${key}' is unexpected`);
-    if (problems.length > 0) throw new LoadError(`GradScaler.loadStateDict: ${problems.join('; ')}`);
-    noGrad(() =>
-      copyInto(
-        'GradScaler.loadStateDict',
-        Object.entries(own).map(([key, target]) => [dict[key], target]),
-      ),
-    );
+  loadStateDict(dict: StateDict): void {
+    const call = 'GradScaler.loadStateDict';
+    const own = Object.entries(this.stateDict());
+    const entryOf = ({ device, shape, dtype }: Tensor): StateEntry => ({ device, shape, dtypes: [dtype] });
+    checkState(call, dict, new Map(own.map(([name, tensor]) => [name, entryOf(tensor)])));
+    copyState(call, dict, own);
   }
 
   /** Frees the scaler's tensors. Calling it again does nothing. */
@@ -188,8 +178,13 @@ export class GradScaler {
     return this.#scale;
   }
 
+  #assertAlive(call: string): void {
+    if (this.#scale.disposed) throw new ArgumentError(`${call}: the scaler must not be disposed`);
+  }
+
   /** Where this optimiser's gradients are noted. */
   #place(call: string, optimiser: Optimiser): number {
+    this.#assertAlive(call);
     if (!(optimiser instanceof Optimiser)) {
       throw new ArgumentError(`${call}: optimiser must be an optimiser of this library, got ${describe(optimiser)}`);
     }

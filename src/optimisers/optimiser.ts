@@ -1,13 +1,14 @@
 import { noGrad } from '../autograd/tape.ts';
-import { ArgumentError, LoadError } from '../gpu/errors.ts';
+import { ArgumentError } from '../gpu/errors.ts';
 import { planOptimiserStep, SETTINGS } from '../kernels/optimiser-step.ts';
 import type { UpdateProblem } from '../kernels/optimiser.ts';
-import { describe, type FloatTensor } from '../ops/check.ts';
+import type { FloatTensor } from '../ops/check.ts';
 import { cast, clone, concat, copyWords } from '../ops/copy.ts';
 import { enqueue } from '../ops/enqueue.ts';
+import { checkState, type StateDict, type StateEntry } from '../ops/load-state.ts';
 import type { Device } from '../tensor/device.ts';
-import { formatShape, rowPitch, storageSize } from '../tensor/shape.ts';
-import { Tensor } from '../tensor/tensor.ts';
+import { rowPitch, storageSize } from '../tensor/shape.ts';
+import type { Tensor } from '../tensor/tensor.ts';
 import { flatGradient } from './gradients.ts';
 import { checkAmount, checkParameters, type OptimiserParameters } from './parameters.ts';
 
@@ -65,7 +66,7 @@ const MASTER = 'master';
  * What the optimisers have in common, in the spirit of torch.optim.Optimizer. One kernel updates a parameter in place, in one
  * pass over it, its gradient and what is remembered; all of it is enqueued, and nothing waits.
  *
- * OptimiserParameters without a gradient are left as they are. float16 parameters are kept in float32 inside, where small steps add
+ * Parameters without a gradient are left as they are. float16 parameters are kept in float32 inside, where small steps add
  * up, and are rounded from that; one that was changed from outside (by `loadStateDict`) goes on from its new value.
  */
 export abstract class Optimiser {
@@ -138,10 +139,10 @@ export abstract class Optimiser {
    *
    * @throws LoadError that lists all missing and unexpected keys and all wrong shapes; the optimiser is then as before
    */
-  loadStateDict(dict: Readonly<Record<string, Tensor>>): void {
+  loadStateDict(dict: StateDict): void {
     const call = `${this.name}.loadStateDict`;
     this.#assertAlive('loadStateDict');
-    this.#checkDict(call, dict);
+    checkState(call, dict, this.#entries());
     noGrad(() => {
       // all is made before anything is given up: there may be no room for it
       const { steps, states } = this.#device.scope(() => {
@@ -183,6 +184,7 @@ export abstract class Optimiser {
 
   /** @internal The parameters that have a gradient. */
   parametersWithGradient(call: string): FloatTensor[] {
+    this.#assertAlive('step');
     return this.#withGradient(call).map(({ parameter }) => parameter);
   }
 
@@ -293,30 +295,17 @@ export abstract class Optimiser {
     return [...(memories.length > 0 ? [STEP] : []), ...memories, ...(parameter.dtype === 'float16' ? [MASTER] : [])];
   }
 
-  #checkDict(call: string, dict: Readonly<Record<string, Tensor>>): void {
-    const shapes = new Map<string, readonly number[]>();
-    const problems: string[] = [];
+  /** What a state dict may hold: of each parameter all, or nothing. */
+  #entries(): Map<string, StateEntry> {
+    const entries = new Map<string, StateEntry>();
     for (const slot of this.#slots) {
-      const keys = this.#keysOf(slot).map((key) => `${key}.${slot.name}`);
-      for (const key of keys) shapes.set(key, key === `${STEP}.${slot.name}` ? [1] : slot.parameter.shape);
-      const missing = keys.filter((key) => !Object.hasOwn(dict, key));
-      if (missing.length < keys.length) problems.push(...missing.map((key) => `'${key}' is missing`));
-    }
-    for (const [key, given] of Object.entries(dict)) {
-      const shape = shapes.get(key);
-      if (!shape) {
-        problems.push(`'${key}' is unexpected`);
-      } else if (!(given instanceof Tensor)) {
-        problems.push(`'${key}' must be a Tensor, got ${describe(given)}`);
-      } else if (given.disposed) {
-        problems.push(`'${key}' must not be disposed`);
-      } else if (given.dtype !== 'float32' || formatShape(given.shape) !== formatShape(shape)) {
-        problems.push(`'${key}' must be float32 ${formatShape(shape)}, got ${given.dtype} ${formatShape(given.shape)}`);
-      } else if (given.device !== this.#device) {
-        problems.push(`'${key}' must be on the parameters' device`);
+      const { name: group, parameter } = slot;
+      for (const key of this.#keysOf(slot)) {
+        const shape = key === STEP ? [1] : parameter.shape;
+        entries.set(`${key}.${group}`, { device: this.#device, shape, dtypes: ['float32'], group });
       }
     }
-    if (problems.length > 0) throw new LoadError(`${call}: ${problems.join('; ')}`);
+    return entries;
   }
 
   /** Made once for steps in which the same parameters have gradients. */

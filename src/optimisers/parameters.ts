@@ -7,7 +7,7 @@ import { Tensor } from '../tensor/tensor.ts';
 export type OptimiserParameters = readonly Tensor[] | Readonly<Record<string, Tensor>>;
 
 /**
- * OptimiserParameters by name, of a list by their numbers; one that has two names has the first.
+ * Parameters by name, of a list by their numbers; one that has two names has the first.
  *
  * @throws ArgumentError unless they are float tensors of one device, tensors of their own, at least one
  */

@@ -1,4 +1,4 @@
-import type { StorageBuffer } from '../gpu/buffers.ts';
+import { sizeClass, type StorageBuffer } from '../gpu/buffers.ts';
 import { ArgumentError } from '../gpu/errors.ts';
 import type { Device } from './device.ts';
 import { BYTES, type DType, type TensorData } from './dtype.ts';
@@ -11,6 +11,7 @@ import {
   formatShape,
   reshapeStrides,
   sizeOf,
+  storageSize,
   type Shape,
 } from './shape.ts';
 import type { Origin, ViewStep } from './tape.ts';
@@ -99,6 +100,7 @@ export class Tensor {
   /**
    * Whether calls on this tensor are recorded, so that `backward()` on what comes of them finds its gradient. Set it on a
    * float tensor of your own (a leaf) before it is used; results and views of such tensors require a gradient by themselves.
+   * With false a leaf gives up its `grad`, and what was recorded before does not reach it any more.
    *
    * @throws ArgumentError for other dtypes, and for false on a result, which `detach()` takes off the tape instead
    */
@@ -125,8 +127,8 @@ export class Tensor {
 
   /**
    * The gradient that `backward()` calls have added up, of this tensor's shape and dtype; undefined before the first, and on
-   * tensors that are not leaves. It belongs to this tensor and goes with it: `clone` it to keep it longer. Assign undefined to
-   * begin anew.
+   * tensors that are not leaves. It belongs to this tensor and goes with it: `clone` it to keep it longer. Assign undefined,
+   * or dispose it, to begin anew.
    */
   get grad(): Tensor | undefined {
     return this.#origin?.grad;
@@ -139,14 +141,19 @@ export class Tensor {
       return;
     }
     if (this.#origin?.isLeaf !== true) {
-      throw new ArgumentError(`grad: the tensor must be a leaf whose requiresGrad is true, got ${this.toString()}`);
+      throw new ArgumentError(
+        `grad: the tensor must be a leaf whose requiresGrad is true, got ${this.#origin ? 'a result' : 'one without'}`,
+      );
     }
     if (!(gradient instanceof Tensor)) throw new ArgumentError(`grad: it must be a Tensor, got ${String(gradient)}`);
     gradient.assertAlive('grad');
-    const fits = gradient.dtype === this.dtype && formatShape(gradient.shape) === formatShape(this.shape);
-    if (!fits || gradient.device !== this.device) {
+    if (gradient.device !== this.device) {
+      throw new ArgumentError(`grad: it must be on the tensor's device, got a tensor of another device`);
+    }
+    if (gradient.dtype !== this.dtype || formatShape(gradient.shape) !== formatShape(this.shape)) {
       throw new ArgumentError(
-        `grad: it must be ${this.dtype} ${formatShape(this.shape)} on the tensor's device, got ${gradient.toString()}`,
+        `grad: it must be ${this.dtype} ${formatShape(this.shape)} as the tensor, got ${gradient.dtype} ` +
+          formatShape(gradient.shape),
       );
     }
     this.#origin.grad = gradient;
@@ -192,6 +199,11 @@ export class Tensor {
   /** @internal Nobody else sees these elements. */
   get isUnshared(): boolean {
     return this.#storage.isUnshared;
+  }
+
+  /** @internal The storage is no larger than a tensor of this shape takes. */
+  get fillsStorage(): boolean {
+    return this.#storage.buffer.bytes <= sizeClass(storageSize(this.shape, this.dtype) * BYTES[this.dtype]);
   }
 
   /** @internal How often the elements were changed in place. */

@@ -77,6 +77,21 @@ describe('gradients', () => {
     expect(await gradOf(x)).toEqual([12]);
   });
 
+  test('may be assigned to themselves, and begin anew where they were disposed', async () => {
+    using x = leaf([3, -2]);
+    using untouched = leaf([1, 2]);
+    const walk = () => device.scope(() => sum(product(x, untouched.detach())).backward());
+    walk();
+    const { grad } = x;
+    x.grad = grad;
+    expect(x.grad).toBe(grad);
+    expect(await gradOf(x)).toEqual([1, 2]);
+    grad!.dispose();
+    expect(x.grad).toBeUndefined();
+    walk();
+    expect(await gradOf(x)).toEqual([1, 2]);
+  });
+
   test('start from what the caller gives, which stays the caller’s', async () => {
     using x = leaf([1, 2]);
     using gradient = device.tensor([10, 20], [2]);
@@ -233,6 +248,35 @@ describe('memory', () => {
     await balanced(() => sum(product(leaf([1]), leaf([2]))).backward());
   });
 
+  test('a leaf’s gradient is no part of something larger', async () => {
+    using x = device.zeros([64, 64], { requiresGrad: true });
+    using y = device.zeros([64, 64], { requiresGrad: true });
+    const { live } = device.memory();
+    const joined = (): readonly [Tensor, Tensor] => {
+      const both = device.zeros([2, 64, 64]);
+      return [both.slice(0, 0, 1).reshape([64, 64]), both.slice(0, 1).reshape([64, 64])];
+    };
+    const call = () => {
+      const output = device.zeros([1]);
+      record({
+        op: 'call',
+        inputs: { x, y },
+        outputs: [output],
+        backward: (_, _saved, needs) => {
+          const [first, second] = joined();
+          return { x: needs.x ? first : undefined, y: needs.y ? second : undefined };
+        },
+      });
+      return output;
+    };
+    device.scope(() => call().backward());
+    expect(device.memory().live).toBe(live + 2 * 64 * 64 * 4);
+    [x.grad, y.grad, y.requiresGrad] = [undefined, undefined, false];
+    device.scope(() => call().backward());
+    expect(device.memory().live).toBe(live + 64 * 64 * 4);
+    expect(await gradOf(x)).toEqual(Array.from({ length: 64 * 64 }, () => 0));
+  });
+
   test('a graph deeper than the stack is walked and freed', async () => {
     using x = leaf([1]);
     const { live } = device.memory();
@@ -310,8 +354,20 @@ describe('what is recorded', () => {
 
   test('requiresGrad can be taken back from a leaf', () => {
     using x = leaf([2]);
+    using before = product(x, x);
+    before.backward();
     x.requiresGrad = false;
+    expect(x.grad).toBeUndefined();
     expect(device.scope(() => product(x, x).requiresGrad)).toBe(false);
+    using recorded = device.scope(() => {
+      x.requiresGrad = true;
+      const result = product(x, x);
+      x.requiresGrad = false;
+      return result;
+    });
+    x.requiresGrad = true;
+    recorded.backward();
+    expect(x.grad).toBeUndefined();
   });
 });
 

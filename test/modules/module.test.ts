@@ -110,6 +110,12 @@ describe('modules inside of modules', () => {
       expect(() => stack['registerModule']('module', {} as Module)).toThrow(
         `Stack: 'module' must be a Module, got Object`,
       );
+      expect(() => stack.add('tensor', device.zeros([2], { dtype: 'int32' }))).toThrow(
+        `Stack: 'tensor' must be float32 or float16, got int32`,
+      );
+      expect(() => stack['register']('tensor', undefined as never)).toThrow(
+        `Stack: 'tensor' must be a Tensor, got undefined`,
+      );
       const leaf = device.zeros([2], { requiresGrad: true });
       for (const view of [device.zeros([2, 2]).transpose(), device.zeros([2]).slice(0, 1), multiply(leaf, leaf)]) {
         expect(() => stack.add('tensor', view)).toThrow(`Stack: 'tensor' must be a tensor of its own`);

@@ -1,6 +1,7 @@
 /**
- * PyTorch's own gradients through the ops. In float16 a gradient may err at most twice as much as an evaluation that stores
- * every stage in float16, plus one rounding of the largest.
+ * PyTorch's own gradients through the ops: all in float32, and in float16 those of head dims up to 32, whose kernels others
+ * share: to compile for each dtype and bucket of dims is what takes the time. In float16 a gradient may err at most twice as
+ * much as an evaluation that stores every stage in float16, plus one rounding of the largest.
  */
 import { f16round } from '@petamoriken/float16';
 import { describe, expect, test } from 'vitest';
@@ -19,7 +20,7 @@ const GOLDEN = { q: 'dq', k: 'dk', v: 'dv', mask: 'dbias' } as const;
 describeConformance('sdpa', (cases) => {
   describe.each(['flashAttention', 'scaledDotProductAttention'] as const)('%s', (op) => {
     describe.each(DTYPES)('%s', (dtype) => {
-      test.each(cases)('$name', (c) => expectGolden(op, c, sdpaOptions(c), dtype));
+      test.each(cases.filter((c) => suits(c, dtype)))('$name', (c) => expectGolden(op, c, sdpaOptions(c), dtype));
     });
   });
 });
@@ -27,10 +28,14 @@ describeConformance('sdpa', (cases) => {
 describeConformance('local', (cases) => {
   describe.each(ATTENTION_OPS)('%s', (op) => {
     describe.each(DTYPES)('%s', (dtype) => {
-      test.each(cases)('$name', (c) => expectGolden(op, c, localOptions(c), dtype));
+      test.each(cases.filter((c) => suits(c, dtype)))('$name', (c) => expectGolden(op, c, localOptions(c), dtype));
     });
   });
 });
+
+function suits(c: SdpaCase | LocalCase, dtype: Float): boolean {
+  return dtype === 'float32' || Math.max(c.tensor('q').shape.at(-1)!, c.tensor('v').shape.at(-1)!) <= 32;
+}
 
 async function expectGolden(
   op: AttentionOp,

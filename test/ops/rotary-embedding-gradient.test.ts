@@ -77,7 +77,7 @@ test('rotaryEmbedding refuses a gradient of its tables, and only that', async ()
     const [cos, sin] = [device.zeros([2, 2]), device.zeros([2, 2], { requiresGrad: true })];
     const y = rotaryEmbedding(x, cos, sin);
     expect(() => y.backward(device.zeros([1, 2, 4]))).toThrow(
-      'rotaryEmbedding: cos and sin must not require a gradient, which they do not have',
+      'rotaryEmbedding: cos and sin must not require a gradient, got one that does: detach it',
     );
     expect(x.grad).toBeUndefined();
   });

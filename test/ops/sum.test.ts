@@ -264,6 +264,11 @@ describe('sum', () => {
       'sum: axes must be distinct axes of x [2, 3], got [1, -1]',
     ],
     [
+      'axes that are no numbers',
+      (d) => sum(d.zeros([2]), { axes: null as never }),
+      'sum: axes must be distinct axes of x [2], got null',
+    ],
+    [
       'keepDims that is no boolean',
       (d) => sum(d.zeros([2]), { keepDims: 1 as unknown as boolean }),
       'sum: keepDims must be true or false, got 1',

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { clipGradNorm, type Device, GradScaler, type Tensor } from '../../src/index.ts';
+import { clipGradNorm, createDevice, type Device, GradScaler, type Tensor } from '../../src/index.ts';
 import { testDevice } from '../device.ts';
 import { Random } from '../random.ts';
 import { expectClose } from '../reference/compare.ts';
@@ -87,10 +87,28 @@ describe('clipGradNorm', () => {
     expect([...(await spoilt.grad!.data())]).toEqual([NaN, NaN]);
   });
 
+  test('to Infinity, gradients stay as they are, whatever they are', async () => {
+    using parameter = withGradient([1, Infinity, -2], [3]);
+    const { grad } = parameter;
+    using norm = clipGradNorm([parameter], Infinity);
+    expect([...(await norm.data())]).toEqual([Infinity]);
+    expect(parameter.grad).toBe(grad);
+    expect([...(await parameter.grad!.data())]).toEqual([1, Infinity, -2]);
+  });
+
   test('without gradients it is 0', async () => {
     using parameter = device.zeros([2], { requiresGrad: true });
     using norm = clipGradNorm([parameter], 1);
     expect([...(await norm.data())]).toEqual([0]);
+  });
+
+  test('a scaler of another device', async () => {
+    using other = await createDevice();
+    using scaler = new GradScaler(other);
+    using parameter = device.zeros([2], { requiresGrad: true });
+    expect(() => clipGradNorm([parameter], 1, { scaler })).toThrow(
+      "clipGradNorm: parameters must be on the scaler's device, got a tensor of another device",
+    );
   });
 
   test('bad input', () => {

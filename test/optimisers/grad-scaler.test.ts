@@ -157,9 +157,34 @@ describe('GradScaler', () => {
     const load = () => other.loadStateDict({ scale: scaler.stateDict()['growth_tracker'], extra: parameter });
     expect(load).toThrow(LoadError);
     expect(load).toThrow(
-      "GradScaler.loadStateDict: 'scale' must be float32 [1], got a uint32 tensor of [1]; 'growth_tracker' is missing; " +
+      "GradScaler.loadStateDict: 'scale' must be float32, got uint32; 'growth_tracker' is missing; " +
         "'extra' is unexpected",
     );
+  });
+
+  test('what a step that failed has found does not stop another optimiser', async () => {
+    using bad = device.tensor([1], [1], { requiresGrad: true });
+    using good = device.tensor([1], [1], { requiresGrad: true });
+    const disposed = new SGD([bad], { lr: 1 });
+    using optimiser = new SGD([good], { lr: 1 });
+    using scaler = new GradScaler(device, { initScale: 4 });
+    setGradient(bad, [Infinity]);
+    setGradient(good, [2]);
+    disposed.dispose();
+    expect(() => scaler.step(disposed)).toThrow('SGD.step: the optimiser must not be disposed');
+    scaler.step(optimiser);
+    expect([...(await good.data())]).toEqual([0.5]);
+  });
+
+  test('after it was disposed', () => {
+    using parameter = device.tensor([1], [1], { requiresGrad: true });
+    using optimiser = new SGD([parameter], { lr: 1 });
+    const scaler = new GradScaler(device);
+    scaler.dispose();
+    expect(() => scaler.scale(parameter)).toThrow('GradScaler.scale: the scaler must not be disposed');
+    expect(() => scaler.step(optimiser)).toThrow('GradScaler.step: the scaler must not be disposed');
+    expect(() => scaler.update()).toThrow('GradScaler.update: the scaler must not be disposed');
+    expect(() => scaler.stateDict()).toThrow('GradScaler.stateDict: the scaler must not be disposed');
   });
 
   test.each<[GradScalerOptions, string]>([

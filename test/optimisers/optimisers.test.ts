@@ -302,11 +302,14 @@ describe('state', () => {
         });
       expect(load).toThrow(LoadError);
       expect(load).toThrow(
-        "Adam.loadStateDict: 'step.bias' is missing; 'exp_avg.weight' must be float32 [3, 5], got float32 [5, 3]; " +
-          "'exp_avg_sq.weight' must be float32 [3, 5], got float16 [3, 5]; 'exp_avg_sq.bias' must be a Tensor, got 3; " +
+        "Adam.loadStateDict: 'exp_avg.weight' must have shape [3, 5], got [5, 3]; 'exp_avg_sq.weight' must be float32, " +
+          "got float16; 'step.bias' is missing; 'exp_avg_sq.bias' must be a Tensor, got 3; " +
           "'exp_avg.other' is unexpected",
       );
     });
+    expect(() => optimiser.loadStateDict(null as never)).toThrow(
+      'Adam.loadStateDict: the state must be a record of tensors, got null',
+    );
     expect(await optimiser.stateDict()['exp_avg.weight'].data()).toEqual(before);
     disposeAll(parameters);
   });
