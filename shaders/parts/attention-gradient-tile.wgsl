@@ -10,7 +10,7 @@
 //     own chunk [OWN_ROWS][8 + 1] vec4, other chunk [32][8 + 1] vec4, tile [OWN_ROWS][8 + 1] vec4
 //
 // with one vec4 of padding between rows against bank conflicts. Between two products nothing of the own chunk is needed, so
-// the second tile lies there. 13.8 KiB for 32 rows.
+// the second tile lies there. 13.5 KiB for 32 rows.
 
 const OTHER_ROWS: u32 = 32u;
 const LANES: u32 = 8u;                      // invocations along a row

@@ -23,15 +23,15 @@ export interface TileSize {
   readonly ownRows: number;
 }
 
-const DIM_BUCKETS = [32, 64, 128, 256];
+/** Columns of a gradient that one launch computes; more are computed in several, scores each time anew. */
+const MAX_GRADIENT_COLUMNS = 256;
+/** Powers of two, for an invocation's rows to be whole. */
+const COLUMN_BUCKETS = [32, 64, 128, MAX_GRADIENT_COLUMNS];
 
 /** Registers of a gradient of so many columns, those of one launch. */
 export function gradientDim(columns: number): number {
-  return DIM_BUCKETS.find((size) => columns <= size) ?? MAX_GRADIENT_COLUMNS;
+  return COLUMN_BUCKETS.find((size) => columns <= size) ?? MAX_GRADIENT_COLUMNS;
 }
-
-/** Columns of a gradient that one launch computes; more are computed in several, scores each time anew. */
-export const MAX_GRADIENT_COLUMNS = 256;
 
 /** Rows of the statistics: those of the stored q. */
 export function statsRows({ batch, heads, queryRows, scores }: AttentionInputs): number {

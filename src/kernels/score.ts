@@ -1,5 +1,6 @@
 import type { Constants } from '../gpu/shader.ts';
 import { modifierParams, type Modifiers } from './modifiers.ts';
+import { twoWords } from './random.ts';
 
 /** Says that something is not in the binding `table`. */
 const ABSENT = 0xffffffff;
@@ -33,7 +34,7 @@ function dropoutParams({ p, seed }: Dropout = { p: 0, seed: 0 }) {
   return {
     dropout_p: p,
     dropout_scale: p < 1 ? 1 / (1 - p) : 0, // of weights that there are none of
-    dropout_seed: [seed % 2 ** 32, Math.floor(seed / 2 ** 32)],
+    dropout_seed: twoWords(seed),
   };
 }
 

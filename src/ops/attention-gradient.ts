@@ -11,13 +11,10 @@ import type { Operand } from '../kernels/launch.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { rowPitch } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { attentionOperand, hasHeadsInRows } from './attention.ts';
+import { attentionOperand, hasHeadsInRows, HEADS_IN_ROWS } from './attention.ts';
 import { copyWords, wordsOf } from './copy.ts';
 import { enqueue } from './enqueue.ts';
 import { scoreRefusal, type CheckedScores } from './score-options.ts';
-
-/** Axes of a 4-D tensor in the order of memory, where its heads lie inside its rows. */
-export const HEADS_IN_ROWS = [0, 2, 1, 3];
 
 interface Inputs {
   readonly q: Tensor;
@@ -71,8 +68,7 @@ function attentionGradient(
 ): Record<string, Tensor | undefined> {
   const { device } = q;
   const { traits } = device;
-  const { op, heads, queryRows, valueDim, scores } = problem;
-  const dtype = problem.dtype;
+  const { op, dtype, heads, queryRows, valueDim, scores } = problem;
   // the small inputs, and behind them what the kernels want to know of each row
   const rows = statsRows(problem);
   const statsAt = small ? wordsOf(small) : 0;

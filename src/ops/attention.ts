@@ -140,6 +140,9 @@ export function checkAttention(
   };
 }
 
+/** Axes of a 4-D tensor in the order of memory, where its heads lie inside its rows. */
+export const HEADS_IN_ROWS = [0, 2, 1, 3];
+
 /** Whether the heads lie inside of rows, as those of a split projection. */
 export function hasHeadsInRows({ shape, strides }: Tensor): boolean {
   const [, heads, rows] = shape;

@@ -56,6 +56,7 @@ describe.each(DTYPES)('%s', (dtype) => {
   test.each(Object.entries(PACKS))('%s', async (_name, lengths) => {
     const random = new Random(1);
     const problem = pack(1, lengths);
+    const longest = Math.max(...lengths.map(([, keys]) => keys));
     const options: Partial<Problem>[] = [
       {},
       { isCausal: true },
@@ -67,6 +68,7 @@ describe.each(DTYPES)('%s', (dtype) => {
       { alibiSlopes: { shape: [lengths.length, 4], data: random.normals([lengths.length, 4], 0.1) } },
       { queryOffset: 3, isCausal: true },
       { queryOffset: lengths.map((_, s) => 4 * s - 6), isCausal: true, window: { left: 9, right: -1 } },
+      { keyLengths: lengths.map(([, keys], s) => (s % 2 === 0 ? keys >> 1 : longest)), isCausal: 'bottom-right' },
     ];
     for (const more of options) await expectEveryOp({ ...problem, ...more }, dtype, { isFar: true });
   });

@@ -10,7 +10,7 @@ import { attention, type AttentionOptions, type AttentionResult } from './attent
 import { attentionGradient, type AttentionGradients, type OutputGradients } from './attention-gradient.ts';
 import { type Float64HostArray, type HostArray, slice, zeros } from './host-array.ts';
 
-export interface PackedOptions extends Omit<AttentionOptions, 'mask' | 'keyMask' | 'keyLengths'> {
+export interface PackedOptions extends Omit<AttentionOptions, 'mask' | 'keyMask'> {
   /** [n + 1]: where each sequence's queries begin, and where the last one's end. */
   queryOffsets: readonly number[];
   keyOffsets: readonly number[];
@@ -66,12 +66,13 @@ function sequences({ queryOffsets, keyOffsets, ...shared }: PackedOptions) {
   return Array.from({ length: queryOffsets.length - 1 }, (_, s) => {
     const [firstQuery, lastQuery] = queryOffsets.slice(s);
     const [firstKey, lastKey] = keyOffsets.slice(s);
-    const { alibiSlopes, queryOffset, scoreMod, scoreModDerivative, maskMod, dropout } = shared;
+    const { alibiSlopes, queryOffset, keyLengths, scoreMod, scoreModDerivative, maskMod, dropout } = shared;
     const ofQueries = (x: HostArray) => slice(x, 2, firstQuery, lastQuery);
     const options: AttentionOptions = {
       ...shared,
       alibiSlopes: alibiSlopes && ofSequence(alibiSlopes, s),
       queryOffset: typeof queryOffset === 'object' ? queryOffset[s] : queryOffset,
+      keyLengths: keyLengths && [Math.min(keyLengths[s], lastKey - firstKey)],
       scoreMod: scoreMod && ((score, _batch, ...at) => scoreMod(score, s, ...at)),
       scoreModDerivative: scoreModDerivative && ((score, _batch, ...at) => scoreModDerivative(score, s, ...at)),
       maskMod: maskMod && ((_batch, ...at) => maskMod(s, ...at)),
