@@ -134,7 +134,12 @@ describe('flashAttention', () => {
     await check(randomOperands(random, { batch: 1, queries: 35, keys: 37, dim, valueDim }));
   });
 
-  test('more head dims than a launch computes', async () => {
+  test('more head dims than a launch computes', async (context) => {
+    if (device.traits.isSoftware && device.traits.subgroupSize >= 8) {
+      context.skip(
+        'a CPU driver with wide subgroups takes half a minute to compile the tile kernels, all that can do this',
+      );
+    }
     await check(randomOperands(random, { batch: 1, heads: 1, queries: 5, keys: 6, dim: 270, valueDim: 250 }));
   });
 
