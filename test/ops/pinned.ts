@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect } from 'vitest';
 import { chooseAttention } from '../../src/kernels/fused-attention.ts';
 import { chooseMatmul } from '../../src/kernels/matmul.ts';
 import { testDevice } from '../device.ts';
@@ -22,5 +22,19 @@ export function pinKernel(
   afterAll(async () => {
     const { kernels } = await testDevice();
     (kernels.pinned as Map<string, string>).delete(op);
+  });
+}
+
+/**
+ * For the surrounding describe: skips its tests of a tile kernel on a CPU driver with wide subgroups (lavapipe), which never takes
+ * those and compiles each for seconds. The driver with narrow ones (SwiftShader) takes them by itself.
+ */
+export function skipTilesOnWideSubgroups(name: string): void {
+  beforeEach(async (context) => {
+    const { traits } = await testDevice();
+    context.skip(
+      name.startsWith('tile') && traits.isSoftware && traits.subgroupSize >= 8,
+      'a CPU driver with wide subgroups compiles tile kernels for seconds, and takes others',
+    );
   });
 }
