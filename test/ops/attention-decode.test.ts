@@ -30,23 +30,27 @@ function optionsFor(random: Random, heads: number, queries: number, keys: number
 
 describe.each(DTYPES)('%s', (dtype) => {
   // one bucket of head dims with all options; below, others without
-  test.each([
+  const sizes = [
     { heads: 8, kvHeads: 1, dim: 32, queries: 1, lengths: [1, 7, 300, 1100] },
-    { heads: 8, kvHeads: 1, dim: 32, queries: 3, lengths: [7, 300, 1100] },
     { heads: 8, kvHeads: 2, dim: 27, queries: 1, lengths: [1, 7, 300] },
+    { heads: 8, kvHeads: 1, dim: 32, queries: 3, lengths: [7, 300, 1100] },
     { heads: 8, kvHeads: 2, dim: 32, queries: 3, lengths: [1, 300, 1100] },
     { heads: 4, kvHeads: 4, dim: 8, queries: 1, lengths: [7, 300, 1100] },
     { heads: 4, kvHeads: 4, dim: 27, queries: 3, lengths: [1, 300] },
-  ])('$queries queries, $heads heads over $kvHeads of $dim, keys $lengths', async (sizes) => {
-    const { heads, queries, lengths } = sizes;
-    for (const keys of lengths) {
-      const random = new Random(keys);
-      const operands = randomOperands(random, { ...sizes, keys });
-      for (const options of optionsFor(random, heads, queries, keys)) {
-        await expectEveryOp({ ...operands, ...options }, dtype, { isFar: true });
+  ];
+  test.each(dtype === 'float32' ? sizes : sizes.slice(0, 2))(
+    '$queries queries, $heads heads over $kvHeads of $dim, keys $lengths',
+    async (row) => {
+      const { heads, queries, lengths } = row;
+      for (const keys of lengths) {
+        const random = new Random(keys);
+        const operands = randomOperands(random, { ...row, keys });
+        for (const options of optionsFor(random, heads, queries, keys)) {
+          await expectEveryOp({ ...operands, ...options }, dtype, { isFar: true });
+        }
       }
-    }
-  });
+    },
+  );
 
   test('value dims of their own', async () => {
     for (const [dim, valueDim] of [
