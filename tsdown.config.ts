@@ -1,4 +1,5 @@
 import { defineConfig } from 'tsdown';
+import { wgslPlugin } from './wgsl-plugin.ts';
 
 // `#platform` stays an import in the output, so that package.json's conditions choose Node or the browser at run time.
 export default defineConfig({
@@ -12,7 +13,7 @@ export default defineConfig({
   format: 'esm',
   platform: 'neutral',
   target: 'es2022',
-  loader: { '.wgsl': 'text' },
+  plugins: [wgslPlugin()],
   deps: { neverBundle: ['#platform', /^node:/] },
   dts: true,
   clean: true,

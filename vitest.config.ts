@@ -1,17 +1,11 @@
 import { fileURLToPath } from 'node:url';
-import { defineConfig, type Plugin } from 'vitest/config';
-
-const wgslAsText: Plugin = {
-  name: 'wgsl-as-text',
-  transform(code, id) {
-    if (id.endsWith('.wgsl')) return `export default ${JSON.stringify(code)}`;
-  },
-};
+import { defineConfig } from 'vitest/config';
+import { wgslPlugin } from './wgsl-plugin.ts';
 
 // One process a core, each with one device that all its test files share (test/device.ts): a device and its pipelines
 // are what costs time on a software driver.
 export default defineConfig({
-  plugins: [wgslAsText],
+  plugins: [wgslPlugin()],
   resolve: { alias: { '#platform': fileURLToPath(new URL('./src/platform/node.ts', import.meta.url)) } },
   test: {
     include: ['test/**/*.test.ts'],

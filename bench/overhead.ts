@@ -15,7 +15,7 @@ export async function measureOverheads(gpu: GPUDevice): Promise<Pick<Roof, 'disp
   const pipeline = gpu.createComputePipeline({
     label: 'tick',
     layout: 'auto',
-    compute: { module: gpu.createShaderModule({ label: 'tick', code: tick }) },
+    compute: { module: gpu.createShaderModule({ label: 'tick', code: tick.text }) },
   });
   const size = 4;
   const count = gpu.createBuffer({ size, usage: BufferUsage.STORAGE | BufferUsage.COPY_SRC });

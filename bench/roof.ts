@@ -1,6 +1,6 @@
 /** What the device can do at best: multiply-adds a second, and bytes a second. */
 import type { Bindings, Launch } from '../src/gpu/runtime.ts';
-import { joinParts, type Shader } from '../src/gpu/shader.ts';
+import type { Shader } from '../src/gpu/shader.ts';
 import { WebGPUAttentionError } from '../src/index.ts';
 import type { Device, Tensor } from '../src/index.ts';
 import { measureOverheads } from './overhead.ts';
@@ -8,18 +8,13 @@ import type { Roof } from './result.ts';
 import copyRate from './shaders/copy-rate.wgsl';
 import fmaF16 from './shaders/fma-f16.wgsl';
 import fmaF32 from './shaders/fma-f32.wgsl';
-import fma from './shaders/parts/fma.wgsl';
-
-const F32 = joinParts('fma-f32', fmaF32, { fma });
-const F16 = joinParts('fma-f16', fmaF16, { fma });
-const COPY = joinParts('copy-rate', copyRate, {});
 
 /** Of each form of a loop. The fastest counts: whatever else the machine does only ever slows a run down. */
 const RUNS = 8;
 
 export async function measureRoof(device: Device): Promise<Roof> {
-  const f32Gflops = await fmaRate(device, F32);
-  const f16Gflops = device.info.features.includes('shader-f16') ? await fmaRate(device, F16) : undefined;
+  const f32Gflops = await fmaRate(device, fmaF32);
+  const f16Gflops = device.info.features.includes('shader-f16') ? await fmaRate(device, fmaF16) : undefined;
   const copyGBs = await copyBandwidth(device);
   return { f32Gflops, ...(f16Gflops && { f16Gflops }), copyGBs, ...(await measureOverheads(device.gpu)) };
 }
@@ -66,7 +61,7 @@ async function fmaRate(device: Device, shader: Shader): Promise<number> {
 
 const MIB = 2 ** 20;
 // Twins of copy-rate.wgsl.
-const COPY_WORKGROUP = 256;
+const copyRate_WORKGROUP = 256;
 const VECTOR_BYTES = 16;
 const VECTORS = [2, 4, 8];
 /** Elements of the copy that are looked at, at the beginning, the middle and the end. */
@@ -86,17 +81,17 @@ async function copyBandwidth(device: Device): Promise<number> {
       timeOf(
         device,
         {
-          shader: COPY,
+          shader: copyRate,
           constants: { VECTORS: vectors },
           params: {},
-          workgroups: [bytes / (VECTOR_BYTES * COPY_WORKGROUP * vectors), 1, 1],
+          workgroups: [bytes / (VECTOR_BYTES * copyRate_WORKGROUP * vectors), 1, 1],
         },
         { x: x.storage('bench'), output: output.storage('bench') },
       );
     device.runtime.clear(output.storage('bench'));
     await run();
     for (const start of [0, (pattern.length - SAMPLE) / 2, pattern.length - SAMPLE]) {
-      if (!(await isCopied(output, pattern, start))) throw new WrongRoofError(COPY.name);
+      if (!(await isCopied(output, pattern, start))) throw new WrongRoofError(copyRate.name);
     }
     best = Math.max(best, (2 * bytes) / (await fastest(run)) / 1e6);
   }

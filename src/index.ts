@@ -1,4 +1,4 @@
-export { createDevice } from './tuning/create-device.ts';
+export { createDevice } from './create-device.ts';
 export { Device } from './tensor/device.ts';
 export type { DeviceInfo, DeviceOptions, Profile, TensorSource } from './tensor/device.ts';
 export type { TunableOp, TunedCandidate, TunedChoice, TuneOptions, TuneProgress, TuneResult } from './tensor/tuning.ts';
@@ -41,31 +41,38 @@ export type { CrossEntropyOptions } from './ops/cross-entropy.ts';
 export { softmax } from './ops/softmax.ts';
 export type { SoftmaxOptions } from './ops/softmax.ts';
 export { cast, clone, concat, contiguous, reshape } from './ops/copy.ts';
-export { scaledDotProductAttention } from './ops/scaled-dot-product-attention.ts';
+export { scaledDotProductAttention } from './ops/attention/scaled-dot-product-attention.ts';
 export type {
   ScaledDotProductAttentionOptions,
   ScaledDotProductAttentionResult,
-} from './ops/scaled-dot-product-attention.ts';
-export { flashAttention } from './ops/flash-attention.ts';
-export type { FlashAttentionOptions } from './ops/flash-attention.ts';
-export { localAttention } from './ops/local-attention.ts';
-export type { LocalAttentionOptions } from './ops/local-attention.ts';
-export { mergeAttention } from './ops/merge-attention.ts';
-export type { AttentionPart } from './ops/merge-attention.ts';
-export type { AttentionOptions, AttentionResult } from './ops/attention.ts';
-export type { CachedAttentionOptions } from './ops/cached-attention.ts';
-export type { ScoreOptions } from './ops/score-options.ts';
-export type { Alignment, Causal, VisibilityOptions, Window } from './ops/visibility.ts';
+} from './ops/attention/scaled-dot-product-attention.ts';
+export { flashAttention } from './ops/attention/flash-attention.ts';
+export type { FlashAttentionOptions } from './ops/attention/flash-attention.ts';
+export { localAttention } from './ops/attention/local-attention.ts';
+export type { LocalAttentionOptions } from './ops/attention/local-attention.ts';
+export { mergeAttention } from './ops/attention/merge-attention.ts';
+export type { AttentionPart } from './ops/attention/merge-attention.ts';
+export type { AttentionOptions, AttentionResult } from './ops/attention/internal/attention.ts';
+export type { CachedAttentionOptions } from './caches/cached-attention.ts';
+export type { ScoreOptions } from './ops/attention/internal/score-options.ts';
+export type { Alignment, Causal, VisibilityOptions, Window } from './ops/attention/internal/visibility.ts';
 
-export { maskMod, scoreMod } from './ops/score-mod.ts';
-export type { Captures, MaskMod, Modifier, ScoreMod } from './ops/score-mod.ts';
-export type { ModifierOptions } from './ops/modifiers.ts';
-export type { BlockMask, BlockMaskOptions } from './ops/block-mask.ts';
-export { createBlockMask } from './ops/create-block-mask.ts';
-export { alibi, causalMask, documentMask, prefixLm, slidingWindow, softcap } from './ops/ready-made-modifiers.ts';
-export type { PositionOptions } from './ops/ready-made-modifiers.ts';
+export { maskMod, scoreMod } from './ops/attention/score-mod.ts';
+export type { Captures, MaskMod, Modifier, ScoreMod } from './ops/attention/score-mod.ts';
+export type { ModifierOptions } from './ops/attention/internal/modifiers.ts';
+export type { BlockMask, BlockMaskOptions } from './ops/attention/block-mask.ts';
+export { createBlockMask } from './ops/attention/create-block-mask.ts';
+export {
+  alibi,
+  causalMask,
+  documentMask,
+  prefixLm,
+  slidingWindow,
+  softcap,
+} from './ops/attention/ready-made-modifiers.ts';
+export type { PositionOptions } from './ops/attention/ready-made-modifiers.ts';
 
-export { keyMaskFromTorch, maskFromBlocked, maskFromTorch } from './ops/convert-mask.ts';
+export { keyMaskFromTorch, maskFromBlocked, maskFromTorch } from './ops/attention/convert-mask.ts';
 
 export type { AttendOptions } from './caches/attend.ts';
 export { KeyValueCache } from './caches/key-value-cache.ts';
@@ -77,10 +84,10 @@ export type {
   PagedKeyValueCacheOptions,
 } from './caches/paged-key-value-cache.ts';
 export type { KeyValueOptions } from './caches/storage.ts';
-export type { RotaryTables } from './ops/append.ts';
+export type { RotaryTables } from './caches/append.ts';
 
 export { Module } from './modules/module.ts';
-export type { StateDict } from './ops/load-state.ts';
+export type { StateDict } from './modules/load-state.ts';
 export { MultiHeadAttention } from './modules/multi-head-attention.ts';
 export type { MultiHeadAttentionOptions } from './modules/multi-head-attention.ts';
 export { SelfAttention } from './modules/self-attention.ts';

@@ -1,6 +1,6 @@
 declare module '*.wgsl' {
-  const source: string;
-  export default source;
+  const shader: import('./gpu/shader.ts').Shader;
+  export default shader;
 }
 
 // The package's entry point cannot be imported by Node as ESM; its module file can, but has no typings of its own.

@@ -1,3 +1,4 @@
+// parts: element
 // Writing `output: array<u32>`, whose rows begin at a word. Scalar words, not vec4<u32>: a row whose length is no
 // multiple of four ends inside a vector that another invocation writes too.
 

@@ -1,5 +1,5 @@
 /** Which pages an append to several sequences takes, copies and writes: pure functions of page numbers. */
-import type { PagedRows } from '../ops/append.ts';
+import type { PagedRows } from './append.ts';
 
 export interface Sequence {
   length: number;

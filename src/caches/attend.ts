@@ -1,8 +1,8 @@
 import { ArgumentError } from '../gpu/errors.ts';
-import { checkPositions, checkRotary, type RotaryTables } from '../ops/append.ts';
-import type { AttentionResult } from '../ops/attention.ts';
-import { cachedAttention, type CachedAttentionOptions, type KeyValueStore } from '../ops/cached-attention.ts';
-import { checkFloat, checkSameDevice, describe } from '../ops/check.ts';
+import { checkPositions, checkRotary, type RotaryTables } from './append.ts';
+import type { AttentionResult } from '../ops/attention/internal/attention.ts';
+import { cachedAttention, type CachedAttentionOptions, type KeyValueStore } from './cached-attention.ts';
+import { checkFloat, checkSameDevice, describe } from '../ops/internal/check.ts';
 import { rotaryEmbedding } from '../ops/rotary-embedding.ts';
 import { formatShape } from '../tensor/shape.ts';
 import { Tensor } from '../tensor/tensor.ts';

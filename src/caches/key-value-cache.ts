@@ -1,7 +1,7 @@
 import { ArgumentError } from '../gpu/errors.ts';
-import { append, checkAppend, checkPositions, type CacheStorage, type RotaryTables } from '../ops/append.ts';
-import type { AttentionResult } from '../ops/attention.ts';
-import { CACHED_ATTENTION_OPTIONS, type KeyLayout } from '../ops/cached-attention.ts';
+import { append, checkAppend, checkPositions, type CacheStorage, type RotaryTables } from './append.ts';
+import type { AttentionResult } from '../ops/attention/internal/attention.ts';
+import { CACHED_ATTENTION_OPTIONS, type KeyLayout } from './cached-attention.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';

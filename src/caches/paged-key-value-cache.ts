@@ -1,8 +1,8 @@
 import { ArgumentError } from '../gpu/errors.ts';
-import { appendPaged, checkAppend, checkPositions, type CacheStorage, type RotaryTables } from '../ops/append.ts';
-import type { AttentionResult } from '../ops/attention.ts';
-import { CACHED_ATTENTION_OPTIONS } from '../ops/cached-attention.ts';
-import { checkFloat, describe } from '../ops/check.ts';
+import { appendPaged, checkAppend, checkPositions, type CacheStorage, type RotaryTables } from './append.ts';
+import type { AttentionResult } from '../ops/attention/internal/attention.ts';
+import { CACHED_ATTENTION_OPTIONS } from './cached-attention.ts';
+import { checkFloat, describe } from '../ops/internal/check.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';

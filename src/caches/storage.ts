@@ -1,7 +1,7 @@
 /** What both caches are made of, and how they grow. */
 import { ArgumentError } from '../gpu/errors.ts';
-import { append, type CacheStorage } from '../ops/append.ts';
-import { describe } from '../ops/check.ts';
+import { append, type CacheStorage } from './append.ts';
+import { describe } from '../ops/internal/check.ts';
 import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 

@@ -3,6 +3,8 @@ import {
   ResourceType,
   WgslReflect,
   type ArrayInfo,
+  type MemberInfo,
+  type StructInfo,
   type TemplateInfo,
   type TypeInfo,
   type VariableInfo,
@@ -11,11 +13,19 @@ import {
 export type ScalarType = 'u32' | 'i32' | 'f32';
 
 export interface UniformField {
-  /** Byte offset in the struct. */
+  /** Byte offset in the uniform. */
   readonly offset: number;
   readonly type: ScalarType;
   /** Scalars in the field: 1, the width of a vector, or those of an array of vec4, which have no gaps between them. */
   readonly count: number;
+}
+
+/** Fields of a struct by name; a struct within it has fields of its own. */
+export type UniformFields = ReadonlyMap<string, UniformField | UniformFields>;
+
+/** What a launch gives for the fields of a struct. */
+export interface UniformValues {
+  readonly [field: string]: number | readonly number[] | UniformValues;
 }
 
 export interface StorageBinding {
@@ -31,7 +41,7 @@ export interface ShaderLayout {
   readonly uniform?: {
     readonly binding: number;
     readonly size: number;
-    readonly fields: ReadonlyMap<string, UniformField>;
+    readonly fields: UniformFields;
   };
 }
 
@@ -103,16 +113,25 @@ function withoutComments(source: string): string {
 }
 
 function uniformLayout(name: string, variable: VariableInfo): NonNullable<ShaderLayout['uniform']> {
-  const fields = new Map<string, UniformField>();
-  for (const member of variable.members ?? []) {
+  return { binding: variable.binding, size: variable.size, fields: fieldsOf(name, variable.members ?? [], 0) };
+}
+
+function fieldsOf(name: string, members: readonly MemberInfo[], base: number): UniformFields {
+  const fields = new Map<string, UniformField | UniformFields>();
+  for (const member of members) {
+    const offset = base + member.offset;
+    if (member.type.isStruct) {
+      fields.set(member.name, fieldsOf(name, (member.type as StructInfo).members, offset));
+      continue;
+    }
     const array = member.type.name === 'array' ? (member.type as ArrayInfo) : undefined;
     const scalars = scalarsOf(array?.format ?? member.type);
     if (!scalars || (array && scalars.count !== 4)) {
       throw new Error(`shader ${name}: uniform field ${member.name} has the unsupported type ${member.type.name}`);
     }
-    fields.set(member.name, { offset: member.offset, ...scalars, count: scalars.count * (array?.count ?? 1) });
+    fields.set(member.name, { offset, ...scalars, count: scalars.count * (array?.count ?? 1) });
   }
-  return { binding: variable.binding, size: variable.size, fields };
+  return fields;
 }
 
 /** Of a scalar or a vector. */
@@ -129,34 +148,49 @@ const RANGE: Readonly<Record<ScalarType, readonly [number, number]>> = {
   f32: [-3.4028235677973366e38, 3.4028235677973366e38],
 };
 
-/** Writes `values` into a struct's bytes; every field of the struct must be given, and nothing else. */
+/** Writes `values` into a uniform's bytes; every field of each struct must be given, and nothing else. */
 export function packUniform(
   shader: string,
-  layout: NonNullable<ShaderLayout['uniform']>,
-  values: Readonly<Record<string, number | readonly number[]>>,
+  fields: UniformFields,
+  values: UniformValues,
   target: DataView,
   base: number,
 ): void {
-  for (const [name, { offset, type, count }] of layout.fields) {
+  for (const [name, field] of fields) {
     const value = values[name];
     if (value === undefined) throw new Error(`shader ${shader}: uniform field ${name} is not set`);
-    const scalars = typeof value === 'number' ? [value] : value;
-    if (scalars.length !== count) {
-      throw new Error(`shader ${shader}: uniform field ${name} takes ${count} numbers, got ${scalars.length}`);
-    }
-    for (let i = 0; i < count; i++) {
-      const at = base + offset + 4 * i;
-      const scalar = scalars[i];
-      const [least, most] = RANGE[type];
-      if (!(scalar >= least && scalar <= most)) {
-        throw new Error(`shader ${shader}: uniform field ${name} is ${type} and cannot be ${scalar}`);
-      }
-      if (type === 'f32') target.setFloat32(at, scalar, true);
-      else if (type === 'u32') target.setUint32(at, scalar, true);
-      else target.setInt32(at, scalar, true);
+    if (field instanceof Map) {
+      packUniform(shader, field, value as UniformValues, target, base);
+    } else {
+      packField(shader, name, field as UniformField, value as number | readonly number[], target, base);
     }
   }
   for (const name of Object.keys(values)) {
-    if (!layout.fields.has(name)) throw new Error(`shader ${shader}: there is no uniform field ${name}`);
+    if (!fields.has(name)) throw new Error(`shader ${shader}: there is no uniform field ${name}`);
+  }
+}
+
+function packField(
+  shader: string,
+  name: string,
+  { offset, type, count }: UniformField,
+  value: number | readonly number[],
+  target: DataView,
+  base: number,
+): void {
+  const scalars = typeof value === 'number' ? [value] : value;
+  if (scalars.length !== count) {
+    throw new Error(`shader ${shader}: uniform field ${name} takes ${count} numbers, got ${scalars.length}`);
+  }
+  const [least, most] = RANGE[type];
+  for (let i = 0; i < count; i++) {
+    const at = base + offset + 4 * i;
+    const scalar = scalars[i];
+    if (!(scalar >= least && scalar <= most)) {
+      throw new Error(`shader ${shader}: uniform field ${name} is ${type} and cannot be ${scalar}`);
+    }
+    if (type === 'f32') target.setFloat32(at, scalar, true);
+    else if (type === 'u32') target.setUint32(at, scalar, true);
+    else target.setInt32(at, scalar, true);
   }
 }

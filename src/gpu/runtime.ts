@@ -8,7 +8,7 @@
 import { BufferPool, sizeClass, STORAGE_USAGE, type MemoryUse, type StorageBuffer } from './buffers.ts';
 import { ArgumentError, DeviceLostError, OutOfMemoryError, ShaderError, ValidationError } from './errors.ts';
 import { PipelineCache, type Pipeline } from './pipelines.ts';
-import { packUniform } from './reflect.ts';
+import { packUniform, type UniformValues } from './reflect.ts';
 import type { Constants, Insertion, Shader } from './shader.ts';
 import { Stopwatch, type DispatchTime } from './stopwatch.ts';
 import { BufferUsage, MAP_MODE_READ } from './usage.ts';
@@ -21,8 +21,8 @@ export interface Launch {
   readonly constants: Constants;
   /** In the place of functions that the shader marks as replaceable. */
   readonly insertions?: readonly Insertion[];
-  /** Fields of the shader's uniform struct by name. */
-  readonly params: Readonly<Record<string, number | readonly number[]>>;
+  /** Fields of the shader's uniform struct by name; those of a struct within it are an object of their own. */
+  readonly params: UniformValues;
   readonly workgroups: readonly [number, number, number];
 }
 
@@ -131,7 +131,7 @@ export class Runtime {
     const slot = Math.ceil((uniform?.size ?? 0) / UNIFORM_SLOT) * UNIFORM_SLOT;
     if (this.#recorded.length >= MAX_BATCH || this.#uniformEnd + slot > this.#uniformBytes.byteLength) this.flush();
     const uniformOffset = this.#uniformEnd;
-    if (uniform) packUniform(shader.name, uniform, params, this.#uniformBytes, uniformOffset);
+    if (uniform) packUniform(shader.name, uniform.fields, params, this.#uniformBytes, uniformOffset);
     this.#uniformEnd += slot;
     const bindGroup = this.#bindGroup(pipeline, bindings);
     this.#recorded.push({

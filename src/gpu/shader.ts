@@ -1,13 +1,16 @@
 /**
- * Shader specialisation: a WGSL file is valid as it stands, with working defaults; a kernel's plan replaces the
- * initialisers of some of its constants, and the text of a user's function may stand in for a marked one. There is no
- * other text processing.
+ * Shader specialisation: a WGSL file with the parts that it names is valid as it stands, with working defaults. A kernel's
+ * plan replaces the initialisers of some of its constants, and the text of a user's function may stand in for a marked one.
+ * There is no other text processing.
  */
 
-/** A WGSL source with the parts that it names already joined on. */
+/** A WGSL file: what importing it gives (wgsl-plugin.ts). */
 export interface Shader {
+  /** Its path below `shaders/`, without the extension. */
   readonly name: string;
-  readonly source: string;
+  readonly text: string;
+  /** The files that its first line names, `// parts: store, attention/visibility`. A part names parts of its own. */
+  readonly parts: readonly Shader[];
 }
 
 /** A text that stands in for a marked function of a shader. */
@@ -25,22 +28,36 @@ export type Constants = Readonly<Record<string, number | boolean>>;
 /** What WGSL wants before all declarations; each on a line of its own in a part. */
 const DIRECTIVE = /^(?:enable|requires|diagnostic)\b.*;$/gm;
 
+const joinedTexts = new WeakMap<Shader, string>();
+
 /**
- * Joins a shader with the parts named on its first line (`// parts: load, visibility`). WGSL does not care about the
- * order of declarations, so the shader's own text stays first and keeps its line numbers; directives of parts go to the
- * front of that first line.
+ * A shader's text followed by each of its parts, and theirs, once. WGSL does not care about the order of declarations, so
+ * the shader's own text stays first and keeps its line numbers; directives of parts go to the front of its first line.
  */
-export function joinParts(name: string, source: string, parts: Readonly<Record<string, string>>): Shader {
-  const header = /^\/\/ parts: (.+)\r?\n/.exec(source);
-  const names = header ? header[1].split(',').map((part) => part.trim()) : [];
-  const texts = names.map((part) => {
-    const text = parts[part];
-    if (text === undefined) throw new Error(`shader ${name}: there is no part named '${part}'`);
-    return `// ---- parts/${part}.wgsl\n${text}`;
-  });
+export function joinParts(shader: Shader): string {
+  const known = joinedTexts.get(shader);
+  if (known !== undefined) return known;
+  const parts = new Map<string, Shader>();
+  const collect = ({ parts: own }: Shader): void => {
+    for (const part of own) {
+      if (parts.has(part.name)) continue;
+      parts.set(part.name, part);
+      collect(part);
+    }
+  };
+  collect(shader);
+  const texts = [...parts.values()].map(({ name, text }) => `// ---- ${name}.wgsl\n${text}`);
   const directives = texts.flatMap((text) => text.match(DIRECTIVE) ?? []).map((directive) => `${directive} `);
   const declarations = texts.map((text) => text.replace(DIRECTIVE, ''));
-  return { name, source: [directives.join('') + source, ...declarations].join('\n') };
+  const joined = [directives.join('') + shader.text, ...declarations].join('\n');
+  joinedTexts.set(shader, joined);
+  return joined;
+}
+
+/** The same shader with another part of the same declarations in the place of the one named `name`. */
+export function replacePart(shader: Shader, name: string, part: Shader): Shader {
+  const parts = shader.parts.map((own) => (own.name === name ? part : replacePart(own, name, part)));
+  return { ...shader, parts };
 }
 
 /**
@@ -49,7 +66,7 @@ export function joinParts(name: string, source: string, parts: Readonly<Record<s
  * Throws unless exactly one declaration matches and the value fits its type (`u32`, `i32`, `f32` or `bool`).
  */
 export function specialise(shader: Shader, constants: Constants): string {
-  let source = shader.source;
+  let source = joinParts(shader);
   for (const [name, value] of Object.entries(constants)) {
     const declaration = new RegExp(`^const ${name}: (u32|i32|f32|bool) = [^;]+;`, 'gm');
     const matches = [...source.matchAll(declaration)];

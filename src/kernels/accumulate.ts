@@ -1,13 +1,9 @@
-import source from '../../shaders/accumulate.wgsl';
+import shader from '../../shaders/elementwise/accumulate.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import type { Shape } from '../tensor/shape.ts';
 import { foldWorkgroups, readsQuads, type Limits, type Operand } from './launch.ts';
-import { PARTS } from './parts.ts';
 import { mergeAxes, rowAxes } from './rows.ts';
-
-const shader = joinParts('accumulate', source, PARTS);
 
 export interface AccumulateProblem {
   /** The op's name, for errors. */

@@ -1,11 +1,7 @@
-import source from '../../shaders/adam.wgsl';
+import shader from '../../shaders/optimiser/adam.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import { foldWorkgroups, type Limits } from './launch.ts';
 import { updateGroups, updateParams, type UpdateProblem } from './optimiser.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('adam', source, PARTS);
 
 export interface AdamProblem extends UpdateProblem {
   readonly betas: readonly [number, number];

@@ -1,12 +1,8 @@
-import source from '../../shaders/append.wgsl';
+import shader from '../../shaders/cache/append.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import { BYTES, type FloatDType } from '../tensor/dtype.ts';
 import { rowPitch } from '../tensor/shape.ts';
 import { foldWorkgroups, type Limits, type Operand } from './launch.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('append', source, PARTS);
 
 /** Which slots of its storage the rows of an append go to. */
 export type Slots =

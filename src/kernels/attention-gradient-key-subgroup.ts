@@ -1,12 +1,8 @@
-import source from '../../shaders/attention-gradient-key-subgroup.wgsl';
+import shader from '../../shaders/attention-gradient/key-subgroup.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { keyGradientLaunch, type AttentionGradientProblem } from './attention-gradient.ts';
 import { subgroupGradientSize, type AttentionGradientSubgroupVariant } from './attention-gradient-subgroup.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('attention-gradient-key-subgroup', source, PARTS);
 
 /** The gradients of k and v. */
 export function planAttentionGradientKeySubgroup(

@@ -1,11 +1,7 @@
-import source from '../../shaders/attention-gradient-key.wgsl';
+import shader from '../../shaders/attention-gradient/key.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { gradientDim, keyGradientLaunch, type AttentionGradientProblem, type TileSize } from './attention-gradient.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('attention-gradient-key', source, PARTS);
 
 /** Columns [firstColumn, firstColumn + 256) of the gradients of k and v. */
 export function planAttentionGradientKey(

@@ -1,11 +1,7 @@
-import source from '../../shaders/attention-gradient-mask.wgsl';
+import shader from '../../shaders/attention-gradient/mask.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { gradientLaunch, type AttentionGradientProblem } from './attention-gradient.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('attention-gradient-mask', source, PARTS);
 
 export interface GradientMaskProblem extends AttentionGradientProblem {
   /** Of batch, head, query, key; a length of 1 is broadcast. The buffer begins with it, its columns lie next to each other. */

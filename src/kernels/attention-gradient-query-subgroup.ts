@@ -1,12 +1,8 @@
-import source from '../../shaders/attention-gradient-query-subgroup.wgsl';
+import shader from '../../shaders/attention-gradient/query-subgroup.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { queryGradientLaunch, type AttentionGradientProblem } from './attention-gradient.ts';
 import { subgroupGradientSize, type AttentionGradientSubgroupVariant } from './attention-gradient-subgroup.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('attention-gradient-query-subgroup', source, PARTS);
 
 /** The gradient of q. */
 export function planAttentionGradientQuerySubgroup(

@@ -1,6 +1,5 @@
-import source from '../../shaders/attention-gradient-query.wgsl';
+import shader from '../../shaders/attention-gradient/query.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import type { Traits } from '../tensor/traits.ts';
 import {
   gradientDim,
@@ -8,9 +7,6 @@ import {
   type AttentionGradientProblem,
   type TileSize,
 } from './attention-gradient.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('attention-gradient-query', source, PARTS);
 
 /** Columns [firstColumn, firstColumn + 256) of the gradient of q. */
 export function planAttentionGradientQuery(

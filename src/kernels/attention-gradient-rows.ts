@@ -1,13 +1,9 @@
-import source from '../../shaders/attention-gradient-rows.wgsl';
+import shader from '../../shaders/attention-gradient/rows.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { vectorLoads } from './attention-operands.ts';
 import { foldWorkgroups, type Operand } from './launch.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('attention-gradient-rows', source, PARTS);
 
 /** Strides are those of batch, head, row, column. */
 export interface GradientRowsProblem {

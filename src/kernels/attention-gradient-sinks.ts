@@ -1,10 +1,6 @@
-import source from '../../shaders/attention-gradient-sinks.wgsl';
+import shader from '../../shaders/attention-gradient/sinks.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import { foldWorkgroups, type Limits } from './launch.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('attention-gradient-sinks', source, PARTS);
 
 export interface GradientSinksProblem {
   /** The op's name, for errors. */

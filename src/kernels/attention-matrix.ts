@@ -1,10 +1,10 @@
-import source from '../../shaders/attention-matrix.wgsl';
+import shader from '../../shaders/matrix/attention.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
 import type { MatrixDialect, Traits } from '../tensor/traits.ts';
 import { attentionLaunch, DIM_BUCKETS, type AttentionProblem, type AttentionVariant } from './attention-operands.ts';
-import { gridConstants, joinDialects, type SubgroupGrid } from './subgroup-matrix.ts';
+import { gridConstants, dialects, type SubgroupGrid } from './subgroup-matrix.ts';
 
-const shaders = joinDialects('attention-matrix', source);
+const shaders = dialects(shader);
 
 /** Twin of the constants of attention-matrix.wgsl. */
 export interface AttentionMatrixVariant extends AttentionVariant, SubgroupGrid {

@@ -1,12 +1,8 @@
-import source from '../../shaders/attention-stream.wgsl';
+import shader from '../../shaders/attention/stream.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { attentionLaunch, DIM_BUCKETS, type AttentionProblem, type AttentionVariant } from './attention-operands.ts';
 import { readsQuads } from './launch.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('attention-stream', source, PARTS);
 
 /** Twin of the constants of attention-stream.wgsl. */
 export interface AttentionStreamVariant extends AttentionVariant {

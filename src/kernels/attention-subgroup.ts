@@ -1,11 +1,7 @@
-import source from '../../shaders/attention-subgroup.wgsl';
+import shader from '../../shaders/attention/subgroup.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { attentionLaunch, DIM_BUCKETS, type AttentionProblem, type AttentionVariant } from './attention-operands.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('attention-subgroup', source, PARTS);
 
 /** Twin of the constants of attention-subgroup.wgsl. */
 export interface AttentionSubgroupVariant extends AttentionVariant {

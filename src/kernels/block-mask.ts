@@ -1,11 +1,7 @@
-import source from '../../shaders/block-mask.wgsl';
+import shader from '../../shaders/attention/block-mask.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import { foldWorkgroups, type Limits } from './launch.ts';
 import { modifierParams, type Modifiers } from './modifiers.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('block-mask', source, PARTS);
 
 export interface BlockMaskProblem {
   /** The op's name, for errors. */

@@ -1,12 +1,8 @@
-import source from '../../shaders/copy-pages.wgsl';
+import shader from '../../shaders/cache/copy-pages.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { rowWords } from './append.ts';
 import { foldWorkgroups, type Limits } from './launch.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('copy-pages', source, PARTS);
 
 /** The first `rows` rows of page `from` are to be in page `to` too. */
 export interface PageCopy {

@@ -1,12 +1,8 @@
-import source from '../../shaders/copy.wgsl';
+import shader from '../../shaders/elementwise/copy.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import { BYTES, type DType } from '../tensor/dtype.ts';
 import { contiguousStrides, MAX_RANK, rowPitch, sizeOf, storageSize, type Shape } from '../tensor/shape.ts';
 import { foldWorkgroups, type Limits, type Operand } from './launch.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('copy', source, PARTS);
 
 export interface CopyProblem {
   /** The op's name, for errors. */

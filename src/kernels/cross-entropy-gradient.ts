@@ -1,12 +1,8 @@
-import source from '../../shaders/cross-entropy-gradient.wgsl';
+import shader from '../../shaders/cross-entropy/gradient.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import { rowPitch } from '../tensor/shape.ts';
 import { ignoredParams, type CrossEntropyProblem } from './cross-entropy.ts';
 import { foldWorkgroups, readsQuads, type Limits } from './launch.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('cross-entropy-gradient', source, PARTS);
 
 const WORKGROUP = 256;
 

@@ -1,10 +1,6 @@
-import source from '../../shaders/cross-entropy-total.wgsl';
+import shader from '../../shaders/cross-entropy/total.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import { ignoredParams, type CrossEntropyProblem } from './cross-entropy.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('cross-entropy-total', source, PARTS);
 
 export function planCrossEntropyTotal(
   { rows, targetsOffset, ignored }: Pick<CrossEntropyProblem, 'rows' | 'targetsOffset' | 'ignored'>,

@@ -1,13 +1,9 @@
-import source from '../../shaders/cross-entropy.wgsl';
+import shader from '../../shaders/cross-entropy/cross-entropy.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { foldWorkgroups, readsQuads, type Operand } from './launch.ts';
-import { PARTS } from './parts.ts';
 import { chooseRowLanes, rowsPerWorkgroup } from './rows.ts';
-
-const shader = joinParts('cross-entropy', source, PARTS);
 
 export interface CrossEntropyProblem {
   /** The op's name, for errors. */

@@ -1,14 +1,10 @@
-import source from '../../shaders/dropout.wgsl';
+import shader from '../../shaders/elementwise/dropout.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import type { Shape } from '../tensor/shape.ts';
 import type { Limits, Operand } from './launch.ts';
-import { PARTS } from './parts.ts';
 import { twoWords } from './random.ts';
 import { quadLaunch } from './rows.ts';
-
-const shader = joinParts('dropout', source, PARTS);
 
 export interface DropoutProblem {
   /** The op's name, for errors. */

@@ -1,12 +1,8 @@
-import source from '../../shaders/elementwise-gradient.wgsl';
+import shader from '../../shaders/elementwise/gradient.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import { type ElementwiseProblem, OPERATIONS } from './elementwise.ts';
 import type { Limits, Operand } from './launch.ts';
-import { PARTS } from './parts.ts';
 import { quadLaunch } from './rows.ts';
-
-const shader = joinParts('elementwise-gradient', source, PARTS);
 
 /** Those whose derivative is another function; with respect to x. */
 export type Differentiated = 'gelu' | 'geluTanh' | 'silu' | 'relu' | 'swiglu';

@@ -1,13 +1,9 @@
-import source from '../../shaders/elementwise.wgsl';
+import shader from '../../shaders/elementwise/elementwise.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import type { Shape } from '../tensor/shape.ts';
 import type { Limits, Operand } from './launch.ts';
-import { PARTS } from './parts.ts';
 import { quadLaunch } from './rows.ts';
-
-const shader = joinParts('elementwise', source, PARTS);
 
 /** Twin of OP in elementwise.wgsl and elementwise-gradient.wgsl. */
 export const OPERATIONS = { gelu: 0, geluTanh: 1, silu: 2, relu: 3, add: 4, multiply: 5, swiglu: 6 } as const;

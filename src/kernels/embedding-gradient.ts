@@ -1,13 +1,9 @@
-import source from '../../shaders/embedding-gradient.wgsl';
+import shader from '../../shaders/embedding/gradient.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { rowPitch } from '../tensor/shape.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { foldWorkgroups, readsQuads, type Operand } from './launch.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('embedding-gradient', source, PARTS);
 
 export interface EmbeddingGradientProblem {
   /** The op's name, for errors. */

@@ -1,12 +1,8 @@
-import source from '../../shaders/embedding.wgsl';
+import shader from '../../shaders/embedding/embedding.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { rowPitch } from '../tensor/shape.ts';
 import { foldWorkgroups, readsQuads, type Limits, type Operand } from './launch.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('embedding', source, PARTS);
 
 export interface EmbeddingProblem {
   /** The op's name, for errors. */

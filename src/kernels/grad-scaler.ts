@@ -1,9 +1,5 @@
-import source from '../../shaders/grad-scaler.wgsl';
+import shader from '../../shaders/optimiser/grad-scaler.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('grad-scaler', source, PARTS);
 
 export interface GradScalerProblem {
   /** Entries of what was found. */

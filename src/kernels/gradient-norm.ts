@@ -1,13 +1,9 @@
-import source from '../../shaders/gradient-norm.wgsl';
+import shader from '../../shaders/optimiser/gradient-norm.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import { BYTES, type FloatDType } from '../tensor/dtype.ts';
 import { rowPitch, storageSize, type Shape } from '../tensor/shape.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { foldWorkgroups } from './launch.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('gradient-norm', source, PARTS);
 
 /** A gradient that lies row-major from its storage's start. */
 export interface FlatTensor {

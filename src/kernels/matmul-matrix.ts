@@ -1,11 +1,11 @@
-import source from '../../shaders/matmul-matrix.wgsl';
+import shader from '../../shaders/matrix/matmul.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
 import type { MatrixDialect, Traits } from '../tensor/traits.ts';
 import type { Operand } from './launch.ts';
 import { matmulLaunch, type MatmulProblem, type MatmulVariant } from './matmul-operands.ts';
-import { gridConstants, joinDialects, type SubgroupGrid } from './subgroup-matrix.ts';
+import { gridConstants, dialects, type SubgroupGrid } from './subgroup-matrix.ts';
 
-const shaders = joinDialects('matmul-matrix', source);
+const shaders = dialects(shader);
 
 /** Twin of the constants of matmul-matrix.wgsl. */
 export interface MatmulMatrixVariant extends MatmulVariant, SubgroupGrid {

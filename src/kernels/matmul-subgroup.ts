@@ -1,11 +1,7 @@
-import source from '../../shaders/matmul-subgroup.wgsl';
+import shader from '../../shaders/matmul/subgroup.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { matmulConstants, matmulLaunch, type MatmulProblem, type MatmulVariant } from './matmul-operands.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('matmul-subgroup', source, PARTS);
 
 export interface MatmulSubgroupVariant extends MatmulVariant {
   readonly family: 'subgroup';

@@ -1,6 +1,6 @@
-import source from '../../shaders/matmul.wgsl';
+import shader from '../../shaders/matmul/tile.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts, type Constants } from '../gpu/shader.ts';
+import type { Constants } from '../gpu/shader.ts';
 import type { KernelChoices, Traits } from '../tensor/traits.ts';
 import { decide, NO_CHOICES, type Choice, type ChoiceKey } from './choice.ts';
 import { matmulMatrixVariants, planMatmulMatrix, type MatmulMatrixVariant } from './matmul-matrix.ts';
@@ -13,9 +13,6 @@ import {
   type MatmulVariant,
 } from './matmul-operands.ts';
 import { matmulSubgroupVariant, planMatmulSubgroup, type MatmulSubgroupVariant } from './matmul-subgroup.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('matmul', source, PARTS);
 
 /** Twin of the constants of matmul.wgsl. */
 export interface MatmulTileVariant extends MatmulVariant {

@@ -1,14 +1,10 @@
-import source from '../../shaders/merge-attention-gradient.wgsl';
+import shader from '../../shaders/attention-gradient/merge.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { rowPitch } from '../tensor/shape.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { foldWorkgroups } from './launch.ts';
-import { PARTS } from './parts.ts';
 import { chooseRowLanes, rowsPerWorkgroup } from './rows.ts';
-
-const shader = joinParts('merge-attention-gradient', source, PARTS);
 
 export interface MergeGradientProblem {
   /** The op's name, for errors. */

@@ -1,11 +1,7 @@
-import source from '../../shaders/merge-attention.wgsl';
+import shader from '../../shaders/attention/merge.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { foldWorkgroups, type Limits, type Operand } from './launch.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('merge-attention', source, PARTS);
 
 /** Partial results in float32, row-major [parts, batch, heads, rows, valueDim], with their log-sum-exp. */
 export interface MergeProblem {

@@ -1,10 +1,6 @@
-import source from '../../shaders/merge-ids.wgsl';
+import shader from '../../shaders/embedding/merge-ids.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import { foldWorkgroups, type Limits } from './launch.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('merge-ids', source, PARTS);
 
 export interface MergeIdsProblem {
   /** The op's name, for errors. */

@@ -1,14 +1,10 @@
-import source from '../../shaders/normalise-gradient.wgsl';
+import shader from '../../shaders/normalise/gradient.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { contiguousStrides, sizeOf, type Shape } from '../tensor/shape.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { foldWorkgroups } from './launch.ts';
-import { PARTS } from './parts.ts';
 import { chooseRowLanes, mergeAxes, rowsPerWorkgroup } from './rows.ts';
-
-const shader = joinParts('normalise-gradient', source, PARTS);
 
 export interface NormaliseGradientProblem {
   /** The op's name, for errors. */

@@ -1,14 +1,10 @@
-import source from '../../shaders/normalise-weight-gradient.wgsl';
+import shader from '../../shaders/normalise/weight-gradient.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import type { Shape } from '../tensor/shape.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { foldWorkgroups } from './launch.ts';
 import { readsRowQuads, rowLayout } from './normalise-gradient.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('normalise-weight-gradient', source, PARTS);
 
 export interface NormaliseWeightGradientProblem {
   /** The op's name, for errors. */

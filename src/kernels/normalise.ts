@@ -1,14 +1,10 @@
-import source from '../../shaders/normalise.wgsl';
+import shader from '../../shaders/normalise/normalise.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { coalesce, contiguousStrides, type Shape } from '../tensor/shape.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { foldWorkgroups, readsQuads, type Operand } from './launch.ts';
-import { PARTS } from './parts.ts';
 import { chooseRowLanes, mergeAxes, rowAxes, rowsPerWorkgroup } from './rows.ts';
-
-const shader = joinParts('normalise', source, PARTS);
 
 export interface NormaliseProblem {
   /** The op's name, for errors. */

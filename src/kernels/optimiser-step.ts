@@ -1,10 +1,6 @@
-import source from '../../shaders/optimiser-step.wgsl';
+import shader from '../../shaders/optimiser/step.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import { foldWorkgroups, type Limits } from './launch.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('optimiser-step', source, PARTS);
 
 export interface OptimiserStepProblem {
   /** The call's name, for errors. */

@@ -1,10 +1,6 @@
-import source from '../../shaders/order-ids.wgsl';
+import shader from '../../shaders/embedding/order-ids.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import { foldWorkgroups, type Limits } from './launch.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('order-ids', source, PARTS);
 
 export interface OrderIdsProblem {
   /** The op's name, for errors. */

@@ -1,11 +1,7 @@
-import source from '../../shaders/rotary-embedding.wgsl';
+import shader from '../../shaders/elementwise/rotary-embedding.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { foldWorkgroups, type Limits, type Operand } from './launch.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('rotary-embedding', source, PARTS);
 
 export interface RotaryEmbeddingProblem {
   /** The op's name, for errors. */

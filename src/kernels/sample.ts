@@ -1,13 +1,9 @@
-import source from '../../shaders/sample.wgsl';
+import shader from '../../shaders/reduce/sample.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { foldWorkgroups, readsQuads, type Operand } from './launch.ts';
-import { PARTS } from './parts.ts';
 import { twoWords } from './random.ts';
-
-const shader = joinParts('sample', source, PARTS);
 
 export interface SampleProblem {
   /** The op's name, for errors. */

@@ -1,11 +1,7 @@
-import source from '../../shaders/scale-gradient.wgsl';
+import shader from '../../shaders/optimiser/scale-gradient.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import { flatParams, type FlatTensor } from './gradient-norm.ts';
 import { foldWorkgroups, type Limits } from './launch.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('scale-gradient', source, PARTS);
 
 export interface ScaleGradientProblem extends FlatTensor {
   /** The call's name, for errors. */

@@ -1,11 +1,7 @@
-import source from '../../shaders/sgd.wgsl';
+import shader from '../../shaders/optimiser/sgd.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import { foldWorkgroups, type Limits } from './launch.ts';
 import { updateGroups, updateParams, type UpdateProblem } from './optimiser.ts';
-import { PARTS } from './parts.ts';
-
-const shader = joinParts('sgd', source, PARTS);
 
 export interface SgdProblem extends UpdateProblem {
   /** Times the parameter is added to the gradient. */

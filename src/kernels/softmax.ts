@@ -1,16 +1,12 @@
-import source from '../../shaders/softmax.wgsl';
+import shader from '../../shaders/softmax/softmax.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { rowPitch } from '../tensor/shape.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { foldWorkgroups, readsQuads, type Operand } from './launch.ts';
-import { PARTS } from './parts.ts';
 import { chooseRowLanes, rowsPerWorkgroup } from './rows.ts';
 import { scoreConstants, scoreParams, type Scores } from './score.ts';
 import { visibilityParams, type Visibility } from './visibility.ts';
-
-const shader = joinParts('softmax', source, PARTS);
 
 export interface SoftmaxProblem {
   /** The op's name, for errors. */

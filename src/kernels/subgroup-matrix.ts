@@ -1,14 +1,10 @@
-import scalars from '../../shaders/parts/subgroup-matrix-scalars.wgsl';
-import { joinParts, type Shader } from '../gpu/shader.ts';
+import scalars from '../../shaders/matrix/parts/subgroup-matrix-scalars.wgsl';
+import { replacePart, type Shader } from '../gpu/shader.ts';
 import type { MatrixDialect } from '../tensor/traits.ts';
-import { PARTS } from './parts.ts';
 
-/** A shader that uses parts/subgroup-matrix.wgsl, in the words of either dialect. */
-export function joinDialects(name: string, source: string): Readonly<Record<MatrixDialect, Shader>> {
-  return {
-    vectors: joinParts(name, source, PARTS),
-    scalars: joinParts(name, source, { ...PARTS, 'subgroup-matrix': scalars }),
-  };
+/** A shader that uses matrix/subgroup-matrix, in the words of either dialect. */
+export function dialects(shader: Shader): Readonly<Record<MatrixDialect, Shader>> {
+  return { vectors: shader, scalars: replacePart(shader, 'matrix/parts/subgroup-matrix', scalars) };
 }
 
 /** Where subgroups of a workgroup stand, and how many lanes each has. */

@@ -1,14 +1,10 @@
-import source from '../../shaders/sum.wgsl';
+import shader from '../../shaders/reduce/sum.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { joinParts } from '../gpu/shader.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { coalesce, contiguousStrides, sizeOf, type Shape } from '../tensor/shape.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { foldWorkgroups, readsQuads, type Operand } from './launch.ts';
-import { PARTS } from './parts.ts';
 import { mergeAxes, rowAxes } from './rows.ts';
-
-const shader = joinParts('sum', source, PARTS);
 
 export interface SumProblem {
   /** The op's name, for errors. */

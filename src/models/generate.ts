@@ -1,5 +1,5 @@
 import { ArgumentError } from '../gpu/errors.ts';
-import { checkFinite, describe } from '../ops/check.ts';
+import { checkFinite, describe } from '../ops/internal/check.ts';
 import { sample } from '../ops/sample.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';

@@ -2,7 +2,7 @@ import { KeyValueCache } from '../caches/key-value-cache.ts';
 import { PagedKeyValueCache } from '../caches/paged-key-value-cache.ts';
 import { ArgumentError } from '../gpu/errors.ts';
 import type { RotaryEmbedding } from '../modules/rotary-embedding.ts';
-import { describe } from '../ops/check.ts';
+import { describe } from '../ops/internal/check.ts';
 import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';

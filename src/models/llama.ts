@@ -3,7 +3,7 @@ import { ArgumentError } from '../gpu/errors.ts';
 import { elementsOf } from '../io/safetensors.ts';
 import { Module } from '../modules/module.ts';
 import { RotaryEmbedding } from '../modules/rotary-embedding.ts';
-import { describe } from '../ops/check.ts';
+import { describe } from '../ops/internal/check.ts';
 import { reshape } from '../ops/copy.ts';
 import { add, swiglu } from '../ops/elementwise.ts';
 import { embedding } from '../ops/embedding.ts';

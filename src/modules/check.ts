@@ -1,6 +1,6 @@
 /** Checks of options that modules share. */
 import { ArgumentError } from '../gpu/errors.ts';
-import { describe } from '../ops/check.ts';
+import { describe } from '../ops/internal/check.ts';
 import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import type { Shape } from '../tensor/shape.ts';

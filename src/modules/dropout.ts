@@ -1,4 +1,4 @@
-import { checkFloat, checkProbability, checkSeed } from '../ops/check.ts';
+import { checkFloat, checkProbability, checkSeed } from '../ops/internal/check.ts';
 import { dropout } from '../ops/dropout.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';

@@ -1,4 +1,4 @@
-import { checkBoolean, checkFinite } from '../ops/check.ts';
+import { checkBoolean, checkFinite } from '../ops/internal/check.ts';
 import { layerNorm } from '../ops/normalise.ts';
 import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';

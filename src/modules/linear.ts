@@ -1,4 +1,4 @@
-import { checkBoolean } from '../ops/check.ts';
+import { checkBoolean } from '../ops/internal/check.ts';
 import { linear } from '../ops/linear.ts';
 import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';

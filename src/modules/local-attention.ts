@@ -1,8 +1,8 @@
 import { ArgumentError } from '../gpu/errors.ts';
-import { describe } from '../ops/check.ts';
-import { MAX_VALUE_DIM } from '../ops/flash-attention.ts';
-import { localAttention } from '../ops/local-attention.ts';
-import type { VisibilityOptions } from '../ops/visibility.ts';
+import { describe } from '../ops/internal/check.ts';
+import { MAX_VALUE_DIM } from '../ops/attention/flash-attention.ts';
+import { localAttention } from '../ops/attention/local-attention.ts';
+import type { VisibilityOptions } from '../ops/attention/internal/visibility.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';

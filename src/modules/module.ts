@@ -1,6 +1,6 @@
 import { ArgumentError } from '../gpu/errors.ts';
-import { checkFloat, describe } from '../ops/check.ts';
-import { checkState, copyState, type StateDict, type StateEntry } from '../ops/load-state.ts';
+import { checkFloat, describe } from '../ops/internal/check.ts';
+import { checkState, copyState, type StateDict, type StateEntry } from './load-state.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 
 /**

@@ -1,5 +1,5 @@
 import { ArgumentError } from '../gpu/errors.ts';
-import { checkBoolean } from '../ops/check.ts';
+import { checkBoolean } from '../ops/internal/check.ts';
 import { concat } from '../ops/copy.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';

@@ -1,11 +1,11 @@
 import { ArgumentError } from '../gpu/errors.ts';
-import { checkBoolean, checkFloat, checkProbability, checkSeed, checkTensor, describe } from '../ops/check.ts';
+import { checkBoolean, checkFloat, checkProbability, checkSeed, checkTensor, describe } from '../ops/internal/check.ts';
 import { concat, reshape } from '../ops/copy.ts';
-import { flashAttention, MAX_VALUE_DIM } from '../ops/flash-attention.ts';
+import { flashAttention, MAX_VALUE_DIM } from '../ops/attention/flash-attention.ts';
 import { matmul } from '../ops/matmul.ts';
-import { scaledDotProductAttention } from '../ops/scaled-dot-product-attention.ts';
+import { scaledDotProductAttention } from '../ops/attention/scaled-dot-product-attention.ts';
 import { mean } from '../ops/sum.ts';
-import { checkVisibility, type VisibilityOptions } from '../ops/visibility.ts';
+import { checkVisibility, type VisibilityOptions } from '../ops/attention/internal/visibility.ts';
 import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';

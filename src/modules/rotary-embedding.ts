@@ -1,5 +1,5 @@
 import { ArgumentError } from '../gpu/errors.ts';
-import { checkBoolean, checkFinite } from '../ops/check.ts';
+import { checkBoolean, checkFinite } from '../ops/internal/check.ts';
 import { rotaryEmbedding, type RotaryPositions } from '../ops/rotary-embedding.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';

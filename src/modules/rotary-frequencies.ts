@@ -1,6 +1,6 @@
 /** How fast each pair of a rotary embedding turns, in float64, with Hugging Face's ways to stretch it to longer texts. */
 import { ArgumentError } from '../gpu/errors.ts';
-import { describe } from '../ops/check.ts';
+import { describe } from '../ops/internal/check.ts';
 import { checkOptions } from '../tensor/options.ts';
 
 /** Every length is in positions. */

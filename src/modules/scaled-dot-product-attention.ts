@@ -1,9 +1,9 @@
-import { ATTENTION_OPTIONS, type AttentionOptions } from '../ops/attention.ts';
-import { checkBoolean, checkFinite, checkProbability, checkSeed } from '../ops/check.ts';
+import { ATTENTION_OPTIONS, type AttentionOptions } from '../ops/attention/internal/attention.ts';
+import { checkBoolean, checkFinite, checkProbability, checkSeed } from '../ops/internal/check.ts';
 import {
   scaledDotProductAttention,
   type ScaledDotProductAttentionResult,
-} from '../ops/scaled-dot-product-attention.ts';
+} from '../ops/attention/scaled-dot-product-attention.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { droppedBy, type AttentionDropoutForwardOptions, type AttentionDropoutOptions } from './attention-dropout.ts';

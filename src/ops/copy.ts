@@ -4,8 +4,8 @@ import { planCopy, type CopyProblem } from '../kernels/copy.ts';
 import { BYTES, type DType, type FloatDType } from '../tensor/dtype.ts';
 import { broadcastStrides, formatShape, reshapeStrides, storageSize, type Shape } from '../tensor/shape.ts';
 import { inferShape, type Tensor } from '../tensor/tensor.ts';
-import { checkAlike, checkFloat, checkTensor, describe } from './check.ts';
-import { enqueue, operandOf } from './enqueue.ts';
+import { checkAlike, checkFloat, checkTensor, describe } from './internal/check.ts';
+import { enqueue, operandOf } from './internal/enqueue.ts';
 import { sumTo } from './sum.ts';
 
 /** x in row-major order without gaps: another handle on x where it lies so already, else a copy. Any dtype. */

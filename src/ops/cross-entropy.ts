@@ -7,9 +7,9 @@ import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { checkFloat, checkIntegers, checkSameDevice, describe } from './check.ts';
+import { checkFloat, checkIntegers, checkSameDevice, describe } from './internal/check.ts';
 import { contiguous, reshape } from './copy.ts';
-import { enqueue, operandOf } from './enqueue.ts';
+import { enqueue, operandOf } from './internal/enqueue.ts';
 
 export interface CrossEntropyOptions {
   /** Rows with this target have no loss and no gradient, and do not count in the mean. Default −100. */

@@ -3,8 +3,8 @@ import { planDropout } from '../kernels/dropout.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { checkFloat, checkProbability, checkSeed } from './check.ts';
-import { enqueue, operandOf } from './enqueue.ts';
+import { checkFloat, checkProbability, checkSeed } from './internal/check.ts';
+import { enqueue, operandOf } from './internal/enqueue.ts';
 
 export interface DropoutOptions {
   /** Probability with which an element is dropped, from 0 to 1; default 0.5. */

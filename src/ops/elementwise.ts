@@ -7,8 +7,8 @@ import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { broadcastShapes, broadcastStrides, formatShape, type Shape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { checkAlike, checkFloat, describe, type FloatTensor } from './check.ts';
-import { enqueue, operandOf } from './enqueue.ts';
+import { checkAlike, checkFloat, describe, type FloatTensor } from './internal/check.ts';
+import { enqueue, operandOf } from './internal/enqueue.ts';
 import { sumTo } from './sum.ts';
 
 export interface GeluOptions {

@@ -7,9 +7,9 @@ import { planOrderIds, RUN } from '../kernels/order-ids.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { formatShape, MAX_RANK } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { checkFloat, checkIntegers, checkSameDevice, type FloatTensor } from './check.ts';
+import { checkFloat, checkIntegers, checkSameDevice, type FloatTensor } from './internal/check.ts';
 import { contiguous, reshape } from './copy.ts';
-import { enqueue, operandOf } from './enqueue.ts';
+import { enqueue, operandOf } from './internal/enqueue.ts';
 
 /**
  * Rows of a table by their numbers, as torch.nn.functional.embedding. An id that is negative or not below V, which only

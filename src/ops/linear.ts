@@ -3,10 +3,10 @@ import { ArgumentError } from '../gpu/errors.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { checkAlike, checkFloat } from './check.ts';
+import { checkAlike, checkFloat } from './internal/check.ts';
 import { contiguous } from './copy.ts';
-import { recordProduct } from './matmul-gradient.ts';
-import { product } from './product.ts';
+import { recordProduct } from './internal/matmul-gradient.ts';
+import { product } from './internal/product.ts';
 
 export interface LinearOptions {
   /** [out], added to every row. */

@@ -3,9 +3,9 @@ import { ArgumentError } from '../gpu/errors.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { broadcastShapes, formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { checkAlike, checkBoolean, checkFloat } from './check.ts';
-import { recordProduct } from './matmul-gradient.ts';
-import { product } from './product.ts';
+import { checkAlike, checkBoolean, checkFloat } from './internal/check.ts';
+import { recordProduct } from './internal/matmul-gradient.ts';
+import { product } from './internal/product.ts';
 
 export interface MatmulOptions {
   /** Use the transpose of `a`'s last two axes. */

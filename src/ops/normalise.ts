@@ -4,10 +4,10 @@ import { canNormalise, planNormalise, type NormaliseProblem } from '../kernels/n
 import { checkOptions } from '../tensor/options.ts';
 import { formatShape, type Shape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { checkAlike, checkFinite, checkFloat, describe, type FloatTensor } from './check.ts';
+import { checkAlike, checkFinite, checkFloat, describe, type FloatTensor } from './internal/check.ts';
 import { contiguous } from './copy.ts';
-import { enqueue, operandOf } from './enqueue.ts';
-import { normaliseGradient } from './normalise-gradient.ts';
+import { enqueue, operandOf } from './internal/enqueue.ts';
+import { normaliseGradient } from './internal/normalise-gradient.ts';
 
 export interface RmsNormOptions {
   /** Multiplies the result: normalizedShape, of x's dtype. */

@@ -13,8 +13,8 @@ import {
   checkTensor,
   describe,
   type FloatTensor,
-} from './check.ts';
-import { enqueue, operandOf } from './enqueue.ts';
+} from './internal/check.ts';
+import { enqueue, operandOf } from './internal/enqueue.ts';
 
 /** Where the rows stand: at most one of the two. */
 export interface RotaryPositions {

@@ -3,8 +3,8 @@ import { planSample } from '../kernels/sample.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { checkFinite, checkFloat, describe } from './check.ts';
-import { enqueue, operandOf } from './enqueue.ts';
+import { checkFinite, checkFloat, describe } from './internal/check.ts';
+import { enqueue, operandOf } from './internal/enqueue.ts';
 
 export interface SampleOptions {
   /** Divides the logits; 0 takes the largest of each row. Default 1. */

@@ -3,9 +3,9 @@ import { ArgumentError } from '../gpu/errors.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { broadcastStrides, formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { checkFinite, checkFloat, checkTensor } from './check.ts';
-import { checkVisibility, type Causal } from './visibility.ts';
-import { weigh, weighGradient } from './weigh.ts';
+import { checkFinite, checkFloat, checkTensor } from './internal/check.ts';
+import { checkVisibility, type Causal } from './attention/internal/visibility.ts';
+import { weigh, weighGradient } from './attention/internal/weigh.ts';
 
 export interface SoftmaxOptions {
   /** bool: true = keeps its place; float (of x's dtype): added to the scaled x. Broadcasts to x's shape. */

@@ -5,8 +5,8 @@ import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { formatShape, type Shape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { checkBoolean, checkFloat, describe } from './check.ts';
-import { enqueue, operandOf } from './enqueue.ts';
+import { checkBoolean, checkFloat, describe } from './internal/check.ts';
+import { enqueue, operandOf } from './internal/enqueue.ts';
 
 export interface SumOptions {
   /** Negative ones count from the end; default all. */

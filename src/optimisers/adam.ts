@@ -1,7 +1,7 @@
 import { ArgumentError } from '../gpu/errors.ts';
 import { planAdam } from '../kernels/adam.ts';
-import { describe } from '../ops/check.ts';
-import { enqueue } from '../ops/enqueue.ts';
+import { describe } from '../ops/internal/check.ts';
+import { enqueue } from '../ops/internal/enqueue.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { Optimiser } from './optimiser.ts';
 import { checkAmount, type OptimiserParameters } from './parameters.ts';

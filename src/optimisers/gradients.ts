@@ -1,6 +1,6 @@
 /** Gradients as kernels take them that walk all of a tensor's storage. */
 import { clone } from '../ops/copy.ts';
-import type { FloatTensor } from '../ops/check.ts';
+import type { FloatTensor } from '../ops/internal/check.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 
 /** A parameter's gradient, row-major from the start of a storage that is not the parameter's: itself, or a copy in the scope. */

@@ -1,6 +1,6 @@
 /** What optimisers and what works with gradients are given. */
 import { ArgumentError } from '../gpu/errors.ts';
-import { checkFloat, describe } from '../ops/check.ts';
+import { checkFloat, describe } from '../ops/internal/check.ts';
 import { Tensor } from '../tensor/tensor.ts';
 
 /** As `module.parameters()` or, with names, `module.stateDict()` returns them. */

@@ -2,7 +2,7 @@ import { f16round } from '@petamoriken/float16';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { clone, KeyValueCache, type Device, type KeyValueCacheOptions } from '../../src/index.ts';
 import { testDevice } from '../device.ts';
-import { withWorkgroupLimit } from '../ops/workgroup-limit.ts';
+import { withWorkgroupLimit } from '../ops/attention/workgroup-limit.ts';
 import type { Float } from '../ops/upload.ts';
 import { Random } from '../random.ts';
 import { SlotModel, tokenOf, type RotaryTables } from '../reference/cache.ts';

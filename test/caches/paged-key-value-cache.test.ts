@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vite
 import { clone, PagedKeyValueCache, type Device, type PagedKeyValueCacheOptions } from '../../src/index.ts';
 import { testDevice } from '../device.ts';
 import type { Float } from '../ops/upload.ts';
-import { withWorkgroupLimit } from '../ops/workgroup-limit.ts';
+import { withWorkgroupLimit } from '../ops/attention/workgroup-limit.ts';
 import { Random } from '../random.ts';
 import type { RotaryTables } from '../reference/cache.ts';
 import { deviceTables, hostTables, LAYOUTS } from './cache-run.ts';

@@ -1,18 +1,13 @@
-import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, vi } from 'vitest';
-import { joinParts, type Shader } from '../../src/gpu/shader.ts';
-import { PARTS } from '../../src/kernels/parts.ts';
+import attention from '../../shaders/matrix/attention.wgsl';
+import matmul from '../../shaders/matrix/matmul.wgsl';
+import { replacePart, type Shader } from '../../src/gpu/shader.ts';
 import { testDevice } from '../device.ts';
+import emulated from './subgroup-matrix.wgsl';
 
-const read = (path: string) => readFileSync(new URL(path, import.meta.url), 'utf8');
-const parts = { ...PARTS, 'subgroup-matrix': read('subgroup-matrix.wgsl') };
-
-/** The very text of the matrix kernels, joined with an emulation of the matrices. */
+/** The very text of the matrix kernels, with an emulation of the matrices. */
 const EMULATED: ReadonlyMap<string, Shader> = new Map(
-  ['attention-matrix', 'matmul-matrix'].map((name) => [
-    name,
-    joinParts(name, read(`../../shaders/${name}.wgsl`), parts),
-  ]),
+  [attention, matmul].map((shader) => [shader.name, replacePart(shader, 'matrix/parts/subgroup-matrix', emulated)]),
 );
 
 let isEmulating = false;

@@ -5,7 +5,8 @@ import type { Tensor } from '../../src/index.ts';
 
 export const AFFINE: Shader = {
   name: 'affine',
-  source: `
+  parts: [],
+  text: `
 const FACTOR: f32 = 1.0;
 struct Params { count: u32, addend: f32 }
 @group(0) @binding(0) var<uniform> params: Params;

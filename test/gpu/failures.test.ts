@@ -42,9 +42,9 @@ function dispatch(device: Device, shader: Shader, workgroups: [number, number, n
 }
 
 describe('a shader that does not compile', () => {
-  const broken: Shader = { name: 'broken', source: AFFINE.source.replace('params.addend', 'missing(1.0)') };
-  const line = broken.source.split('\n').findIndex((text) => text.includes('missing')) + 1;
-  const column = broken.source.split('\n')[line - 1].indexOf('missing') + 1;
+  const broken: Shader = { ...AFFINE, name: 'broken', text: AFFINE.text.replace('params.addend', 'missing(1.0)') };
+  const line = broken.text.split('\n').findIndex((text) => text.includes('missing')) + 1;
+  const column = broken.text.split('\n')[line - 1].indexOf('missing') + 1;
 
   test('rejects the next wait with line and column, once; then the device is usable', async () => {
     const device = await open();
@@ -69,8 +69,8 @@ describe('a shader that does not compile', () => {
 
   test('in its declarations, is refused at once', async () => {
     const device = await open();
-    const source = AFFINE.source.replace('array<f32>', 'array<f32');
-    expect(() => dispatch(device, { name: 'broken', source })).toThrow(ShaderError);
+    const text = AFFINE.text.replace('array<f32>', 'array<f32');
+    expect(() => dispatch(device, { ...AFFINE, name: 'broken', text })).toThrow(ShaderError);
     await device.sync();
     await expectUsable(device);
   });

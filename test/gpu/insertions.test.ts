@@ -6,7 +6,8 @@ import { AFFINE } from './affine.ts';
 
 const SHADER: Shader = {
   name: 'marked',
-  source: `${AFFINE.source.replace('FACTOR * x[id.x]', 'change(FACTOR * x[id.x])')}
+  parts: [],
+  text: `${AFFINE.text.replace('FACTOR * x[id.x]', 'change(FACTOR * x[id.x])')}
 // replaceable
 fn change(value: f32) -> f32 { return value; }
 `,
@@ -81,8 +82,8 @@ describe('what does not compile', () => {
   });
 
   test('elsewhere is told as ever', async () => {
-    const shader = { ...SHADER, source: SHADER.source.replace('change(FACTOR', 'missing(FACTOR') };
-    const line = shader.source.split('\n').findIndex((text) => text.includes('missing(')) + 1;
+    const shader = { ...SHADER, text: SHADER.text.replace('change(FACTOR', 'missing(FACTOR') };
+    const line = shader.text.split('\n').findIndex((text) => text.includes('missing(')) + 1;
     using x = device.zeros([3]);
     using output = device.zeros([3]);
     const launch = { label: 'anOp', shader, constants: {}, insertions: [square], params: { count: 3, addend: 1 } };

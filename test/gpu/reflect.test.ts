@@ -1,16 +1,12 @@
-import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { PipelineCache } from '../../src/gpu/pipelines.ts';
-import { packUniform, reflect, type ScalarType } from '../../src/gpu/reflect.ts';
+import { packUniform, reflect, type ScalarType, type UniformField, type UniformValues } from '../../src/gpu/reflect.ts';
 import { joinParts, type Shader } from '../../src/gpu/shader.ts';
-import { PARTS } from '../../src/kernels/parts.ts';
 import { testDevice } from '../device.ts';
 import { nullDevice } from '../null-device.ts';
 
-const folder = new URL('../../shaders/', import.meta.url);
-const SHADERS: Shader[] = readdirSync(folder)
-  .filter((file) => file.endsWith('.wgsl'))
-  .map((file) => joinParts(file.slice(0, -'.wgsl'.length), readFileSync(new URL(file, folder), 'utf8'), PARTS));
+const files: Record<string, Shader> = import.meta.glob('../../shaders/*/*.wgsl', { eager: true, import: 'default' });
+const SHADERS = Object.values(files).filter(({ name }) => !name.startsWith('parts/'));
 
 /** Size and alignment by WGSL's rules for the address space `uniform`. */
 const TYPES: Readonly<Record<string, { type: ScalarType; count: number; size: number; align: number }>> = {
@@ -26,34 +22,48 @@ const TYPES: Readonly<Record<string, { type: ScalarType; count: number; size: nu
   'array<vec4<f32>, 2>': { type: 'f32', count: 8, size: 32, align: 16 },
 };
 
-/** Lays out the members of `struct Params` by WGSL's rules, from the text. */
-function layOut(source: string): {
-  fields: [string, { offset: number; type: ScalarType; count: number }][];
-  size: number;
-} {
-  const body = /struct Params \{([^}]*)\}/.exec(source.replace(/\/\/.*/g, ''))![1];
-  const fields: [string, { offset: number; type: ScalarType; count: number }][] = [];
+interface Laid {
+  readonly fields: [string, unknown][];
+  readonly size: number;
+  readonly align: number;
+}
+
+/** Lays out the members of a struct by WGSL's rules, from the text: nested structs begin and end at multiples of 16 bytes. */
+function layOut(source: string, struct = 'Params', base = 0): Laid {
+  const text = source.replace(/\/\/.*/g, '');
+  const body = new RegExp(`struct ${struct} \\{([^}]*)\\}`).exec(text)![1];
+  const fields: [string, unknown][] = [];
   let end = 0;
   let alignment = 4;
   for (const [, name, typeName] of body.matchAll(/(\w+)\s*:\s*(array<[^,]+, \d+>|\w+(?:<\w+>)?)/g)) {
+    if (TYPES[typeName] === undefined) {
+      const offset = Math.ceil(end / 16) * 16;
+      const inner = layOut(source, typeName, base + offset);
+      fields.push([name, new Map(inner.fields as [string, never][])]);
+      end = offset + Math.ceil(inner.size / 16) * 16;
+      alignment = 16;
+      continue;
+    }
     const { type, count, size, align } = TYPES[typeName];
     const offset = Math.ceil(end / align) * align;
-    fields.push([name, { offset, type, count }]);
+    fields.push([name, { offset: base + offset, type, count }]);
     end = offset + size;
     alignment = Math.max(alignment, align);
   }
-  return { fields, size: Math.ceil(end / alignment) * alignment };
+  return { fields, size: Math.ceil(end / alignment) * alignment, align: alignment };
 }
 
 test('there are shaders', () => {
-  expect(SHADERS.map(({ name }) => name)).toContain('flash-attention');
+  expect(SHADERS.map(({ name }) => name)).toContain('attention/flash-attention');
 });
 
-describe.each(SHADERS)('$name.wgsl', ({ name, source }) => {
+describe.each(SHADERS)('$name.wgsl', (shader) => {
+  const { name } = shader;
+  const source = joinParts(shader);
   const layout = reflect(name, source);
   const text = source.replace(/\/\/.*/g, '');
 
-  test('bindings in order, with their access', () => {
+  test('bindings, with their access', () => {
     const declared = [...text.matchAll(/@group\(0\) @binding\((\d+)\) var<storage, (read|read_write)> (\w+)/g)];
     expect(layout.storage).toEqual(
       declared.map(([, binding, access, variable]) => ({
@@ -64,7 +74,7 @@ describe.each(SHADERS)('$name.wgsl', ({ name, source }) => {
     );
     const uniform = /@binding\((\d+)\) var<uniform> params: Params/.exec(text);
     expect(layout.uniform?.binding).toBe(Number(uniform![1]));
-    const bindings = [layout.uniform!.binding, ...layout.storage.map(({ binding }) => binding)];
+    const bindings = [layout.uniform!.binding, ...layout.storage.map(({ binding }) => binding)].sort((a, b) => a - b);
     expect(bindings).toEqual(bindings.map((_, i) => i));
   });
 
@@ -92,7 +102,7 @@ describe.each(SHADERS)('$name.wgsl', ({ name, source }) => {
     const info = await gpu.createShaderModule({ code: source }).getCompilationInfo();
     expect(info.messages.map(({ message, lineNum }) => `${lineNum}: ${message}`)).toEqual([]);
     gpu.pushErrorScope('validation');
-    new PipelineCache(gpu, (work) => work()).get({ name, source }, {});
+    new PipelineCache(gpu, (work) => work()).get(shader, {});
     expect((await gpu.popErrorScope())?.message).toBeUndefined();
   });
 });
@@ -113,7 +123,7 @@ fn main() { output[0] = params.b.x; }
     expect(layout.storage).toEqual([{ name: 'output', binding: 1, access: 'storage' }]);
     expect(layout.uniform!.binding).toBe(3);
     expect(layout.uniform!.size).toBe(48);
-    expect([...layout.uniform!.fields].map(([name, { offset }]) => [name, offset])).toEqual([
+    expect([...layout.uniform!.fields].map(([name, field]) => [name, (field as UniformField).offset])).toEqual([
       ['a', 0],
       ['b', 16],
       ['c', 32],
@@ -194,7 +204,7 @@ describe('packUniform', () => {
   );
   const pack = (values: Record<string, number | readonly number[]>, base = 0) => {
     const view = new DataView(new ArrayBuffer(base + uniform!.size));
-    packUniform('example', uniform!, values, view, base);
+    packUniform('example', uniform!.fields, values, view, base);
     return view;
   };
   const values = { scale: 0.5, count: 2 ** 32 - 1, shift: -3, shape: [4, 5, 6] };
@@ -205,6 +215,23 @@ describe('packUniform', () => {
     expect(view.getUint32(260, true)).toBe(2 ** 32 - 1);
     expect(view.getInt32(264, true)).toBe(-3);
     expect([272, 276, 280].map((at) => view.getUint32(at, true))).toEqual([4, 5, 6]);
+  });
+
+  test('writes the fields of nested structs, as objects', () => {
+    const nested = reflect(
+      'example',
+      `struct Band { left: i32, right: i32 }
+       struct Params { count: u32, @align(16) band: Band, @align(16) scale: f32 }
+       @group(0) @binding(0) var<uniform> params: Params;
+       @compute @workgroup_size(1) fn main() {}`,
+    ).uniform!;
+    const view = new DataView(new ArrayBuffer(nested.size));
+    const write = (given: UniformValues) => packUniform('example', nested.fields, given, view, 0);
+    write({ count: 7, band: { left: -1, right: 2 }, scale: 0.5 });
+    expect([view.getUint32(0, true), view.getInt32(16, true), view.getInt32(20, true)]).toEqual([7, -1, 2]);
+    expect(view.getFloat32(32, true)).toBe(0.5);
+    expect(() => write({ count: 7, band: { left: -1 }, scale: 0.5 })).toThrow('uniform field right is not set');
+    expect(() => write({ count: 7, band: { left: -1, right: 2, top: 3 }, scale: 1 })).toThrow('no uniform field top');
   });
 
   test.each([

@@ -63,7 +63,8 @@ describe('batches', () => {
     const members = Array.from({ length: 20 }, (_, i) => `v${i}: vec4<u32>`);
     const shader = {
       name: 'wide',
-      source: `
+      parts: [],
+      text: `
 struct Params { ${members.join(', ')} }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> output: array<u32>;
@@ -244,7 +245,7 @@ describe('the steady state', () => {
   });
 
   test('equal constants in another order are the same pipeline', () => {
-    const shader = { ...AFFINE, name: 'two', source: `const B: u32 = 1u;\n${AFFINE.source}` };
+    const shader = { ...AFFINE, name: 'two', text: `const B: u32 = 1u;\n${AFFINE.text}` };
     const x = device.zeros([4]);
     const run = (constants: Record<string, number>) =>
       device.runtime.dispatch(

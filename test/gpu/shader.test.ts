@@ -3,13 +3,14 @@ import {
   explainInserted,
   insertFunctions,
   joinParts,
+  replacePart,
   specialise,
   type Insertion,
   type Shader,
 } from '../../src/gpu/shader.ts';
 
-function shader(source: string): Shader {
-  return { name: 'example', source };
+function shader(text: string): Shader {
+  return { name: 'example', text, parts: [] };
 }
 
 describe('specialise', () => {
@@ -94,41 +95,37 @@ describe('specialise', () => {
 });
 
 describe('joinParts', () => {
-  const parts = { load: 'fn load() {}', store: 'fn store() {}' };
+  const shader = (name: string, text: string, parts: Shader[] = []): Shader => ({ name, text, parts });
+  const load = shader('parts/load', 'fn load() {}');
 
-  test('appends the parts of the first line, so that line numbers stay', () => {
-    const source = '// parts: load, store\nfn main() { load(); store(); }';
-    const joined = joinParts('example', source, parts);
-    expect(joined.name).toBe('example');
-    expect(joined.source.startsWith(source)).toBe(true);
-    expect(joined.source.slice(source.length)).toBe(
-      '\n// ---- parts/load.wgsl\nfn load() {}\n// ---- parts/store.wgsl\nfn store() {}',
+  test('appends the parts, so that line numbers stay', () => {
+    const store = shader('parts/store', 'fn store() {}');
+    expect(joinParts(shader('example', 'fn main() { load(); store(); }', [load, store]))).toBe(
+      'fn main() { load(); store(); }\n// ---- parts/load.wgsl\nfn load() {}\n// ---- parts/store.wgsl\nfn store() {}',
     );
+  });
+
+  test('appends the parts of parts, each once', () => {
+    const quad = shader('parts/quad', 'fn quad() {}', [load]);
+    const row = shader('parts/row', 'fn row() {}', [load, quad]);
+    const joined = joinParts(shader('example', 'fn main() {}', [row, quad]));
+    expect(joined.match(/fn \w+/g)).toEqual(['fn main', 'fn row', 'fn load', 'fn quad']);
   });
 
   test('puts directives of parts in front, where WGSL wants them, and line numbers stay', () => {
-    const half = 'enable f16;\n// see\ndiagnostic(off, a.b);\nfn half() {}';
-    const source = '// parts: half\nenable subgroups;\nfn main() {}';
-    expect(joinParts('example', source, { half }).source).toBe(
-      `enable f16; diagnostic(off, a.b); ${source}\n// ---- parts/half.wgsl\n\n// see\n\nfn half() {}`,
+    const half = shader('parts/half', 'enable f16;\n// see\ndiagnostic(off, a.b);\nfn half() {}');
+    const text = 'enable subgroups;\nfn main() {}';
+    expect(joinParts(shader('example', text, [half]))).toBe(
+      `enable f16; diagnostic(off, a.b); ${text}\n// ---- parts/half.wgsl\n\n// see\n\nfn half() {}`,
     );
   });
 
-  test('takes Windows line ends', () => {
-    expect(joinParts('example', '// parts: load\r\nfn main() {}', parts).source).toContain('fn load() {}');
-  });
-
-  test.each(['fn main() {}', '\n// parts: load\nfn main() {}', '// uses parts: load\n'])(
-    'adds nothing to %j',
-    (source) => {
-      expect(joinParts('example', source, parts).source).toBe(source);
-    },
-  );
-
-  test('refuses a part that there is not', () => {
-    expect(() => joinParts('example', '// parts: load, laod\n', parts)).toThrow(
-      "shader example: there is no part named 'laod'",
-    );
+  test('another part takes the place of one, wherever it is named', () => {
+    const row = shader('parts/row', 'fn row() {}', [load]);
+    const other = shader('parts/other', 'fn load() { /* otherwise */ }');
+    const joined = joinParts(replacePart(shader('example', 'fn main() {}', [row, load]), 'parts/load', other));
+    expect(joined).not.toContain('fn load() {}');
+    expect(joined.match(/otherwise/g)).toHaveLength(1);
   });
 });
 

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { importErrors, nameErrors, partErrors, twinErrors, uninitialisedVars } from './rules.ts';
+import { importErrors, nameErrors, partErrors, shaderImportErrors, uninitialisedVars } from './rules.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -18,27 +18,11 @@ function filesIn(...folders: string[]): string[] {
 }
 
 const read = (path: string): string => readFileSync(root + path, 'utf8');
-const baseNames = (paths: string[], pattern: RegExp): string[] =>
-  paths.flatMap((path) => pattern.exec(path)?.slice(1) ?? []);
 
 const sources = filesIn('src').filter((path) => path.endsWith('.ts') && !path.endsWith('.d.ts'));
 const benchSources = filesIn('bench').filter((path) => path.endsWith('.ts'));
 const shaders = filesIn('shaders').filter((path) => path.endsWith('.wgsl'));
 const benchShaders = filesIn('bench').filter((path) => path.endsWith('.wgsl'));
-
-const partNames = baseNames(shaders, /^shaders\/parts\/(.+)\.wgsl$/);
-
-/** Parts that the host joins in the place of another. */
-const STAND_INS: Readonly<Record<string, string>> = { 'subgroup-matrix-scalars': 'subgroup-matrix' };
-
-/** Kernel files that are the twin of no shader and of no part, and why. */
-const HOST_ONLY = {
-  choice: 'which of several kernels computes an op',
-  'fused-attention': 'the kernels among which attention chooses',
-  'fused-attention-gradient': 'the kernels among which its gradient chooses',
-  modifiers: 'what the modifiers of scores and masks insert into kernels',
-  parts: 'gathers the texts of shaders/parts',
-};
 
 describe('imports point down', () => {
   test('in every file of src and bench', () => {
@@ -52,8 +36,8 @@ describe('imports point down', () => {
     ['src/tensor/device.ts', `import { openAdapter } from '../platform/node.ts';`],
     ['src/kernels/matmul.ts', `const ops = await import('../ops/matmul.ts');`],
     ['src/ops/matmul.ts', `type Linear = import('../modules/linear.ts').Linear;`],
-    ['src/ops/matmul.ts', `import source from '../../shaders/matmul.wgsl';`],
-    ['src/ops/matmul.ts', `import { assertClose } from '../../test/close.ts';`],
+    ['src/ops/matmul.ts', `import source from '../../shaders/matmul/tile.wgsl';`],
+    ['src/ops/matmul.ts', `import { assertClose } from '../close.ts';`],
     ['src/modules/linear.ts', `import { plan } from '../kernels/matmul.ts';`],
     ['src/modules/linear.ts', `import { matmul } from '../index.ts';`],
     ['src/io/safetensors.ts', `import { matmul } from '../ops/matmul.ts';`],
@@ -74,7 +58,7 @@ describe('imports point down', () => {
       `import { cac } from 'cac';`,
     ].join('\n');
     expect(importErrors('src/ops/matmul.ts', source)).toEqual([]);
-    expect(importErrors('src/kernels/matmul.ts', `import source from '../../shaders/matmul.wgsl';`)).toEqual([]);
+    expect(importErrors('src/kernels/matmul.ts', `import source from '../../shaders/matmul/tile.wgsl';`)).toEqual([]);
     expect(importErrors('src/tensor/device.ts', `import { openAdapter } from '#platform';`)).toEqual([]);
   });
 });
@@ -115,62 +99,55 @@ describe('a WGSL var in a function has an initialiser', () => {
   });
 });
 
-describe('the first line of a shader names its parts', () => {
-  const parts = new Set(['load', 'softmax-update']);
+describe('the first line of a WGSL file names the parts that it uses itself', () => {
+  const load = { path: 'shaders/parts/load', source: 'fn load() {}' };
+  const quad = { path: 'shaders/rows/parts/quad', source: '// parts: load\nfn quad() { load(); }' };
+  const errors = (source: string) => partErrors([load, quad, { path: 'shaders/rows/a', source }]);
 
-  test('in every shader, and every part is used', () => {
-    const present = new Set(partNames);
-    expect(shaders.flatMap((path) => partErrors(path, read(path), present))).toEqual([]);
-    const headers = shaders.map((path) => /^\/\/ parts: (.+)/.exec(read(path))?.[1] ?? '');
-    const used = new Set(headers.flatMap((header) => header.split(', ')));
-    expect([...present].filter((part) => !used.has(STAND_INS[part] ?? part))).toEqual([]);
+  test('in every shader and part', () => {
+    expect(partErrors(shaders.map((path) => ({ path: path.replace('.wgsl', ''), source: read(path) })))).toEqual([]);
   });
 
   test.each([
-    ['an unknown part', 'shaders/a.wgsl', '// parts: load, masks\n'],
-    ['no separator', 'shaders/a.wgsl', '// parts: load softmax-update\n'],
-    ['a part twice', 'shaders/a.wgsl', '// parts: load, load\n'],
-    ['a later line', 'shaders/a.wgsl', '// The kernel.\n// parts: load\n'],
-    ['a part with parts', 'shaders/parts/load.wgsl', '// parts: softmax-update\n'],
-  ])('%s is refused', (_name, file, source) => {
-    expect(partErrors(file, source, parts)).toHaveLength(1);
+    ['an unknown part', '// parts: load, masks\nfn f() { load(); }'],
+    ['no separator', '// parts: load rows/quad\nfn f() { load(); quad(); }'],
+    ['a part twice', '// parts: load, load\nfn f() { load(); }'],
+    ['a later line', '// The kernel.\n// parts: load\nfn f() {}'],
+    ['a part that is not used', '// parts: rows/quad, load\nfn f() { quad(); } // load'],
+  ])('%s is refused', (_name, source) => {
+    expect(errors(source)).toHaveLength(1);
+  });
+
+  test('parts that lead back to themselves are refused', () => {
+    const circle = { ...load, source: '// parts: rows/quad\nfn load() { quad(); }' };
+    expect(partErrors([circle, quad])).toHaveLength(2);
   });
 
   test('or none', () => {
-    expect(partErrors('shaders/a.wgsl', '// parts: load, softmax-update\nfn f() {}\n', parts)).toEqual([]);
-    expect(partErrors('shaders/a.wgsl', '// Copies: it needs no parts: none.\n', parts)).toEqual([]);
+    expect(errors('// parts: rows/quad, load\nfn f() { load(); quad(); }')).toEqual([]);
+    expect(errors('// Copies: it needs no parts: none.\n')).toEqual([]);
   });
 });
 
-describe('a shader and its host twin share a name', () => {
-  const none = { shaders: [], parts: [], kernels: [], hostOnly: {} };
+describe('each shader is imported in exactly one file', () => {
+  const files = ['shaders/a/a.wgsl', 'shaders/a/parts/p.wgsl'];
+  const importer = (path: string, name: string) => ({ path, source: `import a from '../../shaders/a/${name}.wgsl';` });
 
-  test('both ways', () => {
-    const names = {
-      shaders: baseNames(shaders, /^shaders\/([^/]+)\.wgsl$/),
-      parts: partNames,
-      kernels: baseNames(sources, /^src\/kernels\/(.+)\.ts$/),
-      hostOnly: HOST_ONLY,
-    };
-    expect(twinErrors(names)).toEqual([]);
+  test('of src', () => {
+    expect(
+      shaderImportErrors(
+        shaders,
+        sources.map((path) => ({ path, source: read(path) })),
+      ),
+    ).toEqual([]);
   });
 
-  test.each([
-    ['a shader alone', { shaders: ['matmul'] }],
-    ['a kernel alone', { kernels: ['matmul'] }],
-    ['an exception for nothing', { hostOnly: { tiles: 'shared by all' } }],
-    [
-      'an exception for a kernel with a shader',
-      { shaders: ['matmul'], kernels: ['matmul'], hostOnly: { matmul: 'shared by all' } },
-    ],
-  ])('%s is refused', (_name, names) => {
-    expect(twinErrors({ ...none, ...names })).toHaveLength(1);
-  });
-
-  test('but for the twins of parts and the exceptions', () => {
-    const kernels = ['matmul', 'load', 'tiles'];
-    const hostOnly = { tiles: 'shared by all' };
-    expect(twinErrors({ shaders: ['matmul'], parts: ['load', 'masks'], kernels, hostOnly })).toEqual([]);
+  test('none, two, or another are refused', () => {
+    const one = importer('src/kernels/a.ts', 'a');
+    expect(shaderImportErrors(files, [one])).toEqual([]);
+    expect(shaderImportErrors(files, [])).toHaveLength(1);
+    expect(shaderImportErrors(files, [one, importer('src/kernels/b.ts', 'a')])).toHaveLength(1);
+    expect(shaderImportErrors(files, [one, importer('src/kernels/b.ts', 'c')])).toHaveLength(1);
   });
 });
 

@@ -14,14 +14,16 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   kernels: ['tensor', 'gpu', 'shaders'],
   autograd: ['tensor', 'gpu'],
   ops: ['kernels', 'autograd', 'tensor', 'gpu'],
-  // Measures the ops that a device, far below it, is to take; and opens devices, so that they know of it and of the tape.
-  tuning: ['ops', 'autograd', 'kernels', 'tensor', 'gpu', '#platform', 'package.json'],
+  // Measures the ops that a device, far below it, is to take.
+  tuning: ['ops', 'kernels', 'tensor', 'gpu', '#platform', 'package.json'],
+  // Opens devices, and hands them their tuner and their tape.
+  'create-device.ts': ['tuning', 'ops', 'autograd', 'tensor'],
   // Keys and values of earlier tokens, and which of them lie where.
-  caches: ['ops', 'tensor', 'src/gpu/errors.ts'],
+  caches: ['ops', 'kernels', 'tensor', 'src/gpu/errors.ts'],
   // Modules compose ops and never touch the GPU.
   modules: ['caches', 'ops', 'autograd', 'tensor', 'src/gpu/errors.ts'],
   // What changes the parameters of modules, which they know as tensors.
-  optimisers: ['ops', 'autograd', 'kernels', 'tensor', 'src/gpu/errors.ts'],
+  optimisers: ['modules', 'ops', 'autograd', 'kernels', 'tensor', 'src/gpu/errors.ts'],
   // Whole networks of modules, and what reads them from files; they touch the GPU no more than those.
   models: ['modules', 'caches', 'ops', 'autograd', 'io', 'tensor', 'src/gpu/errors.ts'],
   cli: [
@@ -49,7 +51,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'modules',
     'optimisers',
     'caches',
-    'tuning',
+    'create-device.ts',
     'ops',
     'autograd',
     'tensor',
@@ -111,48 +113,81 @@ function blankComments(source: string): string {
   });
 }
 
-/**
- * A shader joins the parts named on its first line (`// parts: load, visibility`). A part is joined as it is, so it
- * cannot name parts of its own, and anywhere else the line would do nothing.
- */
-export function partErrors(file: string, source: string, parts: ReadonlySet<string>): string[] {
-  const [first = '', ...rest] = source.split(/\r?\n/);
-  const isHeader = (line: string): boolean => /^\s*\/\/\s*parts\s*:/.test(line);
-  if (rest.some(isHeader)) return [`${file}: the parts must be named on the first line`];
-  if (!isHeader(first)) return [];
-  if (file.startsWith('shaders/parts/')) return [`${file}: a part cannot name parts`];
-  const list = /^\/\/ parts: ([\w-]+(?:, [\w-]+)*)$/.exec(first);
-  if (list === null) return [`${file}: the first line must read "// parts: a, b"`];
-  const names = list[1].split(', ');
-  return [
-    ...names.filter((name) => !parts.has(name)).map((name) => `${file}: there is no shaders/parts/${name}.wgsl`),
-    ...(new Set(names).size < names.length ? [`${file}: a part is named twice`] : []),
-  ];
+/** A WGSL file without what only its comments say. */
+export interface WgslFile {
+  /** Path, without the extension. */
+  readonly path: string;
+  readonly source: string;
+}
+
+/** Where the part that a first line names lies: `attention/visibility` is `shaders/attention/parts/visibility`. */
+function partPath(part: string): string {
+  const slash = part.lastIndexOf('/');
+  return slash < 0 ? `shaders/parts/${part}` : `shaders/${part.slice(0, slash)}/parts${part.slice(slash)}`;
 }
 
 /**
- * Each `shaders/x.wgsl` has its host twin `src/kernels/x.ts`, and each kernel file is the twin of a shader or of a part.
- * `hostOnly` maps the kernel files that are neither to the reason.
+ * A WGSL file names the parts that it uses itself on its first line (`// parts: attention/visibility, store`), and a part
+ * does so too; each is there, is used, and names no part that leads back to it.
  */
-export function twinErrors(names: {
-  shaders: readonly string[];
-  parts: readonly string[];
-  kernels: readonly string[];
-  hostOnly: Readonly<Record<string, string>>;
-}): string[] {
-  const { shaders, parts, kernels, hostOnly } = names;
-  const isTwin = (name: string): boolean => shaders.includes(name) || parts.includes(name);
-  return [
-    ...shaders
-      .filter((name) => !kernels.includes(name))
-      .map((name) => `shaders/${name}.wgsl has no src/kernels/${name}.ts`),
-    ...kernels
-      .filter((name) => !isTwin(name) && !(name in hostOnly))
-      .map((name) => `src/kernels/${name}.ts has no shaders/${name}.wgsl`),
-    ...Object.keys(hostOnly)
-      .filter((name) => !kernels.includes(name) || isTwin(name))
-      .map((name) => `the exception for src/kernels/${name}.ts is not needed`),
-  ];
+export function partErrors(files: readonly WgslFile[]): string[] {
+  const errors: string[] = [];
+  const named = new Map<string, string[]>();
+  const texts = new Map(files.map(({ path, source }) => [path, blankComments(source)]));
+  for (const { path, source } of files) {
+    const [first = '', ...rest] = source.split(/\r?\n/);
+    const isHeader = (line: string): boolean => /^\s*\/\/\s*parts\s*:/.test(line);
+    if (rest.some(isHeader)) errors.push(`${path}: the parts must be named on the first line`);
+    const list = /^\/\/ parts: ([\w-]+(?:\/[\w-]+)?(?:, [\w-]+(?:\/[\w-]+)?)*)$/.exec(first);
+    if (isHeader(first) && list === null) errors.push(`${path}: the first line must read "// parts: a, b/c"`);
+    const names = list?.[1].split(', ') ?? [];
+    if (new Set(names).size < names.length) errors.push(`${path}: a part is named twice`);
+    named.set(path, names.map(partPath));
+    for (const part of names.map(partPath)) {
+      const text = texts.get(part);
+      if (text === undefined) errors.push(`${path}: there is no ${part}.wgsl`);
+      else if (!declared(text).some((name) => new RegExp(`\\b${name}\\b`).test(texts.get(path)!))) {
+        errors.push(`${path}: uses nothing of ${part}.wgsl`);
+      }
+    }
+  }
+  const reaches = (from: string, to: string, seen = new Set<string>()): boolean =>
+    (named.get(from) ?? []).some((part) => {
+      if (part === to) return true;
+      if (seen.has(part)) return false;
+      seen.add(part);
+      return reaches(part, to, seen);
+    });
+  return [...errors, ...[...named.keys()].filter((path) => reaches(path, path)).map((path) => `${path}: names itself`)];
+}
+
+/** Names that a WGSL file without comments declares at module scope. */
+function declared(text: string): string[] {
+  return [...text.matchAll(/^(?:@group.*)?(?:const|alias|struct|fn|var(?:<[^>]*>)?)\s+(\w+)/gm)].map(
+    ([, name]) => name,
+  );
+}
+
+/** Each shader is imported in exactly one file of `src`; parts are imported by shaders, or stand in for others. */
+export function shaderImportErrors(
+  shaders: readonly string[],
+  sources: readonly { readonly path: string; readonly source: string }[],
+): string[] {
+  const importers = new Map<string, string[]>(shaders.map((shader) => [shader, []]));
+  const errors: string[] = [];
+  for (const { path, source } of sources) {
+    for (const { fileName } of ts.preProcessFile(source, true, true).importedFiles) {
+      if (!fileName.endsWith('.wgsl')) continue;
+      const shader = posix.join(posix.dirname(path), fileName);
+      if (!importers.has(shader)) errors.push(`${path}: there is no ${shader}`);
+      importers.get(shader)?.push(path);
+    }
+  }
+  for (const [shader, paths] of importers) {
+    if (paths.length === 0 && !shader.includes('/parts/')) errors.push(`${shader}: is imported nowhere`);
+    if (paths.length > 1) errors.push(`${shader}: is imported in ${paths.join(' and ')}`);
+  }
+  return errors;
 }
 
 /** Names that readers and tools look for. */

@@ -39,7 +39,7 @@ function evaluateInteger(expression: string, constants: Readonly<Record<string, 
 
 /** Bytes of the workgroup variables as WebGPU counts them, each rounded up to 16, from the shader's text. */
 function workgroupBytes(blockQ: number, blockK: number): number {
-  const source = readFileSync(new URL('../../shaders/parts/attention-tile.wgsl', import.meta.url), 'utf8');
+  const source = readFileSync(new URL('../../shaders/attention/parts/tile.wgsl', import.meta.url), 'utf8');
   const values: Record<string, number> = { BLOCK_Q: blockQ, BLOCK_K: blockK, WORKGROUP: 64 };
   const evaluate = (expression: string) => evaluateInteger(expression, values);
   for (const [, name, expression] of source.matchAll(/^const (\w+): u32 = ([^;]+);/gm)) {

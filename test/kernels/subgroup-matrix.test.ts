@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { reflect } from '../../src/gpu/reflect.ts';
-import { specialise, type Constants, type Shader } from '../../src/gpu/shader.ts';
+import { joinParts, specialise, type Constants, type Shader } from '../../src/gpu/shader.ts';
 import { attentionMatrixVariants, planAttentionMatrix } from '../../src/kernels/attention-matrix.ts';
 import { NO_CHOICES } from '../../src/kernels/choice.ts';
 import { attentionVariants, chooseAttention } from '../../src/kernels/fused-attention.ts';
@@ -106,7 +106,7 @@ describe('planAttentionMatrix', () => {
 
   test('one workgroup for each tile of query rows of each head, whose invocations are whole subgroups', () => {
     const { constants, params, workgroups, shader } = plan({ batch: 2, heads: 3, queryLength: 65 });
-    expect(shader.name).toBe('attention-matrix');
+    expect(shader.name).toBe('matrix/attention');
     expect(constants).toMatchObject({ DIM: 64, BLOCK_Q: 64, BLOCK_K: 32, SUBGROUP: 32, WORKGROUP: 128 });
     expect(params).toMatchObject({ query_tiles: 2, groups: 12 });
     expect(workgroups).toEqual([12, 1, 1]);
@@ -118,9 +118,9 @@ describe('planAttentionMatrix', () => {
 
   test("speaks the compiler's dialect", () => {
     const scalars = plan({}, { ...GPU, subgroupMatrix: 'scalars' }).shader;
-    expect(plan({}).shader.source).toContain('row_major');
-    expect(scalars.source).not.toContain('row_major');
-    expect(scalars.source).toContain('array<f16');
+    expect(joinParts(plan({}).shader)).toContain('row_major');
+    expect(joinParts(scalars)).not.toContain('row_major');
+    expect(joinParts(scalars)).toContain('array<f16');
   });
 });
 

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { UNBOUNDED, visibilityParams } from '../../src/kernels/visibility.ts';
 import { keyRange } from './count-tiles.ts';
 import type { Tensor } from '../../src/index.ts';
-import { checkVisibility } from '../../src/ops/visibility.ts';
+import { checkVisibility } from '../../src/ops/attention/internal/visibility.ts';
 import { visibility } from '../reference/visibility.ts';
 
 const alignment = fc.constantFrom('top-left' as const, 'bottom-right' as const);

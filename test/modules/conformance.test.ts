@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { Device } from '../../src/index.ts';
 import { describeConformance, type MhaCase } from '../conformance.ts';
 import { testDevice } from '../device.ts';
-import { largest } from '../ops/attention-run.ts';
+import { largest } from '../ops/attention/attention-run.ts';
 import type { Float } from '../ops/upload.ts';
 import { readGradients } from '../ops/walk-back.ts';
 import { expectClose, expectFloat16Close } from '../reference/compare.ts';

@@ -12,7 +12,7 @@ import {
 } from '../../src/index.ts';
 import { testDevice } from '../device.ts';
 import { Random } from '../random.ts';
-import { withWorkgroupLimit } from './workgroup-limit.ts';
+import { withWorkgroupLimit } from './attention/workgroup-limit.ts';
 
 let device: Device;
 let liveBefore: number;

@@ -7,11 +7,11 @@ import { crossEntropy as lossReference, crossEntropyGradient } from '../referenc
 import { numericalGradients } from '../reference/finite-differences.ts';
 import { type HostArray, sizeOf } from '../reference/host-array.ts';
 import { tolerances } from '../reference/tolerances.ts';
-import { map } from './attention-suite.ts';
+import { map } from './attention/attention-suite.ts';
 import { walkBack } from './walk-back.ts';
 import { changeTraits } from './traits.ts';
 import { type Float, type Layout, stored, upload } from './upload.ts';
-import { withWorkgroupLimit } from './workgroup-limit.ts';
+import { withWorkgroupLimit } from './attention/workgroup-limit.ts';
 
 let device: Device;
 let liveBefore: number;

@@ -8,7 +8,7 @@ import { numericalGradients } from '../reference/finite-differences.ts';
 import type { HostArray } from '../reference/host-array.ts';
 import { tolerances } from '../reference/tolerances.ts';
 import { expectGradients, type GradientProblem } from './gradient-run.ts';
-import { withWorkgroupLimit } from './workgroup-limit.ts';
+import { withWorkgroupLimit } from './attention/workgroup-limit.ts';
 
 let device: Device;
 let liveBefore: number;

@@ -8,7 +8,7 @@ import { elementwise, functions } from '../reference/elementwise.ts';
 import type { HostArray } from '../reference/host-array.ts';
 import { tolerances } from '../reference/tolerances.ts';
 import { type Float, type Layout, stored, upload } from './upload.ts';
-import { withWorkgroupLimit } from './workgroup-limit.ts';
+import { withWorkgroupLimit } from './attention/workgroup-limit.ts';
 
 let device: Device;
 let liveBefore: number;

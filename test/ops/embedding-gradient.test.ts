@@ -9,7 +9,7 @@ import { tolerances } from '../reference/tolerances.ts';
 import { expectGradients, type GradientProblem } from './gradient-run.ts';
 import { changeTraits } from './traits.ts';
 import { stored, upload } from './upload.ts';
-import { withWorkgroupLimit } from './workgroup-limit.ts';
+import { withWorkgroupLimit } from './attention/workgroup-limit.ts';
 
 const random = new Random(67);
 const normals = (...shape: number[]): HostArray => ({ shape, data: random.normals(shape) });

@@ -5,7 +5,7 @@ import { Random } from '../random.ts';
 import { embedding as reference } from '../reference/embedding.ts';
 import { sizeOf } from '../reference/host-array.ts';
 import { type Layout, stored, upload } from './upload.ts';
-import { withWorkgroupLimit } from './workgroup-limit.ts';
+import { withWorkgroupLimit } from './attention/workgroup-limit.ts';
 
 let device: Device;
 let liveBefore: number;

@@ -8,9 +8,9 @@ import { expectClose } from '../reference/compare.ts';
 import type { HostArray } from '../reference/host-array.ts';
 import { matmul as reference } from '../reference/matmul.ts';
 import { matmulTolerance } from '../reference/tolerances.ts';
-import { pinKernel } from './pinned.ts';
+import { pinKernel } from './attention/pinned.ts';
 import { type Float, type Layout, stored, upload } from './upload.ts';
-import { withWorkgroupLimit } from './workgroup-limit.ts';
+import { withWorkgroupLimit } from './attention/workgroup-limit.ts';
 
 interface Product {
   a: HostArray;

@@ -7,11 +7,11 @@ import { numericalGradients } from '../reference/finite-differences.ts';
 import type { HostArray } from '../reference/host-array.ts';
 import { layerNorm as layerReference, rmsNorm as rmsReference } from '../reference/normalise.ts';
 import { tolerances } from '../reference/tolerances.ts';
-import { map } from './attention-suite.ts';
+import { map } from './attention/attention-suite.ts';
 import { gradientsOf } from './walk-back.ts';
 import { changeTraits } from './traits.ts';
 import { type Float, type Layout, stored, upload } from './upload.ts';
-import { withWorkgroupLimit } from './workgroup-limit.ts';
+import { withWorkgroupLimit } from './attention/workgroup-limit.ts';
 
 let device: Device;
 let liveBefore: number;

@@ -7,7 +7,7 @@ import type { HostArray } from '../reference/host-array.ts';
 import { rotaryEmbedding as reference } from '../reference/rotary-embedding.ts';
 import { tolerances } from '../reference/tolerances.ts';
 import { type Layout, stored, upload } from './upload.ts';
-import { withWorkgroupLimit } from './workgroup-limit.ts';
+import { withWorkgroupLimit } from './attention/workgroup-limit.ts';
 
 let device: Device;
 let liveBefore: number;

@@ -7,7 +7,7 @@ import { perturbed } from '../reference/sample.ts';
 import { softmax } from '../reference/softmax.ts';
 import { changeTraits } from './traits.ts';
 import { type Float, type Layout, stored, upload } from './upload.ts';
-import { withWorkgroupLimit } from './workgroup-limit.ts';
+import { withWorkgroupLimit } from './attention/workgroup-limit.ts';
 
 let device: Device;
 let liveBefore: number;

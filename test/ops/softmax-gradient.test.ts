@@ -7,7 +7,7 @@ import { numericalGradients } from '../reference/finite-differences.ts';
 import type { HostArray } from '../reference/host-array.ts';
 import { softmax as reference, softmaxGradient, type SoftmaxOptions } from '../reference/softmax.ts';
 import { tolerances } from '../reference/tolerances.ts';
-import { boolMask, floatMask, map } from './attention-suite.ts';
+import { boolMask, floatMask, map } from './attention/attention-suite.ts';
 import { changeTraits } from './traits.ts';
 import { type Float, type Layout, stored, upload } from './upload.ts';
 import { gradientsOf } from './walk-back.ts';

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Device, mean, sum, type SumOptions } from '../../src/index.ts';
-import { accumulate } from '../../src/ops/accumulate.ts';
+import { accumulate } from '../../src/ops/internal/accumulate.ts';
 import { sumOver, sumTo } from '../../src/ops/sum.ts';
 import { testDevice } from '../device.ts';
 import { Random } from '../random.ts';
@@ -11,7 +11,7 @@ import { tolerances } from '../reference/tolerances.ts';
 import { expectGradients } from './gradient-run.ts';
 import { changeTraits } from './traits.ts';
 import { type Float, type Layout, stored, upload } from './upload.ts';
-import { withWorkgroupLimit } from './workgroup-limit.ts';
+import { withWorkgroupLimit } from './attention/workgroup-limit.ts';
 
 let device: Device;
 let liveBefore: number;

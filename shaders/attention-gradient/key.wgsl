@@ -1,0 +1,221 @@
+// parts: attention-gradient/pair, attention-gradient/tile, attention/dropout, attention/operands, attention/score, launch, special, store
+//
+// The gradients of k and v: dK = scale · dS'ᵀ Q and dV = (P ∘ M)ᵀ dO, as in parts/attention-gradient, in O(length) memory.
+//
+// q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv], d_output [B, H, Nq, Dv] → output: dK [B, Hkv, Nk, D], and from
+// value_gradient_at on dV [B, Hkv, Nk, Dv]. One workgroup owns OWN_ROWS keys of one key head. For each query head that
+// reads it, one after the other, it walks the queries whose bands hold any of its keys, 32 at a time: with a causal mask
+// from the diagonal down, with a window a strip around it, passing over empty blocks of a block mask:
+//
+//     k  0 1 2 3 4 5 6 7      causal, OWN_ROWS = 2: the workgroup of keys 2 and 3 walks queries 2 … 7
+//     q 2 . . x . . .
+//     q 3 . . x x . .         window { left: 1, right: 0 }: queries 2 … 4
+//     q 4 . . . x x .
+//
+// So every gradient is the sum of one workgroup, over a group's heads too, and the same on repetition. Keys that nobody
+// sees get 0. Of dims past 256 a launch computes the columns from first_column on.
+//
+// A head is 8·Nq·Nk·D floating-point operations: four products, of which two compute S and dP again. From L2 a tile of
+// OWN_ROWS keys reads, for each 32 queries, q and dO twice and its own k and v once more: 4·(4·32 + 2·OWN_ROWS)·D bytes for
+// 8·32·OWN_ROWS·D operations (f32): 10.7 operations a byte at 32 rows, 16 at 64.
+//
+// Dao, "FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning", 2023.
+
+const IS_F16: bool = false;     // storage of everything; arithmetic is f32
+const DIM: u32 = 64u;           // bucket of the larger of head dim and value dim: the registers of dK, and of dV
+const OWN_ROWS: u32 = 32u;      // keys a workgroup, a multiple of WORKGROUP / 8
+const WORKGROUP: u32 = 64u;     // invocations: 8 to a row
+
+const BLOCK_Q: u32 = 32u;
+const BLOCK_K: u32 = OWN_ROWS;
+const KEY_QUADS: u32 = OWN_ROWS / 4u;
+
+// Which weights dropout keeps: bits of four keys, [BLOCK_Q][KEY_QUADS].
+var<workgroup> kept: array<u32, 1u + u32(HAS_DROPOUT) * BLOCK_Q * KEY_QUADS>;
+// Set for good once a staged value of dO is not finite: from then on a weight of 0 is skipped, not multiplied.
+var<workgroup> d_output_not_finite: atomic<u32>;
+
+fn stage_k(tile: KeyTile, first_column: u32, lane: u32) {
+  for (var i = lane; i < OWN_ROWS * LANES; i += WORKGROUP) {
+    let key = tile.first_key + i / LANES;
+    var quad = vec4<f32>(0.0);
+    if key < tile.end_key { quad = k_quad(tile.k_base + key * params.k_strides.z, first_column + 4u * (i % LANES)); }
+    own_chunk[(i / LANES) * PITCH + i % LANES] = quad;
+  }
+}
+
+fn stage_v(tile: KeyTile, first_column: u32, lane: u32) {
+  for (var i = lane; i < OWN_ROWS * LANES; i += WORKGROUP) {
+    let key = tile.first_key + i / LANES;
+    var quad = vec4<f32>(0.0);
+    if key < tile.end_key { quad = v_quad(tile.v_base + key * params.v_strides.z, first_column + 4u * (i % LANES)); }
+    own_chunk[(i / LANES) * PITCH + i % LANES] = quad;
+  }
+}
+
+// Of what multiplies dS' the finite part.
+fn stage_q(tile: KeyTile, head: u32, first_query: u32, first_column: u32, is_factor: bool, lane: u32) {
+  let begin = query_row(tile.sequence, head, first_query);
+  for (var i = lane; i < OTHER_ROWS * LANES; i += WORKGROUP) {
+    var quad = vec4<f32>(0.0);
+    if first_query + i / LANES < tile.queries.y {
+      quad = q_quad(begin + (i / LANES) * params.q_strides.z, first_column + 4u * (i % LANES));
+    }
+    if is_factor { quad = finite_part(quad); }
+    other_chunk[select(interleaved(i / LANES), i / LANES, is_factor) * PITCH + i % LANES] = quad;
+  }
+}
+
+fn stage_d_output(tile: KeyTile, head: u32, first_query: u32, first_column: u32, is_factor: bool, lane: u32) {
+  let begin = d_output_row(tile.sequence, head, first_query);
+  for (var i = lane; i < OTHER_ROWS * LANES; i += WORKGROUP) {
+    var quad = vec4<f32>(0.0);
+    if first_query + i / LANES < tile.queries.y {
+      quad = d_output_quad(begin + (i / LANES) * params.d_output_strides.z, first_column + 4u * (i % LANES));
+    }
+    if is_factor && has_special(quad) { atomicStore(&d_output_not_finite, 1u); }
+    other_chunk[select(interleaved(i / LANES), i / LANES, is_factor) * PITCH + i % LANES] = quad;
+  }
+}
+
+// One draw for four keys, which are rows of a tile; so the lanes of several rows need it.
+fn draw(tile: KeyTile, head: u32, first_query: u32, lane: u32) {
+  if !HAS_DROPOUT { return; }
+  for (var i = lane; i < BLOCK_Q * KEY_QUADS; i += WORKGROUP) {
+    let factors = dropout_quad(
+      tile.sequence, head, first_query + i / KEY_QUADS, tile.first_key + 4u * (i % KEY_QUADS));
+    let bits = vec4<u32>(factors != vec4<f32>(0.0)) << vec4<u32>(0u, 1u, 2u, 3u);
+    kept[i] = bits.x | bits.y | bits.z | bits.w;
+  }
+}
+
+fn drawn_factor(query_place: u32, key_place: u32) -> f32 {
+  if !HAS_DROPOUT { return 1.0; }
+  let bits = kept[query_place * KEY_QUADS + key_place / 4u];
+  return select(0.0, params.dropout_scale, ((bits >> (key_place & 3u)) & 1u) != 0u);
+}
+
+// Four queries' scores in the first tile and dP in the second become P ∘ M in the first and dS' in the second.
+fn differentiate_quad(tile: KeyTile, head: u32, first_query: u32, place: u32, quad: u32, is_visible: bool) {
+  let key = tile.first_key + place;
+  let slope = slope_of(tile.sequence, head);
+  var scores = first_tile[place * PITCH + quad];
+  var d_weights = own_chunk[place * PITCH + quad];
+  for (var i = 0u; i < 4u; i++) {
+    let query = first_query + 4u * quad + i;
+    var pair = Pair(0.0, 0.0, 0.0);
+    if query < tile.queries.y {
+      pair = pair_of(
+        tile.sequence, row_stats(tile.sequence, head, query), slope, head, query, key,
+        params.scale * scores[i], d_weights[i], drawn_factor(4u * quad + i, place), is_visible,
+      );
+    }
+    scores[i] = pair.weight;
+    d_weights[i] = pair.d_score;
+  }
+  first_tile[place * PITCH + quad] = scores;
+  own_chunk[place * PITCH + quad] = d_weights;
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let index = linear_group(group, groups);
+  if index >= params.groups { return; }
+  let tile = key_tile_of(index);
+  if tile.first_key >= tile.end_key { return; }
+  let x = lane % LANES;
+  let y = lane / LANES;
+
+  var d_key: array<vec4<f32>, ROWS * CHUNKS> = array<vec4<f32>, ROWS * CHUNKS>();
+  var d_value: array<vec4<f32>, ROWS * CHUNKS> = array<vec4<f32>, ROWS * CHUNKS>();
+  let first_head = tile.kv_head * params.group_size;
+  for (var head = first_head; head < first_head + params.group_size; head++) {
+    let begin = begin_query(tile, head);
+    for (var first_query = begin; first_query < tile.queries.y; first_query = next_query(tile, head, first_query + BLOCK_Q)) {
+      var scores: array<vec4<f32>, ROWS> = array<vec4<f32>, ROWS>();
+      var d_weights: array<vec4<f32>, ROWS> = array<vec4<f32>, ROWS>();
+      for (var d = 0u; d < params.head_dim; d += DIM_STEP) {
+        workgroupBarrier();
+        stage_k(tile, d, lane);
+        stage_q(tile, head, first_query, d, false, lane);
+        workgroupBarrier();
+        multiply(&scores, params.head_dim - d, lane);
+      }
+      for (var d = 0u; d < params.value_dim; d += DIM_STEP) {
+        workgroupBarrier();
+        stage_v(tile, d, lane);
+        stage_d_output(tile, head, first_query, d, false, lane);
+        workgroupBarrier();
+        multiply(&d_weights, params.value_dim - d, lane);
+      }
+      workgroupBarrier();
+      for (var r = 0u; r < ROWS; r++) {
+        first_tile[(y + ROW_LANES * r) * PITCH + x] = scores[r];
+        own_chunk[(y + ROW_LANES * r) * PITCH + x] = d_weights[r];
+      }
+      draw(tile, head, first_query, lane);
+      workgroupBarrier();
+      let last_query = first_query + BLOCK_Q - 1u;
+      let is_visible = last_query < tile.queries.y && key_tile_is_seen(tile, head, first_query, last_query);
+      // neighbouring lanes take neighbouring keys, which lie next to each other in a mask
+      for (var i = lane; i < OWN_ROWS * LANES; i += WORKGROUP) {
+        differentiate_quad(tile, head, first_query, i % OWN_ROWS, i / OWN_ROWS, is_visible);
+      }
+
+      let quads = (min(tile.queries.y - first_query, BLOCK_Q) + 3u) / 4u;
+      for (var c = 0u; c < CHUNKS; c++) {
+        let column = params.first_column + c * DIM_STEP;
+        if column < params.value_dim {
+          workgroupBarrier();
+          stage_d_output(tile, head, first_query, column, true, lane);
+          workgroupBarrier();
+          let guarded = atomicLoad(&d_output_not_finite) != 0u;
+          for (var quad = 0u; quad < quads; quad++) {
+            let at = 4u * quad * PITCH + x;
+            let others = array<vec4<f32>, 4>(
+              other_chunk[at], other_chunk[at + PITCH], other_chunk[at + 2u * PITCH], other_chunk[at + 3u * PITCH]);
+            for (var r = 0u; r < ROWS; r++) {
+              let weights = first_tile[(y + ROW_LANES * r) * PITCH + quad];
+              d_value[r * CHUNKS + c] = accumulated(d_value[r * CHUNKS + c], weights, others, guarded);
+            }
+          }
+        }
+        if column < params.head_dim {
+          workgroupBarrier();
+          stage_q(tile, head, first_query, column, true, lane);
+          workgroupBarrier();
+          for (var quad = 0u; quad < quads; quad++) {
+            let at = 4u * quad * PITCH + x;
+            let others = array<vec4<f32>, 4>(
+              other_chunk[at], other_chunk[at + PITCH], other_chunk[at + 2u * PITCH], other_chunk[at + 3u * PITCH]);
+            for (var r = 0u; r < ROWS; r++) {
+              let weights = own_chunk[(y + ROW_LANES * r) * PITCH + quad];
+              d_key[r * CHUNKS + c] = accumulated(d_key[r * CHUNKS + c], weights, others, false);
+            }
+          }
+        }
+      }
+    }
+  }
+
+  for (var r = 0u; r < ROWS; r++) {
+    let key = tile.first_key + y + ROW_LANES * r;
+    if key >= tile.end_key { continue; }
+    let key_base = key_gradient_row(tile.sequence, tile.kv_head, key);
+    let value_base = value_gradient_row(tile.sequence, tile.kv_head, key);
+    for (var c = 0u; c < CHUNKS; c++) {
+      let column = params.first_column + c * DIM_STEP + 4u * x;
+      if column < params.head_dim {
+        let quad = params.scale * d_key[r * CHUNKS + c];
+        store_quad(key_base + column, quad, min(params.head_dim - column, 4u), IS_F16);
+      }
+      if column < params.value_dim {
+        store_quad(value_base + column, d_value[r * CHUNKS + c], min(params.value_dim - column, 4u), IS_F16);
+      }
+    }
+  }
+}

@@ -1,0 +1,30 @@
+// parts: attention/operands, attention/score, attention/visibility
+// What the gradient's kernels without workgroup memory share: a lane owns ROWS rows of one side (queries, or keys) in its
+// registers; of each row of the other side lane i loads quads i, i + STEP, …, and shuffles hand them round.
+//
+// Names DIM, SUBGROUP and ROWS of the shader that uses it.
+
+const QUADS: u32 = DIM / 4u;
+const STEP: u32 = min(SUBGROUP, QUADS);          // quads of a vector of shares
+const SHARES: u32 = (QUADS + STEP - 1u) / STEP;  // quads of a row of the other side that a lane loads
+
+// Nested, so that every loop runs over as many rounds as its array is long, and over at most 32: what makes Mesa unroll it.
+// Which of two such loops is the outer one also decides that; no rule was found but to count products in what it made.
+alias Row = array<array<vec4<f32>, STEP>, SHARES>;
+alias Shares = array<vec4<f32>, SHARES>;
+
+// Whether the band of a query holds a key.
+fn in_band(sequence: Sequence, query: u32, key: u32) -> bool {
+  let distance = i32(key) - i32(query) - sequence.query_offset;
+  return key < sequence.key_length && distance >= -params.band_left && distance <= params.band_right;
+}
+
+// Whether nothing but the band decides what is seen in the block of a query and a key, and scores are not modified.
+fn band_decides(sequence: Sequence, head: u32, query: u32, key: u32) -> bool {
+  if HAS_BLOCK_MASK {
+    if block_kind_at(sequence, head, query, key) != 2u { return false; }
+  } else if HAS_MASK_MOD {
+    return false;
+  }
+  return !MODIFIES_SCORES && params.mask_kind == NO_MASK && params.has_key_mask == 0u;
+}

@@ -1,0 +1,57 @@
+// parts: launch, special
+//
+// The gradient of attention's sinks, logits that take weight and have no value: with each row's log-sum-exp L and
+// D = rowsum(dO ∘ O) - dL,
+//
+//     dSink[h] = -Σ_rows exp(sink[h] - L) · D
+//
+// table: sinks [H], and from stats_at on L [B, H, N] and D → output [H], f32. One workgroup sums the rows of one head, its
+// invocations in turns, and then in a tree: the same on repetition. An exponential and two operations for 8 bytes: bound by
+// bandwidth.
+
+struct Params {
+  groups: u32,       // workgroups with work: H
+  heads: u32,        // H
+  length: u32,       // N
+  rows: u32,         // of one head: B · N
+  stats_at: u32,     // words of table
+  stats_pitch: u32,
+  sinks_at: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> table: array<u32>;
+@group(0) @binding(2) var<storage, read_write> output: array<f32>;  // [H]
+
+const WORKGROUP: u32 = 64u;
+const LOWEST: f32 = -2.0e38;  // stands for -∞, which WGSL does not promise
+
+var<workgroup> partial: array<f32, WORKGROUP>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let head = linear_group(group, groups);
+  if head >= params.groups { return; }
+  let sink = max(bitcast<f32>(table[params.sinks_at + head]), LOWEST);
+  var sum = 0.0;
+  for (var i = lane; i < params.rows; i += WORKGROUP) {
+    let row = params.stats_at + (i / params.length * params.heads + head) * params.length + i % params.length;
+    let above = sink - bitcast<f32>(table[row]);
+    // NaN itself, not its exponential, which SwiftShader makes a number
+    let weight = select(exp(above), above, is_nan(above));
+    sum -= select(weight * bitcast<f32>(table[row + params.stats_pitch]), 0.0, weight == 0.0);
+  }
+  partial[lane] = sum;
+  for (var half = WORKGROUP / 2u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if lane < half {
+      sum += partial[lane + half];
+      partial[lane] = sum;
+    }
+  }
+  if lane == 0u { output[head] = sum; }
+}

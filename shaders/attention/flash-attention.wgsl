@@ -1,0 +1,27 @@
+// parts: attention/operands, attention/tile, launch
+//
+// FlashAttention forward: O = softmax(scale · Q Kᵀ + mask) V in O(length) memory.
+//
+// q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv] → output [B, H, Nq, Dv], log_sum_exp [B, H, Nq].
+// One workgroup owns BLOCK_Q query rows of one head and walks the keys from the first, BLOCK_K at a time; with a
+// causal mask it stops at the last key that any of its rows may see.
+//
+// Dao, "FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning", 2023.
+
+const IS_F16: bool = false;     // storage of q, k, v and output; arithmetic is f32
+const VALUE_DIM: u32 = 64u;     // bucket of the value dim, a multiple of 32: the registers of O
+const BLOCK_Q: u32 = 32u;       // query rows a workgroup, a multiple of WORKGROUP / 8
+const BLOCK_K: u32 = 32u;       // keys a step of the online softmax, a multiple of 4
+const WORKGROUP: u32 = 64u;     // invocations: 8 to a row
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let index = linear_group(group, groups);
+  if index >= params.groups { return; }
+  let tile = tile_of(index);
+  if tile.first_row < tile.end_row { attend(tile, lane); }
+}

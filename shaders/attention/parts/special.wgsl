@@ -1,0 +1,27 @@
+// parts: attention/dropout, attention/operands, attention/result, attention/score, attention/visibility, special, store
+// What a masked key holds never leaks: kernels that multiply by weights of 0 leave NaN and infinities of v out, and
+// add them at the end, here, where the weight is not 0. Slow, small code: whoever has such values has an error to
+// look for.
+
+// Adds special values of v to the stored output of one row, whose weights are relative to exp(row_max).
+fn add_special_values(tile: Tile, row: u32, row_max: f32) {
+  let begin = q_row(tile, row);
+  let head = head_of(tile, row);
+  let query = query_of(tile, row);
+  let slope = slope_of(tile.sequence, head);
+  let stored_row = output_row(tile, row);
+  for (var key = tile.keys.x; key < tile.keys.y; key++) {
+    let k_begin = k_row(tile, key);
+    let v_begin = v_row(tile, key);
+    var dots = 0.0;
+    for (var d = 0u; d < params.head_dim; d += 4u) { dots += dot(q_quad(begin, d), k_quad(k_begin, d)); }
+    let score = modified_score(tile.sequence, params.scale * dots, slope, head, query, key);
+    let weight = dropout_factor(tile.sequence, head, query, key)
+      * exp(masked_score(tile.sequence, score, head, query, key) - select(row_max, 0.0, row_max == HIDDEN));
+    for (var d = 0u; d < params.value_dim; d += 4u) {
+      let values = weighted(weight, special_part(v_quad(v_begin, d)));
+      let stored = stored_quad(stored_row + d, params.value_dim - d, OUT_F16);
+      store_quad(stored_row + d, stored + values, min(params.value_dim - d, 4u), OUT_F16);
+    }
+  }
+}

@@ -1,0 +1,141 @@
+// parts: attention/dropout, attention/operands, attention/result, attention/score, attention/visibility, element, launch, special, store
+//
+// Fused attention of few query rows against many keys (decoding): O = softmax(scale · Q Kᵀ + mask) V in O(length) memory.
+//
+// q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv] → output [splits, B, H, Nq, Dv], log_sum_exp [splits, B, H, Nq].
+// One workgroup owns ROWS rows (of one head, or of a group's heads, which share their keys) and one split of the keys.
+// Its invocations divide the keys among them, one each in turn, and each runs an online softmax of its own:
+//
+//     lane    0  1  2  …  7  0  1  …
+//     key     0  1  2  …  7  8  9  …      m, l, O of a lane: over its own keys
+//
+// so that nothing is exchanged until the end, where O = Σ_lane exp(m_lane - m) · O_lane and l likewise, through
+// workgroup memory. O is rescaled for each key: several keys at once would spare it that, and cost compilers for CPUs
+// their patience (all loops over registers are unrolled), while loads of k and v are what takes the time.
+//
+// A head is 4·Nq·Nk·D floating-point operations for 8·Nk·D bytes (f32): half an operation a byte and row, so it is
+// bound by the bandwidth of k and v, read once for all rows of a group. A lane reads whole rows of k, sixteen bytes at a
+// time: right for CPU drivers, where a lane's loads are its own; a GPU finds the rest of each line in its cache, and has
+// the tile kernels with split keys otherwise.
+//
+// Dao, Haziza, Massa & Sizov, "Flash-Decoding for long-context inference", 2023.
+
+const IS_F16: bool = false;     // storage of q; arithmetic is f32
+const DIM: u32 = 64u;           // bucket of the larger of head dim and value dim: the registers of q and O
+const ROWS: u32 = 1u;           // query rows a workgroup
+const LANES: u32 = 8u;          // invocations
+const ALIGNED: bool = false;    // k and v may be read four columns at a time, and their dims are multiples of four
+
+const BLOCK_Q: u32 = ROWS;
+const QUADS: u32 = DIM / 4u;
+const BLOCK_K: u32 = LANES;
+
+// Columns of the rows of k and v that begin at element `row`; zero past the dim. Without a branch where that can be: a
+// driver for CPUs walks through both of its sides, which here is twice the time of the whole kernel.
+fn key_quad(row: u32, column: u32) -> vec4<f32> {
+  if !ALIGNED { return k_quad(row, column); }
+  let quad = decode_quad(k[quad_index(row + column, KV_F16)], row + column, KV_F16);
+  return select(quad, vec4<f32>(0.0), column >= params.head_dim);
+}
+
+fn value_quad(row: u32, column: u32) -> vec4<f32> {
+  if !ALIGNED { return v_quad(row, column); }
+  let quad = decode_quad(v[quad_index(row + column, KV_F16)], row + column, KV_F16);
+  return select(quad, vec4<f32>(0.0), column >= params.value_dim);
+}
+
+var<workgroup> lane_max: array<f32, LANES>;
+var<workgroup> lane_sum: array<f32, LANES>;
+var<workgroup> lane_o: array<vec4<f32>, LANES * QUADS>;
+
+@compute @workgroup_size(LANES)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let index = linear_group(group, groups);
+  if index >= params.groups { return; }
+  let tile = tile_of(index);
+  if tile.first_row >= tile.end_row { return; }
+
+  var q_rows: array<array<vec4<f32>, QUADS>, ROWS> = array<array<vec4<f32>, QUADS>, ROWS>();
+  var o: array<array<vec4<f32>, QUADS>, ROWS> = array<array<vec4<f32>, QUADS>, ROWS>();
+  var row_max: array<f32, ROWS> = array<f32, ROWS>();  // over this lane's keys
+  var row_sum: array<f32, ROWS> = array<f32, ROWS>();
+  var slopes: array<f32, ROWS> = array<f32, ROWS>();
+  for (var r = 0u; r < ROWS; r++) {
+    let row = row_of(tile, r);
+    let begin = q_row(tile, row);
+    row_max[r] = select(HIDDEN, sink_of(tile, row), lane == 0u);
+    row_sum[r] = select(1.0, 0.0, row_max[r] == HIDDEN);
+    slopes[r] = slope_of(tile.sequence, head_of(tile, row));
+    for (var c = 0u; c < QUADS; c++) { q_rows[r][c] = q_quad(begin, 4u * c); }
+  }
+
+  let last_key = tile.keys.y - 1u;
+  for (var first_key = begin_key(tile, BLOCK_K); first_key < tile.keys.y; first_key = next_key(tile, first_key + BLOCK_K)) {
+    let key = first_key + lane;
+    let k_begin = k_row(tile, min(key, last_key));
+    var sums: array<vec4<f32>, ROWS> = array<vec4<f32>, ROWS>();
+    for (var c = 0u; c < QUADS; c++) {
+      let quad = key_quad(k_begin, 4u * c);
+      for (var r = 0u; r < ROWS; r++) { sums[r] = fma(q_rows[r][c], quad, sums[r]); }
+    }
+
+    let is_visible = tile_sees(tile, first_key, first_key + BLOCK_K - 1u);
+    var weights: array<f32, ROWS> = array<f32, ROWS>();
+    for (var r = 0u; r < ROWS; r++) {
+      var score = params.scale * dot(sums[r], vec4<f32>(1.0));
+      let row = row_of(tile, r);
+      if MODIFIES_SCORES {
+        score = modified_score(tile.sequence, score, slopes[r], head_of(tile, row), query_of(tile, row), key);
+      }
+      // no round where every row sees every key
+      for (var i = select(0u, 1u, is_visible); i < 1u; i++) {
+        score = masked_score(tile.sequence, score, head_of(tile, row), query_of(tile, row), key);
+      }
+      let highest = max(row_max[r], score);
+      // a lane that has seen no key yet: exp(HIDDEN - 0) is 0, exp(HIDDEN - HIDDEN) would not be
+      let shift = select(highest, 0.0, highest == HIDDEN);
+      let rescale = exp(row_max[r] - shift);
+      // NaN itself, not its exponential, which SwiftShader makes a number
+      weights[r] = select(exp(score - shift), score, is_nan(score));
+      row_max[r] = highest;
+      row_sum[r] = row_sum[r] * rescale + weights[r];
+      if HAS_DROPOUT { weights[r] *= dropout_factor(tile.sequence, head_of(tile, row), query_of(tile, row), key); }
+      for (var c = 0u; c < QUADS; c++) { o[r][c] *= rescale; }
+    }
+
+    let v_begin = v_row(tile, min(key, last_key));
+    for (var c = 0u; c < QUADS; c++) {
+      let quad = value_quad(v_begin, 4u * c);
+      for (var r = 0u; r < ROWS; r++) { o[r][c] += weighted(weights[r], quad); }
+    }
+  }
+
+  for (var r = 0u; r < ROWS; r++) {
+    workgroupBarrier();
+    lane_max[lane] = row_max[r];
+    lane_sum[lane] = row_sum[r];
+    for (var c = 0u; c < QUADS; c++) { lane_o[lane * QUADS + c] = o[r][c]; }
+    workgroupBarrier();
+    var highest = HIDDEN;
+    for (var i = 0u; i < LANES; i++) { highest = max(highest, lane_max[i]); }
+    let shift = select(highest, 0.0, highest == HIDDEN);
+    var sum = 0.0;
+    for (var i = 0u; i < LANES; i++) { sum += lane_sum[i] * exp(lane_max[i] - shift); }
+    let row = tile.first_row + r;
+    if row < tile.end_row {
+      let is_empty = sum == 0.0;  // the largest score of any other row counts 1; NaN is not empty
+      let base = output_row(tile, row);
+      for (var c = lane; 4u * c < params.value_dim; c += LANES) {
+        var quad = vec4<f32>(0.0);
+        for (var i = 0u; i < LANES; i++) { quad += exp(lane_max[i] - shift) * lane_o[i * QUADS + c]; }
+        let count = min(params.value_dim - 4u * c, 4u);
+        store_quad(base + 4u * c, select(quad / sum, vec4<f32>(0.0), is_empty), count, OUT_F16);
+      }
+      if lane == 0u { store_log_sum_exp(tile, row, highest, sum); }
+    }
+  }
+}

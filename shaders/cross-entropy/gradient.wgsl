@@ -1,0 +1,77 @@
+// parts: element, launch, special, store
+//
+// Gradient of the cross-entropy of rows of logits (see cross-entropy.wgsl) with respect to the logits:
+//
+//     d_logits[i, j] = g_i (softmax(x[i, :])_j - (1 - ε) [j = t_i] - ε / V)      0 where t_i is ignored
+//
+// with g_i = d_loss · share, or d_loss[i] where there is one for each row; NaN where the loss is.
+//
+// logits [rows, V] at any strides, targets [rows], statistics [rows, 2] → d_logits [rows, V]. One invocation writes four
+// classes of one row: one read, one write and one exponential an element. Bound by bandwidth.
+
+const F16: bool = false;         // storage of logits and d_logits
+
+struct Params {
+  quads: u32,             // of the output
+  row_quads: u32,         // of an output row
+  classes: u32,           // V
+  smoothing: f32,         // ε
+  ignores: u32,           // there is a target that is ignored
+  ignored: u32,
+  logits_strides: vec2<u32>,  // elements: row, class
+  logits_offset: u32,
+  targets_offset: u32,
+  d_loss_stride: u32,     // 0: one for all rows
+  d_loss_offset: u32,
+  has_share: u32,
+  output_pitch: u32,      // elements between output rows
+  vector_loads: u32,      // logits may be read four classes at a time
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> logits: array<vec4<u32>>;     // [rows, V], f32 or f16
+@group(0) @binding(2) var<storage, read> targets: array<u32>;          // [rows]
+@group(0) @binding(3) var<storage, read> statistics: array<f32>;       // [rows, 2]: maximum, logarithm of the sum
+@group(0) @binding(4) var<storage, read> d_loss: array<f32>;           // [1] or [rows]
+@group(0) @binding(5) var<storage, read> share: array<f32>;            // [1]
+@group(0) @binding(6) var<storage, read_write> output: array<u32>;     // d_logits [rows, V], f32 or f16
+
+const WORKGROUP: u32 = 256u;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let number = linear_group(group, groups) * WORKGROUP + lane;
+  if number >= params.quads { return; }
+  let row = number / params.row_quads;
+  let class_index = 4u * (number % params.row_quads);
+  let count = min(params.classes - class_index, 4u);
+  let target_class = targets[params.targets_offset + row];
+  let element = row * params.output_pitch + class_index;
+  if params.ignores != 0u && target_class == params.ignored {
+    store_quad(element, vec4<f32>(0.0), count, F16);
+    return;
+  }
+  let first = params.logits_offset + row * params.logits_strides.x + class_index * params.logits_strides.y;
+  var x = vec4<f32>(0.0);
+  if params.vector_loads != 0u && count == 4u {
+    x = decode_quad(logits[quad_index(first, F16)], first, F16);
+  } else {
+    for (var i = 0u; i < count; i++) {
+      let at = first + i * params.logits_strides.y;
+      let word = word_index(at, F16);
+      x[i] = decode_element(logits[word >> 2u][word & 3u], at, F16);
+    }
+  }
+  let logarithm = statistics[2u * row + 1u];
+  // NaN itself, not its exponential, which SwiftShader makes a number
+  let p = select(exp((x - statistics[2u * row]) - logarithm), vec4<f32>(logarithm), is_nan(logarithm));
+  let classes = vec4<u32>(class_index) + vec4<u32>(0u, 1u, 2u, 3u);
+  let wanted = select(vec4<f32>(0.0), vec4<f32>(1.0 - params.smoothing), classes == vec4<u32>(target_class));
+  var scale = d_loss[params.d_loss_offset + row * params.d_loss_stride];
+  if params.has_share != 0u { scale *= share[0]; }
+  store_quad(element, scale * (p - wanted - params.smoothing / f32(params.classes)), count, F16);
+}

@@ -1,0 +1,77 @@
+// parts: element, launch, random, rows, store
+//
+// Dropout (Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014): an element is 0 with
+// probability p, and divided by 1 - p where it is kept. The gradient is the same function of the gradient.
+//
+// Whether an element is kept is a function of the seed and of its row-major index n alone: word n mod 4 of Philox at ⌊n / 4⌋
+// decides.
+//
+// x at any strides (0 repeats) → output of its shape, row-major. One invocation computes four columns of one row. Some 100
+// operations and 8 bytes (f32) an element, of which a GPU hides the first behind the second, and a CPU driver does not.
+
+const F16: bool = false;         // storage of x and output
+
+struct Params {
+  quads: u32,             // of the output
+  row_quads: u32,         // of an output row
+  columns: u32,
+  p: f32,
+  scale: f32,             // 1 / (1 - p)
+  seed: vec2<u32>,        // low and high 32 bits
+  shape: vec4<u32>,       // axes before the row, the innermost first
+  x_strides: vec4<u32>,   // elements
+  x_outer_stride: u32,    // of a fifth axis before the row
+  x_column_stride: u32,
+  x_offset: u32,
+  x_vector_loads: u32,    // may be read four columns at a time
+  output_pitch: u32,      // elements between output rows
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;         // f32 or f16
+@group(0) @binding(2) var<storage, read_write> output: array<u32>;
+
+const WORKGROUP: u32 = 256u;
+const STREAM: u32 = 0x64726f70u;  // keeps its numbers apart from other users'
+
+fn x_quad(first: u32, column: u32, count: u32) -> vec4<f32> {
+  if params.x_vector_loads != 0u && count == 4u {
+    return decode_quad(x[quad_index(first + column, F16)], first + column, F16);
+  }
+  var quad = vec4<f32>(0.0);
+  for (var i = 0u; i < count; i++) {
+    let element = first + (column + i) * params.x_column_stride;
+    let word = word_index(element, F16);
+    quad[i] = decode_element(x[word >> 2u][word & 3u], element, F16);
+  }
+  return quad;
+}
+
+fn draw(index: u32) -> vec4<u32> {
+  return philox(vec4<u32>(index >> 2u, 0u, 0u, STREAM), params.seed);
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let quad = linear_group(group, groups) * WORKGROUP + lane;
+  if quad >= params.quads { return; }
+  let row = quad / params.row_quads;
+  let column = 4u * (quad % params.row_quads);
+  let count = min(params.columns - column, 4u);
+  let values = x_quad(
+    params.x_offset + row_start(row_index(row, params.shape), params.x_strides, params.x_outer_stride), column, count);
+
+  var index = row * params.columns + column;
+  var bits = draw(index);
+  var kept = vec4<f32>(0.0);
+  for (var i = 0u; i < count; i++) {
+    if i > 0u && (index & 3u) == 0u { bits = draw(index); }  // in rows that begin within four
+    if uniform_of(bits[index & 3u]) >= params.p { kept[i] = params.scale * values[i]; }
+    index += 1u;
+  }
+  store_quad(row * params.output_pitch + column, kept, count, F16);
+}

@@ -1,0 +1,79 @@
+// parts: element, launch, store
+//
+// The gradient of rows looked up in a table, with respect to the table: output[v, :] = Σ_{n: ids[n] = v} g[n, :], without
+// atomics and in the order of n, so that it is the same each time.
+//
+// gradient [N, E] at any strides, sorted [2, N] of order-ids → output [V, E], zero before, of which only rows that were looked
+// up are written. A workgroup belongs to a place in the order and to some columns; where a run of one id begins, it sums
+// the run's rows, and elsewhere, or where the table has no such row, it ends at once. `lanes` invocations share four
+// columns and take the rows in turn; a tree in workgroup memory adds the lanes. With order-ids and the zeros that is 1024·N
+// comparisons, N·E additions, and N·E + V·E elements read and written: 4 million, 2 million and 64 MiB for V = 32,768,
+// N = 4,096 and E = 512, in which the zeros are the most. The longest sum is of N / lanes rows, one after another.
+
+const WORKGROUP: u32 = 128u;     // invocations
+const F16: bool = false;         // storage of gradient and output
+
+struct Params {
+  groups: u32,            // workgroups with work
+  count: u32,             // N
+  table_rows: u32,        // V
+  columns: u32,           // E
+  quads: u32,             // of a row
+  column_groups: u32,     // workgroups of a row
+  lanes: u32,             // invocations that share a quad, a power of two
+  gradient_strides: vec2<u32>,  // elements: row, column
+  gradient_offset: u32,
+  vector_loads: u32,      // gradient may be read four columns at a time
+  output_pitch: u32,      // elements between output rows
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> sorted: array<u32>;           // [2, N]
+@group(0) @binding(2) var<storage, read> gradient: array<vec4<u32>>;   // [N, E], f32 or f16
+@group(0) @binding(3) var<storage, read_write> output: array<u32>;     // [V, E], f32 or f16
+
+var<workgroup> partial: array<vec4<f32>, WORKGROUP>;
+
+fn gradient_quad(row: u32, column: u32, count: u32) -> vec4<f32> {
+  let first = params.gradient_offset + row * params.gradient_strides.x + column * params.gradient_strides.y;
+  if params.vector_loads != 0u && count == 4u { return decode_quad(gradient[quad_index(first, F16)], first, F16); }
+  var quad = vec4<f32>(0.0);
+  for (var i = 0u; i < count; i++) {
+    let element = first + i * params.gradient_strides.y;
+    let word = word_index(element, F16);
+    quad[i] = decode_element(gradient[word >> 2u][word & 3u], element, F16);
+  }
+  return quad;
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let linear = linear_group(group, groups);
+  if linear >= params.groups { return; }
+  let place = linear / params.column_groups;
+  let id = sorted[place];
+  if id >= params.table_rows { return; }
+  if place > 0u && sorted[max(place, 1u) - 1u] == id { return; }
+  let wide = WORKGROUP / params.lanes;  // quads of the workgroup
+  let lane = index / wide;
+  let quad = (linear % params.column_groups) * wide + index % wide;
+  let column = 4u * quad;
+  let count = select(0u, min(params.columns - column, 4u), quad < params.quads);
+  var sums = vec4<f32>(0.0);
+  for (var at = place + lane; at < params.count && sorted[at] == id; at += params.lanes) {
+    sums += gradient_quad(sorted[params.count + at], column, count);
+  }
+  partial[index] = sums;
+  for (var half = params.lanes / 2u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if lane < half {
+      sums += partial[index + half * wide];
+      partial[index] = sums;
+    }
+  }
+  if lane == 0u && count > 0u { store_quad(id * params.output_pitch + column, sums, count, F16); }
+}

@@ -1,0 +1,453 @@
+// parts: attention/operands, attention/result, attention/special, attention/visibility, matrix/half-octet, matrix/subgroup-matrix, launch, store
+//
+// Fused attention on tensor cores: O = softmax(scale · Q Kᵀ + mask) V with an online softmax, in O(length) memory,
+// over the keys of the rows' band only. Operands are f16; scores, softmax and sums are f32; weights are rounded to
+// f16 before they meet V, which is up to 5e-4 of each.
+//
+// q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv], f16 → output [B, H, Nq, Dv], f16, log_sum_exp [B, H, Nq].
+//
+// One workgroup owns BLOCK_Q query rows. Its subgroups stand in ROW_GROUPS × COLUMN_GROUPS: a row of them shares
+// query rows, and each has a share of the keys in S and of the columns in O. Q and O stay in matrices in registers. A
+// step is two phases, with barriers between them, so that loads and softmax of one workgroup overlap with the matrix
+// products of another on the same multiprocessor:
+//
+//     vectors    softmax of S, tile j: scores → weights, both in workgroup memory
+//                v of tile j and k of tile j + 1: storage → registers → workgroup memory
+//     matrices   O += P V, tile j; S = Q Kᵀ, tile j + 1
+//
+// Matrices have no rows that could be rescaled when a row's maximum grows. So weights are taken relative to an older
+// maximum, as long as it is at most SLACK below (f32 sums and f16 weights have room for e^SLACK, and the quotient at
+// the end is the same). Only then is O rescaled, through workgroup memory: as a rule never after the first tiles.
+// What would not do: diag(factor) · O rounds O to f16 at each step; P V into zeros and through workgroup memory into
+// rows of O costs 8·BLOCK_Q·Dv bytes of it a step, almost as many as all else together.
+//
+// A masked key never leaks, as in the other kernels: keys beyond the tile's range are staged as zeros, scores of
+// masked ones are replaced, and NaN and infinities of v wait for add_special_values.
+//
+// Workgroup memory: k and v [BLOCK_K][DIM + 8], P [BLOCK_Q][BLOCK_K + 8] f16, S [BLOCK_Q][BLOCK_K + 4] f32; the
+// padding keeps rows that are read together in different banks. 64 × 32 at DIM 128 is 31.0 KiB, 128 × 32 45.0 KiB.
+//
+// A head is 4·Nq·Nk·D operations; a query tile reads k and v once, 4·Nk·D bytes: BLOCK_Q operations a byte, from L2.
+// A step at 64 × 32, DIM 128, four subgroups of 32 is 1.05 MFLOP. Its bytes of workgroup memory: k read 16 K and v 16
+// K (each serves 32 rows), P written 4 K and read 8 K, S written 8 K and read 8 K, k and v staged 16 K: 76 KiB, 608
+// cycles at 128 bytes; its matrix products 413 cycles at 2540 operations (the share of an H100's 4096 that code
+// without asynchronous matrix instructions reaches); its 2048 exponentials 128 cycles. So workgroup memory binds: at
+// most 400 TFLOP/s on an H100 (132 multiprocessors, 1.755 GHz), and as the phases of one workgroup do not overlap and
+// registers (about 200 a lane) allow two workgroups at a time, a quarter to a third of that is expected: 1.0 to 1.4
+// ms for 16 × 4096 × 128 (137 GFLOP). Not measured yet.
+//
+// Dao, "FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning", 2023; the slack is that of
+// FlashAttention-4.
+
+enable subgroups;
+
+const DIM: u32 = 32u;            // bucket of the larger of head dim and value dim, a multiple of 16 · COLUMN_GROUPS
+const BLOCK_Q: u32 = 32u;        // query rows a workgroup, a multiple of 16 · ROW_GROUPS
+const BLOCK_K: u32 = 32u;        // keys a step, a multiple of 16 · COLUMN_GROUPS
+const ROW_GROUPS: u32 = 2u;      // subgroups across the query rows
+const COLUMN_GROUPS: u32 = 2u;   // subgroups along keys and value columns
+const SUBGROUP: u32 = 32u;       // lanes of a subgroup
+const WORKGROUP: u32 = 128u;     // SUBGROUP · ROW_GROUPS · COLUMN_GROUPS
+
+const IS_F16: bool = true;
+const SLACK: f32 = 8.0;          // weights are at most e^SLACK; f16 ends at e^11
+
+// matrices of a subgroup
+const ROW_PARTS: u32 = BLOCK_Q / (16u * ROW_GROUPS);
+const KEY_PARTS: u32 = BLOCK_K / (16u * COLUMN_GROUPS);
+const VALUE_PARTS: u32 = DIM / (16u * COLUMN_GROUPS);
+const DIM_PARTS: u32 = DIM / 16u;
+const KEY_STEPS: u32 = BLOCK_K / 16u;
+// O passes through the memory of S in so many chunks of KEY_PARTS matrices a subgroup
+const CHUNKS: u32 = (VALUE_PARTS + KEY_PARTS - 1u) / KEY_PARTS;
+
+// workgroup memory, f16 in octets and f32 in quads
+const ROW_OCTETS: u32 = DIM / 8u;
+const ROW_PITCH: u32 = ROW_OCTETS + 1u;
+const K_AT: u32 = 0u;
+const V_AT: u32 = BLOCK_K * ROW_PITCH;
+const P_AT: u32 = 2u * BLOCK_K * ROW_PITCH;
+const P_PITCH: u32 = BLOCK_K / 8u + 1u;
+const HALF_OCTETS: u32 = P_AT + BLOCK_Q * P_PITCH;
+const KEY_QUADS: u32 = BLOCK_K / 4u;
+const S_PITCH: u32 = KEY_QUADS + 1u;
+const FLOAT_QUADS: u32 = BLOCK_Q * S_PITCH;
+
+const TILE_OCTETS: u32 = BLOCK_K * ROW_OCTETS;
+const SHARE: u32 = (TILE_OCTETS + WORKGROUP - 1u) / WORKGROUP;  // octets of a tile that a lane moves
+
+// In the softmax a subgroup has SUBGROUP_ROWS rows. ROW_LANES lanes share a row, or a lane has ROWS of them;
+// neighbouring lanes have neighbouring rows, which lie in different banks.
+const SUBGROUPS: u32 = ROW_GROUPS * COLUMN_GROUPS;
+const SUBGROUP_ROWS: u32 = BLOCK_Q / SUBGROUPS;
+const ROW_LANES: u32 = max(SUBGROUP / SUBGROUP_ROWS, 1u);
+const ROWS: u32 = max(SUBGROUP_ROWS / SUBGROUP, 1u);
+const SEGMENT_QUADS: u32 = KEY_QUADS / ROW_LANES;  // of a row, a lane
+
+// one for each subgroup, so that none races
+var<workgroup> flags: array<u32, SUBGROUPS>;
+
+// `subgroup` and `lane` are passed one by one: of a struct of both, compilers would not believe that the former is
+// the same in all lanes of a subgroup.
+fn softmax_row(subgroup: u32, lane: u32, r: u32) -> u32 {
+  return subgroup * SUBGROUP_ROWS + r * SUBGROUP + lane % SUBGROUP_ROWS;
+}
+
+// Quad of S's memory where a lane's segment of its row begins.
+fn segment_at(subgroup: u32, lane: u32, r: u32) -> u32 {
+  return softmax_row(subgroup, lane, r) * S_PITCH + (lane / SUBGROUP_ROWS) * SEGMENT_QUADS;
+}
+
+fn row_group(subgroup: u32) -> u32 {
+  return subgroup / COLUMN_GROUPS;
+}
+
+fn column_group(subgroup: u32) -> u32 {
+  return subgroup % COLUMN_GROUPS;
+}
+
+// Quad of S's memory where a subgroup's matrix (r, j) begins.
+fn score_at(subgroup: u32, r: u32, j: u32) -> u32 {
+  return 16u * (row_group(subgroup) * ROW_PARTS + r) * S_PITCH + 4u * (column_group(subgroup) * KEY_PARTS + j);
+}
+
+// Whether any lane of the workgroup says so; a barrier before and after.
+fn any_lane(says: bool, subgroup: u32, lane: u32) -> bool {
+  let any_in_subgroup = subgroupAny(says);
+  if lane == 0u { flags[subgroup] = u32(any_in_subgroup); }
+  let all_flags = workgroupUniformLoad(&flags);
+  var found = 0u;
+  for (var i = 0u; i < SUBGROUPS; i++) { found |= all_flags[i]; }
+  return found != 0u;
+}
+
+// Where rows of q, k or v lie in storage.
+struct Rows {
+  base: u32,       // element
+  pitch: u32,      // elements
+  step: u32,       // from column to column
+  columns: u32,
+  are_octets: bool,
+}
+
+fn rows_of(base: u32, strides: vec4<u32>, columns: u32) -> Rows {
+  return Rows(base, strides.z, strides.w, columns, reads_octets(base, strides.z, strides.w, columns));
+}
+
+fn slot_at(at: u32, slot: u32) -> u32 {
+  return at + (slot / ROW_OCTETS) * ROW_PITCH + slot % ROW_OCTETS;
+}
+
+// An invocation's share of rows [first, first + BLOCK_K); zeros from `end` on, and where rows are no octets.
+fn fetch(
+  buffer: ptr<storage, array<vec4<u32>>, read>, rows: Rows, first: u32, end: u32, invocation: u32,
+) -> array<vec4<u32>, SHARE> {
+  var octets: array<vec4<u32>, SHARE> = array<vec4<u32>, SHARE>();
+  for (var i = 0u; i < SHARE; i++) {
+    let slot = invocation + i * WORKGROUP;
+    let row = first + slot / ROW_OCTETS;
+    let column = 8u * (slot % ROW_OCTETS);
+    if rows.are_octets && slot < TILE_OCTETS && row < end && column < rows.columns {
+      octets[i] = (*buffer)[(rows.base + row * rows.pitch + column) >> 3u];
+    }
+  }
+  return octets;
+}
+
+fn stage(at: u32, octets: array<vec4<u32>, SHARE>, invocation: u32) {
+  for (var i = 0u; i < SHARE; i++) {
+    let slot = invocation + i * WORKGROUP;
+    if slot < TILE_OCTETS { put_octet(slot_at(at, slot), octets[i]); }
+  }
+}
+
+// Stages `count` rows of any kind, when they are needed; whether one holds NaN or infinities.
+fn gather(
+  buffer: ptr<storage, array<vec4<u32>>, read>, rows: Rows, first: u32, end: u32, at: u32, count: u32,
+  makes_finite: bool, invocation: u32,
+) -> bool {
+  var special = vec4<u32>(0u);
+  for (var slot = invocation; slot < count * ROW_OCTETS; slot += WORKGROUP) {
+    let row = first + slot / ROW_OCTETS;
+    let column = 8u * (slot % ROW_OCTETS);
+    var octet = vec4<u32>(0u);
+    if row < end && column < rows.columns {
+      octet = octet_of(buffer, rows.base + row * rows.pitch, rows.step, column, rows.columns, rows.are_octets);
+    }
+    special |= special_bits(octet);
+    put_octet(slot_at(at, slot), select(octet, finite_octet(octet), makes_finite));
+  }
+  return any(special != vec4<u32>(0u));
+}
+
+// S = Q Kᵀ of the staged keys, into workgroup memory.
+fn score(queries: ptr<function, array<Left, ROW_PARTS * DIM_PARTS>>, subgroup: u32) {
+  var s: array<Result, ROW_PARTS * KEY_PARTS> = array<Result, ROW_PARTS * KEY_PARTS>();
+  for (var d = 0u; d < DIM_PARTS; d++) {
+    for (var j = 0u; j < KEY_PARTS; j++) {
+      let keys = load_right_transposed(
+        K_AT + 16u * (column_group(subgroup) * KEY_PARTS + j) * ROW_PITCH + 2u * d, ROW_PITCH);
+      for (var r = 0u; r < ROW_PARTS; r++) {
+        s[r * KEY_PARTS + j] = multiply_add((*queries)[r * DIM_PARTS + d], keys, s[r * KEY_PARTS + j]);
+      }
+    }
+  }
+  for (var r = 0u; r < ROW_PARTS; r++) {
+    for (var j = 0u; j < KEY_PARTS; j++) { store_result(score_at(subgroup, r, j), S_PITCH, s[r * KEY_PARTS + j]); }
+  }
+}
+
+// O += P V of the staged keys.
+fn accumulate(o: ptr<function, array<Result, ROW_PARTS * VALUE_PARTS>>, subgroup: u32) {
+  for (var step = 0u; step < KEY_STEPS; step++) {
+    var weights: array<Left, ROW_PARTS> = array<Left, ROW_PARTS>();
+    for (var r = 0u; r < ROW_PARTS; r++) {
+      weights[r] = load_left(P_AT + 16u * (row_group(subgroup) * ROW_PARTS + r) * P_PITCH + 2u * step, P_PITCH);
+    }
+    for (var c = 0u; c < VALUE_PARTS; c++) {
+      let values = load_right(
+        V_AT + 16u * step * ROW_PITCH + 2u * (column_group(subgroup) * VALUE_PARTS + c), ROW_PITCH);
+      for (var r = 0u; r < ROW_PARTS; r++) {
+        (*o)[r * VALUE_PARTS + c] = multiply_add(weights[r], values, (*o)[r * VALUE_PARTS + c]);
+      }
+    }
+  }
+}
+
+// Scales the scores of S's memory and hides those that may not be attended to; lanes walk along rows of the mask.
+fn mask_scores(tile: Tile, first_key: u32, invocation: u32) {
+  for (var i = invocation; i < BLOCK_Q * KEY_QUADS; i += WORKGROUP) {
+    let row = i / KEY_QUADS;
+    let query = row_of(tile, row);
+    let at = row * S_PITCH + i % KEY_QUADS;
+    var scores = params.scale * quad_at(at);
+    for (var j = 0u; j < 4u; j++) {
+      scores[j] = masked_score(tile.sequence, scores[j], tile.head, query, first_key + 4u * (i % KEY_QUADS) + j);
+    }
+    put_quad(at, scores);
+  }
+}
+
+// Weights of the scores in S's memory, times `scale`, into P's; the sums of this lane's keys; and what O is to be
+// multiplied by where a row has outgrown its maximum. Whether one has.
+fn weigh(
+  scale: f32, row_max: ptr<function, array<f32, ROWS>>, row_sum: ptr<function, array<f32, ROWS>>,
+  factors: ptr<function, array<f32, ROWS>>, subgroup: u32, lane: u32,
+) -> bool {
+  var outgrown = false;
+  for (var r = 0u; r < ROWS; r++) {
+    var scores: array<vec4<f32>, SEGMENT_QUADS> = array<vec4<f32>, SEGMENT_QUADS>();
+    var highest = HIDDEN;
+    for (var i = 0u; i < SEGMENT_QUADS; i++) {
+      scores[i] = scale * quad_at(segment_at(subgroup, lane, r) + i);
+      highest = max(highest, max(max(scores[i].x, scores[i].y), max(scores[i].z, scores[i].w)));
+    }
+    for (var distance = SUBGROUP_ROWS; distance < SUBGROUP; distance *= 2u) {
+      highest = max(highest, subgroupShuffleXor(highest, distance));
+    }
+    let before = (*row_max)[r];
+    var factor = 1.0;
+    if before == HIDDEN {
+      (*row_max)[r] = highest;  // no key so far: O is 0
+    } else if highest > before + SLACK {
+      (*row_max)[r] = highest;
+      factor = exp(before - highest);
+      outgrown = true;
+    }
+    // a row that has seen no key yet: exp(HIDDEN - 0) is 0, exp(HIDDEN - HIDDEN) would not be
+    let shift = select((*row_max)[r], 0.0, (*row_max)[r] == HIDDEN);
+    var sum = factor * (*row_sum)[r];
+    for (var i = 0u; i < SEGMENT_QUADS; i += 2u) {
+      let low = exp(scores[i] - vec4<f32>(shift));
+      let high = exp(scores[i + 1u] - vec4<f32>(shift));
+      sum += dot(low, vec4<f32>(1.0)) + dot(high, vec4<f32>(1.0));
+      let octet = ((lane / SUBGROUP_ROWS) * SEGMENT_QUADS + i) / 2u;
+      put_octet(P_AT + softmax_row(subgroup, lane, r) * P_PITCH + octet, octet_from(low, high));
+    }
+    (*row_sum)[r] = sum;
+    (*factors)[r] = factor;
+  }
+  return outgrown;
+}
+
+// What O is multiplied by at the end; and the log-sum-exp.
+fn normalise(
+  row_max: array<f32, ROWS>, row_sum: array<f32, ROWS>, tile: Tile, subgroup: u32, lane: u32,
+) -> array<f32, ROWS> {
+  var factors: array<f32, ROWS> = array<f32, ROWS>();
+  for (var r = 0u; r < ROWS; r++) {
+    var sum = row_sum[r];
+    for (var distance = SUBGROUP_ROWS; distance < SUBGROUP; distance *= 2u) {
+      sum += subgroupShuffleXor(sum, distance);
+    }
+    let is_empty = sum == 0.0;  // the largest score of any other row counts at least 1; NaN is not empty
+    factors[r] = select(1.0 / sum, 0.0, is_empty);
+    let row = tile.first_row + softmax_row(subgroup, lane, r);
+    if lane < SUBGROUP_ROWS && row < tile.end_row {
+      store_log_sum_exp(tile, row, row_max[r], sum);
+    }
+  }
+  return factors;
+}
+
+// v of a tile, fetched or yet to be gathered, without NaN and infinities; whether there were any.
+fn stage_v(
+  octets: array<vec4<u32>, SHARE>, rows: Rows, first_key: u32, end_key: u32, invocation: u32,
+) -> bool {
+  if !rows.are_octets { return gather(&v, rows, first_key, end_key, V_AT, BLOCK_K, true, invocation); }
+  var special = vec4<u32>(0u);
+  for (var i = 0u; i < SHARE; i++) { special |= special_bits(octets[i]); }
+  var finite = octets;
+  if any(special != vec4<u32>(0u)) {
+    for (var i = 0u; i < SHARE; i++) { finite[i] = finite_octet(octets[i]); }
+  }
+  stage(V_AT, finite, invocation);
+  return any(special != vec4<u32>(0u));
+}
+
+// First column of O that quad `quad` of a row of S's memory holds in the given chunk; DIM and more where none.
+fn output_column(chunk: u32, quad: u32) -> u32 {
+  let part = chunk * KEY_PARTS + (quad / 4u) % KEY_PARTS;
+  let column = 16u * ((quad / 4u) / KEY_PARTS * VALUE_PARTS + part) + 4u * (quad % 4u);
+  return select(DIM, column, part < VALUE_PARTS);
+}
+
+// Takes a chunk of O through S's memory, where each lane multiplies its rows by `factors`; then back, or to the
+// output.
+fn visit_chunk(
+  o: ptr<function, array<Result, ROW_PARTS * VALUE_PARTS>>,
+  chunk: u32, factors: array<f32, ROWS>, is_over: bool, tile: Tile, subgroup: u32, lane: u32,
+) {
+  if chunk >= CHUNKS { return; }
+  for (var r = 0u; r < ROW_PARTS; r++) {
+    for (var j = 0u; j < KEY_PARTS; j++) {
+      let c = chunk * KEY_PARTS + j;
+      if c < VALUE_PARTS { store_result(score_at(subgroup, r, j), S_PITCH, (*o)[r * VALUE_PARTS + c]); }
+    }
+  }
+  workgroupBarrier();
+  for (var r = 0u; r < ROWS; r++) {
+    for (var i = 0u; i < SEGMENT_QUADS; i++) {
+      let at = segment_at(subgroup, lane, r) + i;
+      put_quad(at, factors[r] * quad_at(at));
+    }
+  }
+  workgroupBarrier();
+  if is_over {
+    write_chunk(chunk, tile, subgroup * SUBGROUP + lane);
+  } else {
+    for (var r = 0u; r < ROW_PARTS; r++) {
+      for (var j = 0u; j < KEY_PARTS; j++) {
+        let c = chunk * KEY_PARTS + j;
+        if c < VALUE_PARTS { (*o)[r * VALUE_PARTS + c] = load_result(score_at(subgroup, r, j), S_PITCH); }
+      }
+    }
+  }
+  workgroupBarrier();
+}
+
+fn write_chunk(chunk: u32, tile: Tile, invocation: u32) {
+  for (var i = invocation; i < BLOCK_Q * KEY_QUADS; i += WORKGROUP) {
+    let row = tile.first_row + i / KEY_QUADS;
+    let column = output_column(chunk, i % KEY_QUADS);
+    if row < tile.end_row && column < params.value_dim {
+      let quad = quad_at((i / KEY_QUADS) * S_PITCH + i % KEY_QUADS);
+      store_quad(output_row(tile, row) + column, quad, min(params.value_dim - column, 4u), OUT_F16);
+    }
+  }
+}
+
+// Unrolled by hand: matrices stay in registers only where their index is a constant, and compilers may leave a loop
+// around a barrier as it is.
+fn visit_output(
+  o: ptr<function, array<Result, ROW_PARTS * VALUE_PARTS>>,
+  factors: array<f32, ROWS>, is_over: bool, tile: Tile, subgroup: u32, lane: u32,
+) {
+  visit_chunk(o, 0u, factors, is_over, tile, subgroup, lane);
+  visit_chunk(o, 1u, factors, is_over, tile, subgroup, lane);
+  visit_chunk(o, 2u, factors, is_over, tile, subgroup, lane);
+  visit_chunk(o, 3u, factors, is_over, tile, subgroup, lane);
+  visit_chunk(o, 4u, factors, is_over, tile, subgroup, lane);
+  visit_chunk(o, 5u, factors, is_over, tile, subgroup, lane);
+  visit_chunk(o, 6u, factors, is_over, tile, subgroup, lane);
+  visit_chunk(o, 7u, factors, is_over, tile, subgroup, lane);
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(subgroup_id) subgroup: u32,
+  @builtin(subgroup_invocation_id) lane: u32,
+) {
+  let index = linear_group(group, groups);
+  if index >= params.groups { return; }
+  let tile = tile_of(index);
+  let keys = tile.keys;
+  let invocation = subgroup * SUBGROUP + lane;
+  let q_rows = rows_of(tile.q_base, params.q_strides, params.head_dim);
+  let k_rows = rows_of(tile.k_base, params.k_strides, params.head_dim);
+  let v_rows = rows_of(tile.v_base, params.v_strides, params.value_dim);
+
+  // q through the memory of k and v, as many rows as it holds
+  const STAGED_ROWS: u32 = min(BLOCK_Q, 2u * BLOCK_K);
+  var queries: array<Left, ROW_PARTS * DIM_PARTS> = array<Left, ROW_PARTS * DIM_PARTS>();
+  for (var first = 0u; first < BLOCK_Q; first += STAGED_ROWS) {
+    _ = gather(&q, q_rows, tile.first_row + first, tile.end_row, K_AT, STAGED_ROWS, false, invocation);
+    workgroupBarrier();
+    for (var r = 0u; r < ROW_PARTS; r++) {
+      let row = 16u * (row_group(subgroup) * ROW_PARTS + r);
+      if row / STAGED_ROWS != first / STAGED_ROWS { continue; }
+      for (var d = 0u; d < DIM_PARTS; d++) {
+        queries[r * DIM_PARTS + d] = load_left(K_AT + (row - first) * ROW_PITCH + 2u * d, ROW_PITCH);
+      }
+    }
+    workgroupBarrier();
+  }
+
+  var o: array<Result, ROW_PARTS * VALUE_PARTS> = array<Result, ROW_PARTS * VALUE_PARTS>();
+  var row_max: array<f32, ROWS> = array<f32, ROWS>();  // what the weights of a row are relative to
+  var row_sum: array<f32, ROWS> = array<f32, ROWS>();  // of this lane's keys
+  for (var r = 0u; r < ROWS; r++) { row_max[r] = HIDDEN; }
+  var saw_special = false;
+
+  for (var end_of_step = keys.x; ; end_of_step += BLOCK_K) {
+    // keys [first_key, end_of_step) have been scored, but for the first round
+    let is_first = end_of_step == keys.x;
+    let first_key = end_of_step - BLOCK_K;
+    let is_over = !is_first && first_key >= keys.y;
+    let k_octets = fetch(&k, k_rows, end_of_step, keys.y, invocation);  // asked for early, needed late
+    var factors: array<f32, ROWS> = array<f32, ROWS>();
+    var outgrown = false;
+    if is_over {
+      factors = normalise(row_max, row_sum, tile, subgroup, lane);
+    } else if !is_first {
+      let v_octets = fetch(&v, v_rows, first_key, keys.y, invocation);
+      let is_masked = !tile_sees(tile, first_key, end_of_step - 1u);
+      if is_masked {
+        mask_scores(tile, first_key, invocation);
+        workgroupBarrier();
+      }
+      outgrown = weigh(select(params.scale, 1.0, is_masked), &row_max, &row_sum, &factors, subgroup, lane);
+      saw_special = stage_v(v_octets, v_rows, first_key, keys.y, invocation) || saw_special;
+    }
+    if k_rows.are_octets {
+      stage(K_AT, k_octets, invocation);
+    } else {
+      _ = gather(&k, k_rows, end_of_step, keys.y, K_AT, BLOCK_K, false, invocation);
+    }
+    if any_lane(outgrown, subgroup, lane) || is_over { visit_output(&o, factors, is_over, tile, subgroup, lane); }
+    if is_over { break; }
+    if !is_first { accumulate(&o, subgroup); }
+    if end_of_step < keys.y { score(&queries, subgroup); }
+    workgroupBarrier();
+  }
+
+  if any_lane(saw_special, subgroup, lane) {
+    storageBarrier();
+    for (var r = 0u; r < ROWS; r++) {
+      let row = tile.first_row + softmax_row(subgroup, lane, r);
+      if lane < SUBGROUP_ROWS && row < tile.end_row { add_special_values(tile, row, row_max[r]); }
+    }
+  }
+}

@@ -1,0 +1,242 @@
+// parts: matmul/operands, matrix/half-octet, matrix/subgroup-matrix, launch, store
+//
+// Batched matrix product with a bias epilogue on tensor cores: output = A B + bias. Operands are f16, sums are f32.
+//
+// a [batch…, M, K], b [batch…, K, N] at any strides (a transposed operand is a view), bias [N] → output [batch…, M,
+// N]. One workgroup owns TILE_ROWS × TILE_COLUMNS of the output, its subgroups, ROW_GROUPS × COLUMN_GROUPS of them,
+// equal blocks of it, as matrices in registers. K is walked STEP at a time. Both operands are staged as they lie in
+// storage, in lines along the axis whose neighbours are neighbours there, and matrices are loaded from them in either
+// order. Two stages take turns: while one is multiplied the next is on its way from storage, so that a step has one
+// barrier.
+//
+// Workgroup memory: two stages of a's and b's lines, f16 with 8 elements of padding against bank conflicts, and 1 KiB
+// a subgroup for the way of the sums to the output. 64 × 64 is at most 24 KiB, 128 × 64 38 KiB, 128 × 128 48 KiB.
+//
+// A tile is 2·TILE_ROWS·TILE_COLUMNS·K operations for 2·(TILE_ROWS + TILE_COLUMNS)·K bytes, from L2 where
+// neighbouring tiles share operands: 32 operations a byte for 64 × 64, 64 for 128 × 128. From workgroup memory a
+// subgroup with R × C matrices reads R + C of 512 bytes for R·C products of 8192 operations: 16 operations a byte for
+// 2 × 2, 21 for 4 × 2 (of 128 × 128). At 128 bytes a cycle that is 2048 and 2730 operations, where an H100's tensor
+// cores reach 4096, and about 2540 without the asynchronous matrix instructions, which WGSL cannot ask for: 128 × 128
+// is bound by them, 64 × 64 by workgroup memory, at 470 TFLOP/s; registers (about 150 a lane at 128 × 128) allow
+// twelve subgroups or more on a multiprocessor. Half of that bound is expected: 0.6 ms for 4096³ (137 GFLOP). Not
+// measured yet.
+
+enable subgroups;
+
+const TILE_ROWS: u32 = 32u;      // of the output a workgroup, a multiple of 16 · ROW_GROUPS
+const TILE_COLUMNS: u32 = 32u;   // a multiple of 16 · COLUMN_GROUPS
+const ROW_GROUPS: u32 = 2u;      // subgroups across the rows
+const COLUMN_GROUPS: u32 = 2u;   // and across the columns
+const SUBGROUP: u32 = 32u;       // lanes of a subgroup
+const WORKGROUP: u32 = 128u;     // SUBGROUP · ROW_GROUPS · COLUMN_GROUPS
+const A_BY_ROWS: bool = false;   // neighbours in storage are neighbours along the rows of a, not along K
+const B_BY_ROWS: bool = false;   // the same along K of b, not along its columns
+const OUT_F16: bool = true;      // storage of output
+
+const A_F16: bool = true;
+const B_F16: bool = true;
+const STEP: u32 = 32u;           // K a step
+
+// matrices of a subgroup
+const ROW_PARTS: u32 = TILE_ROWS / (16u * ROW_GROUPS);
+const COLUMN_PARTS: u32 = TILE_COLUMNS / (16u * COLUMN_GROUPS);
+const PARTS: u32 = ROW_PARTS * COLUMN_PARTS;
+
+// Workgroup memory, f16 in octets: lines along the contiguous axis.
+const A_LINES: u32 = select(TILE_ROWS, STEP, A_BY_ROWS);
+const A_OCTETS: u32 = select(STEP, TILE_ROWS, A_BY_ROWS) / 8u;  // of a line
+const A_PITCH: u32 = A_OCTETS + 1u;
+const B_LINES: u32 = select(STEP, TILE_COLUMNS, B_BY_ROWS);
+const B_OCTETS: u32 = select(TILE_COLUMNS, STEP, B_BY_ROWS) / 8u;
+const B_PITCH: u32 = B_OCTETS + 1u;
+const B_AT: u32 = A_LINES * A_PITCH;
+const STAGE: u32 = B_AT + B_LINES * B_PITCH;
+const HALF_OCTETS: u32 = 2u * STAGE;
+// f32 in quads: one matrix a subgroup
+const FLOAT_QUADS: u32 = 64u * ROW_GROUPS * COLUMN_GROUPS;
+
+// octets of a stage that an invocation moves
+const A_SHARE: u32 = (A_LINES * A_OCTETS + WORKGROUP - 1u) / WORKGROUP;
+const B_SHARE: u32 = (B_LINES * B_OCTETS + WORKGROUP - 1u) / WORKGROUP;
+
+fn row_group(subgroup: u32) -> u32 {
+  return subgroup / COLUMN_GROUPS;
+}
+
+fn column_group(subgroup: u32) -> u32 {
+  return subgroup % COLUMN_GROUPS;
+}
+
+// One operand's lines in storage.
+struct Lines {
+  base: u32,        // element
+  pitch: u32,       // elements
+  step: u32,        // from element to element
+  lines: u32,
+  elements: u32,    // of a line
+  are_octets: bool,
+}
+
+fn lines_of(base: u32, strides: vec2<u32>, extent: vec2<u32>) -> Lines {
+  return Lines(
+    base, strides.x, strides.y, extent.x, extent.y, reads_octets(base, strides.x, strides.y, extent.y));
+}
+
+fn a_lines(base: u32) -> Lines {
+  if A_BY_ROWS { return lines_of(base, params.a_strides.yx, vec2<u32>(params.depth, params.rows)); }
+  return lines_of(base, params.a_strides, vec2<u32>(params.rows, params.depth));
+}
+
+fn b_lines(base: u32) -> Lines {
+  if B_BY_ROWS { return lines_of(base, params.b_strides.yx, vec2<u32>(params.columns, params.depth)); }
+  return lines_of(base, params.b_strides, vec2<u32>(params.depth, params.columns));
+}
+
+// Octet number `slot` of the stage that begins at (line, element) `first`; zeros outside of the matrix.
+fn octet_in(
+  buffer: ptr<storage, array<vec4<u32>>, read>, lines: Lines, first: vec2<u32>, slot: u32, line_octets: u32,
+) -> vec4<u32> {
+  let line = first.x + slot / line_octets;
+  let element = first.y + 8u * (slot % line_octets);
+  if line >= lines.lines || element >= lines.elements { return vec4<u32>(0u); }
+  return octet_of(buffer, lines.base + line * lines.pitch, lines.step, element, lines.elements, lines.are_octets);
+}
+
+// First line and element of K's steps [k, k + STEP).
+fn a_first(k: u32, first_row: u32) -> vec2<u32> {
+  return select(vec2<u32>(first_row, k), vec2<u32>(k, first_row), A_BY_ROWS);
+}
+
+fn b_first(k: u32, first_column: u32) -> vec2<u32> {
+  return select(vec2<u32>(k, first_column), vec2<u32>(first_column, k), B_BY_ROWS);
+}
+
+// An invocation's share of a stage; zeros where lines are no octets: those are staged when they are needed.
+fn fetch_a(lines: Lines, first: vec2<u32>, invocation: u32) -> array<vec4<u32>, A_SHARE> {
+  var octets: array<vec4<u32>, A_SHARE> = array<vec4<u32>, A_SHARE>();
+  if !lines.are_octets { return octets; }
+  for (var i = 0u; i < A_SHARE; i++) {
+    octets[i] = octet_in(&a, lines, first, invocation + i * WORKGROUP, A_OCTETS);
+  }
+  return octets;
+}
+
+fn fetch_b(lines: Lines, first: vec2<u32>, invocation: u32) -> array<vec4<u32>, B_SHARE> {
+  var octets: array<vec4<u32>, B_SHARE> = array<vec4<u32>, B_SHARE>();
+  if !lines.are_octets { return octets; }
+  for (var i = 0u; i < B_SHARE; i++) {
+    octets[i] = octet_in(&b, lines, first, invocation + i * WORKGROUP, B_OCTETS);
+  }
+  return octets;
+}
+
+fn stage_a(octets: array<vec4<u32>, A_SHARE>, lines: Lines, first: vec2<u32>, at: u32, invocation: u32) {
+  if !lines.are_octets {
+    for (var slot = invocation; slot < A_LINES * A_OCTETS; slot += WORKGROUP) {
+      put_octet(at + (slot / A_OCTETS) * A_PITCH + slot % A_OCTETS, octet_in(&a, lines, first, slot, A_OCTETS));
+    }
+    return;
+  }
+  for (var i = 0u; i < A_SHARE; i++) {
+    let slot = invocation + i * WORKGROUP;
+    if slot < A_LINES * A_OCTETS { put_octet(at + (slot / A_OCTETS) * A_PITCH + slot % A_OCTETS, octets[i]); }
+  }
+}
+
+fn stage_b(octets: array<vec4<u32>, B_SHARE>, lines: Lines, first: vec2<u32>, at: u32, invocation: u32) {
+  if !lines.are_octets {
+    for (var slot = invocation; slot < B_LINES * B_OCTETS; slot += WORKGROUP) {
+      put_octet(at + B_AT + (slot / B_OCTETS) * B_PITCH + slot % B_OCTETS, octet_in(&b, lines, first, slot, B_OCTETS));
+    }
+    return;
+  }
+  for (var i = 0u; i < B_SHARE; i++) {
+    let slot = invocation + i * WORKGROUP;
+    if slot < B_LINES * B_OCTETS { put_octet(at + B_AT + (slot / B_OCTETS) * B_PITCH + slot % B_OCTETS, octets[i]); }
+  }
+}
+
+fn load_a(at: u32, row: u32, k: u32) -> Left {
+  if A_BY_ROWS { return load_left_transposed(at + k * A_PITCH + row / 8u, A_PITCH); }
+  return load_left(at + row * A_PITCH + k / 8u, A_PITCH);
+}
+
+fn load_b(at: u32, k: u32, column: u32) -> Right {
+  if B_BY_ROWS { return load_right_transposed(at + B_AT + column * B_PITCH + k / 8u, B_PITCH); }
+  return load_right(at + B_AT + k * B_PITCH + column / 8u, B_PITCH);
+}
+
+// sums += A B of a stage
+fn accumulate(sums: ptr<function, array<Result, PARTS>>, at: u32, subgroup: u32) {
+  for (var k = 0u; k < STEP; k += 16u) {
+    var rows: array<Left, ROW_PARTS> = array<Left, ROW_PARTS>();
+    for (var r = 0u; r < ROW_PARTS; r++) { rows[r] = load_a(at, 16u * (row_group(subgroup) * ROW_PARTS + r), k); }
+    for (var c = 0u; c < COLUMN_PARTS; c++) {
+      let columns = load_b(at, k, 16u * (column_group(subgroup) * COLUMN_PARTS + c));
+      for (var r = 0u; r < ROW_PARTS; r++) {
+        (*sums)[r * COLUMN_PARTS + c] = multiply_add(rows[r], columns, (*sums)[r * COLUMN_PARTS + c]);
+      }
+    }
+  }
+}
+
+// Takes one matrix of every subgroup through workgroup memory to the output, whose tile begins at (row, column)
+// `first`.
+fn write_part(
+  sums: ptr<function, array<Result, PARTS>>, part: u32, base: u32, first: vec2<u32>, subgroup: u32, lane: u32,
+) {
+  if part >= PARTS { return; }
+  store_result(64u * subgroup, 4u, (*sums)[part]);
+  workgroupBarrier();
+  for (var i = lane; i < 64u; i += SUBGROUP) {
+    let row = first.x + 16u * (row_group(subgroup) * ROW_PARTS + part / COLUMN_PARTS) + i / 4u;
+    let column = first.y + 16u * (column_group(subgroup) * COLUMN_PARTS + part % COLUMN_PARTS) + 4u * (i % 4u);
+    if row < params.rows && column < params.columns {
+      let element = base + row * params.output_row_stride + column;
+      let quad = quad_at(64u * subgroup + i) + bias_quad(column);
+      store_quad(element, quad, min(params.columns - column, 4u), OUT_F16);
+    }
+  }
+  workgroupBarrier();
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(subgroup_id) subgroup: u32,
+  @builtin(subgroup_invocation_id) lane: u32,
+) {
+  let index = linear_group(group, groups);
+  if index >= params.groups { return; }
+  let bases = batch_bases(index / (params.column_tiles * params.row_tiles));
+  let first_row = ((index / params.column_tiles) % params.row_tiles) * TILE_ROWS;
+  let first_column = (index % params.column_tiles) * TILE_COLUMNS;
+  let invocation = subgroup * SUBGROUP + lane;
+  let a_place = a_lines(bases.x);
+  let b_place = b_lines(bases.y);
+
+  // k runs one step ahead of what is multiplied
+  var sums: array<Result, PARTS> = array<Result, PARTS>();
+  var at = 0u;
+  for (var k = 0u; k < params.depth + STEP; k += STEP) {
+    let a_octets = fetch_a(a_place, a_first(k, first_row), invocation);
+    let b_octets = fetch_b(b_place, b_first(k, first_column), invocation);
+    if k > 0u { accumulate(&sums, at, subgroup); }
+    at = STAGE - at;
+    stage_a(a_octets, a_place, a_first(k, first_row), at, invocation);
+    stage_b(b_octets, b_place, b_first(k, first_column), at, invocation);
+    workgroupBarrier();
+  }
+
+  // Unrolled by hand: matrices stay in registers only where their index is a constant, and compilers may leave a loop
+  // around a barrier as it is.
+  write_part(&sums, 0u, bases.z, vec2<u32>(first_row, first_column), subgroup, lane);
+  write_part(&sums, 1u, bases.z, vec2<u32>(first_row, first_column), subgroup, lane);
+  write_part(&sums, 2u, bases.z, vec2<u32>(first_row, first_column), subgroup, lane);
+  write_part(&sums, 3u, bases.z, vec2<u32>(first_row, first_column), subgroup, lane);
+  write_part(&sums, 4u, bases.z, vec2<u32>(first_row, first_column), subgroup, lane);
+  write_part(&sums, 5u, bases.z, vec2<u32>(first_row, first_column), subgroup, lane);
+  write_part(&sums, 6u, bases.z, vec2<u32>(first_row, first_column), subgroup, lane);
+  write_part(&sums, 7u, bases.z, vec2<u32>(first_row, first_column), subgroup, lane);
+}

@@ -1,0 +1,105 @@
+// parts: element, launch, rows, store
+//
+// Sums over some axes: output[i] = Σ_j x[i, j], i over the axes that stay, j over those that go, in f32 and in an order that
+// depends on the shapes and the device alone, so that it is the same each time.
+//
+// x at any strides (0 repeats) → output [kept axes], or where long sums are divided into parts [splits, kept axes], to be
+// summed in their turn. `lanes` invocations of a workgroup share four neighbouring sums: lane l of a split adds up terms l,
+// l + lanes, …, and a tree in workgroup memory adds the lanes. Neighbouring invocations are lanes of the same sums where
+// neighbouring terms lie closer in x than neighbouring sums, else they have neighbouring sums. A read of x for an addition:
+// bound by bandwidth.
+
+const IN_F16: bool = false;      // storage of x
+const OUT_F16: bool = false;     // storage of output
+
+struct Params {
+  groups: u32,               // workgroups with work
+  quad_groups: u32,          // of each split
+  quads: u32,                // of the output
+  row_quads: u32,            // of an output row
+  columns: u32,              // elements of an output row
+  output_pitch: u32,         // elements between output rows
+  split_pitch: u32,          // elements between splits
+  split_terms: u32,          // of each sum in a split
+  terms: u32,                // of each sum
+  lanes: u32,                // invocations that share sums, a power of two
+  lanes_first: u32,          // neighbouring invocations do
+  scale: f32,                // multiplies the sums
+  x_offset: u32,
+  x_column_stride: u32,      // elements of x between neighbours in an output row
+  x_vector_loads: u32,       // may be read four columns at a time
+  kept_shape: vec4<u32>,     // kept axes before the row, the innermost first
+  kept_strides: vec4<u32>,   // elements of x
+  kept_outer_stride: u32,    // of a fifth axis
+  inner_terms: u32,          // along the innermost axis that goes
+  inner_stride: u32,
+  summed_shape: vec4<u32>,   // axes before that
+  summed_strides: vec4<u32>,
+  summed_outer_stride: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;        // f32 or f16
+@group(0) @binding(2) var<storage, read_write> output: array<u32>;   // [splits, kept axes], f32 or f16
+
+const WORKGROUP: u32 = 256u;
+
+var<workgroup> partial: array<vec4<f32>, WORKGROUP>;
+
+fn x_quad(first: u32, count: u32) -> vec4<f32> {
+  if params.x_vector_loads != 0u && count == 4u { return decode_quad(x[quad_index(first, IN_F16)], first, IN_F16); }
+  var quad = vec4<f32>(0.0);
+  for (var i = 0u; i < count; i++) {
+    let element = first + i * params.x_column_stride;
+    let word = word_index(element, IN_F16);
+    quad[i] = decode_element(x[word >> 2u][word & 3u], element, IN_F16);
+  }
+  return quad;
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let linear = linear_group(group, groups);
+  if linear >= params.groups { return; }
+  let wide = WORKGROUP / params.lanes;  // quads of the workgroup
+  let is_first = params.lanes_first != 0u;
+  let lane = select(index / wide, index % params.lanes, is_first);
+  let step = select(wide, 1u, is_first);  // invocations from a lane to the next
+  let quad = (linear % params.quad_groups) * wide + select(index % wide, index / params.lanes, is_first);
+  let column = 4u * (quad % params.row_quads);
+  let row = quad / params.row_quads;
+  // none past the end, where invocations are here for the barriers
+  let count = select(0u, min(params.columns - column, 4u), quad < params.quads);
+  let split = linear / params.quad_groups;
+  let begin = split * params.split_terms;
+  let end = select(0u, min(begin + params.split_terms, params.terms), count > 0u);
+
+  let kept = row_index(row, params.kept_shape);
+  let first = params.x_offset + row_start(kept, params.kept_strides, params.kept_outer_stride)
+    + column * params.x_column_stride;
+  var sums = vec4<f32>(0.0);
+  for (var term = begin + lane; term < end; term += params.lanes) {
+    var inner = term;
+    var at = first;
+    if params.inner_terms < params.terms {
+      inner = term % params.inner_terms;
+      let outer = row_index(term / params.inner_terms, params.summed_shape);
+      at += row_start(outer, params.summed_strides, params.summed_outer_stride);
+    }
+    sums += x_quad(at + inner * params.inner_stride, count);
+  }
+  partial[index] = sums;
+  for (var half = params.lanes / 2u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if lane < half {
+      sums += partial[index + half * step];
+      partial[index] = sums;
+    }
+  }
+  if lane > 0u || count == 0u { return; }
+  store_quad(split * params.split_pitch + row * params.output_pitch + column, params.scale * sums, count, OUT_F16);
+}

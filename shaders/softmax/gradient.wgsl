@@ -1,0 +1,199 @@
+// parts: attention/score, attention/visibility, softmax/row, element, launch, special, store
+//
+// Gradient of the masked softmax over rows (see softmax.wgsl), of its weights W = P ∘ R (R is 0 or 1 / (1 - p) with
+// dropout, else 1) and of the log-sum-exp of the scores s:
+//
+//     d_s[i, j] = P[i, j] (R[i, j] d_weights[i, j] - D_i + d_lse_i)      D_i = Σ_j P[i, j] R[i, j] d_weights[i, j]
+//     d_x = scale · d_s · ∂ s / ∂ (scale · x)                            d_sink_i = P[i, sink] (d_lse_i - D_i)
+//
+// P is computed anew from x. What may not be attended to has the gradient 0, whatever d_weights holds, and so have rows
+// without keys.
+//
+// x, d_weights [B, H, Nq, Nk] at any strides, row_values [B, H, Nq] → output as x; optionally d_scores = d_s, of which the
+// float mask's gradient is a sum, and row_values, in place.
+// One workgroup owns 128 / LANES rows, LANES invocations each. A lane walks its columns four at a time with a running
+// maximum, sum, and sum with d_weights (Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018), the
+// lanes are combined in workgroup memory in a fixed order, and a second sweep writes. Four reads and one write of a matrix
+// for some sixteen operations and 2¼ exponentials an element: bound by bandwidth.
+
+const LANES: u32 = 16u;          // invocations a row: a power of two up to 128
+const OUT_F16: bool = false;     // storage of d_weights and output
+
+struct Params {
+  groups: u32,            // workgroups with work
+  heads: u32,             // H
+  rows: u32,              // B · H · Nq
+  query_length: u32,      // Nq
+  key_length: u32,        // Nk
+  scale: f32,
+  softcap: f32,           // 0: none
+  band_left: i32,         // keys, see visibility
+  band_right: i32,
+  query_offset: i32,
+  aligns_ends: u32,       // query_offset counts from where the last query stands at the last key
+  x_strides: vec4<u32>,   // elements: batch, head, query, key
+  mask_strides: vec4<u32>,
+  key_mask_strides: vec2<u32>,
+  x_offset: u32,
+  mask_offset: u32,
+  key_mask_offset: u32,
+  mask_kind: u32,
+  has_key_mask: u32,
+  output_pitch: u32,      // elements between output rows
+  vector_loads: u32,      // x may be read four columns at a time
+  d_weights_strides: vec4<u32>,
+  d_weights_offset: u32,
+  d_weights_vector_loads: u32,
+  has_d_log_sum_exp: u32, // row_values holds it
+  writes_d_sinks: u32,    // into row_values
+  writes_d_scores: u32,
+  // where in `table`, or ABSENT
+  slopes_at: u32,
+  slopes_pitch: u32,      // elements between batch entries
+  sinks_at: u32,
+  query_offsets_at: u32,
+  key_lengths_at: u32,
+  sequences_at: u32,
+  sequences: u32,         // of a packed batch
+  dropout_p: f32,         // see dropout
+  dropout_scale: f32,     // 1 / (1 - p)
+  dropout_seed: vec2<u32>,
+  capture_offsets: vec4<u32>,
+  capture_shapes: array<vec4<u32>, 4>,
+  capture_numbers: array<vec4<f32>, 2>,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;         // [B, H, Nq, Nk], f32 or f16
+@group(0) @binding(2) var<storage, read> mask: array<u32>;            // broadcast to [B, H, Nq, Nk]
+@group(0) @binding(3) var<storage, read> key_mask: array<u32>;        // [B, Nk], bool
+@group(0) @binding(4) var<storage, read> table: array<u32>;           // small inputs joined, see src/ops/table.ts
+@group(0) @binding(5) var<storage, read> d_weights: array<vec4<u32>>; // [B, H, Nq, Nk], f32 or f16
+@group(0) @binding(6) var<storage, read_write> row_values: array<f32>;  // [B, H, Nq]: d_lse, then the sink's gradient
+@group(0) @binding(7) var<storage, read_write> output: array<u32>;    // d_x [B, H, Nq, Nk], f32 or f16
+@group(0) @binding(8) var<storage, read_write> d_scores: array<f32>;  // [B, H, Nq, Nk]
+
+const WORKGROUP: u32 = 128u;
+
+var<workgroup> partial_max: array<f32, WORKGROUP>;
+var<workgroup> partial_sum: array<f32, WORKGROUP>;
+var<workgroup> partial_product: array<f32, WORKGROUP>;
+
+// R ∘ d_weights of keys [key, key + 4) of the row that begins at element `begin`; 0 where dropped or not to be attended
+// to, whatever it is.
+fn d_weights_quad(row: Row, begin: u32, key: u32, is_hidden: vec4<bool>) -> vec4<f32> {
+  let first = begin + key * params.d_weights_strides.w;
+  var quad = vec4<f32>(0.0);
+  if params.d_weights_vector_loads != 0u && key + 4u <= params.key_length {
+    quad = decode_quad(d_weights[quad_index(first, OUT_F16)], first, OUT_F16);
+  } else {
+    for (var i = 0u; i < min(params.key_length - key, 4u); i++) {
+      let element = first + i * params.d_weights_strides.w;
+      let word = word_index(element, OUT_F16);
+      quad[i] = decode_element(d_weights[word >> 2u][word & 3u], element, OUT_F16);
+    }
+  }
+  let kept = kept_quad(row, key);
+  return select(kept * quad, vec4<f32>(0.0), is_hidden | (kept == vec4<f32>(0.0)));
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let linear = linear_group(group, groups);
+  if linear >= params.groups { return; }
+  let lane = index % LANES;
+  let first = index - lane;
+  let row = linear * (WORKGROUP / LANES) + index / LANES;
+  // rows past the end compute the last one again and write nothing: barriers need every invocation
+  let read_row = min(row, params.rows - 1u);
+  let place = row_at(read_row);
+  let d_begin = params.d_weights_offset + dot(
+    vec3<u32>(
+      read_row / (params.query_length * params.heads),
+      read_row / params.query_length % params.heads,
+      read_row % params.query_length,
+    ),
+    params.d_weights_strides.xyz,
+  );
+  let hidden = vec4<f32>(HIDDEN);
+
+  let has_sink = params.sinks_at != ABSENT;
+  var sink = HIDDEN;
+  if has_sink { sink = max(bitcast<f32>(table[params.sinks_at + place.head]), HIDDEN); }
+  var highest = select(HIDDEN, sink, lane == 0u);
+  var sum = select(0.0, 1.0, lane == 0u && sink != HIDDEN);
+  var product = 0.0;  // of the exponentials and R ∘ d_weights
+  for (var key = 4u * lane; key < params.key_length; key += 4u * LANES) {
+    let s = score_quad(place, key);
+    let next = max(highest, max(max(s.x, s.y), max(s.z, s.w)));
+    let shift = select(next, 0.0, next == HIDDEN);
+    // NaN itself, not its exponential, which SwiftShader makes a number
+    let p = select(exp(s - vec4<f32>(shift)), s, nan_lanes(s));
+    let rescale = exp(highest - shift);
+    sum = sum * rescale + dot(p, vec4<f32>(1.0));
+    product = product * rescale + dot(p, d_weights_quad(place, d_begin, key, s == hidden));
+    highest = next;
+  }
+  partial_max[index] = highest;
+  partial_sum[index] = sum;
+  partial_product[index] = product;
+  for (var half = LANES / 2u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if lane < half {
+      let other = partial_max[index + half];
+      let next = max(highest, other);
+      let shift = select(next, 0.0, next == HIDDEN);
+      let parts = vec2<f32>(exp(highest - shift), exp(other - shift));
+      sum = sum * parts.x + partial_sum[index + half] * parts.y;
+      product = product * parts.x + partial_product[index + half] * parts.y;
+      highest = next;
+      partial_max[index] = highest;
+      partial_sum[index] = sum;
+      partial_product[index] = product;
+    }
+  }
+  if lane == 0u {
+    let is_empty = sum == 0.0;  // the largest score of any other row counts 1; NaN is not empty
+    let normaliser = select(1.0 / sum, 0.0, is_empty);
+    var change = product * normaliser;  // D - d_lse
+    if params.has_d_log_sum_exp != 0u { change -= row_values[read_row]; }
+    change = select(change, 0.0, is_empty);
+    partial_sum[first] = normaliser;
+    partial_product[first] = change;
+    if has_sink && params.writes_d_sinks != 0u && row < params.rows {
+      row_values[row] = -exp(sink - select(highest, 0.0, highest == HIDDEN)) * normaliser * change;
+    }
+  }
+  workgroupBarrier();
+  if row >= params.rows { return; }
+  highest = partial_max[first];
+  let normaliser = partial_sum[first];
+  let change = partial_product[first];
+  let shift = select(highest, 0.0, highest == HIDDEN);
+
+  for (var key = 4u * lane; key < params.key_length; key += 4u * LANES) {
+    let s = score_quad(place, key);
+    let is_hidden = s == hidden;
+    let p = exp(s - vec4<f32>(shift)) * normaliser;
+    let d_s = select(p * (d_weights_quad(place, d_begin, key, is_hidden) - change), vec4<f32>(0.0), is_hidden);
+    var d_x = params.scale * d_s;
+    let count = min(params.key_length - key, 4u);
+    if MODIFIES_SCORES {
+      let raw = params.scale * x_quad(place.begin, key);
+      let first_key = key - place.sequence.first_key;
+      for (var i = 0u; i < count; i++) {
+        let derivative =
+          score_derivative(place.sequence, raw[i], place.slope, place.head, place.query, first_key + i);
+        d_x[i] = select(d_x[i] * derivative, 0.0, is_hidden[i]);
+      }
+    }
+    store_quad(row * params.output_pitch + key, d_x, count, OUT_F16);
+    for (var i = 0u; params.writes_d_scores != 0u && i < count; i++) {
+      d_scores[row * params.key_length + key + i] = d_s[i];
+    }
+  }
+}

@@ -1,0 +1,153 @@
+// parts: attention/score, attention/visibility, softmax/row, element, launch, special, store
+//
+// Masked softmax over rows: output[i, j] = exp(s[i, j] - m_i) / Σ_j exp(s[i, j] - m_i) with s = scale · x + mask and
+// m_i the row's maximum; a key that may not be attended to gets 0, and so does a row without any key. With dropout, a
+// weight is 0 or divided by 1 - p.
+//
+// x [B, H, Nq, Nk] at any strides → output [B, H, Nq, Nk]; optionally log_sum_exp [B, H, Nq], and the scores themselves.
+// One workgroup owns 128 / LANES rows, LANES invocations each. A lane walks its columns four at a time with a running
+// maximum and sum (Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018), the lanes are combined in
+// workgroup memory, and a second sweep writes. Two reads and one write of the matrix for some ten operations and 2¼
+// exponentials an element: bound by bandwidth.
+
+const LANES: u32 = 16u;          // invocations a row: a power of two up to 128
+const OUT_F16: bool = false;     // storage of output
+
+struct Params {
+  groups: u32,            // workgroups with work
+  heads: u32,             // H
+  rows: u32,              // B · H · Nq
+  query_length: u32,      // Nq
+  key_length: u32,        // Nk
+  scale: f32,
+  softcap: f32,           // 0: none
+  band_left: i32,         // keys, see visibility
+  band_right: i32,
+  query_offset: i32,
+  aligns_ends: u32,       // query_offset counts from where the last query stands at the last key
+  x_strides: vec4<u32>,   // elements: batch, head, query, key
+  mask_strides: vec4<u32>,
+  key_mask_strides: vec2<u32>,
+  x_offset: u32,
+  mask_offset: u32,
+  key_mask_offset: u32,
+  mask_kind: u32,
+  has_key_mask: u32,
+  output_pitch: u32,      // elements between output rows
+  vector_loads: u32,      // x may be read four columns at a time
+  writes_log_sum_exp: u32,
+  scores_stage: u32,      // which scores are written too: 0 none, 1 scaled, 2 capped, 3 masked
+  // where in `table`, or ABSENT
+  slopes_at: u32,
+  slopes_pitch: u32,      // elements between batch entries
+  sinks_at: u32,
+  query_offsets_at: u32,
+  key_lengths_at: u32,
+  sequences_at: u32,
+  sequences: u32,         // of a packed batch
+  dropout_p: f32,         // see dropout
+  dropout_scale: f32,     // 1 / (1 - p)
+  dropout_seed: vec2<u32>,
+  capture_offsets: vec4<u32>,
+  capture_shapes: array<vec4<u32>, 4>,
+  capture_numbers: array<vec4<f32>, 2>,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;         // [B, H, Nq, Nk], f32 or f16
+@group(0) @binding(2) var<storage, read> mask: array<u32>;            // broadcast to [B, H, Nq, Nk]
+@group(0) @binding(3) var<storage, read> key_mask: array<u32>;        // [B, Nk], bool
+@group(0) @binding(4) var<storage, read> table: array<u32>;           // small inputs joined, see src/ops/table.ts
+@group(0) @binding(5) var<storage, read_write> output: array<u32>;    // [B, H, Nq, Nk], f32 or f16
+@group(0) @binding(6) var<storage, read_write> log_sum_exp: array<u32>;  // [B, H, Nq], f32
+@group(0) @binding(7) var<storage, read_write> scores: array<u32>;    // [B, H, Nq, Nk], dtype of output
+
+const WORKGROUP: u32 = 128u;
+
+var<workgroup> partial_max: array<f32, WORKGROUP>;
+var<workgroup> partial_sum: array<f32, WORKGROUP>;
+
+// Those of them that the caller asked for, as they are after one of the stages.
+fn staged_quad(row: Row, key: u32) -> vec4<f32> {
+  if params.scores_stage == 3u { return score_quad(row, key); }
+  var quad = params.scale * x_quad(row.begin, key);
+  for (var i = 0u; params.scores_stage == 2u && i < 4u; i++) { quad[i] = capped_score(quad[i]); }
+  return quad;
+}
+
+// HIDDEN is written as -∞, which it is in f16 anyway.
+fn store_scores(element: u32, quad: vec4<f32>, count: u32) {
+  if OUT_F16 {
+    scores[element >> 1u] = encode_pair(vec2<f32>(quad.x, select(0.0, quad.y, count > 1u)));
+    if count > 2u { scores[(element >> 1u) + 1u] = encode_pair(vec2<f32>(quad.z, select(0.0, quad.w, count > 3u))); }
+    return;
+  }
+  let words = select(bitcast<vec4<u32>>(quad), vec4<u32>(MINUS_INFINITY_BITS), quad == vec4<f32>(HIDDEN));
+  for (var i = 0u; i < count; i++) { scores[element + i] = words[i]; }
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) index: u32,
+) {
+  let linear = linear_group(group, groups);
+  if linear >= params.groups { return; }
+  let lane = index % LANES;
+  let first = index - lane;
+  let row = linear * (WORKGROUP / LANES) + index / LANES;
+  // rows past the end compute the last one again and write nothing: barriers need every invocation
+  let read_row = min(row, params.rows - 1u);
+  let place = row_at(read_row);
+
+  var highest = HIDDEN;
+  var sum = 0.0;
+  if lane == 0u && params.sinks_at != ABSENT {
+    highest = max(bitcast<f32>(table[params.sinks_at + place.head]), HIDDEN);
+    sum = select(1.0, 0.0, highest == HIDDEN);
+  }
+  for (var key = 4u * lane; key < params.key_length; key += 4u * LANES) {
+    let s = score_quad(place, key);
+    let next = max(highest, max(max(s.x, s.y), max(s.z, s.w)));
+    let shift = select(next, 0.0, next == HIDDEN);
+    // NaN itself, not its exponential, which SwiftShader makes a number
+    let p = select(exp(s - vec4<f32>(shift)), s, nan_lanes(s));
+    sum = sum * exp(highest - shift) + dot(p, vec4<f32>(1.0));
+    highest = next;
+  }
+  partial_max[index] = highest;
+  partial_sum[index] = sum;
+  for (var half = LANES / 2u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if lane < half {
+      let other = partial_max[index + half];
+      let next = max(highest, other);
+      let shift = select(next, 0.0, next == HIDDEN);
+      sum = sum * exp(highest - shift) + partial_sum[index + half] * exp(other - shift);
+      highest = next;
+      partial_max[index] = highest;
+      partial_sum[index] = sum;
+    }
+  }
+  workgroupBarrier();
+  highest = partial_max[first];
+  sum = partial_sum[first];
+  let shift = select(highest, 0.0, highest == HIDDEN);
+  let is_empty = sum == 0.0;  // the largest score of any other row counts 1; NaN is not empty
+  let normaliser = select(1.0 / sum, 0.0, is_empty);
+  if row >= params.rows { return; }
+
+  let base = row * params.output_pitch;
+  for (var key = 4u * lane; key < params.key_length; key += 4u * LANES) {
+    let s = score_quad(place, key);
+    let weights = select(exp(s - vec4<f32>(shift)) * normaliser, vec4<f32>(0.0), s == vec4<f32>(HIDDEN));
+    let count = min(params.key_length - key, 4u);
+    store_quad(base + key, weights * kept_quad(place, key), count, OUT_F16);
+    if params.scores_stage != 0u { store_scores(base + key, staged_quad(place, key), count); }
+  }
+  if params.writes_log_sum_exp != 0u && lane == 0u {
+    let value = select(highest + log(sum), sum, is_nan(sum));
+    log_sum_exp[row] = select(bitcast<u32>(value), MINUS_INFINITY_BITS, is_empty);
+  }
+}

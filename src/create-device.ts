@@ -1,0 +1,29 @@
+import { makeTape } from './autograd/tape.ts';
+import { arithmetic } from './ops/internal/arithmetic.ts';
+import { openDevice, type Device, type DeviceOptions } from './tensor/device.ts';
+import { ownerOf, recall } from './tuning/memory.ts';
+import { checkPinned } from './tuning/pinned.ts';
+import { probeMatrices } from './tuning/probe-matrices.ts';
+import { tune } from './tuning/tune.ts';
+
+/**
+ * Opens a GPU. Ops take the kernels that `kernels` names, else those that `device.tune()` found on such a device before,
+ * else those that suit its class.
+ *
+ * @throws AdapterNotFoundError where there is no adapter of the wanted kind
+ */
+export async function createDevice(options: DeviceOptions = {}): Promise<Device> {
+  const tape = makeTape(arithmetic);
+  const device = await openDevice(options, (opened, tuneOptions) => tune(opened, tuneOptions, remembers), tape);
+  const { remembersTuning: remembers = true } = options;
+  try {
+    device.traits = { ...device.traits, subgroupMatrix: await probeMatrices(device) };
+    const pinned = checkPinned(options.kernels, device.traits);
+    const tuned = remembers ? await recall(ownerOf(device.info, device.traits)) : new Map();
+    device.kernels = { pinned, tuned };
+    return device;
+  } catch (error) {
+    device.dispose();
+    throw error;
+  }
+}

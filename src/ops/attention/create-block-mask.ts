@@ -1,0 +1,54 @@
+import { ArgumentError } from '../../gpu/errors.ts';
+import { planBlockMask } from '../../kernels/block-mask.ts';
+import { Device } from '../../tensor/device.ts';
+import { checkOptions } from '../../tensor/options.ts';
+import { BlockMask, type BlockMaskOptions } from './block-mask.ts';
+import { describe } from '../internal/check.ts';
+import { enqueue } from '../internal/enqueue.ts';
+import { captureSegments, checkModifier, planned } from './internal/modifiers.ts';
+import type { MaskMod } from './score-mod.ts';
+import { joinTable } from '../internal/table.ts';
+
+/**
+ * Evaluates a `maskMod` for every query and key once and keeps what each block of them comes to, for the option `blockMask`
+ * of the attention ops: they pass over blocks with nothing to attend to, and ask `maskMod` only in blocks of which
+ * a part may be. As FlexAttention's `create_block_mask`.
+ *
+ * It costs queryLength · keyLength calls of the function, so make it once and use it often: for every layer, and every
+ * batch whose mask is the same. What `maskMod` captured must not change meanwhile.
+ *
+ * @throws ArgumentError for a mask of another device, or options that do not fit
+ */
+export function createBlockMask(device: Device, maskMod: MaskMod, options: BlockMaskOptions): BlockMask {
+  const op = 'createBlockMask';
+  if (!(device instanceof Device)) {
+    throw new ArgumentError(`${op}: device must be a Device, got ${describe(device)}`);
+  }
+  device.assertUsable();
+  checkModifier(op, 'maskMod', maskMod, device, 'the given device');
+  checkOptions(op, options, ['batch', 'heads', 'queryLength', 'keyLength', 'blockSize']);
+  const { batch = 1, heads = 1, queryLength, keyLength, blockSize = 128 } = options;
+  for (const [name, count] of Object.entries({ batch, heads, queryLength, keyLength })) {
+    if (!Number.isInteger(count) || count < 1) {
+      throw new ArgumentError(`${op}: ${name} must be a positive integer, got ${describe(count)}`);
+    }
+  }
+  if (![32, 64, 128, 256, 512, 1024].includes(blockSize)) {
+    throw new ArgumentError(`${op}: blockSize must be a power of two from 32 to 1024, got ${describe(blockSize)}`);
+  }
+  const sizes = { batch, heads, queryLength, keyLength, blockSize };
+  const kinds = device.scope(() => {
+    const output = device.empty(
+      [batch, heads, Math.ceil(queryLength / blockSize), Math.ceil(keyLength / blockSize)],
+      'uint32',
+      op,
+    );
+    const checked = planned(op, [maskMod]);
+    const { table, places } = joinTable(op, device, captureSegments(checked));
+    const launch = planBlockMask({ op, ...sizes, modifiers: checked.modifiers, capturesAt: places }, device.traits);
+    enqueue(op, launch, { table, output });
+    return output;
+  });
+  device.keep(kinds);
+  return new BlockMask(maskMod, kinds, sizes);
+}

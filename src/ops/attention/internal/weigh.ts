@@ -1,0 +1,116 @@
+/** The softmax of checked scores and its gradient, of which softmax and materialised attention are made. */
+import type { Operand } from '../../../kernels/launch.ts';
+import type { Scores } from '../../../kernels/score.ts';
+import { planSoftmaxGradient } from '../../../kernels/softmax-gradient.ts';
+import { planSoftmax, type ScoresStage } from '../../../kernels/softmax.ts';
+import type { Visibility } from '../../../kernels/visibility.ts';
+import type { FloatDType } from '../../../tensor/dtype.ts';
+import type { Tensor } from '../../../tensor/tensor.ts';
+import { cast, clone } from '../../copy.ts';
+import { enqueue, operandOf } from '../../internal/enqueue.ts';
+import { sum, sumTo } from '../../sum.ts';
+
+/** What becomes of scores x before and after the softmax, besides what tensors say. */
+export interface Weighing {
+  /** [B, H, Nq, Nk]. */
+  readonly shape: readonly [number, number, number, number];
+  readonly scale: number;
+  readonly visibility: Visibility;
+  readonly scores?: Scores;
+}
+
+/** x [B, H, Nq, Nk], or with fewer axes as `Weighing.shape` has them. */
+export interface WeighingTensors {
+  readonly x: Tensor;
+  readonly mask?: Tensor;
+  readonly keyMask?: Tensor;
+  readonly table?: Tensor;
+}
+
+/** The weights of checked scores, with the rows' log-sum-exp where asked for. */
+export function weigh(
+  op: string,
+  { x, mask, keyMask, table }: WeighingTensors,
+  { shape, scale, visibility, scores = {} }: Weighing,
+  results: {
+    readonly dtype?: FloatDType;
+    /** Of the log-sum-exp. */
+    readonly rowShape?: readonly number[];
+    /** Also write the scores as they are after this stage. */
+    readonly stage?: ScoresStage;
+  } = {},
+): { weights: Tensor; logSumExp?: Tensor; scores?: Tensor } {
+  const { dtype = x.dtype as FloatDType, rowShape, stage } = results;
+  const { device } = x;
+  return device.scope(() => {
+    const weights = device.empty(x.shape, dtype, op);
+    const logSumExp = rowShape && device.empty(rowShape, 'float32', op);
+    const staged = stage && device.empty(x.shape, dtype, op);
+    const launch = planSoftmax(
+      {
+        op,
+        shape,
+        inDType: x.dtype as FloatDType,
+        outDType: dtype,
+        x: matrixOperand(x),
+        scale,
+        visibility,
+        scores,
+        writesLogSumExp: logSumExp !== undefined,
+        writesScores: stage,
+      },
+      device.traits,
+    );
+    enqueue(op, launch, { x, mask, key_mask: keyMask, table, output: weights, log_sum_exp: logSumExp, scores: staged });
+    return { weights, ...(logSumExp && { logSumExp }), ...(staged && { scores: staged }) };
+  });
+}
+
+/** Gradients of x, in the weights' dtype, of a float mask and of [H] sinks, from those of the weights and of the log-sum-exp. */
+export function weighGradient(
+  op: string,
+  { x, mask, keyMask, table }: WeighingTensors,
+  { shape, scale, visibility, scores = {} }: Weighing,
+  gradients: { readonly weights: Tensor; readonly logSumExp?: Tensor },
+  needs: { readonly mask?: boolean; readonly sinks?: boolean },
+): { x: Tensor; mask?: Tensor; sinks?: Tensor } {
+  const { device } = x;
+  const { weights, logSumExp } = gradients;
+  const dtype = weights.dtype as FloatDType;
+  const output = device.empty(x.shape, dtype, op);
+  // a gradient of log-sum-exps is read and written over, so it must not be another's
+  const rowShape = x.shape.slice(0, -1);
+  const rowValues = logSumExp ? clone(logSumExp) : needs.sinks ? device.empty(rowShape, 'float32', op) : undefined;
+  const dScores = needs.mask ? device.empty(x.shape, 'float32', op) : undefined;
+  const launch = planSoftmaxGradient(
+    {
+      op,
+      shape,
+      xDType: x.dtype as FloatDType,
+      dtype,
+      x: matrixOperand(x),
+      dWeights: matrixOperand(weights),
+      scale,
+      visibility,
+      scores,
+      hasDLogSumExp: logSumExp !== undefined,
+      writesDSinks: needs.sinks ?? false,
+      writesDScores: needs.mask ?? false,
+    },
+    device.traits,
+  );
+  const operands = { x, mask, key_mask: keyMask, table, d_weights: weights };
+  enqueue(op, launch, { ...operands, row_values: rowValues, output, d_scores: dScores });
+  return {
+    x: output,
+    ...(dScores && { mask: cast(sumTo(dScores, mask!.shape), mask!.dtype as FloatDType) }),
+    ...(needs.sinks && { sinks: sum(rowValues!, { axes: rowShape.length === 3 ? [0, 2] : [0, 1] }) }),
+  };
+}
+
+/** Strides of batch, head, query, key of scores, where three axes are [B, Nq, Nk]. */
+function matrixOperand(x: Tensor): Operand {
+  const { strides, offset } = operandOf(x);
+  if (strides.length === 3) return { strides: [strides[0], 0, strides[1], strides[2]], offset };
+  return { strides: [...Array.from({ length: 4 - strides.length }, () => 0), ...strides], offset };
+}

@@ -1,0 +1,14 @@
+import { planAccumulate } from '../../kernels/accumulate.ts';
+import type { FloatDType } from '../../tensor/dtype.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
+import { enqueue, operandOf } from './enqueue.ts';
+
+/** target += x in place, for the tape: of one shape, dtype and device; target contiguous, or a slice of what is. */
+export function accumulate(target: Tensor, x: Tensor): void {
+  const op = 'accumulate';
+  const { device, shape } = target;
+  const dtype = target.dtype as FloatDType;
+  const launch = planAccumulate({ op, shape, dtype, target: operandOf(target), x: operandOf(x) }, device.traits);
+  enqueue(op, launch, { x, target_words: target });
+  target.changed();
+}

@@ -1,0 +1,85 @@
+/** Checks that ops share. Each throws one sentence that names the op, the argument, what was expected and what came. */
+import { ArgumentError } from '../../gpu/errors.ts';
+import type { FloatDType } from '../../tensor/dtype.ts';
+import { formatShape } from '../../tensor/shape.ts';
+import { Tensor } from '../../tensor/tensor.ts';
+
+/** A float tensor that is not disposed. */
+export type FloatTensor = Tensor & { readonly dtype: FloatDType };
+
+export function checkTensor(op: string, name: string, value: unknown): asserts value is Tensor {
+  if (!(value instanceof Tensor)) {
+    throw new ArgumentError(`${op}: ${name} must be a Tensor, got ${describe(value)}`);
+  }
+  if (value.disposed) {
+    throw new ArgumentError(
+      `${op}: ${name} must not be disposed, got a disposed tensor of ${formatShape(value.shape)}`,
+    );
+  }
+  value.device.assertUsable();
+}
+
+export function checkFloat(op: string, name: string, value: unknown): asserts value is FloatTensor {
+  checkTensor(op, name, value);
+  if (value.dtype !== 'float32' && value.dtype !== 'float16') {
+    throw new ArgumentError(`${op}: ${name} must be float32 or float16, got ${value.dtype}`);
+  }
+}
+
+export function checkIntegers(op: string, name: string, value: unknown): asserts value is Tensor {
+  checkTensor(op, name, value);
+  if (value.dtype !== 'int32' && value.dtype !== 'uint32') {
+    throw new ArgumentError(`${op}: ${name} must be int32 or uint32, got ${value.dtype}`);
+  }
+}
+
+/** All of one device and dtype with the first; absent ones are skipped. */
+export function checkAlike(op: string, first: string, tensors: Readonly<Record<string, Tensor | undefined>>): void {
+  const reference = tensors[first]!;
+  for (const [name, tensor] of Object.entries(tensors)) {
+    if (!tensor) continue;
+    checkSameDevice(op, first, reference, name, tensor);
+    if (tensor.dtype !== reference.dtype) {
+      throw new ArgumentError(`${op}: ${name} must have ${first}'s dtype ${reference.dtype}, got ${tensor.dtype}`);
+    }
+  }
+}
+
+export function checkSameDevice(op: string, first: string, reference: Tensor, name: string, tensor: Tensor): void {
+  if (tensor.device !== reference.device) {
+    throw new ArgumentError(`${op}: ${name} must be on ${first}'s device, got a tensor of another device`);
+  }
+}
+
+export function checkFinite(op: string, name: string, value: unknown): asserts value is number {
+  if (typeof value !== 'number' || !Number.isFinite(Math.fround(value))) {
+    throw new ArgumentError(`${op}: ${name} must be a finite number, got ${describe(value)}`);
+  }
+}
+
+export function checkProbability(op: string, name: string, value: unknown): asserts value is number {
+  if (typeof value !== 'number' || !(value >= 0 && value <= 1)) {
+    throw new ArgumentError(`${op}: ${name} must be a number from 0 to 1, got ${describe(value)}`);
+  }
+}
+
+/** Of random numbers; undefined leaves the choice to the device. */
+export function checkSeed(op: string, name: string, value: unknown): asserts value is number | undefined {
+  if (value !== undefined && !(Number.isSafeInteger(value) && (value as number) >= 0)) {
+    throw new ArgumentError(`${op}: ${name} must be a whole number from 0 to 2^53 - 1, got ${describe(value)}`);
+  }
+}
+
+export function checkBoolean(op: string, name: string, value: unknown): void {
+  if (value !== undefined && typeof value !== 'boolean') {
+    throw new ArgumentError(`${op}: ${name} must be true or false, got ${describe(value)}`);
+  }
+}
+
+export function describe(value: unknown): string {
+  if (value instanceof Tensor)
+    return `${value.dtype === 'int32' ? 'an' : 'a'} ${value.dtype} tensor of ${formatShape(value.shape)}`;
+  if (typeof value === 'string') return `'${value}'`;
+  if (value === null || typeof value !== 'object') return String(value);
+  return Array.isArray(value) ? `[${value.join(', ')}]` : (value.constructor?.name ?? 'an object');
+}

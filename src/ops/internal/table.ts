@@ -1,0 +1,47 @@
+/**
+ * Small inputs of an op, numbers for each head or batch entry, page tables, block kinds, captured tensors, joined in one
+ * buffer: WebGPU promises eight storage buffers a kernel, and the large operands take seven.
+ */
+import type { Device } from '../../tensor/device.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
+import { copyWords, wordsOf } from '../copy.ts';
+
+/** Numbers of the host, or a tensor; one of elements smaller than a word is contiguous and begins at a word. */
+export type Segment = { readonly words: Uint32Array | Int32Array | Float32Array } | { readonly tensor: Tensor };
+
+export interface Table {
+  /** Absent where there are no segments. */
+  readonly table?: Tensor;
+  /** The word at which each segment begins. */
+  readonly places: readonly number[];
+}
+
+/** Joins segments. Call it inside a scope; the table lives as long. A single tensor with a buffer of its own is taken as it is. */
+export function joinTable(op: string, device: Device, segments: readonly Segment[]): Table {
+  if (segments.length === 0) return { places: [] };
+  const [first] = segments;
+  if (segments.length === 1 && 'tensor' in first && first.tensor.isContiguous && first.tensor.offset === 0) {
+    return { table: first.tensor, places: [0] };
+  }
+  // the host's numbers first, in one write
+  const order = [...segments.keys()].sort((a, b) => Number('tensor' in segments[a]) - Number('tensor' in segments[b]));
+  const places = segments.map(() => 0);
+  let size = 0;
+  for (const i of order) {
+    const segment = segments[i];
+    places[i] = size;
+    size += 'tensor' in segment ? wordsOf(segment.tensor) : segment.words.length;
+  }
+  const host = new Uint32Array(size);
+  let written = 0;
+  segments.forEach((segment, i) => {
+    if ('tensor' in segment) return;
+    host.set(new Uint32Array(segment.words.buffer, segment.words.byteOffset, segment.words.length), places[i]);
+    written = Math.max(written, places[i] + segment.words.length);
+  });
+  const table = written > 0 ? device.words(host, op) : device.empty([size], 'uint32', op);
+  segments.forEach((segment, i) => {
+    if ('tensor' in segment) copyWords(op, segment.tensor, table, places[i]);
+  });
+  return { table, places };
+}

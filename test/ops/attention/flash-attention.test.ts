@@ -1,0 +1,77 @@
+import { describe, expect, test } from 'vitest';
+import { flashAttention, type Tensor } from '../../../src/index.ts';
+import { testDevice } from '../../device.ts';
+import { Random } from '../../random.ts';
+import { expectAttention } from './attention-run.ts';
+import { boolMask, describeAttention, floatMask, randomOperands } from './attention-suite.ts';
+
+describeAttention('flashAttention');
+
+describe('flashAttention', () => {
+  test.each([
+    ['float32', 96],
+    ['float16', 111],
+    ['float32', 160],
+    ['float16', 256],
+  ] as const)('%s, head and value dim %i', async (dtype, dim) => {
+    const random = new Random(dim);
+    const operands = randomOperands(random, { batch: 1, heads: 2, kvHeads: 1, queries: 37, keys: 41, dim });
+    await expectAttention('flashAttention', operands, dtype);
+    const masks = { mask: floatMask(random, [37, 41]), isCausal: 'bottom-right' as const };
+    await expectAttention('flashAttention', { ...operands, ...masks }, dtype);
+  });
+
+  test.each([4, 8, 16, 32, 64, 128])('blockSize %i', async (blockSize) => {
+    const random = new Random(blockSize);
+    for (const [queries, keys] of [
+      [20, 150],
+      [37, blockSize],
+      [5, blockSize + 1],
+      [9, 3],
+    ]) {
+      const problem = { ...randomOperands(random, { queries, keys }), blockSize };
+      await expectAttention('flashAttention', problem, 'float32');
+      await expectAttention(
+        'flashAttention',
+        { ...problem, isCausal: true, mask: boolMask(random, [keys]) },
+        'float32',
+      );
+    }
+  });
+
+  test.each([8, 64])('blockSize %i in float16', async (blockSize) => {
+    const random = new Random(blockSize);
+    const problem = { ...randomOperands(random, { queries: 20, keys: 150 }), blockSize };
+    await expectAttention('flashAttention', { ...problem, mask: floatMask(random, [20, 150]) }, 'float16');
+  });
+
+  test('thousands of keys, with outliers', async () => {
+    const random = new Random(5);
+    const operands = randomOperands(random, { batch: 1, heads: 1, queries: 40, keys: 2100 });
+    await expectAttention('flashAttention', operands, 'float32');
+    await expectAttention('flashAttention', { ...operands, scale: 10, isCausal: 'bottom-right' }, 'float32', {
+      isFar: true,
+    });
+  });
+
+  test('allocates the output and the log-sum-exp, and nothing that grows with length²', async () => {
+    const device = await testDevice();
+    for (const length of [64, 256, 1024]) {
+      const q = device.zeros([1, 1, length, 4]);
+      // fills memory up to its peak, so that every byte more is seen
+      const { live, peak } = device.memory();
+      const fillers: Tensor[] = [];
+      for (let gap = peak - live; gap > 0; gap = peak - device.memory().live) {
+        fillers.push(device.zeros([Math.ceil(Math.min(gap, 2 ** 26) / 4)]));
+      }
+      const before = device.memory();
+      expect(before.peak).toBe(before.live);
+      const { output, logSumExp } = flashAttention(q, q, q, { returnLogSumExp: true });
+      const after = device.memory();
+      expect(after.live - before.live).toBe(length * 4 * 4 + length * 4);
+      expect(after.peak - before.peak).toBe(after.live - before.live);
+      for (const tensor of [q, ...fillers, output, logSumExp]) tensor?.dispose();
+      await device.sync();
+    }
+  });
+});

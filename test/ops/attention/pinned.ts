@@ -1,0 +1,40 @@
+import { afterAll, beforeAll, beforeEach, expect } from 'vitest';
+import { chooseAttention } from '../../../src/kernels/fused-attention.ts';
+import { chooseMatmul } from '../../../src/kernels/matmul.ts';
+import { testDevice } from '../../device.ts';
+import type { Float } from '../upload.ts';
+
+/** For the tests of the surrounding describe: `op` takes this kernel wherever it can compute the problem. */
+export function pinKernel(
+  op: 'flashAttention' | 'localAttention' | 'matmul',
+  name: string,
+  dtype: Float = 'float32',
+): void {
+  beforeAll(async () => {
+    const { traits, kernels } = await testDevice();
+    (kernels.pinned as Map<string, string>).set(op, name);
+    const { variant } =
+      op === 'matmul'
+        ? chooseMatmul({ batchShape: [], rows: 70, columns: 70, aDType: dtype }, traits, kernels)
+        : chooseAttention({ op, dtype, headDim: 8, valueDim: 8 }, traits, kernels);
+    expect(variant.name).toBe(name);
+  });
+  afterAll(async () => {
+    const { kernels } = await testDevice();
+    (kernels.pinned as Map<string, string>).delete(op);
+  });
+}
+
+/**
+ * For the surrounding describe: skips its tests of a tile kernel on a CPU driver with wide subgroups (lavapipe), which never takes
+ * those and compiles each for seconds. The driver with narrow ones (SwiftShader) takes them by itself.
+ */
+export function skipTilesOnWideSubgroups(name: string): void {
+  beforeEach(async (context) => {
+    const { traits } = await testDevice();
+    context.skip(
+      name.startsWith('tile') && traits.isSoftware && traits.subgroupSize >= 8,
+      'a CPU driver with wide subgroups compiles tile kernels for seconds, and takes others',
+    );
+  });
+}
