@@ -1,5 +1,6 @@
 declare module '*.wgsl' {
-  const shader: import('./gpu/shader.ts').Shader;
+  import type { Shader } from './gpu/shader.ts';
+  const shader: Shader;
   export default shader;
 }
 

@@ -34,13 +34,13 @@ alias Scores = array<vec4<f32>, ROWS>;
 // Without a branch where that can be: a driver for CPUs walks through both of its sides.
 fn query_quad(row: u32, column: u32) -> vec4<f32> {
   if !ALIGNED { return q_quad(row, column); }
-  let quad = decode_quad(q[quad_index(row + column, IS_F16)], row + column, IS_F16);
+  let quad = decode_quad(q[vector_of(row + column, IS_F16)], row + column, IS_F16);
   return select(quad, vec4<f32>(0.0), column >= params.head_dim);
 }
 
 fn gradient_quad(row: u32, column: u32) -> vec4<f32> {
   if !ALIGNED { return d_output_quad(row, column); }
-  let quad = decode_quad(d_output[quad_index(row + column, IS_F16)], row + column, IS_F16);
+  let quad = decode_quad(d_output[vector_of(row + column, IS_F16)], row + column, IS_F16);
   return select(quad, vec4<f32>(0.0), column >= params.value_dim);
 }
 

@@ -32,8 +32,6 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> part_gradient: array<f32>;
 
 const WORKGROUP: u32 = 128u;
-const MINUS_INFINITY_BITS: u32 = 0xff800000u;
-const LOWEST: f32 = -2.0e38;  // stands for -∞, which WGSL does not promise
 
 var<workgroup> partial: array<f32, WORKGROUP>;
 

@@ -1,4 +1,4 @@
-// parts: element, launch
+// parts: element, launch, special
 //
 // What the kernels of attention's gradient want to know of each row: its log-sum-exp L (0 for a row that saw no key, where
 // it is -∞), and
@@ -41,18 +41,16 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> table: array<u32>;
 
 const WORKGROUP: u32 = 64u;
-const MINUS_INFINITY_BITS: u32 = 0xff800000u;
 
 var<workgroup> partial: array<f32, WORKGROUP>;
 
 fn o_element(element: u32) -> f32 {
-  let word = word_index(element, IS_F16);
-  return decode_element(o[word >> 2u][word & 3u], element, IS_F16);
+  return decode_at(o[vector_of(element, IS_F16)], element, IS_F16);
 }
 
 fn o_quad(row: u32, column: u32) -> vec4<f32> {
   if (params.vector_loads & 1u) != 0u && column + 4u <= params.value_dim {
-    return decode_quad(o[quad_index(row + column, IS_F16)], row + column, IS_F16);
+    return decode_quad(o[vector_of(row + column, IS_F16)], row + column, IS_F16);
   }
   var quad = vec4<f32>(0.0);
   for (var i = column; i < min(column + 4u, params.value_dim); i++) {
@@ -62,13 +60,12 @@ fn o_quad(row: u32, column: u32) -> vec4<f32> {
 }
 
 fn d_output_element(element: u32) -> f32 {
-  let word = word_index(element, IS_F16);
-  return decode_element(d_output[word >> 2u][word & 3u], element, IS_F16);
+  return decode_at(d_output[vector_of(element, IS_F16)], element, IS_F16);
 }
 
 fn d_output_quad(row: u32, column: u32) -> vec4<f32> {
   if (params.vector_loads & 2u) != 0u && column + 4u <= params.value_dim {
-    return decode_quad(d_output[quad_index(row + column, IS_F16)], row + column, IS_F16);
+    return decode_quad(d_output[vector_of(row + column, IS_F16)], row + column, IS_F16);
   }
   var quad = vec4<f32>(0.0);
   for (var i = column; i < min(column + 4u, params.value_dim); i++) {

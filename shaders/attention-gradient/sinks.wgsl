@@ -24,7 +24,6 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> output: array<f32>;  // [H]
 
 const WORKGROUP: u32 = 64u;
-const LOWEST: f32 = -2.0e38;  // stands for -∞, which WGSL does not promise
 
 var<workgroup> partial: array<f32, WORKGROUP>;
 

@@ -31,8 +31,6 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> log_sum_exp: array<u32>;
 
 const WORKGROUP: u32 = 64u;
-const MINUS_INFINITY_BITS: u32 = 0xff800000u;
-const LOWEST: f32 = -2.0e38;  // stands for -∞, which WGSL does not promise
 
 fn part_lse(part: u32, row: u32) -> f32 {
   let bits = part_log_sum_exp[part * params.rows + row];

@@ -34,13 +34,13 @@ const BLOCK_K: u32 = LANES;
 // driver for CPUs walks through both of its sides, which here is twice the time of the whole kernel.
 fn key_quad(row: u32, column: u32) -> vec4<f32> {
   if !ALIGNED { return k_quad(row, column); }
-  let quad = decode_quad(k[quad_index(row + column, KV_F16)], row + column, KV_F16);
+  let quad = decode_quad(k[vector_of(row + column, KV_F16)], row + column, KV_F16);
   return select(quad, vec4<f32>(0.0), column >= params.head_dim);
 }
 
 fn value_quad(row: u32, column: u32) -> vec4<f32> {
   if !ALIGNED { return v_quad(row, column); }
-  let quad = decode_quad(v[quad_index(row + column, KV_F16)], row + column, KV_F16);
+  let quad = decode_quad(v[vector_of(row + column, KV_F16)], row + column, KV_F16);
   return select(quad, vec4<f32>(0.0), column >= params.value_dim);
 }
 

@@ -36,23 +36,20 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> statistics: array<u32>; // [rows, 2], f32: m_i, log Σ_j exp(x[i, j] - m_i)
 
 const WORKGROUP: u32 = 128u;
-const LOWEST: f32 = -2.0e38;     // stands for -∞, which WGSL does not promise
-const NAN_BITS: u32 = 0x7fc00000u;
 
 var<workgroup> partial_max: array<f32, WORKGROUP>;
 var<workgroup> partial_sum: array<f32, WORKGROUP>;
 var<workgroup> partial_excess: array<f32, WORKGROUP>;
 
 fn logit(element: u32) -> f32 {
-  let word = word_index(element, F16);
-  return decode_element(logits[word >> 2u][word & 3u], element, F16);
+  return decode_at(logits[vector_of(element, F16)], element, F16);
 }
 
 // Classes [class, class + 4) of the row that begins at element `row`; `rest` past the last.
 fn logits_quad(row: u32, class_index: u32, rest: f32) -> vec4<f32> {
   let first = row + class_index * params.logits_strides.y;
   if params.vector_loads != 0u && class_index + 4u <= params.classes {
-    return decode_quad(logits[quad_index(first, F16)], first, F16);
+    return decode_quad(logits[vector_of(first, F16)], first, F16);
   }
   var quad = vec4<f32>(rest);
   for (var i = 0u; i < min(params.classes - class_index, 4u); i++) {

@@ -58,12 +58,11 @@ fn main(
   let first = params.logits_offset + row * params.logits_strides.x + class_index * params.logits_strides.y;
   var x = vec4<f32>(0.0);
   if params.vector_loads != 0u && count == 4u {
-    x = decode_quad(logits[quad_index(first, F16)], first, F16);
+    x = decode_quad(logits[vector_of(first, F16)], first, F16);
   } else {
     for (var i = 0u; i < count; i++) {
       let at = first + i * params.logits_strides.y;
-      let word = word_index(at, F16);
-      x[i] = decode_element(logits[word >> 2u][word & 3u], at, F16);
+      x[i] = decode_at(logits[vector_of(at, F16)], at, F16);
     }
   }
   let logarithm = statistics[2u * row + 1u];

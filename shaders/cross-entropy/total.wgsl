@@ -1,3 +1,5 @@
+// parts: special
+//
 // The sum of the losses of rows, or their mean over those that are not ignored: NaN where all are, as 0 / 0.
 //
 // losses [rows], targets [rows] → total [1]; share [1], what a row counts in it, for the gradient: 1, 1 / count, or 0.
@@ -18,7 +20,6 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> share: array<f32>;      // [1]
 
 const WORKGROUP: u32 = 256u;
-const NAN_BITS: u32 = 0x7fc00000u;
 
 var<workgroup> partial_sum: array<f32, WORKGROUP>;
 var<workgroup> partial_count: array<u32, WORKGROUP>;

@@ -34,15 +34,14 @@ const WORKGROUP: u32 = 256u;
 // Columns [place - lead, place - lead + 4) of the row that begins at element `first`; zero outside.
 fn x_quad(first: u32, place: u32) -> vec4<f32> {
   if params.x_vector_loads != 0u && place + 4u <= params.columns {
-    return decode_quad(x[quad_index(first + place, F16)], first + place, F16);
+    return decode_quad(x[vector_of(first + place, F16)], first + place, F16);
   }
   var quad = vec4<f32>(0.0);
   for (var i = 0u; i < 4u; i++) {
     let column = place + i - params.lead;  // wraps around in front of the row
     if column >= params.columns { continue; }
     let element = first + column * params.x_column_stride;
-    let word = word_index(element, F16);
-    quad[i] = decode_element(x[word >> 2u][word & 3u], element, F16);
+    quad[i] = decode_at(x[vector_of(element, F16)], element, F16);
   }
   return quad;
 }

@@ -55,39 +55,36 @@ fn derivative(value: vec4<f32>) -> vec4<f32> {
 
 fn x_quad(first: u32, column: u32, count: u32) -> vec4<f32> {
   if params.x_vector_loads != 0u && count == 4u {
-    return decode_quad(x[quad_index(first + column, F16)], first + column, F16);
+    return decode_quad(x[vector_of(first + column, F16)], first + column, F16);
   }
   var quad = vec4<f32>(0.0);
   for (var i = 0u; i < count; i++) {
     let element = first + (column + i) * params.x_column_stride;
-    let word = word_index(element, F16);
-    quad[i] = decode_element(x[word >> 2u][word & 3u], element, F16);
+    quad[i] = decode_at(x[vector_of(element, F16)], element, F16);
   }
   return quad;
 }
 
 fn y_quad(first: u32, column: u32, count: u32) -> vec4<f32> {
   if params.y_vector_loads != 0u && count == 4u {
-    return decode_quad(y[quad_index(first + column, F16)], first + column, F16);
+    return decode_quad(y[vector_of(first + column, F16)], first + column, F16);
   }
   var quad = vec4<f32>(0.0);
   for (var i = 0u; i < count; i++) {
     let element = first + (column + i) * params.y_column_stride;
-    let word = word_index(element, F16);
-    quad[i] = decode_element(y[word >> 2u][word & 3u], element, F16);
+    quad[i] = decode_at(y[vector_of(element, F16)], element, F16);
   }
   return quad;
 }
 
 fn gradient_quad(first: u32, column: u32, count: u32) -> vec4<f32> {
   if params.gradient_vector_loads != 0u && count == 4u {
-    return decode_quad(gradient[quad_index(first + column, F16)], first + column, F16);
+    return decode_quad(gradient[vector_of(first + column, F16)], first + column, F16);
   }
   var quad = vec4<f32>(0.0);
   for (var i = 0u; i < count; i++) {
     let element = first + (column + i) * params.gradient_column_stride;
-    let word = word_index(element, F16);
-    quad[i] = decode_element(gradient[word >> 2u][word & 3u], element, F16);
+    quad[i] = decode_at(gradient[vector_of(element, F16)], element, F16);
   }
   return quad;
 }

@@ -29,13 +29,12 @@ const NAN_BITS: u32 = 0x7fc00000u;
 
 fn weight_quad(row: u32, column: u32, count: u32) -> vec4<f32> {
   if params.vector_loads != 0u && count == 4u {
-    return decode_quad(weight[quad_index(row + column, F16)], row + column, F16);
+    return decode_quad(weight[vector_of(row + column, F16)], row + column, F16);
   }
   var quad = vec4<f32>(0.0);
   for (var i = 0u; i < count; i++) {
     let element = row + (column + i) * params.weight_strides.y;
-    let word = word_index(element, F16);
-    quad[i] = decode_element(weight[word >> 2u][word & 3u], element, F16);
+    quad[i] = decode_at(weight[vector_of(element, F16)], element, F16);
   }
   return quad;
 }

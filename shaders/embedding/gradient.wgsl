@@ -36,12 +36,11 @@ var<workgroup> partial: array<vec4<f32>, WORKGROUP>;
 
 fn gradient_quad(row: u32, column: u32, count: u32) -> vec4<f32> {
   let first = params.gradient_offset + row * params.gradient_strides.x + column * params.gradient_strides.y;
-  if params.vector_loads != 0u && count == 4u { return decode_quad(gradient[quad_index(first, F16)], first, F16); }
+  if params.vector_loads != 0u && count == 4u { return decode_quad(gradient[vector_of(first, F16)], first, F16); }
   var quad = vec4<f32>(0.0);
   for (var i = 0u; i < count; i++) {
     let element = first + i * params.gradient_strides.y;
-    let word = word_index(element, F16);
-    quad[i] = decode_element(gradient[word >> 2u][word & 3u], element, F16);
+    quad[i] = decode_at(gradient[vector_of(element, F16)], element, F16);
   }
   return quad;
 }

@@ -62,11 +62,10 @@ fn centred_quad(row: u32, quad: Quad, pivot: f32, shift: f32) -> vec4<f32> {
   let first = params.x_offset + row + quad.at;
   var values = vec4<f32>(pivot + shift);
   if params.vector_loads != 0u && quad.count == 4u {
-    values = decode_quad(x[quad_index(first, F16)], first, F16);
+    values = decode_quad(x[vector_of(first, F16)], first, F16);
   } else {
     for (var i = 0u; i < quad.count; i++) {
-      let word = word_index(first + i, F16);
-      values[i] = decode_element(x[word >> 2u][word & 3u], first + i, F16);
+      values[i] = decode_at(x[vector_of(first + i, F16)], first + i, F16);
     }
   }
   if !CENTRED { return values; }
@@ -76,12 +75,11 @@ fn centred_quad(row: u32, quad: Quad, pivot: f32, shift: f32) -> vec4<f32> {
 fn weight_quad(quad: Quad) -> vec4<f32> {
   let first = params.weight_offset + quad.at;
   if params.vector_loads != 0u && quad.count == 4u {
-    return decode_quad(weight[quad_index(first, F16)], first, F16);
+    return decode_quad(weight[vector_of(first, F16)], first, F16);
   }
   var values = vec4<f32>(0.0);
   for (var i = 0u; i < quad.count; i++) {
-    let word = word_index(first + i, F16);
-    values[i] = decode_element(weight[word >> 2u][word & 3u], first + i, F16);
+    values[i] = decode_at(weight[vector_of(first + i, F16)], first + i, F16);
   }
   return values;
 }
@@ -91,11 +89,10 @@ fn gradient_quad(row: u32, quad: Quad) -> vec4<f32> {
   let first = params.d_output_offset + row + quad.at;
   var values = vec4<f32>(0.0);
   if params.vector_loads != 0u && quad.count == 4u {
-    values = decode_quad(d_output[quad_index(first, F16)], first, F16);
+    values = decode_quad(d_output[vector_of(first, F16)], first, F16);
   } else {
     for (var i = 0u; i < quad.count; i++) {
-      let word = word_index(first + i, F16);
-      values[i] = decode_element(d_output[word >> 2u][word & 3u], first + i, F16);
+      values[i] = decode_at(d_output[vector_of(first + i, F16)], first + i, F16);
     }
   }
   if params.has_weight != 0u { values *= weight_quad(quad); }
@@ -140,8 +137,7 @@ fn main(
   var shift = 0.0;  // the mean is pivot + shift
   if CENTRED {
     let first = params.x_offset + base;
-    let word = word_index(first, F16);
-    pivot = decode_element(x[word >> 2u][word & 3u], first, F16);
+    pivot = decode_at(x[vector_of(first, F16)], first, F16);
     var sums = vec4<f32>(0.0);
     for (var i = lane; i < quads; i += LANES) { sums += centred_quad(base, quad_at(i, segment_quads), pivot, 0.0); }
     shift = row_sums(vec3<f32>(dot(sums, one), 0.0, 0.0), index).x / size;

@@ -65,12 +65,11 @@ fn quad_at(number: u32, segment_quads: u32) -> Quad {
 // Elements from `first` on; zero past the last.
 fn x_quad(row: u32, quad: Quad) -> vec4<f32> {
   let first = row + dot(vec2<u32>(quad.segment, quad.column), params.x_inner_strides);
-  if params.x_vector_loads != 0u && quad.count == 4u { return decode_quad(x[quad_index(first, F16)], first, F16); }
+  if params.x_vector_loads != 0u && quad.count == 4u { return decode_quad(x[vector_of(first, F16)], first, F16); }
   var values = vec4<f32>(0.0);
   for (var i = 0u; i < quad.count; i++) {
     let element = first + i * params.x_inner_strides.y;
-    let word = word_index(element, F16);
-    values[i] = decode_element(x[word >> 2u][word & 3u], element, F16);
+    values[i] = decode_at(x[vector_of(element, F16)], element, F16);
   }
   return values;
 }
@@ -85,13 +84,12 @@ fn centred_quad(row: u32, quad: Quad, pivot: f32, shift: f32) -> vec4<f32> {
 fn weight_quad(quad: Quad) -> vec4<f32> {
   let first = params.weight_offset + dot(vec2<u32>(quad.segment, quad.column), params.weight_strides);
   if params.weight_vector_loads != 0u && quad.count == 4u {
-    return decode_quad(weight[quad_index(first, F16)], first, F16);
+    return decode_quad(weight[vector_of(first, F16)], first, F16);
   }
   var values = vec4<f32>(0.0);
   for (var i = 0u; i < quad.count; i++) {
     let element = first + i * params.weight_strides.y;
-    let word = word_index(element, F16);
-    values[i] = decode_element(weight[word >> 2u][word & 3u], element, F16);
+    values[i] = decode_at(weight[vector_of(element, F16)], element, F16);
   }
   return values;
 }
@@ -99,13 +97,12 @@ fn weight_quad(quad: Quad) -> vec4<f32> {
 fn bias_quad(quad: Quad) -> vec4<f32> {
   let first = params.bias_offset + dot(vec2<u32>(quad.segment, quad.column), params.bias_strides);
   if params.bias_vector_loads != 0u && quad.count == 4u {
-    return decode_quad(bias[quad_index(first, F16)], first, F16);
+    return decode_quad(bias[vector_of(first, F16)], first, F16);
   }
   var values = vec4<f32>(0.0);
   for (var i = 0u; i < quad.count; i++) {
     let element = first + i * params.bias_strides.y;
-    let word = word_index(element, F16);
-    values[i] = decode_element(bias[word >> 2u][word & 3u], element, F16);
+    values[i] = decode_at(bias[vector_of(element, F16)], element, F16);
   }
   return values;
 }

@@ -43,21 +43,19 @@ var<workgroup> partial_weight: array<vec4<f32>, WORKGROUP>;
 var<workgroup> partial_bias: array<vec4<f32>, WORKGROUP>;
 
 fn x_quad(first: u32, count: u32) -> vec4<f32> {
-  if params.vector_loads != 0u && count == 4u { return decode_quad(x[quad_index(first, F16)], first, F16); }
+  if params.vector_loads != 0u && count == 4u { return decode_quad(x[vector_of(first, F16)], first, F16); }
   var values = vec4<f32>(0.0);
   for (var i = 0u; i < count; i++) {
-    let word = word_index(first + i, F16);
-    values[i] = decode_element(x[word >> 2u][word & 3u], first + i, F16);
+    values[i] = decode_at(x[vector_of(first + i, F16)], first + i, F16);
   }
   return values;
 }
 
 fn d_output_quad(first: u32, count: u32) -> vec4<f32> {
-  if params.vector_loads != 0u && count == 4u { return decode_quad(d_output[quad_index(first, F16)], first, F16); }
+  if params.vector_loads != 0u && count == 4u { return decode_quad(d_output[vector_of(first, F16)], first, F16); }
   var values = vec4<f32>(0.0);
   for (var i = 0u; i < count; i++) {
-    let word = word_index(first + i, F16);
-    values[i] = decode_element(d_output[word >> 2u][word & 3u], first + i, F16);
+    values[i] = decode_at(d_output[vector_of(first + i, F16)], first + i, F16);
   }
   return values;
 }

@@ -47,7 +47,7 @@ fn main(
   if setting.w == SKIPPED { return; }
   let element = 4u * quad;
   let weight = weight_quad(element, weights[quad]);
-  let slope = decode_quad(gradient[quad_index(element, F16)], element, F16) * setting.z + params.l2 * weight;
+  let slope = decode_quad(gradient[vector_of(element, F16)], element, F16) * setting.z + params.l2 * weight;
   let mean = means[quad] + params.mean_share * (slope - means[quad]);
   let square = params.square_kept * squares[quad] + params.square_share * slope * slope;
   let spread = sqrt(square) * setting.y + params.epsilon;

@@ -44,7 +44,7 @@ fn main(
   if setting.w == SKIPPED { return; }
   let element = 4u * quad;
   let weight = weight_quad(element, weights[quad]);
-  let slope = decode_quad(gradient[quad_index(element, F16)], element, F16) * setting.z + params.l2 * weight;
+  let slope = decode_quad(gradient[vector_of(element, F16)], element, F16) * setting.z + params.l2 * weight;
   var direction = slope;
   if params.has_momentum != 0u {
     var momentum = slope;

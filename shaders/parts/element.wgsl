@@ -14,12 +14,17 @@ fn decode_element(word: u32, element: u32, is_f16: bool) -> f32 {
   return bitcast<f32>(word);
 }
 
-// The vec4<u32> that holds elements [element, element + 4); element must be a multiple of 4.
-fn quad_index(element: u32, is_f16: bool) -> u32 {
-  if is_f16 { return element >> 3u; }
-  return element >> 2u;
+// The vec4<u32> that an element lies in; of an element that is a multiple of four, its three followers too.
+fn vector_of(element: u32, is_f16: bool) -> u32 {
+  return word_index(element, is_f16) >> 2u;
 }
 
+// An element out of the vector that it lies in.
+fn decode_at(words: vec4<u32>, element: u32, is_f16: bool) -> f32 {
+  return decode_element(words[word_index(element, is_f16) & 3u], element, is_f16);
+}
+
+// Elements [element, element + 4) out of their vector; element is a multiple of four.
 fn decode_quad(words: vec4<u32>, element: u32, is_f16: bool) -> vec4<f32> {
   if is_f16 {
     let half = select(words.xy, words.zw, (element & 4u) != 0u);

@@ -1,6 +1,11 @@
 // NaN and infinities, and keeping those of masked keys out of sums. By their bits: WGSL lets a compiler assume that
 // there are none.
 
+const MINUS_INFINITY_BITS: u32 = 0xff800000u;
+const NAN_BITS: u32 = 0x7fc00000u;
+// Stands for -∞, which WGSL does not promise, in maxima: exp(LOWEST - any other score) is 0.
+const LOWEST: f32 = -2.0e38;
+
 fn special_lanes(quad: vec4<f32>) -> vec4<bool> {
   return (bitcast<vec4<u32>>(quad) & vec4<u32>(0x7f800000u)) == vec4<u32>(0x7f800000u);
 }

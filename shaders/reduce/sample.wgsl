@@ -50,12 +50,11 @@ fn gumbel_of(bits: u32) -> f32 {
 
 fn logits_quad(row: u32, column: u32, count: u32) -> vec4<f32> {
   let first = row + column * params.logits_strides.y;
-  if params.vector_loads != 0u && count == 4u { return decode_quad(logits[quad_index(first, F16)], first, F16); }
+  if params.vector_loads != 0u && count == 4u { return decode_quad(logits[vector_of(first, F16)], first, F16); }
   var quad = vec4<f32>(0.0);
   for (var i = 0u; i < count; i++) {
     let element = first + i * params.logits_strides.y;
-    let word = word_index(element, F16);
-    quad[i] = decode_element(logits[word >> 2u][word & 3u], element, F16);
+    quad[i] = decode_at(logits[vector_of(element, F16)], element, F16);
   }
   return quad;
 }

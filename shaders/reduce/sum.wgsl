@@ -47,12 +47,11 @@ const WORKGROUP: u32 = 256u;
 var<workgroup> partial: array<vec4<f32>, WORKGROUP>;
 
 fn x_quad(first: u32, count: u32) -> vec4<f32> {
-  if params.x_vector_loads != 0u && count == 4u { return decode_quad(x[quad_index(first, IN_F16)], first, IN_F16); }
+  if params.x_vector_loads != 0u && count == 4u { return decode_quad(x[vector_of(first, IN_F16)], first, IN_F16); }
   var quad = vec4<f32>(0.0);
   for (var i = 0u; i < count; i++) {
     let element = first + i * params.x_column_stride;
-    let word = word_index(element, IN_F16);
-    quad[i] = decode_element(x[word >> 2u][word & 3u], element, IN_F16);
+    quad[i] = decode_at(x[vector_of(element, IN_F16)], element, IN_F16);
   }
   return quad;
 }

@@ -85,12 +85,11 @@ fn d_weights_quad(row: Row, begin: u32, key: u32, is_hidden: vec4<bool>) -> vec4
   let first = begin + key * params.d_weights_strides.w;
   var quad = vec4<f32>(0.0);
   if params.d_weights_vector_loads != 0u && key + 4u <= params.key_length {
-    quad = decode_quad(d_weights[quad_index(first, OUT_F16)], first, OUT_F16);
+    quad = decode_quad(d_weights[vector_of(first, OUT_F16)], first, OUT_F16);
   } else {
     for (var i = 0u; i < min(params.key_length - key, 4u); i++) {
       let element = first + i * params.d_weights_strides.w;
-      let word = word_index(element, OUT_F16);
-      quad[i] = decode_element(d_weights[word >> 2u][word & 3u], element, OUT_F16);
+      quad[i] = decode_at(d_weights[vector_of(element, OUT_F16)], element, OUT_F16);
     }
   }
   let kept = kept_quad(row, key);

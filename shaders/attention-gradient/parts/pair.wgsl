@@ -76,14 +76,13 @@ fn value_gradient_row(sequence: Sequence, kv_head: u32, key: u32) -> u32 {
 }
 
 fn d_output_element(element: u32) -> f32 {
-  let word = word_index(element, IS_F16);
-  return decode_element(d_output[word >> 2u][word & 3u], element, IS_F16);
+  return decode_at(d_output[vector_of(element, IS_F16)], element, IS_F16);
 }
 
 // Columns [column, column + 4) of the row that begins at element `row`; zero past the value dim.
 fn d_output_quad(row: u32, column: u32) -> vec4<f32> {
   if (params.vector_loads & 8u) != 0u && column + 4u <= params.value_dim {
-    return decode_quad(d_output[quad_index(row + column, IS_F16)], row + column, IS_F16);
+    return decode_quad(d_output[vector_of(row + column, IS_F16)], row + column, IS_F16);
   }
   var quad = vec4<f32>(0.0);
   for (var i = column; i < min(column + 4u, params.value_dim); i++) {

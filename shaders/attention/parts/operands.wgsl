@@ -252,13 +252,12 @@ fn tile_sees(tile: Tile, first_key: u32, last_key: u32) -> bool {
 // *_quad: columns [column, column + 4) of the row that begins at element `row`; zero past the dim. A loop rather than
 // four calls for unaligned rows: it is compiled once for each use.
 fn q_element(element: u32) -> f32 {
-  let word = word_index(element, IS_F16);
-  return decode_element(q[word >> 2u][word & 3u], element, IS_F16);
+  return decode_at(q[vector_of(element, IS_F16)], element, IS_F16);
 }
 
 fn q_quad(row: u32, column: u32) -> vec4<f32> {
   if (params.vector_loads & 1u) != 0u && column + 4u <= params.head_dim {
-    return decode_quad(q[quad_index(row + column, IS_F16)], row + column, IS_F16);
+    return decode_quad(q[vector_of(row + column, IS_F16)], row + column, IS_F16);
   }
   var quad = vec4<f32>(0.0);
   for (var i = column; i < min(column + 4u, params.head_dim); i++) {
@@ -268,13 +267,12 @@ fn q_quad(row: u32, column: u32) -> vec4<f32> {
 }
 
 fn k_element(element: u32) -> f32 {
-  let word = word_index(element, KV_F16);
-  return decode_element(k[word >> 2u][word & 3u], element, KV_F16);
+  return decode_at(k[vector_of(element, KV_F16)], element, KV_F16);
 }
 
 fn k_quad(row: u32, column: u32) -> vec4<f32> {
   if (params.vector_loads & 2u) != 0u && column + 4u <= params.head_dim {
-    return decode_quad(k[quad_index(row + column, KV_F16)], row + column, KV_F16);
+    return decode_quad(k[vector_of(row + column, KV_F16)], row + column, KV_F16);
   }
   var quad = vec4<f32>(0.0);
   for (var i = column; i < min(column + 4u, params.head_dim); i++) {
@@ -284,13 +282,12 @@ fn k_quad(row: u32, column: u32) -> vec4<f32> {
 }
 
 fn v_element(element: u32) -> f32 {
-  let word = word_index(element, KV_F16);
-  return decode_element(v[word >> 2u][word & 3u], element, KV_F16);
+  return decode_at(v[vector_of(element, KV_F16)], element, KV_F16);
 }
 
 fn v_quad(row: u32, column: u32) -> vec4<f32> {
   if (params.vector_loads & 4u) != 0u && column + 4u <= params.value_dim {
-    return decode_quad(v[quad_index(row + column, KV_F16)], row + column, KV_F16);
+    return decode_quad(v[vector_of(row + column, KV_F16)], row + column, KV_F16);
   }
   var quad = vec4<f32>(0.0);
   for (var i = column; i < min(column + 4u, params.value_dim); i++) {

@@ -1,4 +1,4 @@
-// parts: attention/operands, attention/visibility, special
+// parts: attention/operands, special
 // What the fused attention kernels write: output and log-sum-exp, or those of one split of the keys.
 
 const OUT_F16: bool = false;        // storage of output

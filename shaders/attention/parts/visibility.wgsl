@@ -1,4 +1,4 @@
-// parts: element
+// parts: element, special
 // Which keys a query may attend to: the band around the diagonal (causal masks and windows are bands), the key mask,
 // the mask, a mask modifier, and where a batch entry's own keys end. Names `params`, `mask`, `key_mask` and `table` of
 // the shader that uses it.
@@ -26,7 +26,6 @@ const F16_MASK: u32 = 3u;
 const HIDDEN: f32 = -2.0e38;
 // Added scores are clamped here, so that -FLT_MAX as a mask stays above HIDDEN and never overflows.
 const LOWEST_BIAS: f32 = -1.0e38;
-const MINUS_INFINITY_BITS: u32 = 0xff800000u;
 const FURTHEST: i32 = 0x10000000;  // no position that a query is given is further from 0
 
 // Says that something is not in `table`.

@@ -2,11 +2,11 @@
 // Activations and their derivatives. Vectors of NaN keep it, infinities have the limits.
 
 // From here down, σ and Φ are 0. Stands for -∞ in factors, where 0 · ∞ would be NaN.
-const LOWEST: f32 = -200.0;
+const FAR_LEFT: f32 = -200.0;
 
 // The exponential's argument is never positive, so that it does not overflow.
 fn sigmoid(value: vec4<f32>) -> vec4<f32> {
-  let z = exp(-min(abs(value), vec4<f32>(-LOWEST)));
+  let z = exp(-min(abs(value), vec4<f32>(-FAR_LEFT)));
   return select(z, vec4<f32>(1.0), value >= vec4<f32>(0.0)) / (1.0 + z);
 }
 
@@ -34,22 +34,22 @@ fn normal_cdf(value: vec4<f32>) -> vec4<f32> {
 }
 
 fn silu(value: vec4<f32>) -> vec4<f32> {
-  return keep_nan(value, max(value, vec4<f32>(LOWEST)) * sigmoid(value));
+  return keep_nan(value, max(value, vec4<f32>(FAR_LEFT)) * sigmoid(value));
 }
 
 fn gelu(value: vec4<f32>) -> vec4<f32> {
-  return keep_nan(value, max(value, vec4<f32>(LOWEST)) * normal_cdf(value));
+  return keep_nan(value, max(value, vec4<f32>(FAR_LEFT)) * normal_cdf(value));
 }
 
 fn gelu_tanh(value: vec4<f32>) -> vec4<f32> {
   let near = clamp(value, vec4<f32>(-50.0), vec4<f32>(50.0));  // whose cube is finite; farther out σ is 0 or 1
   let doubled = 1.5957691 * near * (1.0 + 0.044715 * near * near);
-  return keep_nan(value, max(value, vec4<f32>(LOWEST)) * sigmoid(doubled));
+  return keep_nan(value, max(value, vec4<f32>(FAR_LEFT)) * sigmoid(doubled));
 }
 
 // σ(x) (1 + x σ(-x))
 fn silu_derivative(value: vec4<f32>) -> vec4<f32> {
-  let near = clamp(value, vec4<f32>(LOWEST), vec4<f32>(-LOWEST));
+  let near = clamp(value, vec4<f32>(FAR_LEFT), vec4<f32>(-FAR_LEFT));
   return keep_nan(value, sigmoid(near) * (1.0 + near * sigmoid(-near)));
 }
 

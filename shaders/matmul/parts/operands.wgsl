@@ -48,12 +48,11 @@ fn batch_bases(batch: u32) -> vec3<u32> {
 fn a_element(base: u32, row: u32, column: u32) -> f32 {
   if row >= params.rows || column >= params.depth { return 0.0; }
   let element = base + row * params.a_strides.x + column * params.a_strides.y;
-  let word = word_index(element, A_F16);
-  return decode_element(a[word >> 2u][word & 3u], element, A_F16);
+  return decode_at(a[vector_of(element, A_F16)], element, A_F16);
 }
 
 fn a_quad(element: u32) -> vec4<f32> {
-  return decode_quad(a[quad_index(element, A_F16)], element, A_F16);
+  return decode_quad(a[vector_of(element, A_F16)], element, A_F16);
 }
 
 // Rows [row, row + 4) by columns [column, column + 4) of a, one vec4 of rows for each column; zero outside.
@@ -78,12 +77,11 @@ fn a_block(base: u32, row: u32, column: u32) -> mat4x4<f32> {
 fn b_element(base: u32, row: u32, column: u32) -> f32 {
   if row >= params.depth || column >= params.columns { return 0.0; }
   let element = base + row * params.b_strides.x + column * params.b_strides.y;
-  let word = word_index(element, B_F16);
-  return decode_element(b[word >> 2u][word & 3u], element, B_F16);
+  return decode_at(b[vector_of(element, B_F16)], element, B_F16);
 }
 
 fn b_quad(element: u32) -> vec4<f32> {
-  return decode_quad(b[quad_index(element, B_F16)], element, B_F16);
+  return decode_quad(b[vector_of(element, B_F16)], element, B_F16);
 }
 
 // Rows [row, row + 4) by columns [column, column + 4) of b, one vec4 of columns for each row; zero outside.

@@ -5,14 +5,13 @@
 const IN_F16: bool = false;      // storage of x
 
 fn x_element(element: u32) -> f32 {
-  let word = word_index(element, IN_F16);
-  return decode_element(x[word >> 2u][word & 3u], element, IN_F16);
+  return decode_at(x[vector_of(element, IN_F16)], element, IN_F16);
 }
 
 // Columns [key, key + 4) of the row that begins at element `row`; zero past the last.
 fn x_quad(row: u32, key: u32) -> vec4<f32> {
   if params.vector_loads != 0u && key + 4u <= params.key_length {
-    return decode_quad(x[quad_index(row + key, IN_F16)], row + key, IN_F16);
+    return decode_quad(x[vector_of(row + key, IN_F16)], row + key, IN_F16);
   }
   var quad = vec4<f32>(0.0);
   for (var i = key; i < min(key + 4u, params.key_length); i++) {

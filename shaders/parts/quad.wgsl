@@ -1,0 +1,26 @@
+// Four neighbours along an axis of a tensor, and how they are read from a buffer that is bound as array<vec4<u32>>: all at
+// once where they lie in one aligned vector, else one by one. WGSL passes no buffer to a function (naga refuses pointers to
+// storage), so each binding has a reader of its own, and this is what a reader looks like:
+//
+//     fn x_quad(at: Quad) -> vec4<f32> {
+//       if at.is_vector { return decode_quad(x[vector_of(at.first, F16)], at.first, F16); }
+//       var quad = vec4<f32>(0.0);
+//       for (var i = 0u; i < at.count; i++) { quad[i] = decode_at(x[vector_of(neighbour(at, i), F16)], neighbour(at, i), F16); }
+//       return quad;
+//     }
+
+struct Quad {
+  first: u32,       // element of the buffer
+  step: u32,        // elements between neighbours
+  count: u32,       // how many of the four there are, 0 to 4; those that there are not read as 0
+  is_vector: bool,  // all four lie in one aligned vector
+}
+
+// The neighbours from `first` on, of which `left` are left on the axis. `vectors`: four of them always lie in one vector.
+fn quad_at(first: u32, step: u32, left: u32, vectors: bool) -> Quad {
+  return Quad(first, step, min(left, 4u), vectors && left >= 4u);
+}
+
+fn neighbour(at: Quad, i: u32) -> u32 {
+  return at.first + i * at.step;
+}

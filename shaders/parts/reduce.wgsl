@@ -1,0 +1,21 @@
+// Sums over invocations of a workgroup, by a tree in workgroup memory: the same order, and so the same sum, each time.
+// Names WORKGROUP of the shader that uses it.
+
+var<workgroup> tree: array<vec4<f32>, WORKGROUP>;
+
+// The sum of `value` over `lanes` invocations (a power of two), which stand `step` apart and of which this one is number
+// `lane`: for all of them. Every invocation of the workgroup must call it.
+fn sum_over_lanes(value: vec4<f32>, index: u32, lane: u32, lanes: u32, step: u32) -> vec4<f32> {
+  var sum = value;
+  workgroupBarrier();  // an earlier sum has been read
+  tree[index] = sum;
+  for (var half = lanes / 2u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if lane < half {
+      sum += tree[index + half * step];
+      tree[index] = sum;
+    }
+  }
+  workgroupBarrier();
+  return tree[index - lane * step];
+}
