@@ -1,7 +1,7 @@
 /** The command `generate`: a language model writes text. */
-import { ArgumentError, generate, Llama } from '../index.ts';
-import type { Device, FloatDType, GenerateOptions, GenerateResult, LlamaConfig, Tokenizer } from '../index.ts';
-import { readModel, readTokenizer } from './model-files.ts';
+import { ArgumentError, generate } from '../index.ts';
+import type { Device, FloatDType, GenerateOptions, GenerateResult, LanguageModel, Tokenizer } from '../index.ts';
+import { loadModel, type LoadedModel } from './model-files.ts';
 import { deviceLine } from './text.ts';
 
 /** Options as they were given. */
@@ -45,13 +45,9 @@ export async function prepareGenerate(
   const dtype = dtypeOf('dtype', words.dtype) ?? 'float32';
   const cacheDType = dtypeOf('cache-dtype', words.cacheDtype) ?? dtype;
 
-  const { checkpoint, tokenizerPath } = await readModel(path);
+  const loaded = await loadModel(path, words.tokenizer);
+  const { architecture, checkpoint, tokenizer } = loaded;
   const { config, endTokens } = checkpoint;
-  const tokenizerFile = words.tokenizer ?? tokenizerPath;
-  if (tokenizerFile === undefined) {
-    throw new ArgumentError("generate: --tokenizer must name the model's tokenizer.bin, got nothing");
-  }
-  const tokenizer = await readTokenizer(tokenizerFile, config.vocabSize);
   const tokens = promptTokens(tokenizer, prompt, checkpoint.beginToken);
   if (tokens.length > config.maxLength) {
     throw new ArgumentError(
@@ -60,9 +56,9 @@ export async function prepareGenerate(
   }
   return async (device) => {
     note(`Device: ${deviceLine(device.info)}`);
-    note(`Model: ${describeModel(config)}, in ${dtype}; ${paged ? 'paged ' : ''}keys and values in ${cacheDType}`);
+    note(`Model: ${describeModel(loaded)}, in ${dtype}; ${paged ? 'paged ' : ''}keys and values in ${cacheDType}`);
     const maxLength = Math.min(config.maxLength, tokens.length + maxTokens);
-    using model = new Llama(device, checkpoint, { dtype, maxLength });
+    using model = architecture.create(device, checkpoint, { dtype, maxLength });
     const cacheKind = paged ? 'paged' : 'contiguous';
     const options = { temperature, seed, endTokens, cacheDType, cacheKind } as const;
     const text = tokenizer.stream();
@@ -78,8 +74,8 @@ export async function prepareGenerate(
   };
 }
 
-/** Takes the first steps with what the prompt ends with, so that kernels are there when steps are timed. */
-async function compile(model: Llama, tokens: readonly number[], options: GenerateOptions): Promise<number> {
+/** Takes the first steps with the end of the prompt, so that kernels are compiled before steps are timed. */
+async function compile(model: LanguageModel, tokens: readonly number[], options: GenerateOptions): Promise<number> {
   const begin = performance.now();
   const first = generate(model, tokens.slice(-PROMPT_TO_COMPILE), { ...options, endTokens: [], maxTokens: 2 });
   while (!(await first.next()).done);
@@ -95,9 +91,10 @@ function promptTokens(tokenizer: Tokenizer, prompt: string | undefined, modelsBe
   throw new ArgumentError('generate: --prompt must hold text, as the model has no begin token, got nothing');
 }
 
-function describeModel({ numLayers, embedDim, numHeads, numKvHeads, vocabSize, maxLength }: LlamaConfig): string {
+function describeModel({ architecture, checkpoint }: LoadedModel): string {
+  const { numLayers, embedDim, numHeads, numKvHeads, vocabSize, maxLength } = checkpoint.config;
   return (
-    `Llama with ${numLayers} layers of ${embedDim}, ${numHeads} heads, ${numKvHeads} key heads, ` +
+    `${architecture.name} with ${numLayers} layers of ${embedDim}, ${numHeads} heads, ${numKvHeads} key heads, ` +
     `${vocabSize} tokens, ${maxLength} positions`
   );
 }

@@ -2,44 +2,52 @@
 import { constants } from 'node:buffer';
 import { open, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import {
-  LoadError,
-  readHuggingFaceLlama,
-  readHuggingFaceTokenizer,
-  readLlama2c,
-  readLlama2cTokenizer,
-} from '../index.ts';
-import type { LlamaCheckpoint, Tokenizer } from '../index.ts';
+import { ArgumentError, LoadError, readHuggingFaceTokenizer, readLlama2c, readLlama2cTokenizer } from '../index.ts';
+import type { Tokenizer } from '../index.ts';
+import { readHuggingFaceModel } from '../models/hugging-face-checkpoint.ts';
+import { LLAMA } from '../models/llama.ts';
+import type { Architecture, Checkpoint } from '../models/model.ts';
 
-export interface ModelFiles {
-  readonly checkpoint: LlamaCheckpoint;
-  /** The tokenizer that lies beside the model, as Hugging Face has it. */
-  readonly tokenizerPath: string | undefined;
+/** A model on the host, which `architecture.create` brings to a device, and the tokenizer of its texts. */
+export interface LoadedModel {
+  readonly architecture: Architecture;
+  readonly checkpoint: Checkpoint;
+  readonly tokenizer: Tokenizer;
 }
 
 /** Most bytes that one call of the system reads. */
 const READ_BYTES = 2 ** 30;
 
 /**
- * Reads llama2.c's file, or a folder of Hugging Face's, or one .safetensors with its config.json beside it.
+ * Reads a model and its tokenizer: llama2.c's file, or a folder of Hugging Face's, or one .safetensors with its
+ * config.json beside it.
  *
+ * @param tokenizerPath tokenizer.json, or a folder that holds it, or llama2.c's tokenizer.bin; default the tokenizer.json
+ *   beside a model of Hugging Face's
  * @throws LoadError for files that do not fit; what the system says where they cannot be read
  */
-export async function readModel(path: string): Promise<ModelFiles> {
+export async function loadModel(path: string, tokenizerPath?: string): Promise<LoadedModel> {
   const isFolder = (await stat(path)).isDirectory();
   if (!isFolder && !path.endsWith('.safetensors')) {
-    return { checkpoint: readLlama2c(await readBytes(path)), tokenizerPath: undefined };
+    const checkpoint = readLlama2c(await readBytes(path));
+    if (tokenizerPath === undefined) {
+      throw new ArgumentError("generate: --tokenizer must name the model's tokenizer.bin, got nothing");
+    }
+    const tokenizer = await readTokenizer(tokenizerPath, checkpoint.config.vocabSize);
+    return { architecture: LLAMA, checkpoint, tokenizer };
   }
   const folder = isFolder ? path : dirname(path);
   const config = await readText(join(folder, 'config.json'));
   const shards = isFolder ? await shardsIn(folder) : [path];
   const files: Uint8Array[] = [];
   for (const shard of shards) files.push(await readBytes(shard));
-  return { checkpoint: readHuggingFaceLlama(config, files), tokenizerPath: join(folder, 'tokenizer.json') };
+  const model = readHuggingFaceModel('generate', config, files);
+  const tokenizer = await readTokenizer(tokenizerPath ?? folder, model.checkpoint.config.vocabSize);
+  return { ...model, tokenizer };
 }
 
 /** Reads tokenizer.json, or a folder that holds it, or llama2.c's tokenizer.bin, which must have the model's tokens. */
-export async function readTokenizer(path: string, vocabSize: number): Promise<Tokenizer> {
+async function readTokenizer(path: string, vocabSize: number): Promise<Tokenizer> {
   const isFolder = (await stat(path)).isDirectory();
   const bytes = await readBytes(isFolder ? join(path, 'tokenizer.json') : path);
   const isJson = bytes[0] === 0x7b;
@@ -75,7 +83,7 @@ async function readText(path: string): Promise<string> {
   return new TextDecoder().decode(await readBytes(path));
 }
 
-/** A whole file, which unlike with `readFile` may have more than 2 GiB. */
+/** Reads a whole file, which may have more than the 2 GiB that `readFile` takes. */
 async function readBytes(path: string): Promise<Uint8Array> {
   const file = await open(path);
   try {

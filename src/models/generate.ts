@@ -4,8 +4,8 @@ import { sample } from '../ops/sample.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import type { Llama } from './llama.ts';
-import { checkCacheOptions, type LlamaCache, type LlamaCacheOptions } from './llama-cache.ts';
+import { checkCacheOptions, type ModelCache, type ModelCacheOptions } from './model-cache.ts';
+import type { LanguageModel } from './model.ts';
 
 export interface GenerateOptions {
   /** Tokens to generate at most; default 256. A text also ends where the model's positions do. */
@@ -19,7 +19,7 @@ export interface GenerateOptions {
   /** Of keys and values; default the model's dtype. */
   cacheDType?: FloatDType;
   /** Default `'contiguous'`. */
-  cacheKind?: LlamaCacheOptions['kind'];
+  cacheKind?: ModelCacheOptions['kind'];
 }
 
 export interface GenerateResult {
@@ -48,7 +48,7 @@ const CHUNK = 512;
  * @throws ArgumentError at once for a prompt or options that do not fit
  */
 export function generate(
-  model: Llama,
+  model: LanguageModel,
   prompt: readonly number[],
   options: GenerateOptions = {},
 ): AsyncGenerator<number, GenerateResult, undefined> {
@@ -90,11 +90,11 @@ interface Job {
   readonly temperature: number;
   readonly seed: number;
   readonly endTokens: readonly number[];
-  readonly cache: Pick<LlamaCacheOptions, 'dtype' | 'kind'>;
+  readonly cache: Pick<ModelCacheOptions, 'dtype' | 'kind'>;
 }
 
 async function* run(
-  model: Llama,
+  model: LanguageModel,
   { prompt, most, temperature, seed, endTokens, cache: kind }: Job,
 ): AsyncGenerator<number, GenerateResult, undefined> {
   const { device } = model;
@@ -147,7 +147,7 @@ async function* run(
 }
 
 /** Appends the prompt to an empty cache: the logits [1, V] after it. */
-function prefill(model: Llama, cache: LlamaCache, prompt: readonly number[]): Tensor {
+function prefill(model: LanguageModel, cache: ModelCache, prompt: readonly number[]): Tensor {
   const { device } = model;
   for (let at = 0; ; at += CHUNK) {
     const chunk = prompt.slice(at, at + CHUNK);
@@ -159,8 +159,8 @@ function prefill(model: Llama, cache: LlamaCache, prompt: readonly number[]): Te
 
 /** Submits the step that follows a token. */
 function advance(
-  model: Llama,
-  cache: LlamaCache,
+  model: LanguageModel,
+  cache: ModelCache,
   token: Tensor,
   options: { temperature: number; seed: number; step: number },
 ): Tensor {

@@ -1,18 +1,27 @@
-/** Llama-architecture models as Hugging Face stores them: config.json and safetensors. */
+/** Models as Hugging Face stores them: config.json and safetensors. */
 import { LoadError } from '../gpu/errors.ts';
 import { parseSafetensors } from '../io/safetensors.ts';
-import type { RotaryScaling } from '../modules/rotary-embedding.ts';
-import { parseFields, type Fields } from './fields.ts';
-import {
-  checkWeights,
-  MAX_LAYERS,
-  type HostWeight,
-  type LlamaCheckpoint,
-  type LlamaConfig,
-} from './llama-checkpoint.ts';
+import { parseFields } from './fields.ts';
+import { readTokens } from './hugging-face-config.ts';
+import { LLAMA, type LlamaCheckpoint } from './llama.ts';
+import type { Architecture, Checkpoint, HostWeight, LanguageModelConfig } from './model.ts';
+import { checkWeights } from './weights.ts';
 
-const CALL = 'readHuggingFaceLlama';
-const ARCHITECTURE = 'LlamaForCausalLM';
+/** The architectures that can be read, by the names that config.json has for them. */
+const ARCHITECTURES: Readonly<Record<string, Architecture>> = { LlamaForCausalLM: LLAMA };
+
+/**
+ * Reads a model of any architecture that is known, as `readHuggingFaceLlama` reads one.
+ *
+ * @param call for errors
+ */
+export function readHuggingFaceModel(
+  call: string,
+  config: string,
+  files: readonly Uint8Array[],
+): { architecture: Architecture; checkpoint: Checkpoint } {
+  return readAs(call, ARCHITECTURES, config, files);
+}
 
 /**
  * Reads a `LlamaForCausalLM` from the text of its config.json and the bytes of its safetensors, one or several shards.
@@ -23,102 +32,29 @@ const ARCHITECTURE = 'LlamaForCausalLM';
  *   safetensors, and missing, unexpected or misshapen weights
  */
 export function readHuggingFaceLlama(config: string, files: readonly Uint8Array[]): LlamaCheckpoint {
-  const fields = parseFields(CALL, 'config.json', config);
-  const sizes = readConfig(fields);
+  return readAs('readHuggingFaceLlama', { LlamaForCausalLM: LLAMA }, config, files).checkpoint;
+}
+
+function readAs<Config extends LanguageModelConfig>(
+  call: string,
+  known: Readonly<Record<string, Architecture<Config>>>,
+  config: string,
+  files: readonly Uint8Array[],
+): { architecture: Architecture<Config>; checkpoint: Checkpoint<Config> } {
+  const fields = parseFields(call, 'config.json', config);
+  const names = Object.keys(known);
+  const given = fields.value('architectures') ?? names.slice(0, 1);
+  const name = names.find((one) => Array.isArray(given) && given.includes(one));
+  if (name === undefined) return fields.fail('architectures', `hold ${names.join(' or ')}`);
+  const architecture = known[name];
+  const sizes = architecture.readConfig(fields);
   const weights: Record<string, HostWeight> = Object.create(null);
   for (const file of files) {
-    for (const [name, weight] of Object.entries(parseSafetensors(file).tensors)) {
-      if (name in weights) throw new LoadError(`${CALL}: weight '${name}' must be in one file, got it in two`);
-      weights[name] = weight;
+    for (const [weight, entry] of Object.entries(parseSafetensors(file).tensors)) {
+      if (weight in weights) throw new LoadError(`${call}: weight '${weight}' must be in one file, got it in two`);
+      weights[weight] = entry;
     }
   }
-  checkWeights(CALL, { config: sizes, weights });
-  const begin = fields.value('bos_token_id');
-  const end = [fields.value('eos_token_id')].flat();
-  return {
-    config: sizes,
-    weights,
-    beginToken: isToken(begin) ? begin : undefined,
-    endTokens: end.filter(isToken),
-  };
-}
-
-function readConfig(fields: Fields): LlamaConfig {
-  const architectures = fields.value('architectures') ?? [ARCHITECTURE];
-  if (!Array.isArray(architectures) || !architectures.includes(ARCHITECTURE)) {
-    fields.fail('architectures', `hold ${ARCHITECTURE}`);
-  }
-  fields.refuseUnless('model_type', ['llama']);
-  fields.refuseUnless('hidden_act', ['silu', 'swish']);
-  fields.refuseUnless('quantization_config', [null]);
-  fields.refuseUnless('partial_rotary_factor', [1]);
-  const embedDim = fields.size('hidden_size');
-  const numHeads = fields.size('num_attention_heads');
-  const numKvHeads = fields.size('num_key_value_heads', numHeads);
-  const headDim = fields.size('head_dim', embedDim / numHeads);
-  const maxLength = fields.size('max_position_embeddings', 2048);
-  const numLayers = fields.size('num_hidden_layers');
-  if (numLayers > MAX_LAYERS) fields.fail('num_hidden_layers', `be at most ${MAX_LAYERS}`);
-  if (headDim % 2 !== 0) fields.fail('head_dim', 'be even');
-  if (numHeads % numKvHeads !== 0) fields.fail('num_key_value_heads', `divide the ${numHeads} heads`);
-  return {
-    embedDim,
-    numHeads,
-    numKvHeads,
-    headDim,
-    maxLength,
-    hiddenDim: fields.size('intermediate_size'),
-    numLayers,
-    vocabSize: fields.size('vocab_size'),
-    normEps: fields.positive('rms_norm_eps', 1e-6),
-    ...readRotary(fields),
-    interleaved: false,
-    tiesClassifier: fields.flag('tie_word_embeddings'),
-    attentionBias: fields.flag('attention_bias'),
-    feedForwardBias: fields.flag('mlp_bias'),
-  };
-}
-
-/** `rope_theta` and `rope_scaling`, which newer files have together in `rope_parameters`. */
-function readRotary(fields: Fields): Pick<LlamaConfig, 'ropeBase' | 'ropeScaling'> {
-  const together = fields.child('rope_parameters');
-  const ropeBase = (together ?? fields).positive('rope_theta', 10000);
-  const scaling = together ?? fields.child('rope_scaling');
-  return { ropeBase, ropeScaling: scaling && readScaling(scaling) };
-}
-
-function readScaling(fields: Fields): RotaryScaling | undefined {
-  const named = fields.value('rope_type') === undefined ? 'type' : 'rope_type';
-  const type = fields.text(named, 'default');
-  switch (type) {
-    case 'default':
-      return undefined;
-    case 'linear':
-      return { type, factor: fields.positive('factor') };
-    case 'llama3':
-      return {
-        type,
-        factor: fields.positive('factor'),
-        lowFreqFactor: fields.positive('low_freq_factor'),
-        highFreqFactor: fields.positive('high_freq_factor'),
-        originalMaxLength: fields.size('original_max_position_embeddings'),
-      };
-    case 'yarn':
-      // of these only the defaults are known
-      for (const name of ['attention_factor', 'mscale', 'mscale_all_dim', 'truncate'])
-        fields.refuseUnless(name, [null]);
-      return {
-        type,
-        factor: fields.positive('factor'),
-        originalMaxLength: fields.size('original_max_position_embeddings'),
-        betaFast: fields.positive('beta_fast', 32),
-        betaSlow: fields.positive('beta_slow', 1),
-      };
-    default:
-      return fields.fail(named, 'be default, linear, llama3 or yarn');
-  }
-}
-
-function isToken(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
+  checkWeights(call, architecture, { config: sizes, weights });
+  return { architecture, checkpoint: { config: sizes, weights, ...readTokens(fields) } };
 }

@@ -1,9 +1,6 @@
 import { noGrad } from '../autograd/tape.ts';
-import { ArgumentError } from '../gpu/errors.ts';
-import { elementsOf } from '../io/safetensors.ts';
 import { Module } from '../modules/module.ts';
-import { RotaryEmbedding } from '../modules/rotary-embedding.ts';
-import { describe } from '../ops/internal/check.ts';
+import { RotaryEmbedding, type RotaryScaling } from '../modules/rotary-embedding.ts';
 import { reshape } from '../ops/copy.ts';
 import { add, swiglu } from '../ops/elementwise.ts';
 import { embedding } from '../ops/embedding.ts';
@@ -11,27 +8,97 @@ import { linear } from '../ops/linear.ts';
 import { rmsNorm } from '../ops/normalise.ts';
 import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
-import { decodeFloat16 } from '../tensor/float16.ts';
-import { checkOptions } from '../tensor/options.ts';
-import { formatShape } from '../tensor/shape.ts';
-import { Tensor } from '../tensor/tensor.ts';
-import { LlamaCache, type LayerCache, type LlamaCacheOptions } from './llama-cache.ts';
+import type { Shape } from '../tensor/shape.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import type { Fields } from './fields.ts';
+import { readRotary, readSizes } from './hugging-face-config.ts';
+import { checkStep, ModelCache, type LayerCache, type ModelCacheOptions } from './model-cache.ts';
 import {
-  checkWeights,
-  weightShapes,
-  type HostWeight,
-  type LlamaCheckpoint,
-  type LlamaConfig,
-} from './llama-checkpoint.ts';
+  checkModelOptions,
+  type Architecture,
+  type Checkpoint,
+  type LanguageModel,
+  type LanguageModelConfig,
+  type ModelOptions,
+} from './model.ts';
+import { checkWeights, joinNames, uploadWeights } from './weights.ts';
 
-export interface LlamaOptions {
-  /** Of weights, activations and logits; default `'float32'`. Weights of a file are converted. */
-  dtype?: FloatDType;
-  /** Positions that the rotary tables are made for; default all that the model has. */
-  maxLength?: number;
+/** The sizes and constants of a model; names as in modules. */
+export interface LlamaConfig extends LanguageModelConfig {
+  /** Width of the feed-forward's inside. */
+  readonly hiddenDim: number;
+  /** D, even: all of a head is rotated. */
+  readonly headDim: number;
+  readonly normEps: number;
+  readonly ropeBase: number;
+  readonly ropeScaling?: RotaryScaling;
+  /** Whether rotated pairs are neighbouring columns (llama2.c) rather than columns half a head apart (Hugging Face). */
+  readonly interleaved: boolean;
+  /** Whether the classifier is the embedding, so that there is no `lm_head.weight`. */
+  readonly tiesClassifier: boolean;
+  /** Biases on the four projections around attention. Default false. */
+  readonly attentionBias?: boolean;
+  /** Biases in the feed-forward. Default false. */
+  readonly feedForwardBias?: boolean;
 }
 
-/** Weights that are multiplied by the same input lie in one tensor, so that one product does for all; by the last part of their names. */
+/** A Llama on the host. */
+export type LlamaCheckpoint = Checkpoint<LlamaConfig>;
+
+export const LLAMA: Architecture<LlamaConfig> = {
+  name: 'Llama',
+  readConfig,
+  weightShapes,
+  // rotary tables that old files hold and everyone recomputes
+  isSpare: (name, { tiesClassifier }) =>
+    (tiesClassifier && name === 'lm_head.weight') || name.endsWith('.rotary_emb.inv_freq'),
+  create: (device, checkpoint, options) => new Llama(device, checkpoint, options),
+};
+
+function readConfig(fields: Fields): LlamaConfig {
+  fields.refuseUnless('model_type', ['llama']);
+  fields.refuseUnless('hidden_act', ['silu', 'swish']);
+  fields.refuseUnless('quantization_config', [null]);
+  fields.refuseUnless('partial_rotary_factor', [1]);
+  return {
+    ...readSizes(fields),
+    hiddenDim: fields.size('intermediate_size'),
+    normEps: fields.positive('rms_norm_eps', 1e-6),
+    ...readRotary(fields),
+    interleaved: false,
+    tiesClassifier: fields.flag('tie_word_embeddings'),
+    attentionBias: fields.flag('attention_bias'),
+    feedForwardBias: fields.flag('mlp_bias'),
+  };
+}
+
+/** Hugging Face's names; the weight of a linear map is [out, in]. */
+function weightShapes(config: LlamaConfig): Map<string, Shape> {
+  const { embedDim, hiddenDim, numLayers, numHeads, numKvHeads, headDim, vocabSize } = config;
+  const { tiesClassifier, attentionBias = false, feedForwardBias = false } = config;
+  const shapes = new Map<string, Shape>([['model.embed_tokens.weight', [vocabSize, embedDim]]]);
+  const linear = (name: string, out: number, into: number, bias: boolean): void => {
+    shapes.set(`${name}.weight`, [out, into]);
+    if (bias) shapes.set(`${name}.bias`, [out]);
+  };
+  for (let layer = 0; layer < numLayers; layer++) {
+    const prefix = `model.layers.${layer}`;
+    shapes.set(`${prefix}.input_layernorm.weight`, [embedDim]);
+    linear(`${prefix}.self_attn.q_proj`, numHeads * headDim, embedDim, attentionBias);
+    linear(`${prefix}.self_attn.k_proj`, numKvHeads * headDim, embedDim, attentionBias);
+    linear(`${prefix}.self_attn.v_proj`, numKvHeads * headDim, embedDim, attentionBias);
+    linear(`${prefix}.self_attn.o_proj`, embedDim, numHeads * headDim, attentionBias);
+    shapes.set(`${prefix}.post_attention_layernorm.weight`, [embedDim]);
+    linear(`${prefix}.mlp.gate_proj`, hiddenDim, embedDim, feedForwardBias);
+    linear(`${prefix}.mlp.up_proj`, hiddenDim, embedDim, feedForwardBias);
+    linear(`${prefix}.mlp.down_proj`, embedDim, hiddenDim, feedForwardBias);
+  }
+  shapes.set('model.norm.weight', [embedDim]);
+  if (!tiesClassifier) shapes.set('lm_head.weight', [vocabSize, embedDim]);
+  return shapes;
+}
+
+/** Weights that are multiplied by the same input lie in one tensor, so that one product does for all. */
 const JOINED: Readonly<Record<string, readonly string[]>> = {
   qkv_proj: ['q_proj', 'k_proj', 'v_proj'],
   gate_up_proj: ['gate_proj', 'up_proj'],
@@ -45,7 +112,7 @@ const JOINED: Readonly<Record<string, readonly string[]>> = {
  * Its state dict has Hugging Face's names, but that `q_proj`, `k_proj`, `v_proj` are joined to `qkv_proj`, and `gate_proj`
  * and `up_proj` to `gate_up_proj`.
  */
-export class Llama extends Module {
+export class Llama extends Module implements LanguageModel {
   readonly config: LlamaConfig;
   readonly dtype: FloatDType;
   readonly maxLength: number;
@@ -59,21 +126,12 @@ export class Llama extends Module {
   constructor(
     device: Device,
     { config, weights }: Pick<LlamaCheckpoint, 'config' | 'weights'>,
-    options: LlamaOptions = {},
+    options: ModelOptions = {},
   ) {
     const name = 'Llama';
     super(name);
-    checkOptions(name, options, ['dtype', 'maxLength']);
-    const { dtype = 'float32', maxLength = config.maxLength } = options;
-    if (dtype !== 'float32' && dtype !== 'float16') {
-      throw new ArgumentError(`${name}: dtype must be float32 or float16, got ${describe(dtype)}`);
-    }
-    if (!Number.isSafeInteger(maxLength) || maxLength < 1 || maxLength > config.maxLength) {
-      throw new ArgumentError(
-        `${name}: maxLength must be an integer from 1 to the model's ${config.maxLength} positions, got ${describe(maxLength)}`,
-      );
-    }
-    checkWeights(name, { config, weights });
+    const { dtype, maxLength } = checkModelOptions(name, config, options);
+    checkWeights(name, LLAMA, { config, weights });
     this.device = device;
     this.config = config;
     this.dtype = dtype;
@@ -87,15 +145,9 @@ export class Llama extends Module {
       scaling: ropeScaling,
     });
     try {
-      for (const [joined, parts] of joinedNames(config)) {
-        this.register(
-          joined,
-          upload(
-            device,
-            parts.map((part) => weights[part]),
-            dtype,
-          ),
-        );
+      for (const [joined, names] of joinNames(weightShapes(config).keys(), JOINED)) {
+        const parts = names.map((part) => weights[part]);
+        this.register(joined, uploadWeights(device, parts, dtype));
       }
     } catch (error) {
       this.dispose(); // what was made before memory ran out has no other owner
@@ -109,15 +161,9 @@ export class Llama extends Module {
    *
    * @throws ArgumentError for options that do not fit, or storage that the device cannot hold
    */
-  createCache(options: LlamaCacheOptions = {}): LlamaCache {
-    const defaults = {
-      batch: 1,
-      capacity: this.maxLength,
-      dtype: this.dtype,
-      kind: 'contiguous',
-      pageSize: 32,
-    } as const;
-    return new LlamaCache(this.device, this.config, this.#rotary, { ...defaults, ...options });
+  createCache(options: ModelCacheOptions = {}): ModelCache {
+    const sizes = { ...this.config, maxLength: this.maxLength, dtype: this.dtype };
+    return new ModelCache('Llama.createCache', this.device, sizes, options);
   }
 
   /**
@@ -129,25 +175,8 @@ export class Llama extends Module {
    * @returns logits [B, vocabSize] after the last token, of the model's dtype
    * @throws ArgumentError, with the cache as it was, for ids or a cache that do not fit, or for want of room
    */
-  forward(ids: Tensor, cache: LlamaCache): Tensor {
-    const call = 'Llama.forward';
-    if (!(ids instanceof Tensor) || (ids.dtype !== 'int32' && ids.dtype !== 'uint32')) {
-      throw new ArgumentError(`${call}: ids must be an int32 or uint32 tensor, got ${describe(ids)}`);
-    }
-    const { numLayers } = this.config;
-    const { batch, capacity, length, layers } = cache;
-    if (ids.rank !== 2 || ids.shape[0] !== batch) {
-      throw new ArgumentError(`${call}: ids must be [${batch}, length] for the cache, got ${formatShape(ids.shape)}`);
-    }
-    if (layers.length !== numLayers) {
-      throw new ArgumentError(`${call}: cache must have the model's ${numLayers} layers, got ${layers.length}`);
-    }
-    const added = ids.shape[1];
-    if (length + added > capacity) {
-      throw new ArgumentError(
-        `${call}: ids must fit the cache's ${capacity} positions, of which ${length} are taken, got ${added} more`,
-      );
-    }
+  forward(ids: Tensor, cache: ModelCache): Tensor {
+    checkStep('Llama.forward', ids, cache, this.config.numLayers);
     return noGrad(() => this.device.scope(() => this.#run(ids, cache)));
   }
 
@@ -157,7 +186,7 @@ export class Llama extends Module {
   }
 
   /** Checked ids [B, N] → logits [B, V] after the last. */
-  #run(ids: Tensor, cache: LlamaCache): Tensor {
+  #run(ids: Tensor, cache: ModelCache): Tensor {
     const { embedDim, vocabSize } = this.config;
     const { batch, layers } = cache;
     const added = ids.shape[1];
@@ -189,8 +218,9 @@ export class Llama extends Module {
         .slice(2, first * headDim, (first + count) * headDim)
         .reshape([batch, length, count, headDim])
         .transpose(1, 2);
-    cache.append(heads(numHeads, numKvHeads), heads(numHeads + numKvHeads, numKvHeads));
-    const output = cache.attend(heads(0, numHeads));
+    const rotary = this.#rotary;
+    cache.append(heads(numHeads, numKvHeads), heads(numHeads + numKvHeads, numKvHeads), { rotary });
+    const { output } = cache.attend(heads(0, numHeads), { rotary });
     return this.#linear(reshape(output.transpose(1, 2), [batch, length, numHeads * headDim]), `${name}.o_proj`);
   }
 
@@ -212,47 +242,4 @@ export class Llama extends Module {
   #weight(name: string): Tensor {
     return this.parameter(`${name}.weight`)!;
   }
-}
-
-/** Each of the module's tensors, and the weights of the file that it is joined from. */
-function joinedNames(config: LlamaConfig): Map<string, string[]> {
-  const names = new Map<string, string[]>();
-  for (const name of weightShapes(config).keys()) {
-    const path = name.split('.');
-    const joined = Object.keys(JOINED).find((key) => JOINED[key].includes(path.at(-2)!));
-    const target = joined ? path.with(-2, joined).join('.') : name;
-    names.set(target, [...(names.get(target) ?? []), name]);
-  }
-  return names;
-}
-
-/** Weights of equally long rows, one below the other. */
-function upload(device: Device, weights: readonly HostWeight[], dtype: FloatDType): Tensor {
-  const rows = weights.reduce((sum, { shape }) => sum + shape[0], 0);
-  const shape = [rows, ...weights[0].shape.slice(1)];
-  const areHalves = dtype === 'float16' && weights.every((weight) => weight.dtype === 'F16');
-  if (areHalves) {
-    return device.tensor(joined(Uint16Array, weights.map(halvesOf)), shape, { dtype });
-  }
-  return device.tensor(joined(Float32Array, weights.map(floatsOf)), shape, { dtype });
-}
-
-function halvesOf({ dtype, data }: HostWeight): Uint16Array {
-  return elementsOf(dtype, data) as Uint16Array;
-}
-
-function floatsOf({ dtype, data }: HostWeight): Float32Array {
-  const values = elementsOf(dtype, data);
-  return values instanceof Uint16Array ? decodeFloat16(values) : (values as Float32Array);
-}
-
-function joined<T extends Float32Array | Uint16Array>(Kind: new (length: number) => T, parts: readonly T[]): T {
-  if (parts.length === 1) return parts[0];
-  const whole = new Kind(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
 }

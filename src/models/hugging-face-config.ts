@@ -1,0 +1,72 @@
+/** What the config.json of many architectures have in common. */
+import type { RotaryScaling } from '../modules/rotary-embedding.ts';
+import type { Fields } from './fields.ts';
+import type { LanguageModelConfig } from './model.ts';
+import { MAX_LAYERS } from './weights.ts';
+
+/** The sizes of a decoder, under the names that most architectures have for them. */
+export function readSizes(fields: Fields): LanguageModelConfig & { readonly headDim: number } {
+  const embedDim = fields.size('hidden_size');
+  const numHeads = fields.size('num_attention_heads');
+  const numKvHeads = fields.size('num_key_value_heads', numHeads);
+  const headDim = fields.size('head_dim', embedDim / numHeads);
+  const maxLength = fields.size('max_position_embeddings', 2048);
+  const numLayers = fields.size('num_hidden_layers');
+  if (numLayers > MAX_LAYERS) fields.fail('num_hidden_layers', `be at most ${MAX_LAYERS}`);
+  if (headDim % 2 !== 0) fields.fail('head_dim', 'be even');
+  if (numHeads % numKvHeads !== 0) fields.fail('num_key_value_heads', `divide the ${numHeads} heads`);
+  return { embedDim, numHeads, numKvHeads, headDim, maxLength, numLayers, vocabSize: fields.size('vocab_size') };
+}
+
+/** `rope_theta` and `rope_scaling`, which newer files have together in `rope_parameters`. */
+export function readRotary(fields: Fields): { readonly ropeBase: number; readonly ropeScaling?: RotaryScaling } {
+  const together = fields.child('rope_parameters');
+  const ropeBase = (together ?? fields).positive('rope_theta', 10000);
+  const scaling = together ?? fields.child('rope_scaling');
+  return { ropeBase, ropeScaling: scaling && readScaling(scaling) };
+}
+
+function readScaling(fields: Fields): RotaryScaling | undefined {
+  const named = fields.value('rope_type') === undefined ? 'type' : 'rope_type';
+  const type = fields.text(named, 'default');
+  switch (type) {
+    case 'default':
+      return undefined;
+    case 'linear':
+      return { type, factor: fields.positive('factor') };
+    case 'llama3':
+      return {
+        type,
+        factor: fields.positive('factor'),
+        lowFreqFactor: fields.positive('low_freq_factor'),
+        highFreqFactor: fields.positive('high_freq_factor'),
+        originalMaxLength: fields.size('original_max_position_embeddings'),
+      };
+    case 'yarn':
+      // only the defaults of these are known
+      for (const name of ['attention_factor', 'mscale', 'mscale_all_dim', 'truncate'])
+        fields.refuseUnless(name, [null]);
+      return {
+        type,
+        factor: fields.positive('factor'),
+        originalMaxLength: fields.size('original_max_position_embeddings'),
+        betaFast: fields.positive('beta_fast', 32),
+        betaSlow: fields.positive('beta_slow', 1),
+      };
+    default:
+      return fields.fail(named, 'be default, linear, llama3 or yarn');
+  }
+}
+
+/** The tokens that begin and end a text; values that are no tokens are left out. */
+export function readTokens(fields: Fields): { readonly beginToken: number | undefined; readonly endTokens: number[] } {
+  const begin = fields.value('bos_token_id');
+  return {
+    beginToken: isToken(begin) ? begin : undefined,
+    endTokens: [fields.value('eos_token_id')].flat().filter(isToken),
+  };
+}
+
+function isToken(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}

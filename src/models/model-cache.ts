@@ -1,0 +1,170 @@
+import type { AttendOptions } from '../caches/attend.ts';
+import { KeyValueCache, type AppendOptions } from '../caches/key-value-cache.ts';
+import { PagedKeyValueCache, type PagedKeyValueCacheOptions } from '../caches/paged-key-value-cache.ts';
+import { ArgumentError } from '../gpu/errors.ts';
+import type { AttentionResult } from '../ops/attention/internal/attention.ts';
+import { describe } from '../ops/internal/check.ts';
+import type { Device } from '../tensor/device.ts';
+import type { FloatDType } from '../tensor/dtype.ts';
+import { checkOptions } from '../tensor/options.ts';
+import { formatShape } from '../tensor/shape.ts';
+import { Tensor } from '../tensor/tensor.ts';
+
+export interface ModelCacheOptions {
+  /** Sequences side by side, all of one length; default 1. */
+  batch?: number;
+  /** Positions that there is room for; default all that the model has. */
+  capacity?: number;
+  /** What keys and values are stored in; default the model's dtype. */
+  dtype?: FloatDType;
+  /** Default `'contiguous'`. */
+  kind?: 'contiguous' | 'paged';
+  /** Keys of a page, a power of two; default 32. */
+  pageSize?: number;
+}
+
+const OPTIONS = ['batch', 'capacity', 'dtype', 'kind', 'pageSize'];
+
+/** Keys and values of one layer, of all sequences. A `KeyValueCache` is one. */
+export interface LayerCache {
+  append(k: Tensor, v: Tensor, options?: AppendOptions): void;
+  /** Attention of q [B, H, N, D], the queries of the last N keys. */
+  attend(q: Tensor, options?: AttendOptions): AttentionResult;
+  reset(): void;
+  dispose(): void;
+}
+
+/** What a model tells of itself. */
+interface CacheSizes {
+  readonly numLayers: number;
+  readonly numKvHeads: number;
+  readonly headDim: number;
+  readonly maxLength: number;
+  readonly dtype: FloatDType;
+}
+
+/** What two calls check, each under its own names. */
+export function checkCacheOptions(
+  call: string,
+  names: Readonly<Record<'dtype' | 'kind', string>>,
+  { dtype, kind }: Pick<ModelCacheOptions, 'dtype' | 'kind'>,
+): void {
+  if (kind !== undefined && kind !== 'contiguous' && kind !== 'paged') {
+    throw new ArgumentError(`${call}: ${names.kind} must be 'contiguous' or 'paged', got ${describe(kind)}`);
+  }
+  if (dtype !== undefined && dtype !== 'float32' && dtype !== 'float16') {
+    throw new ArgumentError(`${call}: ${names.dtype} must be float32 or float16, got ${describe(dtype)}`);
+  }
+}
+
+/** @throws ArgumentError unless ids [B, N] may be appended to a cache, and it is one of a model with so many layers */
+export function checkStep(call: string, ids: Tensor, cache: ModelCache, numLayers: number): void {
+  if (!(ids instanceof Tensor) || (ids.dtype !== 'int32' && ids.dtype !== 'uint32')) {
+    throw new ArgumentError(`${call}: ids must be an int32 or uint32 tensor, got ${describe(ids)}`);
+  }
+  const { batch, capacity, length, layers } = cache;
+  if (ids.rank !== 2 || ids.shape[0] !== batch) {
+    throw new ArgumentError(`${call}: ids must be [${batch}, length] for the cache, got ${formatShape(ids.shape)}`);
+  }
+  if (layers.length !== numLayers) {
+    throw new ArgumentError(`${call}: cache must have the model's ${numLayers} layers, got ${layers.length}`);
+  }
+  const added = ids.shape[1];
+  if (length + added > capacity) {
+    throw new ArgumentError(
+      `${call}: ids must fit the cache's ${capacity} positions, of which ${length} are taken, got ${added} more`,
+    );
+  }
+}
+
+/**
+ * The keys and values of all layers of a model, made by its `createCache`. If `forward` fails half way through the
+ * layers, for want of memory, they hold different numbers of keys: `reset()` makes the cache usable again.
+ */
+export class ModelCache {
+  readonly batch: number;
+  readonly capacity: number;
+  /** @internal */
+  readonly layers: readonly LayerCache[];
+  #length = 0;
+
+  /** @internal */
+  constructor(call: string, device: Device, sizes: CacheSizes, options: ModelCacheOptions) {
+    checkOptions(call, options, OPTIONS);
+    const { numLayers, numKvHeads, headDim, maxLength } = sizes;
+    const { batch = 1, capacity = maxLength, dtype = sizes.dtype, kind = 'contiguous', pageSize = 32 } = options;
+    checkCacheOptions(call, { dtype: 'dtype', kind: 'kind' }, options);
+    for (const [name, value] of Object.entries({ batch, pageSize })) {
+      if (!Number.isSafeInteger(value) || value < 1) {
+        throw new ArgumentError(`${call}: ${name} must be an integer of at least 1, got ${describe(value)}`);
+      }
+    }
+    if (!Number.isSafeInteger(capacity) || capacity < 1 || capacity > maxLength) {
+      throw new ArgumentError(
+        `${call}: capacity must be an integer from 1 to the model's ${maxLength} positions, got ${describe(capacity)}`,
+      );
+    }
+    this.batch = batch;
+    this.capacity = capacity;
+    const layers: LayerCache[] = [];
+    const rows = { numKvHeads, headDim, dtype };
+    try {
+      for (let layer = 0; layer < numLayers; layer++) {
+        layers.push(
+          kind === 'paged'
+            ? pagedLayer(device, batch, {
+                ...rows,
+                pageSize,
+                numPages: batch * Math.ceil(capacity / pageSize),
+              })
+            : new KeyValueCache(device, { ...rows, batch, capacity }),
+        );
+      }
+    } catch (error) {
+      for (const layer of layers) layer.dispose(); // what was made before memory ran out has no other owner
+      throw error;
+    }
+    this.layers = layers;
+  }
+
+  /** Positions taken in each sequence. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** @internal Called when all layers have appended. */
+  advance(count: number): void {
+    this.#length += count;
+  }
+
+  /** Forgets all positions; the storage stays. */
+  reset(): void {
+    for (const layer of this.layers) layer.reset();
+    this.#length = 0;
+  }
+
+  /** Frees the storage. Calling it again does nothing. */
+  dispose(): void {
+    for (const layer of this.layers) layer.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** The cache of a batch of sequences in pages. */
+function pagedLayer(device: Device, batch: number, options: PagedKeyValueCacheOptions): LayerCache {
+  const cache = new PagedKeyValueCache(device, options);
+  const begin = (): number[] => Array.from({ length: batch }, () => cache.add());
+  let ids = begin();
+  return {
+    append: (k, v, how) => cache.append(ids, k, v, how),
+    attend: (q, how) => cache.attend(ids, q, how),
+    reset: () => {
+      for (const id of ids) cache.free(id);
+      ids = begin();
+    },
+    dispose: () => cache.dispose(),
+  };
+}

@@ -1,0 +1,100 @@
+/** What a language model is, whatever its architecture: what `generate` and the command line know about one. */
+import { ArgumentError } from '../gpu/errors.ts';
+import { describe } from '../ops/internal/check.ts';
+import type { SafetensorsEntry } from '../io/safetensors.ts';
+import type { Device } from '../tensor/device.ts';
+import type { FloatDType } from '../tensor/dtype.ts';
+import { checkOptions } from '../tensor/options.ts';
+import type { Shape } from '../tensor/shape.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import type { Fields } from './fields.ts';
+import type { ModelCache, ModelCacheOptions } from './model-cache.ts';
+
+/** The sizes that every architecture has; names as in modules. */
+export interface LanguageModelConfig {
+  /** Width of the residual stream, E. */
+  readonly embedDim: number;
+  readonly numLayers: number;
+  /** H; need not divide embedDim. */
+  readonly numHeads: number;
+  /** Hkv; divides H. */
+  readonly numKvHeads: number;
+  readonly vocabSize: number;
+  /** Positions that the model was made for. */
+  readonly maxLength: number;
+}
+
+/** A model that says which token may follow a text. `Llama` is one. */
+export interface LanguageModel {
+  readonly device: Device;
+  readonly config: LanguageModelConfig;
+  /** Of weights, activations and logits. */
+  readonly dtype: FloatDType;
+  /** The longest text, in tokens; at most the config's. */
+  readonly maxLength: number;
+  /** Room for the keys and values of a batch of sequences; the caller disposes it. */
+  createCache(options?: ModelCacheOptions): ModelCache;
+  /**
+   * Appends tokens to every sequence of a cache, and tells what may follow the last.
+   *
+   * @param ids [B, N]; int32 or uint32
+   * @param cache made by this model's `createCache`
+   * @returns logits [B, vocabSize] after the last token
+   */
+  forward(ids: Tensor, cache: ModelCache): Tensor;
+  dispose(): void;
+  [Symbol.dispose](): void;
+}
+
+export interface ModelOptions {
+  /** Of weights, activations and logits; default `'float32'`. Weights of a file are converted. */
+  dtype?: FloatDType;
+  /** The longest text, in tokens, which rotary tables are made for; default all positions that the model has. */
+  maxLength?: number;
+}
+
+/** A weight on the host, as bytes of its file: F32, F16 or BF16. */
+export type HostWeight = SafetensorsEntry;
+
+/** A model on the host. */
+export interface Checkpoint<Config = LanguageModelConfig> {
+  readonly config: Config;
+  /** By Hugging Face's names: `model.layers.0.self_attn.q_proj.weight`, … */
+  readonly weights: Readonly<Record<string, HostWeight>>;
+  /** The token that begins a text. */
+  readonly beginToken: number | undefined;
+  /** Tokens any of which ends a text. */
+  readonly endTokens: readonly number[];
+}
+
+/** How models of one architecture are read and made. */
+export interface Architecture<Config extends LanguageModelConfig = LanguageModelConfig> {
+  /** As people call it: 'Llama'. */
+  readonly name: string;
+  /** Reads Hugging Face's config.json. */
+  readConfig(fields: Fields): Config;
+  /** Every weight of a model with its shape, by Hugging Face's names. */
+  weightShapes(config: Config): ReadonlyMap<string, Shape>;
+  /** Names of weights that files hold and the model has no use for. */
+  isSpare(name: string, config: Config): boolean;
+  create(device: Device, checkpoint: Checkpoint<Config>, options?: ModelOptions): LanguageModel;
+}
+
+/** @throws ArgumentError for options that do not fit the model */
+export function checkModelOptions(
+  name: string,
+  config: LanguageModelConfig,
+  options: ModelOptions,
+): Required<ModelOptions> {
+  checkOptions(name, options, ['dtype', 'maxLength']);
+  const { dtype = 'float32', maxLength = config.maxLength } = options;
+  if (dtype !== 'float32' && dtype !== 'float16') {
+    throw new ArgumentError(`${name}: dtype must be float32 or float16, got ${describe(dtype)}`);
+  }
+  if (!Number.isSafeInteger(maxLength) || maxLength < 1 || maxLength > config.maxLength) {
+    throw new ArgumentError(
+      `${name}: maxLength must be an integer from 1 to the model's ${config.maxLength} positions, got ${describe(maxLength)}`,
+    );
+  }
+  return { dtype, maxLength };
+}

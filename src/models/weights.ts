@@ -1,0 +1,91 @@
+/** Weights on the host: whether they are the model's, and their way to the device. */
+import { LoadError } from '../gpu/errors.ts';
+import { elementsOf } from '../io/safetensors.ts';
+import type { Device } from '../tensor/device.ts';
+import type { FloatDType } from '../tensor/dtype.ts';
+import { decodeFloat16 } from '../tensor/float16.ts';
+import { formatShape } from '../tensor/shape.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import type { Architecture, Checkpoint, HostWeight, LanguageModelConfig } from './model.ts';
+
+/** Each layer is listed by its weights' names before any of them is looked for. */
+export const MAX_LAYERS = 4096;
+/** Problems told in one error. */
+const LISTED = 4;
+
+/** @throws LoadError, naming the call, that lists the first of the missing, unexpected and misshapen weights */
+export function checkWeights<Config extends LanguageModelConfig>(
+  call: string,
+  architecture: Architecture<Config>,
+  { config, weights }: Pick<Checkpoint<Config>, 'config' | 'weights'>,
+): void {
+  const problems: string[] = [];
+  const shapes = architecture.weightShapes(config);
+  for (const [name, shape] of shapes) {
+    const weight = Object.hasOwn(weights, name) ? weights[name] : undefined;
+    if (!weight) problems.push(`'${name}' is missing`);
+    else if (!['F32', 'F16', 'BF16'].includes(weight.dtype)) {
+      problems.push(`'${name}' must be F32, F16 or BF16, got ${weight.dtype}`);
+    } else if (formatShape(weight.shape) !== formatShape(shape)) {
+      problems.push(`'${name}' must have shape ${formatShape(shape)}, got ${formatShape(weight.shape)}`);
+    }
+  }
+  for (const name of Object.keys(weights)) {
+    if (!shapes.has(name) && !architecture.isSpare(name, config)) problems.push(`'${name.slice(0, 80)}' is unexpected`);
+  }
+  if (problems.length === 0) return;
+  const more = problems.length > LISTED ? `; and ${problems.length - LISTED} more` : '';
+  throw new LoadError(`${call}: weights must fit the model's sizes: ${problems.slice(0, LISTED).join('; ')}${more}`);
+}
+
+/**
+ * Groups weights that are multiplied by the same input and so become one tensor, whose product does for all of them.
+ *
+ * @param names weights of the file, `model.layers.0.self_attn.q_proj.weight`
+ * @param joins by the name of a joined map those of its parts, `qkv_proj: ['q_proj', 'k_proj', 'v_proj']`
+ * @returns for each tensor of the model the weights whose rows it holds, one below the other
+ */
+export function joinNames(
+  names: Iterable<string>,
+  joins: Readonly<Record<string, readonly string[]>>,
+): Map<string, string[]> {
+  const joined = new Map<string, string[]>();
+  for (const name of names) {
+    const path = name.split('.');
+    const join = Object.keys(joins).find((key) => joins[key].includes(path.at(-2)!));
+    const target = join ? path.with(-2, join).join('.') : name;
+    joined.set(target, [...(joined.get(target) ?? []), name]);
+  }
+  return joined;
+}
+
+/** Makes one tensor of weights with equally long rows, one below the other. */
+export function uploadWeights(device: Device, weights: readonly HostWeight[], dtype: FloatDType): Tensor {
+  const rows = weights.reduce((sum, { shape }) => sum + shape[0], 0);
+  const shape = [rows, ...weights[0].shape.slice(1)];
+  const areHalves = dtype === 'float16' && weights.every((weight) => weight.dtype === 'F16');
+  const data = areHalves
+    ? concatenate(Uint16Array, weights.map(halvesOf))
+    : concatenate(Float32Array, weights.map(floatsOf));
+  return device.tensor(data, shape, { dtype });
+}
+
+function halvesOf({ dtype, data }: HostWeight): Uint16Array {
+  return elementsOf(dtype, data) as Uint16Array;
+}
+
+function floatsOf({ dtype, data }: HostWeight): Float32Array {
+  const values = elementsOf(dtype, data);
+  return values instanceof Uint16Array ? decodeFloat16(values) : (values as Float32Array);
+}
+
+function concatenate<T extends Float32Array | Uint16Array>(Kind: new (length: number) => T, parts: readonly T[]): T {
+  if (parts.length === 1) return parts[0];
+  const whole = new Kind(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
