@@ -22,7 +22,7 @@ async function run(program: string): Promise<{ status: number | null; printed: s
   const child = spawn(process.execPath, ['--input-type=module', '--eval', program], {
     cwd: folder,
     stdio: ['ignore', 'pipe', 'ignore'],
-    timeout: 60_000,
+    timeout: 110_000,
     killSignal: 'SIGKILL',
   });
   let printed = '';

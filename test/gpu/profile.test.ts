@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { ArgumentError, createDevice, softmax } from '../../src/index.ts';
 import { testDevice } from '../device.ts';
 import { affine, counted } from './affine.ts';
@@ -11,12 +11,8 @@ describe('profile', () => {
     const x = device.randn([64, 64]);
     const { value, gpuTime, dispatches } = await device.profile(() => affine(softmax(x), { addend: 1 }));
     expect(dispatches.map(({ label }) => label)).toEqual(['softmax', 'affine']);
-    for (const dispatch of dispatches) {
-      expect(dispatch.gpuTime).toBeGreaterThanOrEqual(0);
-      expect(dispatch.gpuTime).toBeLessThan(60_000);
-    }
+    for (const dispatch of dispatches) expect(dispatch.gpuTime).toBeGreaterThanOrEqual(0);
     expect(gpuTime).toBe(dispatches[0].gpuTime + dispatches[1].gpuTime);
-    expect(gpuTime).toBeGreaterThan(0);
     const row = (await value.data()).subarray(0, 64) as Float32Array;
     expect(row.reduce((sum, weight) => sum + weight - 1, 0)).toBeCloseTo(1, 5);
   });
@@ -33,6 +29,26 @@ describe('profile', () => {
     device.flush();
     const { dispatches } = await profiling;
     expect(dispatches).toHaveLength(300);
+  });
+
+  test("tells milliseconds, from the nanoseconds of the GPU's clock", async (context) => {
+    const device = await testDevice();
+    if (!device.info.features.includes('timestamp-query')) context.skip('the device has no timestamp queries');
+    const nanoseconds = BigUint64Array.of(7_000_000n, 9_500_000n, 9_500_000n, 9_750_000n);
+    const x = device.zeros([4]);
+    const createBuffer = device.gpu.createBuffer.bind(device.gpu);
+    const mocked = vi
+      .spyOn(device.gpu, 'createBuffer')
+      .mockImplementation((descriptor) =>
+        Object.assign(createBuffer(descriptor), { getMappedRange: () => nanoseconds.buffer }),
+      );
+    // what it leaves behind is destroyed with the stopwatch, not kept for other tests
+    const { gpuTime, dispatches } = await device.profile(() => {
+      for (let i = 0; i < 2; i++) affine(x, {}).dispose();
+    });
+    mocked.mockRestore();
+    expect(dispatches.map((dispatch) => dispatch.gpuTime)).toEqual([2.5, 0.25]);
+    expect(gpuTime).toBe(2.75);
   });
 
   test('of nothing is nothing', async () => {

@@ -1,26 +1,29 @@
-import { setTimeout as sleepFor } from 'node:timers/promises';
-import { expect, test, vi } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { patiently } from '../../src/platform/patience.ts';
+
+afterEach(() => vi.restoreAllMocks());
 
 test('gives what the promise gives', async () => {
   await expect(patiently(Promise.resolve(7))).resolves.toBe(7);
   await expect(patiently(Promise.reject(new Error('lost')))).rejects.toThrow('lost');
 });
 
-test('sleeps between polls, lets other work run, and stops with the promise', async () => {
-  const sleep = vi.spyOn(Atomics, 'wait');
-  try {
-    let ticks = 0;
-    const timer = setInterval(() => ticks++, 1);
-    await patiently(sleepFor(50));
-    clearInterval(timer);
-    const sleeps = sleep.mock.calls.length;
-    expect(sleeps).toBeGreaterThan(0);
-    expect(ticks).toBeGreaterThan(0);
-    for (const [, , , milliseconds] of sleep.mock.calls) expect(milliseconds).toBeLessThanOrEqual(1);
-    await sleepFor(20);
-    expect(sleep.mock.calls.length).toBe(sleeps);
-  } finally {
-    sleep.mockRestore();
-  }
+test('sleeps a twentieth of the time waited, at most a millisecond, and stops with the promise', async () => {
+  const polls = () => new Promise((resolve) => setImmediate(resolve));
+  let now = 0;
+  vi.spyOn(performance, 'now').mockImplementation(() => now);
+  const sleeps: number[] = [];
+  vi.spyOn(Atomics, 'wait').mockImplementation((_cell: unknown, _index, _value, milliseconds) => {
+    sleeps.push(milliseconds!);
+    now += 8;
+    return 'timed-out';
+  });
+  let finish!: (value: string) => void;
+  const waiting = patiently(new Promise<string>((resolve) => (finish = resolve)));
+  // each sleep gives way to other work
+  while (sleeps.length < 5) await polls();
+  finish('done');
+  expect(await waiting).toBe('done');
+  for (let i = 0; i < 3; i++) await polls();
+  expect(sleeps).toEqual([0, 0.4, 0.8, 1, 1]);
 });

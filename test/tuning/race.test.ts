@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { race, winner, type Effort } from '../../src/tuning/race.ts';
 
 const EFFORT: Effort = { least: 3, most: 3, milliseconds: 0, warmUp: 0 };
@@ -14,6 +14,8 @@ function track(times: Readonly<Record<string, readonly number[]>>) {
   };
   return { turns, sample };
 }
+
+afterEach(() => vi.restoreAllMocks());
 
 describe('race', () => {
   test('gives every kernel its turn in every round, and tells medians', async () => {
@@ -92,12 +94,28 @@ describe('race', () => {
   });
 
   test('goes on past the least rounds while there is time', async () => {
+    const now = vi.spyOn(performance, 'now').mockReturnValue(0);
     const { turns, sample } = track({ a: [10], b: [10] });
-    await race(['a', 'b'], sample, { ...EFFORT, least: 1, most: 5, milliseconds: 60_000 });
-    expect(turns).toHaveLength(5 + 2 * 5);
-    turns.length = 0;
-    await race(['a', 'b'], sample, { ...EFFORT, least: 2, most: 5 });
-    expect(turns).toHaveLength(5 + 2 * 2);
+    const timed: typeof sample = async (kernel, runs) => {
+      const milliseconds = await sample(kernel, runs);
+      now.mockReturnValue(performance.now() + runs * milliseconds);
+      return milliseconds;
+    };
+    const roundsIn = async (milliseconds: number) => {
+      turns.length = 0;
+      await race(['a', 'b'], timed, { ...EFFORT, least: 2, most: 5, milliseconds });
+      return (turns.length - 5) / 2;
+    };
+    for (const [milliseconds, rounds] of [
+      [0, 2],
+      [40, 2],
+      [41, 3],
+      [61, 4],
+      [100, 5],
+      [1000, 5],
+    ]) {
+      expect(await roundsIn(milliseconds)).toBe(rounds);
+    }
   });
 });
 

@@ -77,7 +77,7 @@ describe('tune', () => {
     const [{ kernel, candidates, speedup, date }] = choices;
     expect(choices[0]).toMatchObject({ op: 'matmul', dtype: 'float32', sizeClass: 'few' });
     expect(candidates.map((candidate) => candidate.kernel)).toEqual(['tile-32x32', 'tile-64x64']);
-    for (const { milliseconds } of candidates) expect(milliseconds).toBeGreaterThan(0);
+    for (const { milliseconds } of candidates) expect(milliseconds).toBeGreaterThanOrEqual(0);
     expect(speedup).toBeGreaterThanOrEqual(1);
     expect(date).toMatch(/^20\d\d-\d\d-\d\d$/);
     expect(device.kernels.tuned.get('matmul/float32/few')).toEqual({ kernel, date });
@@ -214,7 +214,7 @@ describe('tune', () => {
       .spyOn(device, 'profile')
       .mockImplementation((work) => Promise.resolve({ value: work(), gpuTime, dispatches }));
     const { choices } = await tuneProblems(device, [problemOf('tile-32x32', 'tile-64x64')], {}, ONCE);
-    for (const { milliseconds } of choices[0].candidates) expect(milliseconds).toBeGreaterThan(0);
+    for (const { milliseconds } of choices[0].candidates) expect(milliseconds).toBeGreaterThanOrEqual(0);
     expect(profile).toHaveBeenCalledOnce();
   });
 
@@ -340,7 +340,7 @@ describe('createDevice({ kernels })', () => {
 
   test('pins, where the kernel can compute the problem', async () => {
     const pinned = await createDevice({ kernels: { flashAttention: 'tile-32x32', matmul: undefined } });
-    expect(kernelOf(pinned, 16)).toMatch(/^flash-attention .*"BLOCK_Q":32/);
+    expect(kernelOf(pinned, 16)).toMatch(/^attention\/flash-attention .*"BLOCK_Q":32/);
     // 64 invocations have no registers for 32 rows of 256 columns
     pinned.traits = { ...pinned.traits, maxComputeInvocationsPerWorkgroup: 64 };
     expect(kernelOf(pinned, 256)).toBe(kernelOf(device, 256));
