@@ -4,7 +4,7 @@ import type { AttentionOptions, Tensor, TensorData } from '../src/index.ts';
 import { attentionSizes } from './cost.ts';
 import { matrix, rowOf, visibility, type Inputs } from './inputs.ts';
 import { attentionRow, matmulRow, softmaxRow, type Bias } from './reference.ts';
-import type { BenchCase } from './result.ts';
+import type { AttentionOpName, BenchCase } from './result.ts';
 import { scores } from './scores.ts';
 import type { Workload } from './workload.ts';
 
@@ -70,8 +70,6 @@ export async function prepareAttention(inputs: Inputs, bench: BenchCase, op: Att
     dispose: () => inputs.dispose(),
   };
 }
-
-export type AttentionOpName = 'scaledDotProductAttention' | 'flashAttention' | 'localAttention';
 
 export function attend(op: AttentionOpName, { q, k, v, options }: AttentionInputs): Tensor {
   switch (op) {

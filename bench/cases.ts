@@ -1,7 +1,6 @@
 /** What is measured, as data. */
-import type { AttentionOpName } from './attention-workload.ts';
 import { flopsOf, largestTensor } from './cost.ts';
-import type { BenchCase } from './result.ts';
+import type { AttentionOpName, BenchCase } from './result.ts';
 
 /** `flashAttention 1x8x1024x64 causal float32`: the op, the shape, what is not usual, the dtype. */
 export function caseName(bench: BenchCase): string {

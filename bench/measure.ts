@@ -8,8 +8,9 @@ import { caseName } from './cases.ts';
 import { bytesOf, flopsOf, roofOf } from './cost.ts';
 import { kernelOf } from './kernel.ts';
 import type { BenchCase, CaseResult, Roof } from './result.ts';
+import { prepare } from './prepare.ts';
 import { medianOf, summarise } from './statistics.ts';
-import { prepare, type Workload } from './workload.ts';
+import type { Workload } from './workload.ts';
 
 /** A result is not that of float64. */
 export class WrongResultError extends WebGPUAttentionError {

@@ -69,9 +69,7 @@ export interface Timing {
 export type OpName =
   | 'matmul'
   | 'softmax'
-  | 'scaledDotProductAttention'
-  | 'flashAttention'
-  | 'localAttention'
+  | AttentionOpName
   | 'mergeAttention'
   | CacheOpName
   | TrainingOpName
@@ -80,6 +78,8 @@ export type OpName =
   | 'CrossAttention'
   | 'LocalAttention';
 
+export type AttentionOpName = 'scaledDotProductAttention' | 'flashAttention' | 'localAttention';
+
 export type CacheOpName =
   | 'KeyValueCache.attend'
   | 'KeyValueCache.append'
@@ -87,7 +87,7 @@ export type CacheOpName =
   | 'PagedKeyValueCache.append';
 
 /** A pass forward and one back. */
-export type TrainingOpName = 'scaledDotProductAttention.train' | 'flashAttention.train' | 'localAttention.train';
+export type TrainingOpName = `${AttentionOpName}.train`;
 
 /** A problem to measure, as data. */
 export interface BenchCase {

@@ -1,10 +1,10 @@
 /** Cases of training: attention, and back from a gradient of its output to those of queries, keys and values. */
 import type { Tensor } from '../src/index.ts';
-import { attend, attentionInputs, type AttentionOpName } from './attention-workload.ts';
+import { attend, attentionInputs } from './attention-workload.ts';
 import { attentionSizes } from './cost.ts';
 import { matrix, rowOf, type Inputs } from './inputs.ts';
 import { keyGradientRows, queryGradientRow, queryStatistics, type QueryStatistics } from './reference.ts';
-import type { BenchCase, TrainingOpName } from './result.ts';
+import type { AttentionOpName, BenchCase, TrainingOpName } from './result.ts';
 import type { Expected, Workload } from './workload.ts';
 
 const OUTPUTS = ['output', 'query', 'key', 'value'] as const;

@@ -1,6 +1,6 @@
 /** What this runner, which is plain JavaScript, has in common with the benchmark: built into dist/bench-peers.js. */
-export { loadDrawing } from '../../src/cli/heatmap.ts';
-export { table, formatError } from '../../src/cli/text.ts';
+export { loadDrawing } from '../../src/display/drawing.ts';
+export { table, formatError } from '../../src/display/text.ts';
 export { ArgumentError, WebGPUAttentionError } from '../../src/gpu/errors.ts';
 export { normal } from '../../src/tensor/random.ts';
 export { differencesOf } from '../compare.ts';

@@ -1,5 +1,5 @@
 /** All cases of a run with all that was measured of them, as a table of the page. */
-import { formatBytes, formatError } from '../../src/cli/text.ts';
+import { formatBytes, formatError } from '../../src/display/text.ts';
 import type { CaseResult, Timing } from '../result.ts';
 import { digits, isPositive, NOTHING, percent } from './describe.ts';
 import { markup, type Markup } from './markup.ts';

@@ -1,5 +1,5 @@
 /** How each family of ops looks in every chart: a colour of the page's style sheet, and a symbol for who sees no colours. */
-import type { Drawing } from '../../src/cli/heatmap.ts';
+import type { Drawing } from '../../src/display/drawing.ts';
 import type { CaseResult } from '../result.ts';
 import type { Family } from './describe.ts';
 import { Markup } from './markup.ts';

@@ -1,5 +1,5 @@
 /** The report of a run as one HTML page that needs nothing else: no script, no font, no image from anywhere. */
-import type { Drawing } from '../../src/cli/heatmap.ts';
+import type { Drawing } from '../../src/display/drawing.ts';
 import type { BenchResult } from '../result.ts';
 import { casesTable } from './cases-table.ts';
 import { day, digits, driverName, FAMILIES, familyOf, NOTHING, rate } from './describe.ts';

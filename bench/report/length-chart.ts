@@ -1,6 +1,6 @@
 /** A chart of lines against length on logarithmic axes, each line named at its end. */
 import type { Markish } from '@observablehq/plot';
-import type { Drawing } from '../../src/cli/heatmap.ts';
+import type { Drawing } from '../../src/display/drawing.ts';
 import type { Family } from './describe.ts';
 import { colour, dotStyle } from './family-style.ts';
 import { textWidth, type Label, type Point, type Spot } from './free-space.ts';

@@ -1,6 +1,6 @@
 /** Time and memory of attention against its length, for cases that differ in nothing else. */
-import type { Drawing } from '../../src/cli/heatmap.ts';
-import { formatBytes } from '../../src/cli/text.ts';
+import type { Drawing } from '../../src/display/drawing.ts';
+import { formatBytes } from '../../src/display/text.ts';
 import { isTraining } from '../cost.ts';
 import type { CaseResult } from '../result.ts';
 import { digits, familyOf, isPositive, timing, variant, type Family } from './describe.ts';

@@ -1,6 +1,6 @@
 /** A chart with two logarithmic axes, drawn by Observable Plot, and where it has room for labels. */
 import type { Markish, PlotOptions } from '@observablehq/plot';
-import type { Drawing } from '../../src/cli/heatmap.ts';
+import type { Drawing } from '../../src/display/drawing.ts';
 import { FreeSpace, textWidth, type Label, type Point } from './free-space.ts';
 import { Markup } from './markup.ts';
 

@@ -1,5 +1,5 @@
 /** Bars of ours and of its peers, one group for each problem. */
-import { formatError } from '../../src/cli/text.ts';
+import { formatError } from '../../src/display/text.ts';
 import type { PeerEntry, PeersResult } from '../result.ts';
 import { day, digits, NOTHING } from './describe.ts';
 import { EMPTY, markup, type Markup } from './markup.ts';

@@ -1,6 +1,6 @@
 /** The roofline plot: what each case reached against what arithmetic and bandwidth allow at its intensity. */
 import type { Markish } from '@observablehq/plot';
-import type { Drawing } from '../../src/cli/heatmap.ts';
+import type { Drawing } from '../../src/display/drawing.ts';
 import type { BenchResult, CaseResult } from '../result.ts';
 import { isTraining } from '../cost.ts';
 import { FAMILIES, digits, familyOf, isPositive, percent, rate, shortShape, variant } from './describe.ts';

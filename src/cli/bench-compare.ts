@@ -5,7 +5,7 @@ import { compareResults, type Change, type Comparison } from '../../bench/compar
 import { percent } from '../../bench/report/describe.ts';
 import { parseResult } from '../../bench/result-file.ts';
 import { ArgumentError, WebGPUAttentionError } from '../index.ts';
-import { formatTime, table } from './text.ts';
+import { formatTime, table } from '../display/text.ts';
 
 /** Something became slower than is allowed. */
 export class RegressionError extends WebGPUAttentionError {

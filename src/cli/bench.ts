@@ -8,8 +8,8 @@ import { formatResult, saveResult } from '../../bench/result-file.ts';
 import type { BenchResult, CaseResult, Timing } from '../../bench/result.ts';
 import { runBench } from '../../bench/run.ts';
 import { ArgumentError, WebGPUAttentionError, type Device } from '../index.ts';
-import { DRAWING_PACKAGES, loadDrawing, type Drawing } from './heatmap.ts';
-import { deviceLine, formatBytes, formatError, table } from './text.ts';
+import { DRAWING_PACKAGES, loadDrawing, type Drawing } from '../display/drawing.ts';
+import { deviceLine, formatBytes, formatError, table } from '../display/text.ts';
 
 /** Words as they were given. */
 export interface BenchOptions extends Choice {

@@ -2,10 +2,10 @@
 import pc from 'picocolors';
 import { loadSafetensors, WebGPUAttentionError, type Device } from '../index.ts';
 import { parseSafetensors, type SafetensorsFile } from '../io/safetensors.ts';
-import { DRAWING_PACKAGES, loadDrawing } from './heatmap.ts';
+import { DRAWING_PACKAGES, loadDrawing } from '../display/drawing.ts';
 import { isMatch, measure, timedRuns, type Outcome } from './measure.ts';
 import { TOLERANCE, type ResultName, type Run } from './six-runs.ts';
-import { deviceLine, formatError, formatShape, formatTime, table } from './text.ts';
+import { deviceLine, formatError, formatShape, formatTime, table } from '../display/text.ts';
 import { writeMaps } from './write-maps.ts';
 
 export interface DemoOptions {

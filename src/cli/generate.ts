@@ -2,7 +2,7 @@
 import { ArgumentError, generate } from '../index.ts';
 import type { Device, FloatDType, GenerateOptions, GenerateResult, LanguageModel, Tokenizer } from '../index.ts';
 import { loadModel, type LoadedModel } from './model-files.ts';
-import { deviceLine } from './text.ts';
+import { deviceLine } from '../display/text.ts';
 
 /** Options as they were given. */
 export interface GenerateWords {

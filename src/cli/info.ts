@@ -6,7 +6,7 @@ import type { Traits } from '../tensor/traits.ts';
 import { kernelNames } from '../tuning/pinned.ts';
 import { TUNABLE_OPS } from '../tuning/problems.ts';
 import { attentionKernels, matmulKernels } from './kernel-tables.ts';
-import { formatBytes, table } from './text.ts';
+import { formatBytes, table } from '../display/text.ts';
 
 const BYTE_LIMITS = ['maxBufferSize', 'maxStorageBufferBindingSize', 'maxComputeWorkgroupStorageSize'];
 

@@ -4,7 +4,7 @@ import { VALUE_DIM_BUCKETS } from '../kernels/attention-tile.ts';
 import { chooseAttention } from '../kernels/fused-attention.ts';
 import { chooseMatmul, FEW_TILES } from '../kernels/matmul.ts';
 import { FLOAT_DTYPES } from '../tuning/problems.ts';
-import { table } from './text.ts';
+import { table } from '../display/text.ts';
 
 export function attentionKernels({ traits, kernels }: Device): string {
   const rows = (['flashAttention', 'localAttention'] as const).flatMap((op) =>

@@ -3,7 +3,7 @@ import pc from 'picocolors';
 import { ArgumentError } from '../index.ts';
 import { MAX_VALUE_DIM } from '../kernels/attention-tile.ts';
 import type { Device, DeviceOptions, TunedCandidate, TunedChoice, TuneOptions, TuneResult } from '../index.ts';
-import { deviceLine, formatTime, table } from './text.ts';
+import { deviceLine, formatTime, table } from '../display/text.ts';
 
 /** Words as they were given; each may hold several, with commas between. */
 export interface TuneWords {

@@ -2,7 +2,8 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { SafetensorsFile } from '../io/safetensors.ts';
-import { drawAttentionMaps, type AttentionMaps, type Drawing } from './heatmap.ts';
+import type { Drawing } from '../display/drawing.ts';
+import { drawAttentionMaps, type AttentionMaps } from '../display/heatmap.ts';
 import type { Outcome } from './measure.ts';
 
 type Labels = Pick<AttentionMaps, 'queryLabels' | 'keyLabels' | 'headLabels'>;

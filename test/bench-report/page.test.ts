@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { renderHtml } from '../../bench/report/html.ts';
 import { parseResult } from '../../bench/result-file.ts';
 import type { BenchResult, PeerEntry, PeerRow } from '../../bench/result.ts';
-import { loadDrawing, type Drawing } from '../../src/cli/heatmap.ts';
+import { loadDrawing, type Drawing } from '../../src/display/drawing.ts';
 import { decodeCase, flashCase, full, localCase, matmulCase, small, trainingCases } from './fixture.ts';
 
 let drawing: Drawing;

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { kernelOf } from '../../bench/kernel.ts';
 import { check, effortOn, measure, WrongResultError } from '../../bench/measure.ts';
+import { prepare } from '../../bench/prepare.ts';
 import type { BenchCase } from '../../bench/result.ts';
-import { prepare, type Workload } from '../../bench/workload.ts';
+import type { Workload } from '../../bench/workload.ts';
 import type { Device } from '../../src/index.ts';
 import { testDevice } from '../device.ts';
 

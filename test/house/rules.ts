@@ -26,7 +26,10 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   optimisers: ['modules', 'ops', 'autograd', 'kernels', 'tensor', 'src/gpu/errors.ts'],
   // Whole networks of modules, and what reads them from files; they touch the GPU no more than those.
   models: ['modules', 'caches', 'ops', 'autograd', 'io', 'tensor', 'src/gpu/errors.ts'],
+  // Text, tables and pictures of what the rooms above it show.
+  display: ['tensor'],
   cli: [
+    'display',
     'models',
     'modules',
     'caches',
@@ -40,12 +43,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     '#platform',
     'src/platform/adapter.ts',
   ].concat(['src/index.ts', 'package.json', 'bench']),
-  bench: ['modules', 'caches', 'ops', 'kernels', 'tensor', 'gpu'].concat([
-    'src/index.ts',
-    'src/cli/text.ts',
-    'src/cli/heatmap.ts',
-    'package.json',
-  ]),
+  bench: ['display', 'modules', 'caches', 'ops', 'kernels', 'tensor', 'gpu'].concat(['src/index.ts', 'package.json']),
   'index.ts': [
     'models',
     'modules',

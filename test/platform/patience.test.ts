@@ -1,3 +1,4 @@
+import { setImmediate as nextPoll } from 'node:timers/promises';
 import { afterEach, expect, test, vi } from 'vitest';
 import { patiently } from '../../src/platform/patience.ts';
 
@@ -9,7 +10,6 @@ test('gives what the promise gives', async () => {
 });
 
 test('sleeps a twentieth of the time waited, at most a millisecond, and stops with the promise', async () => {
-  const polls = () => new Promise((resolve) => setImmediate(resolve));
   let now = 0;
   vi.spyOn(performance, 'now').mockImplementation(() => now);
   const sleeps: number[] = [];
@@ -19,11 +19,15 @@ test('sleeps a twentieth of the time waited, at most a millisecond, and stops wi
     return 'timed-out';
   });
   let finish!: (value: string) => void;
-  const waiting = patiently(new Promise<string>((resolve) => (finish = resolve)));
+  const waiting = patiently(
+    new Promise<string>((resolve) => {
+      finish = resolve;
+    }),
+  );
   // each sleep gives way to other work
-  while (sleeps.length < 5) await polls();
+  while (sleeps.length < 5) await nextPoll();
   finish('done');
   expect(await waiting).toBe('done');
-  for (let i = 0; i < 3; i++) await polls();
+  for (let i = 0; i < 3; i++) await nextPoll();
   expect(sleeps).toEqual([0, 0.4, 0.8, 1, 1]);
 });

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { drawAttentionMaps, loadDrawing, type AttentionMaps } from '../../src/cli/heatmap.ts';
+import { loadDrawing } from '../../src/display/drawing.ts';
+import { drawAttentionMaps, type AttentionMaps } from '../../src/display/heatmap.ts';
 
 /** Two batch entries of six heads, 2 queries × 3 keys; weights 0, 1/100, 2/100 … */
 const maps: AttentionMaps = {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { DeviceInfo } from '../../src/index.ts';
-import { deviceLine, formatBytes, formatError, formatShape, formatTime, table } from '../../src/cli/text.ts';
+import { deviceLine, formatBytes, formatError, formatShape, formatTime, table } from '../../src/display/text.ts';
 
 test.each([
   [0, '0'],

@@ -1,5 +1,5 @@
 /** Attention weights as an SVG of small multiples: for each batch entry one panel a head, with words along both axes. */
-import type * as Plot from '@observablehq/plot';
+import type { Drawing } from './drawing.ts';
 
 /** The weights of one module, [batch, heads, queries, keys] in row-major order. */
 export interface AttentionMaps {
@@ -11,26 +11,6 @@ export interface AttentionMaps {
   readonly keyLabels: readonly (readonly string[])[];
   /** What each head looks for; absent where there is nothing to say. */
   readonly headLabels?: readonly string[];
-}
-
-/** What draws: optional peers of this package, which a program that draws nothing need not install. */
-export interface Drawing {
-  readonly plot: typeof Plot;
-  /** A DOM outside of browsers. */
-  readonly document: unknown;
-}
-
-export const DRAWING_PACKAGES = ['@observablehq/plot', 'linkedom'] as const;
-
-/** Undefined where the packages that draw are not installed. */
-export async function loadDrawing(): Promise<Drawing | undefined> {
-  try {
-    const [plot, { DOMParser }] = await Promise.all([import('@observablehq/plot'), import('linkedom')]);
-    return { plot, document: new DOMParser().parseFromString('<svg/>', 'image/svg+xml') };
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ERR_MODULE_NOT_FOUND') return undefined;
-    throw error;
-  }
 }
 
 // Lengths are in pixels.

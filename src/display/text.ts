@@ -1,7 +1,7 @@
-/** How the commands show numbers, shapes and tables. */
+/** Numbers with their units, shapes, devices and tables, as commands and benchmarks print them. */
 import Table from 'cli-table3';
 import pc from 'picocolors';
-import type { DeviceInfo } from '../index.ts';
+import type { DeviceInfo } from '../tensor/device.ts';
 
 /** `4.8e-7`; an exact match is `0`. */
 export function formatError(error: number): string {
