@@ -84,7 +84,7 @@ export type {
   PagedKeyValueCacheOptions,
 } from './caches/paged-key-value-cache.ts';
 export type { KeyValueOptions } from './caches/storage.ts';
-export type { RotaryTables } from './caches/append.ts';
+export type { RotaryTables } from './caches/rotary.ts';
 
 export { Module } from './modules/module.ts';
 export type { StateDict } from './modules/load-state.ts';

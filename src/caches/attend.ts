@@ -1,11 +1,10 @@
 import { ArgumentError } from '../gpu/errors.ts';
-import { checkPositions, checkRotary, type RotaryTables } from './append.ts';
 import type { AttentionResult } from '../ops/attention/internal/attention.ts';
-import { cachedAttention, type CachedAttentionOptions, type KeyValueStore } from './cached-attention.ts';
 import { checkFloat, checkSameDevice, describe } from '../ops/internal/check.ts';
-import { rotaryEmbedding } from '../ops/rotary-embedding.ts';
 import { formatShape } from '../tensor/shape.ts';
-import { Tensor } from '../tensor/tensor.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { cachedAttention, type CachedAttentionOptions, type KeyValueStore } from './cached-attention.ts';
+import { rotateQueries, type RotaryTables } from './rotary.ts';
 
 export interface AttendOptions extends CachedAttentionOptions {
   /** Rotates the queries by their absolute positions first: what the keys were appended with. */
@@ -13,8 +12,8 @@ export interface AttendOptions extends CachedAttentionOptions {
 }
 
 /**
- * Attention of q [B, H, Nq, D] to what a cache holds. `queryOffset`, by default the place of the last Nq keys, says where
- * the queries stand among the keys held, and so which positions they are rotated by.
+ * Attention of q [B, H, Nq, D] to what a cache holds. `queryOffset` says where the queries stand among the keys held, and
+ * so which positions they are rotated by; by default they stand at the last `lengths` keys, and those at the last Nq.
  *
  * @param evicted keys that came before those held
  */
@@ -22,10 +21,10 @@ export function attend(
   op: string,
   q: Tensor,
   store: KeyValueStore,
-  { rotary, ...options }: AttendOptions,
+  { rotary, lengths, ...options }: AttendOptions & { readonly lengths?: readonly number[] },
   evicted = 0,
 ): AttentionResult {
-  const { k, batch, lengths } = store;
+  const { k, batch } = store;
   checkFloat(op, 'query', q);
   checkSameDevice(op, 'the cache', k, 'query', q);
   const headDim = k.shape[3];
@@ -34,38 +33,36 @@ export function attend(
       `${op}: query must have shape [${batch}, heads, length, ${headDim}], got ${formatShape(q.shape)}`,
     );
   }
-  if (rotary === undefined) return cachedAttention(op, q, store, options);
-
-  checkRotary(op, k, rotary);
-  const queries = q.shape[2];
-  const { queryOffset = lengths.map((length) => length - queries) } = options;
-  const starts = startsOf(op, queryOffset, batch).map((start) => start + evicted);
-  const { cos, sin, interleaved } = rotary;
-  if (Math.min(...starts) < 0) {
-    throw new ArgumentError(
-      `${op}: query must have positions from 0 on to be rotated, got rows from ${Math.min(...starts)} on`,
-    );
+  if (lengths !== undefined && options.queryOffset !== undefined) {
+    throw new ArgumentError(`${op}: lengths must not come with queryOffset, got both`);
   }
-  checkPositions(op, rotary, Math.max(...starts) + queries);
+  const counts = checkLengths(op, lengths, batch, q.shape[2]);
+  const last = store.lengths.map((length, b) => length - counts[b]);
+  if (lengths !== undefined) options.queryOffset = last;
   return q.device.scope(() => {
-    const rotated = rotaryEmbedding(q, cos, sin, { offset: starts, interleaved });
+    const { queryOffset = last } = options;
+    let rotated: Tensor = q;
+    if (rotary !== undefined) rotated = rotateQueries(op, q, k, rotary, queryOffset, evicted);
     return cachedAttention(op, rotated, store, options);
   });
 }
 
-/** The place of each batch entry's first query among the keys held. */
-function startsOf(op: string, queryOffset: NonNullable<AttendOptions['queryOffset']>, batch: number): number[] {
-  if (queryOffset instanceof Tensor) {
+/** @returns how many of the rows are real in each batch entry, the first ones: all `most` unless `lengths` says so */
+export function checkLengths(
+  op: string,
+  lengths: readonly number[] | undefined,
+  batch: number,
+  most: number,
+): readonly number[] {
+  if (lengths === undefined) return Array.from({ length: batch }, () => most);
+  const valid =
+    Array.isArray(lengths) &&
+    lengths.length === batch &&
+    lengths.every((length) => Number.isInteger(length) && length >= 0 && length <= most);
+  if (!valid) {
     throw new ArgumentError(
-      `${op}: queryOffset must be numbers where queries are rotated, got ${describe(queryOffset)}`,
+      `${op}: lengths must be ${batch} integers from 0 to ${most}, one for each sequence, got ${describe(lengths)}`,
     );
   }
-  const isList = Array.isArray(queryOffset) || queryOffset instanceof Int32Array;
-  const starts = isList ? [...queryOffset] : Array.from({ length: batch }, () => queryOffset as number);
-  if (starts.length !== batch || !starts.every(Number.isInteger)) {
-    throw new ArgumentError(
-      `${op}: queryOffset must be an integer, or one for each of ${batch} batch entries, got ${describe(queryOffset)}`,
-    );
-  }
-  return starts;
+  return [...lengths];
 }

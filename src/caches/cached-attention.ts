@@ -13,11 +13,11 @@ import { runFused, type CacheKeys } from '../ops/attention/internal/fused-attent
 
 /**
  * Where the keys of a cache lie, oldest first. `ring`: key j < kept in row j, the others in row kept + (start + j − kept)
- * mod (capacity − kept). `paged`: row j mod pageSize of page pages[batch entry][⌊j / pageSize⌋].
+ * mod length. `paged`: row j mod pageSize of page pages[batch entry][⌊j / pageSize⌋].
  */
-export type KeyLayout =
+export type KeyPlaces =
   | { readonly kind: 'contiguous' }
-  | { readonly kind: 'ring'; readonly kept: number; readonly start: number }
+  | { readonly kind: 'ring'; readonly kept: number; readonly start: number; readonly length: number }
   | { readonly kind: 'paged'; readonly pageSize: number; readonly pages: readonly (readonly number[])[] };
 
 /** What a cache holds. */
@@ -29,7 +29,7 @@ export interface KeyValueStore {
   readonly batch: number;
   /** Keys of each batch entry. */
   readonly lengths: readonly number[];
-  readonly layout: KeyLayout;
+  readonly places: KeyPlaces;
 }
 
 /** Those of attention but for the lengths, which the cache knows, and for masks, whose length it changes. */
@@ -48,7 +48,7 @@ export const CACHED_ATTENTION_OPTIONS = ATTENTION_OPTIONS.filter(
 export function cachedAttention(
   op: string,
   q: Tensor,
-  { k, v, batch, lengths, layout }: KeyValueStore,
+  { k, v, batch, lengths, places }: KeyValueStore,
   options: CachedAttentionOptions = {},
 ): AttentionResult {
   checkFloat(op, 'query', q);
@@ -60,7 +60,7 @@ export function cachedAttention(
   return q.device.scope(() => {
     // the logical keys as a view: only its shape is looked at where they do not lie in it one after the other
     const view = (tensor: Tensor) =>
-      layout.kind === 'paged' ? paged(tensor, batch, longest) : tensor.slice(2, 0, longest);
+      places.kind === 'paged' ? paged(tensor, batch, longest) : tensor.slice(2, 0, longest);
     const [keys, values] = [view(k), view(v)];
     const varies = lengths.some((length) => length !== longest);
     const all: AttentionOptions = {
@@ -73,10 +73,10 @@ export function cachedAttention(
     const problem = {
       ...args.problem,
       kernelsOf: 'flashAttention',
-      ...(layout.kind === 'paged' && { k: strides(k), v: strides(v) }),
+      ...(places.kind === 'paged' && { k: strides(k), v: strides(v) }),
     };
     const inputs = { q, k, v, mask: options.mask, keyMask: options.keyMask };
-    return runFused({ ...args, problem }, inputs, planFlashAttention, placesOf(layout, k));
+    return runFused({ ...args, problem }, inputs, planFlashAttention, cacheKeys(places));
   });
 }
 
@@ -86,13 +86,11 @@ function paged(tensor: Tensor, batch: number, length: number): Tensor {
   return tensor.slice(0, 0, 1).slice(2, 0, 1).expand([batch, heads, length, dim]);
 }
 
-function placesOf(layout: KeyLayout, k: Tensor): CacheKeys {
-  if (layout.kind === 'contiguous') return { layout: 'contiguous' };
-  if (layout.kind === 'ring') {
-    return { layout: 'ring', kept: layout.kept, start: layout.start, length: k.shape[2] - layout.kept };
-  }
-  const pitch = Math.max(...layout.pages.map((pages) => pages.length));
-  const words = new Uint32Array(pitch * layout.pages.length);
-  layout.pages.forEach((pages, entry) => words.set(pages, entry * pitch));
-  return { layout: 'paged', pageSize: layout.pageSize, pages: { words }, pitch };
+function cacheKeys(places: KeyPlaces): CacheKeys {
+  const { kind, ...rest } = places;
+  if (places.kind !== 'paged') return { layout: kind, ...rest } as CacheKeys;
+  const pitch = Math.max(...places.pages.map((pages) => pages.length));
+  const words = new Uint32Array(pitch * places.pages.length);
+  places.pages.forEach((pages, entry) => words.set(pages, entry * pitch));
+  return { layout: 'paged', pageSize: places.pageSize, pages: { words }, pitch };
 }

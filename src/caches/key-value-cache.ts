@@ -1,19 +1,23 @@
 import { ArgumentError } from '../gpu/errors.ts';
-import { append, checkAppend, checkPositions, type CacheStorage, type RotaryTables } from './append.ts';
 import type { AttentionResult } from '../ops/attention/internal/attention.ts';
-import { CACHED_ATTENTION_OPTIONS, type KeyLayout } from './cached-attention.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { attend, type AttendOptions } from './attend.ts';
+import { CACHED_ATTENTION_OPTIONS, type KeyPlaces } from './cached-attention.ts';
+import { checkPositions, type RotaryTables } from './rotary.ts';
 import {
+  allocate,
+  append,
+  assertAlive,
+  checkAppend,
   checkChoice,
   checkCount,
   checkRows,
   disposeStorage,
-  makeStorage,
   moveRows,
   ROW_OPTIONS,
+  type CacheStorage,
   type KeyValueOptions,
 } from './storage.ts';
 
@@ -61,7 +65,6 @@ export class KeyValueCache {
   #capacity: number;
   #position = 0;
   #storage: CacheStorage;
-  #disposed = false;
 
   /** @throws ArgumentError for options that do not fit, or storage that the device cannot hold */
   constructor(device: Device, options: KeyValueCacheOptions) {
@@ -88,7 +91,7 @@ export class KeyValueCache {
     this.#slides = eviction === 'sliding';
     this.#sinks = sinks;
     this.#grows = growth === 'double';
-    this.#storage = makeStorage(op, device, batch, capacity, rows);
+    this.#storage = allocate(op, device, batch, capacity, rows);
   }
 
   /** Keys held of each sequence. */
@@ -112,16 +115,16 @@ export class KeyValueCache {
    * sinks + (p − sinks) mod (capacity − sinks).
    */
   get keys(): Tensor {
-    return this.#storage.keys;
+    return this.#storage.k;
   }
 
   /** The cache's own storage of values, [B, Hkv, capacity, Dv], as that of keys. */
   get values(): Tensor {
-    return this.#storage.values;
+    return this.#storage.v;
   }
 
   get disposed(): boolean {
-    return this.#disposed;
+    return this.#storage.k.disposed;
   }
 
   /**
@@ -133,15 +136,15 @@ export class KeyValueCache {
    */
   append(k: Tensor, v: Tensor, options: AppendOptions = {}): void {
     const op = 'KeyValueCache.append';
-    this.#assertAlive(op);
+    assertAlive(op, this.#storage);
     checkOptions(op, options, ['rotary']);
     const { rotary } = options;
     const length = checkAppend(op, k, v, this.#batch, this.#storage, rotary);
     const end = this.#position + length;
     checkPositions(op, rotary, end);
     if (!this.#slides && end > this.#capacity) this.#makeRoom(op, length, end);
-    const kept = this.#slides ? this.#sinks : this.#capacity;
-    append(op, k, v, this.#storage, { kind: 'ring', position: this.#position, kept }, { rotary });
+    // without eviction a ring on which no key comes round
+    append(op, k, v, this.#storage, { kind: 'ring', position: this.#position, kept: this.#sinks }, rotary);
     this.#position = end;
   }
 
@@ -156,24 +159,22 @@ export class KeyValueCache {
    */
   attend(q: Tensor, options: AttendOptions = {}): AttentionResult {
     const op = 'KeyValueCache.attend';
-    this.#assertAlive(op);
+    assertAlive(op, this.#storage);
     checkOptions(op, options, [...CACHED_ATTENTION_OPTIONS, 'rotary']);
     const { length } = this;
     const lengths = Array.from({ length: this.#batch }, () => length);
-    const { keys, values } = this.#storage;
-    const store = { k: keys, v: values, batch: this.#batch, lengths, layout: this.#layout() };
+    const store = { ...this.#storage, batch: this.#batch, lengths, places: this.#places() };
     return attend(op, q, store, options, this.#position - length);
   }
 
   /** Forgets all keys; the storage stays. */
   reset(): void {
-    this.#assertAlive('KeyValueCache.reset');
+    assertAlive('KeyValueCache.reset', this.#storage);
     this.#position = 0;
   }
 
   /** Frees the storage; work that was recorded before still reads it. Calling it again does nothing. */
   dispose(): void {
-    this.#disposed = true;
     disposeStorage(this.#storage);
   }
 
@@ -181,11 +182,11 @@ export class KeyValueCache {
     this.dispose();
   }
 
-  #layout(): KeyLayout {
+  #places(): KeyPlaces {
     if (!this.#slides) return { kind: 'contiguous' };
+    const length = this.#capacity - this.#sinks;
     const isFull = this.#position >= this.#capacity;
-    const ring = this.#capacity - this.#sinks;
-    return { kind: 'ring', kept: this.#sinks, start: isFull ? (this.#position - this.#sinks) % ring : 0 };
+    return { kind: 'ring', kept: this.#sinks, start: isFull ? (this.#position - this.#sinks) % length : 0, length };
   }
 
   #makeRoom(op: string, length: number, end: number): void {
@@ -196,15 +197,10 @@ export class KeyValueCache {
     }
     let capacity = this.#capacity;
     while (capacity < end) capacity *= 2;
-    const larger = makeStorage(op, this.device, this.#batch, capacity, this.#rows);
+    const larger = allocate(op, this.device, this.#batch, capacity, this.#rows);
     if (this.#position > 0) moveRows(op, this.#storage, larger, this.#position);
     else disposeStorage(this.#storage);
     this.#storage = larger;
     this.#capacity = capacity;
-  }
-
-  #assertAlive(op: string): void {
-    if (this.#disposed) throw new ArgumentError(`${op}: the cache must not be disposed`);
-    this.device.assertUsable();
   }
 }

@@ -1,22 +1,25 @@
 import { ArgumentError } from '../gpu/errors.ts';
-import { appendPaged, checkAppend, checkPositions, type CacheStorage, type RotaryTables } from './append.ts';
 import type { AttentionResult } from '../ops/attention/internal/attention.ts';
-import { CACHED_ATTENTION_OPTIONS } from './cached-attention.ts';
-import { checkFloat, describe } from '../ops/internal/check.ts';
+import { describe } from '../ops/internal/check.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { assignPages, planAdditions, type Sequence } from './additions.ts';
-import { attend, type AttendOptions } from './attend.ts';
-import { PagePool } from './page-pool.ts';
+import { attend, checkLengths, type AttendOptions } from './attend.ts';
+import { CACHED_ATTENTION_OPTIONS } from './cached-attention.ts';
+import { assignPages, PagePool, planAdditions, type Sequence } from './pages.ts';
+import { checkPositions, type RotaryTables } from './rotary.ts';
 import {
+  allocate,
+  append,
+  assertAlive,
+  checkAppend,
   checkChoice,
   checkCount,
   checkRows,
   disposeStorage,
-  makeStorage,
   moveRows,
   ROW_OPTIONS,
+  type CacheStorage,
   type KeyValueOptions,
 } from './storage.ts';
 
@@ -63,7 +66,6 @@ export class PagedKeyValueCache {
   readonly #sequences = new Map<number, Sequence>();
   #nextId = 0;
   #storage: CacheStorage;
-  #disposed = false;
 
   /** @throws ArgumentError for options that do not fit, or storage that the device cannot hold */
   constructor(device: Device, options: PagedKeyValueCacheOptions) {
@@ -82,7 +84,7 @@ export class PagedKeyValueCache {
     this.#rows = rows;
     this.#grows = growth === 'double';
     this.#pool = new PagePool(numPages);
-    this.#storage = makeStorage(op, device, numPages, pageSize, rows);
+    this.#storage = allocate(op, device, numPages, pageSize, rows);
   }
 
   /** Pages in all, free or not. */
@@ -96,21 +98,21 @@ export class PagedKeyValueCache {
 
   /** The cache's own storage of keys, [numPages, Hkv, pageSize, D]: do not dispose it, and take it anew after growth. */
   get keys(): Tensor {
-    return this.#storage.keys;
+    return this.#storage.k;
   }
 
   /** The cache's own storage of values, [numPages, Hkv, pageSize, Dv], as that of keys. */
   get values(): Tensor {
-    return this.#storage.values;
+    return this.#storage.v;
   }
 
   get disposed(): boolean {
-    return this.#disposed;
+    return this.#storage.k.disposed;
   }
 
   /** A new sequence without keys: its id, which no other sequence ever has. It takes no page before it needs one. */
   add(): number {
-    this.#assertAlive('PagedKeyValueCache.add');
+    assertAlive('PagedKeyValueCache.add', this.#storage);
     return this.#enter({ length: 0, pages: [] });
   }
 
@@ -122,7 +124,7 @@ export class PagedKeyValueCache {
    */
   fork(id: number): number {
     const op = 'PagedKeyValueCache.fork';
-    this.#assertAlive(op);
+    assertAlive(op, this.#storage);
     const { length, pages } = this.#sequence(op, 'id', id);
     for (const page of pages) this.#pool.share(page);
     return this.#enter({ length, pages: [...pages] });
@@ -135,7 +137,7 @@ export class PagedKeyValueCache {
    */
   free(id: number): void {
     const op = 'PagedKeyValueCache.free';
-    this.#assertAlive(op);
+    assertAlive(op, this.#storage);
     const { pages } = this.#sequence(op, 'id', id);
     for (const page of pages.toReversed()) this.#pool.release(page);
     this.#sequences.delete(id);
@@ -162,7 +164,7 @@ export class PagedKeyValueCache {
    */
   append(ids: readonly number[], k: Tensor, v: Tensor, options: PagedAppendOptions = {}): void {
     const op = 'PagedKeyValueCache.append';
-    this.#assertAlive(op);
+    assertAlive(op, this.#storage);
     checkOptions(op, options, ['rotary', 'lengths']);
     const { rotary, lengths } = options;
     const sequences = this.#batch(op, ids);
@@ -184,7 +186,7 @@ export class PagedKeyValueCache {
       copies ? { from: partial!, to: entries[b].pages[0], rows: sequence.length % this.pageSize } : [],
     );
     try {
-      appendPaged(op, k, v, this.#storage, { entries, copies }, rotary);
+      append(op, k, v, this.#storage, { kind: 'paged', entries, copies }, rotary);
     } catch (error) {
       for (const page of taken.reverse()) this.#pool.release(page);
       throw error;
@@ -209,26 +211,20 @@ export class PagedKeyValueCache {
    */
   attend(ids: readonly number[], q: Tensor, options: PagedAttendOptions = {}): AttentionResult {
     const op = 'PagedKeyValueCache.attend';
-    this.#assertAlive(op);
+    assertAlive(op, this.#storage);
     checkOptions(op, options, [...CACHED_ATTENTION_OPTIONS, 'rotary', 'lengths']);
-    const { lengths: rows, ...rest } = options;
     const sequences = this.#batch(op, ids);
-    const lengths = sequences.map(({ length }) => length);
-    const layout = { kind: 'paged' as const, pageSize: this.pageSize, pages: sequences.map(({ pages }) => pages) };
-    const { keys, values } = this.#storage;
-    const store = { k: keys, v: values, batch: ids.length, lengths, layout };
-    if (rows === undefined) return attend(op, q, store, rest);
-    if (rest.queryOffset !== undefined) {
-      throw new ArgumentError(`${op}: lengths must not come with queryOffset, got both`);
-    }
-    checkFloat(op, 'query', q);
-    const counts = checkLengths(op, rows, ids.length, q.shape.at(-2) ?? 0);
-    return attend(op, q, store, { ...rest, queryOffset: lengths.map((length, b) => length - counts[b]) });
+    const store = {
+      ...this.#storage,
+      batch: ids.length,
+      lengths: sequences.map(({ length }) => length),
+      places: { kind: 'paged' as const, pageSize: this.pageSize, pages: sequences.map(({ pages }) => pages) },
+    };
+    return attend(op, q, store, options);
   }
 
   /** Frees the storage; work that was recorded before still reads it. Calling it again does nothing. */
   dispose(): void {
-    this.#disposed = true;
     disposeStorage(this.#storage);
   }
 
@@ -243,7 +239,7 @@ export class PagedKeyValueCache {
     }
     let larger = size;
     while (larger - size + free < wanted) larger *= 2;
-    const storage = makeStorage(op, this.device, larger, this.pageSize, this.#rows);
+    const storage = allocate(op, this.device, larger, this.pageSize, this.#rows);
     moveRows(op, this.#storage, storage, this.pageSize);
     this.#storage = storage;
     this.#pool.grow(larger);
@@ -268,23 +264,4 @@ export class PagedKeyValueCache {
     }
     return ids.map((id, b) => this.#sequence(op, `ids[${b}]`, id));
   }
-
-  #assertAlive(op: string): void {
-    if (this.#disposed) throw new ArgumentError(`${op}: the cache must not be disposed`);
-    this.device.assertUsable();
-  }
-}
-
-function checkLengths(op: string, lengths: readonly number[] | undefined, batch: number, most: number): number[] {
-  if (lengths === undefined) return Array.from({ length: batch }, () => most);
-  const valid =
-    Array.isArray(lengths) &&
-    lengths.length === batch &&
-    lengths.every((length) => Number.isInteger(length) && length >= 0 && length <= most);
-  if (!valid) {
-    throw new ArgumentError(
-      `${op}: lengths must be ${batch} integers from 0 to ${most}, one for each sequence, got ${describe(lengths)}`,
-    );
-  }
-  return [...lengths];
 }

@@ -1,9 +1,17 @@
-/** What both caches are made of, and how they grow. */
+/** What both caches are made of: storage of keys and values, how rows are written to it, and how it grows. */
 import { ArgumentError } from '../gpu/errors.ts';
-import { append, type CacheStorage } from './append.ts';
-import { describe } from '../ops/internal/check.ts';
+import { planAppend, type AppendPlaces } from '../kernels/cache.ts';
+import { checkFloat, checkSameDevice, describe } from '../ops/internal/check.ts';
+import { enqueue, operandOf } from '../ops/internal/enqueue.ts';
 import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
+import { formatShape } from '../tensor/shape.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import type { KeyValueStore } from './cached-attention.ts';
+import { checkRotary, type RotaryTables } from './rotary.ts';
+
+/** Keys [blocks, Hkv, slots, D] and values [blocks, Hkv, slots, Dv] of one dtype, row-major. A block is a batch entry or a page. */
+export type CacheStorage = Pick<KeyValueStore, 'k' | 'v'>;
 
 /** The sizes of the keys and values that a cache holds. */
 export interface KeyValueOptions {
@@ -42,8 +50,14 @@ export function checkRows(op: string, { numKvHeads, headDim, valueDim, dtype }: 
   if (dtype !== undefined) checkChoice(op, 'dtype', dtype, ['float32', 'float16']);
 }
 
-/** Storage that holds nothing yet, [blocks, Hkv, slots, …]; its owner outlives the scope that it is made in. */
-export function makeStorage(
+/** @throws ArgumentError where the storage is given up, or its device lost */
+export function assertAlive(op: string, { k }: CacheStorage): void {
+  if (k.disposed) throw new ArgumentError(`${op}: the cache must not be disposed`);
+  k.device.assertUsable();
+}
+
+/** Allocates storage that holds nothing yet; its owner outlives the scope that it is made in. */
+export function allocate(
   op: string,
   device: Device,
   blocks: number,
@@ -52,29 +66,111 @@ export function makeStorage(
 ): CacheStorage {
   const { numKvHeads, headDim, valueDim = headDim, dtype = 'float32' } = rows;
   const storage = device.scope(() => ({
-    keys: device.empty([blocks, numKvHeads, slots, headDim], dtype, op),
-    values: device.empty([blocks, numKvHeads, slots, valueDim], dtype, op),
+    k: device.empty([blocks, numKvHeads, slots, headDim], dtype, op),
+    v: device.empty([blocks, numKvHeads, slots, valueDim], dtype, op),
   }));
-  device.keep(storage.keys);
-  device.keep(storage.values);
+  device.keep(storage.k);
+  device.keep(storage.v);
   return storage;
 }
 
-export function disposeStorage({ keys, values }: CacheStorage): void {
-  keys.dispose();
-  values.dispose();
+export function disposeStorage({ k, v }: CacheStorage): void {
+  k.dispose();
+  v.dispose();
 }
 
 /**
- * Larger storage of the same blocks and rows, with the first `length` rows of every block copied into it; the old one is
- * given up. Work that was recorded before still reads that: it is used anew only by what is recorded later.
+ * Checks what is to be appended to a cache.
+ *
+ * @param k [batch, Hkv, N, D]; float32 or float16; any strides
+ * @param v [batch, Hkv, N, Dv], of the same dtype
+ * @returns N
+ * @throws ArgumentError, with nothing changed
+ */
+export function checkAppend(
+  op: string,
+  k: Tensor,
+  v: Tensor,
+  batch: number,
+  storage: CacheStorage,
+  rotary: RotaryTables | undefined,
+): number {
+  for (const [name, tensor, stored] of [
+    ['key', k, storage.k],
+    ['value', v, storage.v],
+  ] as const) {
+    checkFloat(op, name, tensor);
+    checkSameDevice(op, 'the cache', stored, name, tensor);
+    const [, heads, , dim] = stored.shape;
+    const fits = tensor.rank === 4 && [batch, heads, dim].every((length, i) => tensor.shape[[0, 1, 3][i]] === length);
+    if (!fits) {
+      throw new ArgumentError(
+        `${op}: ${name} must have shape [${batch}, ${heads}, length, ${dim}], got ${formatShape(tensor.shape)}`,
+      );
+    }
+    if ([storage.k, storage.v].some((own) => own.storage(op) === tensor.storage(op))) {
+      throw new ArgumentError(`${op}: ${name} must not be a view of the cache, got one`);
+    }
+  }
+  if (v.dtype !== k.dtype) throw new ArgumentError(`${op}: value must have key's dtype ${k.dtype}, got ${v.dtype}`);
+  if (v.shape[2] !== k.shape[2]) {
+    throw new ArgumentError(`${op}: value length must equal key's ${k.shape[2]}, got ${v.shape[2]}`);
+  }
+  if (rotary !== undefined) checkRotary(op, storage.k, rotary);
+  return k.shape[2];
+}
+
+/** Writes checked rows: one dispatch; into pages, one upload, and a dispatch more where pages are copied. */
+export function append(
+  op: string,
+  k: Tensor,
+  v: Tensor,
+  { k: keys, v: values }: CacheStorage,
+  places: AppendPlaces,
+  rotary?: RotaryTables,
+): void {
+  const { device } = keys;
+  const [, kvHeads, slots, keyDim] = keys.shape;
+  const plan = planAppend(
+    {
+      op,
+      batch: k.shape[0],
+      kvHeads,
+      length: k.shape[2],
+      keyDim,
+      valueDim: values.shape[3],
+      inDType: k.dtype as FloatDType,
+      cacheDType: keys.dtype as FloatDType,
+      k: operandOf(k),
+      v: operandOf(v),
+      slots,
+      places,
+      rotary: rotary && {
+        dim: 2 * rotary.cos.shape[1],
+        interleaved: rotary.interleaved ?? false,
+        cos: operandOf(rotary.cos),
+        sin: operandOf(rotary.sin),
+      },
+    },
+    device.traits,
+  );
+  device.scope(() => {
+    const table = plan.table && device.words(plan.table, op);
+    if (plan.copy) enqueue(op, plan.copy, { table, keys, values });
+    enqueue(op, plan.append, { k, v, cos_table: rotary?.cos, sin_table: rotary?.sin, table, keys, values });
+  });
+}
+
+/**
+ * Copies the first `length` rows of every block into larger storage, and gives the old one up. Work that was recorded
+ * before still reads that: its memory is used anew only by what is recorded later.
  */
 export function moveRows(op: string, from: CacheStorage, to: CacheStorage, length: number): void {
-  const { device } = from.keys;
+  const { device } = from.k;
   try {
     device.scope(() => {
-      const [keys, values] = [from.keys, from.values].map((tensor) => tensor.slice(2, 0, length));
-      append(op, keys, values, to, { kind: 'ring', position: 0, kept: to.keys.shape[2] });
+      const [k, v] = [from.k, from.v].map((tensor) => tensor.slice(2, 0, length));
+      append(op, k, v, to, { kind: 'ring', position: 0, kept: 0 });
     });
   } catch (error) {
     disposeStorage(to);

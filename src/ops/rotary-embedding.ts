@@ -1,20 +1,9 @@
-import { record, records } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
-import { planRotaryEmbedding, type RotaryEmbeddingProblem } from '../kernels/rotary-embedding.ts';
-import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import {
-  checkBoolean,
-  checkFloat,
-  checkIntegers,
-  checkSameDevice,
-  checkTensor,
-  describe,
-  type FloatTensor,
-} from './internal/check.ts';
-import { enqueue, operandOf } from './internal/enqueue.ts';
+import { checkBoolean, checkFloat, checkIntegers, checkSameDevice, checkTensor, describe } from './internal/check.ts';
+import { rotate } from './internal/rotate.ts';
 
 /** Where the rows stand: at most one of the two. */
 export interface RotaryPositions {
@@ -72,62 +61,7 @@ export function rotaryEmbedding(x: Tensor, cos: Tensor, sin: Tensor, options: Ro
     throw new ArgumentError(`${op}: cos must have a row for each of x's ${length} rows, got ${formatShape(cos.shape)}`);
   }
   const offsets = positions ? [] : checkOffset(op, offset ?? 0, batch, tableRows - length);
-  const output = turn(op, x, { cos, sin, positions }, { offsets, interleaved, isInverse: false });
-  record({
-    op,
-    inputs: { x, cos, sin },
-    outputs: [output],
-    saved: { cos, sin, positions },
-    ...(records(cos, sin) && {
-      refusal: `${op}: cos and sin must not require a gradient, got one that does: detach it`,
-    }),
-    backward: ([gradient], saved) => ({
-      x: turn(op, gradient as FloatTensor, saved, { offsets, interleaved, isInverse: true }),
-    }),
-  });
-  return output;
-}
-
-interface Tables {
-  readonly cos: Tensor;
-  readonly sin: Tensor;
-  readonly positions?: Tensor;
-}
-
-interface Turn {
-  /** Of each batch entry's row 0, or one for all. */
-  readonly offsets: readonly number[];
-  readonly interleaved: boolean;
-  readonly isInverse: boolean;
-}
-
-function turn(op: string, x: FloatTensor, { cos, sin, positions }: Tables, how: Turn): Tensor {
-  const { device, dtype, shape } = x;
-  const [batch, heads, length, dim] = shape.length === 3 ? [shape[0], 1, shape[1], shape[2]] : shape;
-  const [tableRows, pairs] = cos.shape;
-  const headsInRows = x.rank === 4 && heads > 1 && length > 1 && x.strides[1] < x.strides[2];
-  return device.scope(() => {
-    const output = device.empty(shape, dtype, op, headsInRows ? [0, 2, 1, 3] : undefined);
-    const places = placeRows(device, how.offsets, positions);
-    const problem: RotaryEmbeddingProblem = {
-      op,
-      shape: [batch, heads, length, dim],
-      rotaryDim: 2 * pairs,
-      tableRows,
-      dtype,
-      x: fourAxes(x),
-      output: fourAxes(output),
-      cos: operandOf(cos),
-      sin: operandOf(sin),
-      offset: places.offset,
-      positions: places.operand,
-      interleaved: how.interleaved,
-      isInverse: how.isInverse,
-    };
-    const launch = planRotaryEmbedding(problem, device.traits);
-    enqueue(op, launch, { x, cos_table: cos, sin_table: sin, positions: places.tensor, output });
-    return output;
-  });
+  return x.device.scope(() => rotate(op, x, { cos, sin, positions }, { offsets, interleaved }));
 }
 
 function checkTable(op: string, name: string, table: Tensor, x: Tensor): void {
@@ -159,22 +93,4 @@ function checkOffset(op: string, offset: number | readonly number[], batch: numb
     throw new ArgumentError(`${op}: offset must be from 0 to ${last}, where the tables end, got ${describe(one)}`);
   }
   return offsets;
-}
-
-/** One offset is a number; more, or all positions, are read from a tensor. */
-function placeRows(
-  device: Device,
-  offsets: readonly number[],
-  positions?: Tensor,
-): { offset: number; operand?: RotaryEmbeddingProblem['positions']; tensor?: Tensor } {
-  if (positions) return { offset: 0, operand: { ...operandOf(positions), all: true }, tensor: positions };
-  if (offsets.every((offset) => offset === offsets[0])) return { offset: offsets[0] };
-  const tensor = device.words(offsets, 'rotaryEmbedding');
-  return { offset: 0, operand: { strides: [1, 0], offset: 0, all: false }, tensor };
-}
-
-/** Strides of batch, head, row, column of a 3-D or 4-D tensor. */
-function fourAxes(tensor: Tensor) {
-  const { strides, offset } = operandOf(tensor);
-  return { strides: strides.length === 3 ? [strides[0], 0, strides[1], strides[2]] : strides, offset };
 }

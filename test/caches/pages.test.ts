@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { assignPages, planAdditions } from '../../src/caches/additions.ts';
-import { PagePool } from '../../src/caches/page-pool.ts';
+
+import { assignPages, PagePool, planAdditions } from '../../src/caches/pages.ts';
 
 describe('PagePool', () => {
   test('gives each page to one holder, lowest first', () => {

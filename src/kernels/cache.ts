@@ -1,0 +1,144 @@
+/** Writing into the storage of a cache: keys [blocks, Hkv, slots, D] and values [blocks, Hkv, slots, Dv]. */
+import appendShader from '../../shaders/cache/append.wgsl';
+import copyShader from '../../shaders/cache/copy-pages.wgsl';
+import type { Launch } from '../gpu/runtime.ts';
+import { BYTES, type FloatDType } from '../tensor/dtype.ts';
+import { rowPitch } from '../tensor/shape.ts';
+import { foldWorkgroups, type Limits, type Operand } from './launch.ts';
+
+/** Where the rows of an append go. */
+export type AppendPlaces =
+  /**
+   * Batch entry b has block b. Position p lies in slot p while p < `kept`, else on a ring of the other slots, of which
+   * there is at least one. `position` is that of row 0.
+   */
+  | { readonly kind: 'ring'; readonly position: number; readonly kept: number }
+  /** Blocks are pages. `copies` are made first. */
+  | { readonly kind: 'paged'; readonly entries: readonly PagedRows[]; readonly copies: readonly PageCopy[] };
+
+/** Where the rows of one batch entry go in pages. */
+export interface PagedRows {
+  /** Position of row 0. */
+  readonly position: number;
+  /** How many of the rows are real, the first ones. */
+  readonly count: number;
+  /** The pages that are written to, from that of row 0 on. */
+  readonly pages: readonly number[];
+}
+
+/** The first `rows` rows of page `from` are to be in page `to` too. */
+export interface PageCopy {
+  readonly from: number;
+  readonly to: number;
+  readonly rows: number;
+}
+
+export interface AppendProblem {
+  /** The op's name, for errors. */
+  readonly op: string;
+  readonly batch: number;
+  readonly kvHeads: number;
+  /** New rows of each batch entry and head: N. */
+  readonly length: number;
+  readonly keyDim: number;
+  readonly valueDim: number;
+  readonly inDType: FloatDType;
+  readonly cacheDType: FloatDType;
+  readonly k: Operand;
+  readonly v: Operand;
+  /** Rows of a block of the storage: the capacity, or the page size. */
+  readonly slots: number;
+  readonly places: AppendPlaces;
+  readonly rotary?: {
+    /** Elements of a key that are rotated. */
+    readonly dim: number;
+    readonly interleaved: boolean;
+    /** [P, dim / 2] both. */
+    readonly cos: Operand;
+    readonly sin: Operand;
+  };
+}
+
+export interface AppendPlan {
+  /** The uint32 that both shaders read as `table`: the copies, then a row for each entry. */
+  readonly table?: readonly number[];
+  readonly copy?: Launch;
+  readonly append: Launch;
+}
+
+const APPEND_WORKGROUP = 64;
+const COPY_WORKGROUP = 256;
+const NO_ROTARY = {
+  dim: 0,
+  interleaved: false,
+  cos: { strides: [0, 0], offset: 0 },
+  sin: { strides: [0, 0], offset: 0 },
+};
+
+/** Writes new keys and values into the storage of a cache: one dispatch, and one before it where pages are copied. */
+export function planAppend(problem: AppendProblem, limits: Limits): AppendPlan {
+  const { op, batch, kvHeads, length, inDType, cacheDType, slots, places } = problem;
+  const { dim, interleaved, cos, sin } = problem.rotary ?? NO_ROTARY;
+  const isPaged = places.kind === 'paged';
+  const { position, kept } = isPaged ? { position: 0, kept: 0 } : places;
+  const ring = slots - kept;
+  // on a ring, rows that later ones of the same call would overwrite are left out: no two invocations write one slot
+  const head = isPaged ? length : Math.min(length, Math.max(0, kept - position));
+  const gap = Math.max(0, length - head - ring);
+  const rows = length - gap;
+  const keyRowWords = rowWords(problem.keyDim, cacheDType);
+  const valueRowWords = rowWords(problem.valueDim, cacheDType);
+  const count = batch * kvHeads * rows;
+  const words = count * (keyRowWords + valueRowWords);
+  const copied = isPaged ? places.copies.flatMap(({ from, to, rows: some }) => [from, to, some]) : [];
+  const pitch = isPaged ? 2 + Math.max(...places.entries.map(({ pages }) => pages.length)) : 0;
+  const append: Launch = {
+    shader: appendShader,
+    constants: { IN_F16: inDType === 'float16', CACHE_F16: cacheDType === 'float16' },
+    params: {
+      words,
+      key_words: count * keyRowWords,
+      kv_heads: kvHeads,
+      rows,
+      head_rows: head,
+      gap,
+      position,
+      kept,
+      ring,
+      table_offset: copied.length,
+      table_row: pitch,
+      k: { ...problem.k, dim: problem.keyDim, row_words: keyRowWords },
+      v: { ...problem.v, dim: problem.valueDim, row_words: valueRowWords },
+      rotary: { dim, is_interleaved: interleaved ? 1 : 0, cos: { ...cos }, sin: { ...sin } },
+    },
+    workgroups: foldWorkgroups(op, Math.ceil(words / APPEND_WORKGROUP), limits),
+  };
+  if (!isPaged) return { append };
+  const table = [...copied, ...places.entries.flatMap((entry) => tableRow(entry, pitch))];
+  return { append, table, ...(copied.length > 0 && { copy: planCopy(problem, places.copies.length, limits) }) };
+}
+
+/** Copies pages inside the storage. */
+function planCopy(problem: AppendProblem, copies: number, limits: Limits): Launch {
+  const { op, kvHeads, slots, keyDim, valueDim, cacheDType } = problem;
+  const [keys, values] = [keyDim, valueDim].map((dim) => {
+    const words = rowWords(dim, cacheDType);
+    return { words: kvHeads * slots * words, row_words: words };
+  });
+  const words = copies * (keys.words + values.words);
+  return {
+    shader: copyShader,
+    constants: {},
+    params: { words, page_size: slots, keys, values },
+    workgroups: foldWorkgroups(op, Math.ceil(words / COPY_WORKGROUP), limits),
+  };
+}
+
+function tableRow({ position, count, pages }: PagedRows, pitch: number): number[] {
+  return [position, count, ...pages, ...Array.from({ length: pitch - 2 - pages.length }, () => 0)];
+}
+
+/** 32-bit words of a row of storage. */
+function rowWords(dim: number, dtype: FloatDType): number {
+  return (rowPitch(dim, dtype) * BYTES[dtype]) / 4;
+}

@@ -1,0 +1,90 @@
+/** Rotary position embedding of checked tensors: for the op, and for queries of a cache. */
+import { record, records } from '../../autograd/tape.ts';
+import { planRotaryEmbedding, type RotaryEmbeddingProblem } from '../../kernels/rotary-embedding.ts';
+import type { Device } from '../../tensor/device.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
+import type { FloatTensor } from './check.ts';
+import { enqueue, operandOf } from './enqueue.ts';
+
+interface Angles {
+  /** float32 [P, R/2] both. */
+  readonly cos: Tensor;
+  readonly sin: Tensor;
+  /** Position of every row: int32 or uint32 [B, N], of which B may be 1. In place of offsets. */
+  readonly positions?: Tensor;
+}
+
+interface Turn {
+  /** Position of each batch entry's row 0, or one for all. */
+  readonly offsets: readonly number[];
+  /** Whether pairs are columns 2i and 2i + 1, not i and i + R/2. */
+  readonly interleaved: boolean;
+}
+
+/** Turns x [B, H, N, D] or [B, N, D] and records it. The caller's scope frees what it needs in between. */
+export function rotate(op: string, x: FloatTensor, angles: Angles, how: Turn): Tensor {
+  const output = turn(op, x, angles, { ...how, isInverse: false });
+  const { cos, sin, positions } = angles;
+  record({
+    op,
+    inputs: { x, cos, sin },
+    outputs: [output],
+    saved: { cos, sin, positions },
+    ...(records(cos, sin) && {
+      refusal: `${op}: cos and sin must not require a gradient, got one that does: detach it`,
+    }),
+    backward: ([gradient], saved) => ({
+      x: turn(op, gradient as FloatTensor, saved, { ...how, isInverse: true }),
+    }),
+  });
+  return output;
+}
+
+function turn(
+  op: string,
+  x: FloatTensor,
+  { cos, sin, positions }: Angles,
+  { offsets, interleaved, isInverse }: Turn & { readonly isInverse: boolean },
+): Tensor {
+  const { device, dtype, shape } = x;
+  const [batch, heads, length, dim] = shape.length === 3 ? [shape[0], 1, shape[1], shape[2]] : shape;
+  const [tableRows, pairs] = cos.shape;
+  const headsInRows = x.rank === 4 && heads > 1 && length > 1 && x.strides[1] < x.strides[2];
+  const places = placeRows(device, offsets, positions);
+  const rows = {
+    op,
+    shape: [batch, heads, length, dim] as const,
+    rotaryDim: 2 * pairs,
+    tableRows,
+    dtype,
+    x: fourAxes(x),
+    cos: operandOf(cos),
+    sin: operandOf(sin),
+    offset: places.offset,
+    positions: places.operand,
+    interleaved,
+    isInverse,
+  };
+  const output = device.empty(shape, dtype, op, headsInRows ? [0, 2, 1, 3] : undefined);
+  const launch = planRotaryEmbedding({ ...rows, output: fourAxes(output) }, device.traits);
+  enqueue(op, launch, { x, cos_table: cos, sin_table: sin, positions: places.tensor, output });
+  return output;
+}
+
+/** One offset is a number; more, or all positions, are read from a tensor. */
+function placeRows(
+  device: Device,
+  offsets: readonly number[],
+  positions?: Tensor,
+): { offset: number; operand?: RotaryEmbeddingProblem['positions']; tensor?: Tensor } {
+  if (positions) return { offset: 0, operand: { ...operandOf(positions), all: true }, tensor: positions };
+  if (offsets.every((offset) => offset === offsets[0])) return { offset: offsets[0] };
+  const tensor = device.words(offsets, 'rotaryEmbedding');
+  return { offset: 0, operand: { strides: [1, 0], offset: 0, all: false }, tensor };
+}
+
+/** Strides of batch, head, row, column of a 3-D or 4-D tensor. */
+function fourAxes(tensor: Tensor) {
+  const { strides, offset } = operandOf(tensor);
+  return { strides: strides.length === 3 ? [strides[0], 0, strides[1], strides[2]] : strides, offset };
+}

@@ -1,0 +1,135 @@
+import { describe, expect, test } from 'vitest';
+import { planAppend, type AppendPlaces, type AppendProblem, type PageCopy } from '../../src/kernels/cache.ts';
+import { DEFAULTS, dense, frozen } from './problems.ts';
+
+function problem(given: Partial<AppendProblem> = {}): AppendProblem {
+  const { batch = 2, kvHeads = 3, length = 4, keyDim = 5, valueDim = 7 } = given;
+  return {
+    op: 'test',
+    batch,
+    kvHeads,
+    length,
+    keyDim,
+    valueDim,
+    inDType: 'float32',
+    cacheDType: 'float32',
+    k: dense(batch, kvHeads, length, keyDim),
+    v: dense(batch, kvHeads, length, valueDim),
+    slots: 10,
+    places: { kind: 'ring', position: 0, kept: 0 },
+    ...given,
+  };
+}
+
+const paramsOf = (given: Partial<AppendProblem>) => planAppend(problem(given), DEFAULTS).append.params;
+
+/** Pages for two entries. */
+function paged(copies: readonly PageCopy[] = []): AppendPlaces {
+  const entries = [
+    { position: 5, count: 3, pages: [7, 9] },
+    { position: 0, count: 0, pages: [] },
+  ];
+  return { kind: 'paged', entries, copies };
+}
+
+const COPIES = [
+  { from: 4, to: 9, rows: 3 },
+  { from: 0, to: 1, rows: 15 },
+];
+
+describe('planAppend', () => {
+  test('is a pure function', () => {
+    for (const places of [problem().places, paged(COPIES)]) {
+      const given = frozen(problem({ places }));
+      expect(planAppend(given, DEFAULTS)).toEqual(planAppend(given, DEFAULTS));
+    }
+  });
+
+  test.each([
+    ['float32', 5, 7],
+    ['float16', 3, 4],
+  ] as const)('of %s storage: %d words of a key and %d of a value, one invocation each', (cacheDType, key, value) => {
+    expect(planAppend(problem({ cacheDType }), DEFAULTS).append).toMatchObject({
+      constants: { IN_F16: false, CACHE_F16: cacheDType === 'float16' },
+      params: {
+        key_words: 24 * key,
+        words: 24 * (key + value),
+        k: { dim: 5, row_words: key, offset: 0 },
+        v: { dim: 7, row_words: value, offset: 0 },
+      },
+      workgroups: [Math.ceil((24 * (key + value)) / 64), 1, 1],
+    });
+  });
+
+  test.each<[string, AppendPlaces, number, [rows: number, head: number, gap: number]]>([
+    ['a ring with room', { kind: 'ring', position: 3, kept: 0 }, 7, [7, 0, 0]],
+    ['a ring that wraps', { kind: 'ring', position: 93, kept: 0 }, 10, [10, 0, 0]],
+    ['more than a ring holds', { kind: 'ring', position: 93, kept: 0 }, 14, [10, 0, 4]],
+    ['sinks and more than the ring holds', { kind: 'ring', position: 0, kept: 3 }, 14, [10, 3, 4]],
+    ['the last sink and more than the ring holds', { kind: 'ring', position: 2, kept: 3 }, 9, [8, 1, 1]],
+    ['after the sinks', { kind: 'ring', position: 3, kept: 3 }, 8, [7, 0, 1]],
+    ['more than a page holds', paged(), 30, [30, 30, 0]],
+  ])('%s', (_name, places, length, [rows, head, gap]) => {
+    expect(paramsOf({ places, length })).toMatchObject({ rows, head_rows: head, gap });
+  });
+
+  test('a block has kept slots, then a ring, which never is empty', () => {
+    expect(paramsOf({ places: { kind: 'ring', position: 6, kept: 0 } })).toMatchObject({
+      position: 6,
+      kept: 0,
+      ring: 10,
+      table_row: 0,
+    });
+    expect(paramsOf({ places: { kind: 'ring', position: 0, kept: 4 } })).toMatchObject({ kept: 4, ring: 6 });
+    expect(paramsOf({ places: paged(), slots: 16 })).toMatchObject({ kept: 0, ring: 16, table_row: 4 });
+  });
+
+  test('without tables nothing is rotated', () => {
+    expect(paramsOf({})).toMatchObject({ rotary: { dim: 0, is_interleaved: 0 } });
+    const rotary = { dim: 4, interleaved: true, cos: dense(9, 2), sin: { strides: [4, 1], offset: 2 } };
+    expect(paramsOf({ rotary })).toMatchObject({
+      rotary: {
+        dim: 4,
+        is_interleaved: 1,
+        cos: { strides: [2, 1], offset: 0 },
+        sin: { strides: [4, 1], offset: 2 },
+      },
+    });
+  });
+
+  test('folds more workgroups than one dimension holds', () => {
+    const length = 2 ** 17;
+    const { append } = planAppend(problem({ length, slots: length }), DEFAULTS);
+    expect(append.workgroups).toEqual([49_152, 3, 1]);
+  });
+
+  test('needs a table and copies for pages only', () => {
+    expect(Object.keys(planAppend(problem(), DEFAULTS))).toEqual(['append']);
+    expect(planAppend(problem({ places: paged() }), DEFAULTS).copy).toBeUndefined();
+  });
+
+  test('the table has the copies, then a row for each entry, as long as the longest', () => {
+    const row = [5, 3, 7, 9, 0, 0, 0, 0];
+    const plain = planAppend(problem({ places: paged() }), DEFAULTS);
+    expect(plain.table).toEqual(row);
+    expect(plain.append.params).toMatchObject({ table_offset: 0, table_row: 4 });
+    const copying = planAppend(problem({ places: paged(COPIES) }), DEFAULTS);
+    expect(copying.table).toEqual([4, 9, 3, 0, 1, 15, ...row]);
+    expect(copying.append.params).toMatchObject({ table_offset: 6, table_row: 4 });
+  });
+
+  test.each([
+    ['float32', 5, 7],
+    ['float16', 3, 4],
+  ] as const)('copies %s pages: one invocation a word of all of them', (cacheDType, key, value) => {
+    expect(planAppend(problem({ cacheDType, places: paged(COPIES), slots: 16 }), DEFAULTS).copy).toMatchObject({
+      params: {
+        words: 2 * 48 * (key + value),
+        page_size: 16,
+        keys: { words: 48 * key, row_words: key },
+        values: { words: 48 * value, row_words: value },
+      },
+      workgroups: [Math.ceil((96 * (key + value)) / 256), 1, 1],
+    });
+  });
+});
