@@ -11,7 +11,7 @@ import { printInfo } from './info.ts';
 import { chooseRuns, SIX_RUNS } from './six-runs.ts';
 import { parseKernels, runTune } from './tune.ts';
 
-const COMMANDS = ['demo', 'info', 'tune', 'bench', 'generate'];
+const COMMANDS = ['demo', 'info', 'shader', 'tune', 'bench', 'generate'];
 const EXAMPLE = 'examples/six-modules/six-modules.safetensors';
 
 /**
@@ -58,6 +58,24 @@ async function dispatch(argv: string[], packageRoot: URL): Promise<void> {
     .option(...KERNEL)
     .action(({ kernel, ...options }: DeviceWords & { kernel: Given }) =>
       withDevice({ ...options, kernels: parseKernels(several(kernel)) }, (device) => printInfo(device, console.log)),
+    );
+  const shader = cli.command('shader [op]', 'Print the WGSL that the device would compile for a call, whole');
+  for (const [flag, description] of SHADER_OPTIONS) shader.option(flag, description);
+  shader
+    .option(...adapter)
+    .example((name) => `  $ ${name} shader flashAttention --shape 1x8x2048x64 --dtype float16 --causal`)
+    .action(
+      async (
+        op: string | undefined,
+        options: Record<ShaderWord, Given> & Record<ShaderSwitch | 'list', boolean | undefined> & DeviceWords,
+      ) => {
+        const { prepareShader, printShaderList } = await import('./shader.ts');
+        if (options.list) return withDevice(options, (device) => printShaderList(device, console.log));
+        const words = Object.fromEntries(SHADER_WORDS.map((name) => [name, single(name, options[name])]));
+        const switches = Object.fromEntries(SHADER_SWITCHES.map((name) => [name, options[name]]));
+        const { kernels, run } = prepareShader(op, { ...words, ...switches }, console.log);
+        await withDevice({ ...options, kernels }, run);
+      },
     );
   cli
     .command('tune', 'Measure which kernels are the fastest on the adapter; ops take them from then on')
@@ -125,6 +143,28 @@ async function dispatch(argv: string[], packageRoot: URL): Promise<void> {
 const EXPERIMENTAL = ['--experimental', 'Let the device offer what is not standard yet, as subgroup matrices'] as const;
 
 const KERNEL = ['--kernel <op=name>', 'Pin the kernel of an op, as flashAttention=tile-32x32'] as const;
+
+const SHADER_OPTIONS = [
+  ['--list', 'Show the ops, what they take, and the kernels that --kernel can name'],
+  ['--shape <lengths>', 'As the list shows them for the op; by default an example'],
+  ['--dtype <type>', 'float32 or float16; by default float32'],
+  ['--causal', 'Hide later keys'],
+  ['--window <left,right>', 'Keys to the left and right; -1 is unbounded'],
+  ['--keys <count>', 'Keys, where they are not as many as the queries'],
+  ['--kv-heads <count>', 'Heads of keys and values, where queries share them'],
+  ['--mask <type>', 'bool or float'],
+  ['--softcap <number>', 'Bound the scores'],
+  ['--dropout <probability>', 'Drop weights, or of dropout elements'],
+  ['--backward', "The kernels of the gradient in place of the op's own"],
+  ['--kernel <name>', 'The kernel to take, of the op or as op=name; by default what the device takes'],
+  EXPERIMENTAL,
+] as const;
+
+const SHADER_WORDS = ['shape', 'dtype', 'window', 'keys', 'kvHeads', 'mask', 'softcap', 'dropout', 'kernel'] as const;
+const SHADER_SWITCHES = ['causal', 'backward'] as const;
+
+type ShaderWord = (typeof SHADER_WORDS)[number];
+type ShaderSwitch = (typeof SHADER_SWITCHES)[number];
 
 const BENCH_OPTIONS = [
   ['--full', 'All cases that fit the device, rather than those that say most'],

@@ -3,7 +3,7 @@ import type { Device } from '../index.ts';
 import { VALUE_DIM_BUCKETS } from '../kernels/attention-tile.ts';
 import { chooseAttention } from '../kernels/fused-attention.ts';
 import { chooseMatmul, FEW_TILES } from '../kernels/matmul.ts';
-import { FLOAT_DTYPES } from '../tuning/problems.ts';
+import { FLOAT_DTYPES, tuningProblems } from '../tuning/problems.ts';
 import { table } from '../display/text.ts';
 
 export function attentionKernels({ traits, kernels }: Device): string {
@@ -38,6 +38,17 @@ export function matmulKernels({ traits, kernels }: Device): string {
   const [product, dtype] = [0, 1];
   const merged = joinRows(joinRows(all, dtype), product, (names) => names.join('\n'));
   return table(['products of', 'dtype', 'kernel', 'a workgroup’s block', 'because'], merged);
+}
+
+/** Every kernel that `--kernel` can pin, for each class of problems that share a choice. */
+export function pinnableKernels({ traits, kernels: { tuned } }: Device): string {
+  const rows = tuningProblems(traits, { headDims: VALUE_DIM_BUCKETS }).map(({ op, dtype, sizeClass, key, kernels }) => {
+    const byDefault = tuned.get(key)?.kernel ?? kernels[0];
+    const size = typeof sizeClass === 'number' ? `head dims up to ${sizeClass}` : sizeClass;
+    return [op, size, dtype, kernels.map((name) => (name === byDefault ? `${name} (default)` : name)).join('\n')];
+  });
+  const [op, size, dtype] = [0, 1, 2];
+  return table(['op', 'size', 'dtype', 'kernels'], joinRows(joinRows(joinRows(rows, dtype), size), op));
 }
 
 /** Makes one row of those that differ in one column only; what they have there is joined. */

@@ -91,6 +91,7 @@ export class Runtime {
   #lost: DeviceLostError | undefined;
   #disposed = false;
   #stopwatch: Stopwatch | undefined;
+  #launches: Launch[] | undefined;
   #submits = 0;
   #dispatches = 0;
   #buffers = 0;
@@ -125,6 +126,7 @@ export class Runtime {
   /** Records one dispatch. */
   dispatch(launch: Launch, bindings: Bindings): void {
     this.assertUsable();
+    if (this.#launches) return void this.#launches.push(launch);
     const { shader, constants, insertions, params, workgroups } = launch;
     const pipeline = this.#pipelines.get(shader, constants, insertions, launch.label);
     const { uniform } = pipeline.layout;
@@ -143,6 +145,18 @@ export class Runtime {
       workgroups,
     });
     this.#dispatches++;
+  }
+
+  /** What `work` would dispatch. Nothing is compiled, and no kernel runs: the contents of the results are undefined. */
+  launchesOf(work: () => void): Launch[] {
+    const launches: Launch[] = [];
+    this.#launches = launches;
+    try {
+      work();
+    } finally {
+      this.#launches = undefined;
+    }
+    return launches;
   }
 
   /** Records filling a buffer with zero bytes. */

@@ -23,8 +23,16 @@ describe('help', () => {
   test.each([[], ['--help'], ['-h']])('%s names the commands', async (...args: string[]) => {
     const [code, text] = await run(...args);
     expect(code).toBe(0);
-    for (const command of ['demo', 'info', 'tune', 'bench', 'bench compare <before> <after>', 'generate']) {
-      expect(text).toMatch(new RegExp(`^ {2}${command} {2}`, 'm'));
+    for (const command of [
+      'demo',
+      'info',
+      'shader [op]',
+      'tune',
+      'bench',
+      'bench compare <before> <after>',
+      'generate',
+    ]) {
+      expect(text).toMatch(new RegExp(`^ {2}${command.replace(/[[\]]/g, '\\$&')} {2}`, 'm'));
     }
   });
 
@@ -45,8 +53,8 @@ describe('help', () => {
 
 describe('a mistake is one sentence and exit code 1', () => {
   test.each([
-    [['dmo'], "command must be demo, info, tune, bench or generate, got 'dmo' (did you mean demo?)"],
-    [['train'], "command must be demo, info, tune, bench or generate, got 'train'"],
+    [['dmo'], "command must be demo, info, shader, tune, bench or generate, got 'dmo' (did you mean demo?)"],
+    [['train'], "command must be demo, info, shader, tune, bench or generate, got 'train'"],
     [['demo', '--module', 'Cross'], "got 'Cross' (did you mean CrossAttention?)"],
     [['demo', '--module'], 'option `--module <name>` value is missing'],
     [['demo', '--module', 'a', '--module', 'b'], '--module must be given once, got a and b'],

@@ -104,6 +104,23 @@ fn main() { output[0] = params.v0.x; output[1] = params.v19.w; }
   });
 });
 
+test('launches can be listed in place of being made, up to what the work throws', async () => {
+  const x = device.tensor(filled(4, 1), [4]);
+  const { runtime } = device;
+  const before = runtime.counters();
+  const launches = runtime.launchesOf(() => affine(affine(x, { addend: 1 }), { addend: 2 }));
+  expect(launches.map(({ shader, params }) => [shader.name, params['addend']])).toEqual([
+    ['affine', 1],
+    ['affine', 2],
+  ]);
+  const failing = () => {
+    throw new RangeError('mine');
+  };
+  expect(() => runtime.launchesOf(failing)).toThrow(new RangeError('mine'));
+  expect(runtime.counters()).toMatchObject({ dispatches: before.dispatches, pipelines: before.pipelines });
+  expect(await affine(x, { addend: 1 }).data()).toEqual(filled(4, 2));
+});
+
 describe('writes from the host', () => {
   test('never overtake recorded work that reads the recycled buffer', async () => {
     const shape = [5000]; // a size class that nothing else here uses
