@@ -22,16 +22,16 @@ import {
 } from './storage.ts';
 
 export interface KeyValueCacheOptions extends KeyValueOptions {
-  /** Sequences side by side, all of one length. */
+  /** Number of sequences side by side, all of one length. */
   batch: number;
-  /** Keys that there is room for in each sequence. */
+  /** Number of keys that there is room for in each sequence. */
   capacity: number;
   /**
-   * What happens to a key for which there is no room: `'none'` (the default) refuses or grows, `'sliding'` lets it take the
-   * place of the oldest, but for the first `sinks` ones.
+   * What happens to a key for which there is no room: `'none'` (the default) refuses it or grows, `'sliding'` lets it take
+   * the place of the oldest key, except for the first `sinks` ones.
    */
   eviction?: 'none' | 'sliding';
-  /** With `eviction: 'sliding'`, how many of the first keys stay for ever; default 0. */
+  /** With `eviction: 'sliding'`, how many of the first keys stay forever; default 0. */
   sinks?: number;
   /** Without eviction, whether an append past the capacity is an `'error'` (the default) or doubles it. */
   growth?: 'error' | 'double';
@@ -128,11 +128,11 @@ export class KeyValueCache {
   }
 
   /**
-   * Appends N keys and values to each sequence. Of more than a sliding cache holds, the last ones stay.
+   * Appends N keys and values to each sequence. A sliding cache that cannot hold them all keeps the last ones.
    *
    * @param k [B, Hkv, N, D]; float32 or float16, whatever the cache stores; any strides
    * @param v [B, Hkv, N, Dv], of the same dtype
-   * @throws ArgumentError, with the cache as it was, for shapes, dtypes or options that do not fit, for want of room
+   * @throws ArgumentError for shapes, dtypes or options that do not fit, or if there is no room; the cache is then as before
    */
   append(k: Tensor, v: Tensor, options: AppendOptions = {}): void {
     const op = 'KeyValueCache.append';

@@ -24,9 +24,9 @@ import {
 } from './storage.ts';
 
 export interface PagedKeyValueCacheOptions extends KeyValueOptions {
-  /** Pages that all sequences share. */
+  /** Number of pages that all sequences share. */
   numPages: number;
-  /** Keys of a page: a power of two. */
+  /** Number of keys in a page, a power of two. */
   pageSize: number;
   /** Whether an append that finds too few free pages is an `'error'` (the default) or doubles them. */
   growth?: 'error' | 'double';
@@ -41,8 +41,8 @@ export interface PagedAppendOptions {
 
 export interface PagedAttendOptions extends AttendOptions {
   /**
-   * How many of the Nq rows are real in each entry of the batch, the first ones, as they were appended: they stand at the
-   * last so many keys. In place of `queryOffset`; default Nq. With `rotary`, the tables must reach the last row, real or not.
+   * How many of the Nq rows are real in each entry of the batch, the first ones, as they were appended; they stand at the
+   * last keys. It replaces `queryOffset`; default Nq. With `rotary`, the tables must reach the last row, real or not.
    */
   lengths?: readonly number[];
 }
@@ -110,15 +110,15 @@ export class PagedKeyValueCache {
     return this.#storage.k.disposed;
   }
 
-  /** A new sequence without keys: its id, which no other sequence ever has. It takes no page before it needs one. */
+  /** Adds a sequence without keys, and returns its id, which no other sequence ever has. It takes a page only when it needs one. */
   add(): number {
     assertAlive('PagedKeyValueCache.add', this.#storage);
     return this.#enter({ length: 0, pages: [] });
   }
 
   /**
-   * A new sequence with another's keys, of which none is copied: both hold the same pages, and whichever appends first to
-   * a partly filled one gets its own copy of it.
+   * Adds a sequence that has another's keys without copying them. Both hold the same pages, and whichever appends first to
+   * a partly filled page gets its own copy of it.
    *
    * @throws ArgumentError unless `id` is a sequence's
    */
@@ -131,9 +131,9 @@ export class PagedKeyValueCache {
   }
 
   /**
-   * Ends a sequence; pages that no other holds are free.
+   * Ends a sequence and frees the pages that no other sequence holds.
    *
-   * @throws ArgumentError unless `id` is a sequence's, as after an earlier call
+   * @throws ArgumentError unless `id` is that of a sequence, which it is not after an earlier call
    */
   free(id: number): void {
     const op = 'PagedKeyValueCache.free';
@@ -143,7 +143,7 @@ export class PagedKeyValueCache {
     this.#sequences.delete(id);
   }
 
-  /** Keys of a sequence. */
+  /** Number of keys of a sequence. */
   length(id: number): number {
     return this.#sequence('PagedKeyValueCache.length', 'id', id).length;
   }
@@ -160,7 +160,8 @@ export class PagedKeyValueCache {
    * @param ids B different sequences
    * @param k [B, Hkv, N, D]; float32 or float16, whatever the cache stores; any strides
    * @param v [B, Hkv, N, Dv], of the same dtype
-   * @throws ArgumentError, with the cache as it was, for ids, shapes, dtypes or options that do not fit, for want of pages
+   * @throws ArgumentError for ids, shapes, dtypes or options that do not fit, or if pages are missing; the cache is then as
+   *   before
    */
   append(ids: readonly number[], k: Tensor, v: Tensor, options: PagedAppendOptions = {}): void {
     const op = 'PagedKeyValueCache.append';

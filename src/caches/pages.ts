@@ -1,11 +1,11 @@
-/** Which pages are free, which sequences hold the others, and which an append takes. Numbers only: the pages themselves lie elsewhere. */
+/** Tracks which pages are free and who holds the others, and plans which of them an append takes. It knows page numbers only. */
 import type { PagedRows } from '../kernels/cache.ts';
 
-/** Which pages are free, and how many sequences hold each of the others. */
+/** Tracks which pages are free, and how many sequences hold each of the others. */
 export class PagePool {
-  /** By page: the sequences that hold it. */
+  /** For each page, the number of sequences that hold it. */
   readonly #holders: number[] = [];
-  /** The next one to be taken is the last. */
+  /** Free pages; the last one is taken next. */
   #free: number[] = [];
 
   constructor(pages: number) {
@@ -31,19 +31,19 @@ export class PagePool {
     this.#free = [...added, ...this.#free];
   }
 
-  /** Takes free pages for one holder each; there must be as many. */
+  /** Takes free pages, each for one holder. There must be that many. */
   take(count: number): number[] {
     const taken = this.#free.splice(this.#free.length - count, count).reverse();
     for (const page of taken) this.#holders[page] = 1;
     return taken;
   }
 
-  /** Adds a holder. */
+  /** Adds a holder to a page. */
   share(page: number): void {
     this.#holders[page]++;
   }
 
-  /** One holder less; without any, the page is free. Pages given back in the order of `take` reversed lie as before. */
+  /** Removes a holder. A page without holders is free. Pages that `take` gave and that are released in reverse order lie as before. */
   release(page: number): void {
     if (--this.#holders[page] === 0) this.#free.push(page);
   }
@@ -55,27 +55,27 @@ export interface Sequence {
   readonly pages: number[];
 }
 
-/** What an append does to one sequence. */
+/** What an append means for the pages of one sequence. */
 export interface Addition {
   readonly sequence: Sequence;
-  /** New rows. */
+  /** Number of new rows. */
   readonly count: number;
-  /** The last page, where it is partly filled and to be written. */
+  /** The last page, if it is partly filled and the append writes to it. */
   readonly partial: number | undefined;
-  /** Others hold that page too, so that the sequence gets a copy. */
+  /** Whether others hold that page too, so that the sequence gets a copy of it. */
   readonly copies: boolean;
-  /** Free pages that it takes, the copy's included. */
+  /** Number of free pages that it takes, the copy's included. */
   readonly wanted: number;
 }
 
-/** @param holders sequences that hold a page */
+/** @param holders tells how many sequences hold a page */
 export function planAdditions(
   sequences: readonly Sequence[],
   counts: readonly number[],
   pageSize: number,
   holders: (page: number) => number,
 ): Addition[] {
-  /** By page: how many of the sequences before get a copy of it, and hold it no longer. */
+  /** For each page, how many of the sequences before get a copy of it and hold it no longer. */
   const left = new Map<number, number>();
   return sequences.map((sequence, b) => {
     const { length, pages } = sequence;
@@ -88,7 +88,7 @@ export function planAdditions(
   });
 }
 
-/** Gives `taken`, as many pages as wanted in all, to the additions: the rows that each writes, in pages from that of row 0 on. */
+/** Hands out `taken`, which are as many pages as the additions want in all, and returns where each writes its rows. */
 export function assignPages(additions: readonly Addition[], taken: readonly number[]): PagedRows[] {
   let next = 0;
   return additions.map(({ sequence, count, partial, copies, wanted }) => {

@@ -1,4 +1,4 @@
-/** Rotary tables that are given to a cache, and whether they fit its keys. */
+/** Rotary tables that are given to a cache: checks that they fit its keys, and rotates its queries. */
 import { ArgumentError } from '../gpu/errors.ts';
 import type { AttentionOptions } from '../ops/attention/internal/attention.ts';
 import { checkBoolean, checkSameDevice, checkTensor, describe, type FloatTensor } from '../ops/internal/check.ts';
@@ -10,7 +10,7 @@ type QueryOffset = NonNullable<AttentionOptions['queryOffset']>;
 
 /** The angles of a rotary position embedding; a `RotaryEmbedding` is one. */
 export interface RotaryTables {
-  /** float32 [P, R / 2]: cos and sin of position × frequency; R of a key's elements are rotated. Any strides. */
+  /** float32 [P, R / 2]: cos and sin of position × frequency; the first R elements of a key are rotated. Any strides. */
   readonly cos: Tensor;
   readonly sin: Tensor;
   /** Pairs are neighbours (2j, 2j + 1); default false: (j, j + R / 2). */

@@ -1,4 +1,4 @@
-/** What both caches are made of: storage of keys and values, how rows are written to it, and how it grows. */
+/** The storage of keys and values that both caches have: what it holds, how rows are written to it, and how it grows. */
 import { ArgumentError } from '../gpu/errors.ts';
 import { planAppend, type AppendPlaces } from '../kernels/cache.ts';
 import { checkFloat, checkSameDevice, describe } from '../ops/internal/check.ts';
@@ -21,7 +21,7 @@ export interface KeyValueOptions {
   headDim: number;
   /** Elements of a value, Dv; default headDim. */
   valueDim?: number;
-  /** What is stored; keys and values are converted on the way. Default float32. */
+  /** Dtype of what is stored. Keys and values are converted on the way. Default float32. */
   dtype?: FloatDType;
 }
 
@@ -50,13 +50,13 @@ export function checkRows(op: string, { numKvHeads, headDim, valueDim, dtype }: 
   if (dtype !== undefined) checkChoice(op, 'dtype', dtype, ['float32', 'float16']);
 }
 
-/** @throws ArgumentError where the storage is given up, or its device lost */
+/** @throws ArgumentError if the storage is disposed */
 export function assertAlive(op: string, { k }: CacheStorage): void {
   if (k.disposed) throw new ArgumentError(`${op}: the cache must not be disposed`);
   k.device.assertUsable();
 }
 
-/** Allocates storage that holds nothing yet; its owner outlives the scope that it is made in. */
+/** Allocates empty storage, which outlives the scope that it is made in. */
 export function allocate(
   op: string,
   device: Device,
@@ -120,7 +120,7 @@ export function checkAppend(
   return k.shape[2];
 }
 
-/** Writes checked rows: one dispatch; into pages, one upload, and a dispatch more where pages are copied. */
+/** Writes checked rows in one dispatch. Pages take one upload as well, and one more dispatch where some are copied. */
 export function append(
   op: string,
   k: Tensor,

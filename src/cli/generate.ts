@@ -4,7 +4,7 @@ import type { Device, FloatDType, GenerateOptions, GenerateResult, LanguageModel
 import { loadModel, type LoadedModel } from './model-files.ts';
 import { deviceLine } from '../display/text.ts';
 
-/** Options as they were given. */
+/** Options as the user typed them. */
 export interface GenerateWords {
   readonly model?: string;
   readonly tokenizer?: string;
@@ -17,20 +17,20 @@ export interface GenerateWords {
   readonly paged?: boolean;
 }
 
-/** Long prompts go through the same kernels. */
+/** Most tokens of the prompt that kernels are compiled with. A longer prompt takes the same kernels. */
 const PROMPT_TO_COMPILE = 512;
 
 export interface GenerateTerminal {
-  /** Takes the text, piece by piece. */
+  /** Receives the text, piece by piece. */
   readonly write: (text: string) => void;
-  /** Takes lines about it. */
+  /** Receives lines about the text. */
   readonly note: (line: string) => void;
 }
 
 /**
- * Reads the model and its tokenizer, so that what does not fit is said before a device is opened.
+ * Reads the model and its tokenizer, so that errors in them come before a device is opened.
  *
- * @returns what is to run on the device
+ * @returns the work to do on the device
  * @throws ArgumentError for options that do not fit, LoadError for files that do not
  */
 export async function prepareGenerate(
@@ -82,7 +82,7 @@ async function compile(model: LanguageModel, tokens: readonly number[], options:
   return performance.now() - begin;
 }
 
-/** What the model is given: the prompt's tokens, or the begin token alone. */
+/** Returns the prompt's tokens, or the begin token alone where there are none. */
 function promptTokens(tokenizer: Tokenizer, prompt: string | undefined, modelsBegin: number | undefined): number[] {
   const tokens = prompt === undefined ? [] : tokenizer.encode(prompt);
   if (tokens.length > 0) return tokens;
@@ -101,7 +101,7 @@ function describeModel({ architecture, checkpoint }: LoadedModel): string {
 
 function describeResult({ promptTokens, tokens, reason, prefillTime, decodeTime }: GenerateResult): string[] {
   const lines = [`Prefill: ${speed(promptTokens, prefillTime)}`];
-  // the first token comes with the prefill; the end token takes a step and is not counted among the others
+  // the first token comes with the prefill; the end token takes a step but is not counted
   const steps = reason === 'end' ? tokens : tokens - 1;
   if (steps > 0) lines.push(`Decode: ${speed(steps, decodeTime)}`);
   lines.push(reason === 'end' ? 'The text ended by itself.' : 'The text was cut off by its length.');

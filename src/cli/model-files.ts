@@ -1,4 +1,4 @@
-/** Language models and tokenizers from disk. */
+/** Reads language models and tokenizers from disk. */
 import { constants } from 'node:buffer';
 import { open, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -15,7 +15,7 @@ export interface LoadedModel {
   readonly tokenizer: Tokenizer;
 }
 
-/** Most bytes that one call of the system reads. */
+/** Most bytes that one system call reads. */
 const READ_BYTES = 2 ** 30;
 
 /**
@@ -24,7 +24,7 @@ const READ_BYTES = 2 ** 30;
  *
  * @param tokenizerPath tokenizer.json, or a folder that holds it, or llama2.c's tokenizer.bin; default the tokenizer.json
  *   beside a model of Hugging Face's
- * @throws LoadError for files that do not fit; what the system says where they cannot be read
+ * @throws LoadError for files that do not fit, and the system's error for files that cannot be read
  */
 export async function loadModel(path: string, tokenizerPath?: string): Promise<LoadedModel> {
   const isFolder = (await stat(path)).isDirectory();
@@ -54,7 +54,7 @@ async function readTokenizer(path: string, vocabSize: number): Promise<Tokenizer
   return isJson ? readHuggingFaceTokenizer(new TextDecoder().decode(bytes)) : readLlama2cTokenizer(bytes, vocabSize);
 }
 
-/** The files that model.safetensors.index.json names, or model.safetensors. */
+/** Returns the files that model.safetensors.index.json names, or model.safetensors where there is no index. */
 async function shardsIn(folder: string): Promise<string[]> {
   const indexPath = join(folder, 'model.safetensors.index.json');
   if (!(await exists(indexPath))) return [join(folder, 'model.safetensors')];
@@ -94,7 +94,7 @@ async function readBytes(path: string): Promise<Uint8Array> {
     const bytes = new Uint8Array(size);
     for (let at = 0; at < size;) {
       const { bytesRead } = await file.read(bytes, at, Math.min(READ_BYTES, size - at), at);
-      if (bytesRead === 0) return bytes.subarray(0, at); // it became shorter meanwhile
+      if (bytesRead === 0) return bytes.subarray(0, at); // the file became shorter meanwhile
       at += bytesRead;
     }
     return bytes;

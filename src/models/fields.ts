@@ -1,10 +1,10 @@
 import { LoadError } from '../gpu/errors.ts';
 
-/** A JSON object that a user gave, read field by field; what does not fit is one sentence. A field that is null is absent. */
+/** Reads a user's JSON object field by field. A field that does not fit is an error of one sentence; one that is null counts as absent. */
 export class Fields {
-  /** Which call reads it, for errors. */
+  /** The call that reads the object, for errors. */
   readonly call: string;
-  /** Where the object is, for errors: `config.json`. */
+  /** The file that holds the object, for errors: `config.json`. */
   readonly place: string;
   readonly #object: Readonly<Record<string, unknown>>;
 
@@ -18,7 +18,7 @@ export class Fields {
     return Object.hasOwn(this.#object, name) ? (this.#object[name] ?? undefined) : undefined;
   }
 
-  /** A field as an error shows it. */
+  /** The text that an error shows for a field. */
   shown(name: string): string {
     const text = JSON.stringify(this.value(name)) ?? 'nothing';
     return text.length > 80 ? `${text.slice(0, 80)}…` : text;
@@ -38,7 +38,7 @@ export class Fields {
     return this.fail(name, 'be a positive number');
   }
 
-  /** A whole number that is not negative. */
+  /** A whole number of 0 or more. */
   number(name: string): number {
     const value = this.value(name);
     return isWhole(value) ? value : this.fail(name, 'be a whole number');
@@ -64,27 +64,27 @@ export class Fields {
     return Array.isArray(value) ? value : this.fail(name, 'be a list');
   }
 
-  /** The fields of an object within the object. */
+  /** An object inside the object. */
   child(name: string): Fields | undefined {
     const value = this.value(name);
     if (value === undefined) return undefined;
     return isObject(value) ? new Fields(this.call, `${this.place}'s ${name}`, value) : this.fail(name, 'be an object');
   }
 
-  /** The objects of a list. */
+  /** A list of objects. */
   children(name: string): Fields[] {
     return this.list(name).map((item) =>
       isObject(item) ? new Fields(this.call, `${this.place}'s ${name}`, item) : this.fail(name, 'hold objects'),
     );
   }
 
-  /** Names and values of an object within the object. */
+  /** The names and values of an object inside the object. */
   entries(name: string): [string, unknown][] {
     const value = this.value(name) ?? {};
     return isObject(value) ? Object.entries(value) : this.fail(name, 'be an object');
   }
 
-  /** Refuses a field that is there and is none of these. */
+  /** Refuses a field that is present and has none of these values. */
   refuseUnless(name: string, known: readonly unknown[]): void {
     const value = this.value(name);
     if (value === undefined || known.includes(value)) return;
@@ -92,7 +92,7 @@ export class Fields {
     this.fail(name, names.length > 0 ? `be ${names.join(' or ')}` : 'be absent');
   }
 
-  /** @throws LoadError: the field must do what `expected` says */
+  /** @throws LoadError, which says that the field must do what `expected` says */
   fail(name: string, expected: string): never {
     throw new LoadError(`${this.call}: ${name} in ${this.place} must ${expected}, got ${this.shown(name)}`);
   }

@@ -8,43 +8,43 @@ import { checkCacheOptions, type ModelCache, type ModelCacheOptions } from './mo
 import type { LanguageModel } from './model.ts';
 
 export interface GenerateOptions {
-  /** Tokens to generate at most; default 256. A text also ends where the model's positions do. */
+  /** Most tokens to generate; default 256. A text also ends when the model has no position left. */
   maxTokens?: number;
   /** Divides the logits; 0 takes the likeliest token. Default 1. */
   temperature?: number;
-  /** Of the random numbers, an integer of at least 0; default the device's next one. */
+  /** Seed of the random numbers, an integer of at least 0; default the device's next one. */
   seed?: number;
-  /** Tokens any of which ends the text, as `LlamaCheckpoint.endTokens` has them; default none. */
+  /** Tokens any of which ends the text, such as a checkpoint's `endTokens`; default none. */
   endTokens?: readonly number[];
-  /** Of keys and values; default the model's dtype. */
+  /** Dtype of the cached keys and values; default the model's dtype. */
   cacheDType?: FloatDType;
-  /** Default `'contiguous'`. */
+  /** How the cache stores keys and values; default `'contiguous'`. */
   cacheKind?: ModelCacheOptions['kind'];
 }
 
 export interface GenerateResult {
   readonly promptTokens: number;
-  /** Tokens that were yielded. */
+  /** Number of tokens that were yielded. */
   readonly tokens: number;
-  /** Why there are no more: an end token, or as many as there may be. */
+  /** Why the text ended: an end token came, or it reached the most tokens or positions. */
   readonly reason: 'end' | 'length';
-  /** Milliseconds until the first token was there; the first time, that includes the compilation of kernels. */
+  /** Milliseconds until the first token was there. On first use this includes the compilation of kernels. */
   readonly prefillTime: number;
-  /** Milliseconds from the first token to the last, those included that the caller took between. */
+  /** Milliseconds from the first token to the last, including the time that the caller took between tokens. */
   readonly decodeTime: number;
 }
 
 const OPTIONS = ['maxTokens', 'temperature', 'seed', 'endTokens', 'cacheDType', 'cacheKind'];
 
-/** Tokens of a prompt that are computed at once, so that their activations stay small. */
+/** Most tokens of a prompt that are computed at once, so that their activations stay small. */
 const CHUNK = 512;
 
 /**
- * Goes on from a prompt, token by token. All work is on the GPU, which keeps each token as the next step's input; what
- * comes back is the token alone, while the GPU is at the next one already.
+ * Continues a prompt, token by token. All work happens on the GPU, which keeps each token as the next step's input. Only
+ * the token's number comes back to the host, while the GPU already computes the next one.
  *
  * @param prompt tokens, at least one and at most the model's `maxLength`
- * @returns yields tokens without the one that ends the text, and returns counts and times
+ * @returns an iterator that yields tokens, without the one that ends the text, and returns counts and times
  * @throws ArgumentError at once for a prompt or options that do not fit
  */
 export function generate(
@@ -113,7 +113,7 @@ async function* run(
       const goOn = (): void => {
         if (step < most) following = advance(model, cache, next!, { temperature, seed, step });
       };
-      // nothing overlaps with the first token, whose time is told apart
+      // the first token is timed by itself, so nothing overlaps with it
       if (step > 1) goOn();
       const [token] = await reading;
       lastAt = performance.now();
@@ -146,7 +146,7 @@ async function* run(
   };
 }
 
-/** Appends the prompt to an empty cache: the logits [1, V] after it. */
+/** Appends the prompt to an empty cache, and returns the logits [1, V] after it. */
 function prefill(model: LanguageModel, cache: ModelCache, prompt: readonly number[]): Tensor {
   const { device } = model;
   for (let at = 0; ; at += CHUNK) {
@@ -157,7 +157,7 @@ function prefill(model: LanguageModel, cache: ModelCache, prompt: readonly numbe
   }
 }
 
-/** Submits the step that follows a token. */
+/** Submits the step that follows a token, and returns its token. */
 function advance(
   model: LanguageModel,
   cache: ModelCache,

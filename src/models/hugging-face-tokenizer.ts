@@ -19,9 +19,9 @@ interface AddedToken {
 /**
  * Reads the text of a `tokenizer.json` whose model is byte-pair encoding, byte-level (GPT-2, Llama 3, SmolLM) or
  * SentencePiece's with byte fallback (Llama 2). `encode` does what Hugging Face's `tokenizers` does, special tokens in the
- * text included, and puts in front what the file's template has in front; what the template has behind is left out.
+ * text included, and adds what the file's template puts in front of a text. It leaves out what the template puts behind.
  *
- * @throws LoadError, one sentence, for another model and for stages that are not known
+ * @throws LoadError, one sentence, for another kind of model and for unknown stages
  */
 export function readHuggingFaceTokenizer(json: string): Tokenizer {
   return new HuggingFaceTokenizer(parseFields(CALL, 'tokenizer.json', json));
@@ -117,7 +117,7 @@ function readAdded(fields: Fields): AddedToken[] {
   });
 }
 
-/** What the template for one text has before it. */
+/** Reads the tokens that the template for one text puts in front. */
 function readPrefix(fields: Fields | undefined): number[] {
   if (!fields) return [];
   switch (fields.text('type')) {
@@ -140,9 +140,9 @@ function readPrefix(fields: Fields | undefined): number[] {
   }
 }
 
-/** Byte-pair encoding of one word, as the model's vocabulary and merges have it. */
+/** Returns what encodes one word by the vocabulary and merges of the model. */
 function readModel(fields: Fields, vocabulary: ReadonlyMap<string, number>): (word: string) => number[] {
-  // an empty affix is none
+  // an empty affix counts as none
   fields.refuseUnless('continuing_subword_prefix', ['', null]);
   fields.refuseUnless('end_of_word_suffix', ['', null]);
   const merges = readMerges(fields, vocabulary);
@@ -168,7 +168,7 @@ function readModel(fields: Fields, vocabulary: ReadonlyMap<string, number>): (wo
   };
 }
 
-/** By left and right token. */
+/** Merges by their left and right tokens. */
 function readMerges(fields: Fields, vocabulary: ReadonlyMap<string, number>): Map<number, Map<number, Merge>> {
   const merges = new Map<number, Map<number, Merge>>();
   for (const [rank, pair] of fields.list('merges').entries()) {
@@ -184,14 +184,14 @@ function readMerges(fields: Fields, vocabulary: ReadonlyMap<string, number>): Ma
   return merges;
 }
 
-/** By byte. */
+/** The token of each byte. */
 function readByteTokens(vocabulary: ReadonlyMap<string, number>): (number | undefined)[] {
   return Array.from({ length: 256 }, (_, byte) =>
     vocabulary.get(`<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`),
   );
 }
 
-/** What a piece stands for, and whether the text's first space is the tokenizer's own. */
+/** Returns what decodes a piece, and whether the tokenizer itself added the text's first space. */
 function readDecoder(fields: Fields): [(piece: string) => Uint8Array | string, boolean] {
   const type = fields.text('type');
   if (type === 'ByteLevel') return [fromByteCharacters, false];

@@ -42,7 +42,7 @@ export interface LlamaConfig extends LanguageModelConfig {
   readonly feedForwardBias?: boolean;
 }
 
-/** A Llama on the host. */
+/** A Llama on the host, as its files hold it. */
 export type LlamaCheckpoint = Checkpoint<LlamaConfig>;
 
 export const LLAMA: Architecture<LlamaConfig> = {
@@ -98,7 +98,7 @@ function weightShapes(config: LlamaConfig): Map<string, Shape> {
   return shapes;
 }
 
-/** Weights that are multiplied by the same input lie in one tensor, so that one product does for all. */
+/** Weights that are multiplied by the same input lie in one tensor, so that one product serves all of them. */
 const JOINED: Readonly<Record<string, readonly string[]>> = {
   qkv_proj: ['q_proj', 'k_proj', 'v_proj'],
   gate_up_proj: ['gate_proj', 'up_proj'],
@@ -106,11 +106,11 @@ const JOINED: Readonly<Record<string, readonly string[]>> = {
 
 /**
  * A language model of the Llama architecture (Touvron et al. 2023, arXiv:2302.13971): pre-normalised layers of rotary
- * attention with grouped key heads and a SwiGLU feed-forward, without dropout. For inference: nothing of it is recorded for
+ * attention with grouped key heads and a SwiGLU feed-forward, without dropout. It is for inference and records nothing for
  * gradients.
  *
- * Its state dict has Hugging Face's names, but that `q_proj`, `k_proj`, `v_proj` are joined to `qkv_proj`, and `gate_proj`
- * and `up_proj` to `gate_up_proj`.
+ * Its state dict has Hugging Face's names, except that `q_proj`, `k_proj` and `v_proj` are joined to `qkv_proj`, and
+ * `gate_proj` and `up_proj` to `gate_up_proj`.
  */
 export class Llama extends Module implements LanguageModel {
   readonly config: LlamaConfig;
@@ -157,7 +157,7 @@ export class Llama extends Module implements LanguageModel {
   }
 
   /**
-   * Room for the keys and values of a batch of sequences; the caller disposes it.
+   * Makes room for the keys and values of a batch of sequences. The caller disposes it.
    *
    * @throws ArgumentError for options that do not fit, or storage that the device cannot hold
    */
@@ -167,8 +167,8 @@ export class Llama extends Module implements LanguageModel {
   }
 
   /**
-   * Appends tokens to every sequence of a cache, and tells what may follow the last. An id that is no token, which only the
-   * GPU sees, gives NaN.
+   * Appends tokens to every sequence of a cache, and scores the tokens that may follow the last. An id that is not a token,
+   * which only the GPU sees, gives NaN.
    *
    * @param ids [B, N]; int32 or uint32
    * @param cache made by this model's `createCache`
@@ -185,7 +185,7 @@ export class Llama extends Module implements LanguageModel {
     super.dispose();
   }
 
-  /** Checked ids [B, N] → logits [B, V] after the last. */
+  /** Takes checked ids [B, N] to logits [B, V] after the last. */
   #run(ids: Tensor, cache: ModelCache): Tensor {
     const { embedDim, vocabSize } = this.config;
     const { batch, layers } = cache;

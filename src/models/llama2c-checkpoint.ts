@@ -1,4 +1,4 @@
-/** Models of the Llama architecture in llama2.c's file. */
+/** Reads models of the Llama architecture in llama2.c's format. */
 import { LoadError } from '../gpu/errors.ts';
 import { formatShape } from '../tensor/shape.ts';
 import { LLAMA, type LlamaCheckpoint, type LlamaConfig } from './llama.ts';
@@ -6,10 +6,10 @@ import type { HostWeight } from './model.ts';
 import { MAX_LAYERS } from './weights.ts';
 
 const HEADER_BYTES = 28;
-/** Past these a header is taken for garbage; products of them stay exact. */
+/** A header with a larger size is taken for garbage. Products of sizes up to this one are exact. */
 const MAX_SIZE = 2 ** 22;
 
-/** What other files that might be taken for one begin with. */
+/** The first bytes of other formats that a user might give. */
 const OTHER_FORMATS: readonly (readonly [beginning: string, name: string])[] = [
   ['24ka', "a llama2.c file of version 1 or 2, of which only the first format ('version 0') can be read"],
   ['GGUF', 'a GGUF file'],
@@ -23,7 +23,7 @@ const OTHER_FORMATS: readonly (readonly [beginning: string, name: string])[] = [
  * base 10000, whose tables in the file are not read; the norms' epsilon is 1e-5. Token 1 begins a text, and 1 or 2 ends it.
  *
  * @returns weights that are views of `file`
- * @throws LoadError, one sentence, for a file that is none or has not the length that its header tells
+ * @throws LoadError, one sentence, for a file of another format, and one whose length does not fit its header
  */
 export function readLlama2c(file: Uint8Array): LlamaCheckpoint {
   const config = readHeader(file);

@@ -3,19 +3,18 @@ import { mergePairs } from './pair-merging.ts';
 import { decodeAll, TextStream, type Tokenizer } from './tokenizer.ts';
 
 const CALL = 'readLlama2cTokenizer';
-/** Unknown, begin and end: text never becomes one of these. */
+/** The first three tokens mean unknown, begin and end. Text never becomes one of these. */
 const CONTROLS = 3;
 const BEGIN = 1;
 const BYTE_PIECE = /^<0x([0-9A-F]{2})>$/;
 
 /**
  * Reads llama2.c's `tokenizer.bin`: an int32, the longest piece's length, then for each token a float32 score, an int32
- * length and the piece's bytes. It is SentencePiece's byte-pair encoding: a text gets a space in front, and of all
- * neighbours whose joint text is a piece, those with the best score are joined first; a character that is no piece
- * becomes its bytes.
+ * length and the piece's bytes. It is SentencePiece's byte-pair encoding: a text gets a space in front, and a character
+ * that is no piece becomes its bytes. Neighbours whose joint text is a piece are joined, the best score first.
  *
- * @param vocabSize tokens that the model has, if the file is to be checked against it
- * @throws LoadError, one sentence, for a file that is none, is cut off, or is another model's
+ * @param vocabSize number of the model's tokens, if the file is to be checked against it
+ * @throws LoadError, one sentence, for a file of another format, one that is cut off, and one of another model
  */
 export function readLlama2cTokenizer(file: Uint8Array, vocabSize?: number): Tokenizer {
   const { pieces, scores } = readPieces(file);
@@ -30,9 +29,9 @@ class Llama2cTokenizer implements Tokenizer {
   readonly #texts: readonly string[];
   readonly #scores: readonly number[];
   readonly #tokenOf = new Map<string, number>();
-  /** By byte. */
+  /** The token of each byte that has one. */
   readonly #byteTokens: (number | undefined)[] = [];
-  /** By token that is a byte. */
+  /** The byte of each token that stands for one. */
   readonly #bytes = new Map<number, Uint8Array>();
 
   constructor(pieces: readonly string[], scores: readonly number[]) {
@@ -77,7 +76,7 @@ class Llama2cTokenizer implements Tokenizer {
     return token >= CONTROLS && !this.#bytes.has(token);
   }
 
-  /** Tokens of the bytes of a character; those that the file has not are unknown, token 0. */
+  /** The tokens of a character's bytes. A byte that the file lacks is the unknown token, 0. */
   #bytesOf(character: string): number[] {
     return Array.from(new TextEncoder().encode(character), (byte) => this.#byteTokens[byte] ?? 0);
   }
@@ -90,7 +89,7 @@ function readPieces(file: Uint8Array): { pieces: string[]; scores: number[] } {
   if (file.length < 4) fail("begin with its longest piece's length");
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
   const longest = view.getInt32(0, true);
-  // the longest pieces in use have some hundred bytes
+  // the longest pieces in use have a few hundred bytes
   if (longest < 1 || longest > 65536) fail(`begin with its longest piece's length, got ${longest}`);
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   const pieces: string[] = [];

@@ -11,13 +11,13 @@ import { formatShape } from '../tensor/shape.ts';
 import { Tensor } from '../tensor/tensor.ts';
 
 export interface ModelCacheOptions {
-  /** Sequences side by side, all of one length; default 1. */
+  /** Number of sequences side by side, all of one length; default 1. */
   batch?: number;
-  /** Positions that there is room for; default all that the model has. */
+  /** Number of positions that there is room for; default all that the model has. */
   capacity?: number;
-  /** What keys and values are stored in; default the model's dtype. */
+  /** Dtype of the stored keys and values; default the model's. */
   dtype?: FloatDType;
-  /** Default `'contiguous'`. */
+  /** How keys and values are stored; default `'contiguous'`. */
   kind?: 'contiguous' | 'paged';
   /** Keys of a page, a power of two; default 32. */
   pageSize?: number;
@@ -34,7 +34,7 @@ export interface LayerCache {
   dispose(): void;
 }
 
-/** What a model tells of itself. */
+/** Sizes of a model. `maxLength` and `dtype` are defaults of the options. */
 interface CacheSizes {
   readonly numLayers: number;
   readonly numKvHeads: number;
@@ -43,7 +43,7 @@ interface CacheSizes {
   readonly dtype: FloatDType;
 }
 
-/** What two calls check, each under its own names. */
+/** Checks the options that two calls have, each under its own names. */
 export function checkCacheOptions(
   call: string,
   names: Readonly<Record<'dtype' | 'kind', string>>,
@@ -127,12 +127,12 @@ export class ModelCache {
     this.layers = layers;
   }
 
-  /** Positions taken in each sequence. */
+  /** Number of positions taken in each sequence. */
   get length(): number {
     return this.#length;
   }
 
-  /** @internal Called when all layers have appended. */
+  /** @internal Counts positions, once all layers have appended them. */
   advance(count: number): void {
     this.#length += count;
   }

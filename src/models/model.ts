@@ -1,4 +1,4 @@
-/** What a language model is, whatever its architecture: what `generate` and the command line know about one. */
+/** The interface of a language model, whatever its architecture. `generate` and the command line know no more of one. */
 import { ArgumentError } from '../gpu/errors.ts';
 import { describe } from '../ops/internal/check.ts';
 import type { SafetensorsEntry } from '../io/safetensors.ts';
@@ -30,12 +30,12 @@ export interface LanguageModel {
   readonly config: LanguageModelConfig;
   /** Of weights, activations and logits. */
   readonly dtype: FloatDType;
-  /** The longest text, in tokens; at most the config's. */
+  /** The longest text, in tokens; at most the config's `maxLength`. */
   readonly maxLength: number;
-  /** Room for the keys and values of a batch of sequences; the caller disposes it. */
+  /** Makes room for the keys and values of a batch of sequences. The caller disposes it. */
   createCache(options?: ModelCacheOptions): ModelCache;
   /**
-   * Appends tokens to every sequence of a cache, and tells what may follow the last.
+   * Appends tokens to every sequence of a cache, and scores the tokens that may follow the last.
    *
    * @param ids [B, N]; int32 or uint32
    * @param cache made by this model's `createCache`
@@ -56,12 +56,12 @@ export interface ModelOptions {
 /** A weight on the host, as bytes of its file: F32, F16 or BF16. */
 export type HostWeight = SafetensorsEntry;
 
-/** A model on the host. */
+/** A model on the host, as its files hold it. */
 export interface Checkpoint<Config = LanguageModelConfig> {
   readonly config: Config;
   /** By Hugging Face's names: `model.layers.0.self_attn.q_proj.weight`, … */
   readonly weights: Readonly<Record<string, HostWeight>>;
-  /** The token that begins a text. */
+  /** The token that begins a text, if the model has one. */
   readonly beginToken: number | undefined;
   /** Tokens any of which ends a text. */
   readonly endTokens: readonly number[];
@@ -69,13 +69,13 @@ export interface Checkpoint<Config = LanguageModelConfig> {
 
 /** How models of one architecture are read and made. */
 export interface Architecture<Config extends LanguageModelConfig = LanguageModelConfig> {
-  /** As people call it: 'Llama'. */
+  /** The name that users know: 'Llama'. */
   readonly name: string;
   /** Reads Hugging Face's config.json. */
   readConfig(fields: Fields): Config;
   /** Every weight of a model with its shape, by Hugging Face's names. */
   weightShapes(config: Config): ReadonlyMap<string, Shape>;
-  /** Names of weights that files hold and the model has no use for. */
+  /** Whether files may hold a weight of this name although the model has no use for it. */
   isSpare(name: string, config: Config): boolean;
   create(device: Device, checkpoint: Checkpoint<Config>, options?: ModelOptions): LanguageModel;
 }

@@ -1,13 +1,13 @@
-/** What two neighbours become, and how early: the least rank goes first. */
+/** The symbol that two neighbours become. Merges of the least rank come first. */
 export interface Merge {
   readonly rank: number;
   readonly symbol: number;
 }
 
-/** A pair that could be merged when it was noted; by then it may be gone. */
+/** A pair that could be merged when it was noted. An earlier merge may have taken one of the two since. */
 interface Candidate {
   readonly rank: number;
-  /** Place of the left symbol. */
+  /** Index of the left symbol. */
   readonly at: number;
   readonly left: number;
   readonly right: number;
@@ -15,8 +15,8 @@ interface Candidate {
 }
 
 /**
- * Byte-pair encoding of one word: merges neighbours until none can be, always the pair of the least rank, the leftmost of
- * equals (Sennrich et al. 2016, arXiv:1508.07909). O(n log n) in the number of symbols.
+ * Encodes one word by byte pairs (Sennrich et al. 2016, arXiv:1508.07909): merges the pair of the least rank, the leftmost
+ * among equals, until no pair is left. Takes O(n log n) in the number of symbols.
  *
  * @param mergeOf what two neighbouring symbols become, or undefined where they do not merge
  */
@@ -54,7 +54,7 @@ function isBefore(a: Candidate, b: Candidate): boolean {
   return a.rank < b.rank || (a.rank === b.rank && a.at < b.at);
 }
 
-/** A binary heap: each candidate stands before both at twice its place. */
+/** Adds to a binary heap, where the candidate at i comes before those at 2i + 1 and 2i + 2. */
 function push(heap: Candidate[], candidate: Candidate): void {
   let at = heap.length;
   while (at > 0) {

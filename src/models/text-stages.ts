@@ -1,8 +1,8 @@
-/** The stages that tokenizer.json puts before byte-pair encoding, by the names of Hugging Face's tokenizers. */
+/** The stages that come before byte-pair encoding in tokenizer.json, under their names in Hugging Face's tokenizers. */
 import { LoadError } from '../gpu/errors.ts';
 import type { Fields } from './fields.ts';
 
-/** What happens to one section of the text; `isFirst` is false after a special token. */
+/** Changes one section of the text; `isFirst` is false after a special token. */
 export type Normaliser = (text: string, isFirst: boolean) => string;
 
 /** Splits one section of the text into words, which are then encoded one by one. */
@@ -14,7 +14,7 @@ interface Stretch {
   isMatch: boolean;
 }
 
-/** GPT-2's words. */
+/** The pattern of GPT-2's words. */
 const GPT2_WORDS = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
 export function readNormaliser(fields: Fields | undefined): Normaliser {
@@ -76,7 +76,7 @@ export function readPreTokenizer(fields: Fields | undefined): PreTokenizer {
   }
 }
 
-/** Each byte becomes a visible character, and a byte-level vocabulary is written in those. */
+/** Turns each byte into a visible character. A byte-level vocabulary is written in these characters. */
 function readByteLevel(fields: Fields): PreTokenizer {
   const addsSpace = fields.flag('add_prefix_space', true);
   const pattern = fields.flag('use_regex', true) ? new RegExp(translate(GPT2_WORDS), 'gu') : undefined;
@@ -87,7 +87,7 @@ function readByteLevel(fields: Fields): PreTokenizer {
       .map(toByteCharacters);
 }
 
-/** SentencePiece's way: a visible character in place of spaces, and one in front. */
+/** SentencePiece's stage: replaces each space by a visible character, and puts one in front. */
 function readMetaspace(fields: Fields): PreTokenizer {
   const space = fields.text('replacement', '▁');
   const scheme = fields.text('prepend_scheme', fields.flag('add_prefix_space', true) ? 'always' : 'never');
@@ -155,7 +155,7 @@ function mergedWithPrevious(found: readonly Stretch[]): string[] {
   return words;
 }
 
-/** The source of a JavaScript regular expression, for the flag u. */
+/** Reads the source of a JavaScript regular expression, for the flag u. */
 function readPattern(fields: Fields): string {
   const pattern = fields.child('pattern') ?? fields.fail('pattern', 'be there');
   const plain = pattern.value('String');
@@ -173,7 +173,7 @@ function readPattern(fields: Fields): string {
   return source;
 }
 
-/** Oniguruma's \s is Unicode's white space, unlike JavaScript's; older JavaScript has no (?i:…). */
+/** Translates Oniguruma's \s, which is Unicode's white space unlike JavaScript's, and (?i:…), which older JavaScript lacks. */
 function translate(source: string): string {
   return source
     .replace(/\(\?i:([^()\\[\]]*)\)/g, (_, group: string) => `(?:${group.replace(/[a-z]/gi, eitherCase)})`)
@@ -192,7 +192,7 @@ export function escape(text: string): string {
 let byteCharacters: readonly string[] | undefined;
 let byteOf: ReadonlyMap<string, number> | undefined;
 
-/** GPT-2's table, by byte: printable Latin-1 stands for itself, the other bytes for characters from U+0100 on. */
+/** GPT-2's table of a character for each byte: printable Latin-1 stands for itself, other bytes take characters from U+0100 on. */
 function charactersOfBytes(): readonly string[] {
   let next = 0x100;
   byteCharacters ??= Array.from({ length: 256 }, (_, byte) => {
@@ -207,7 +207,7 @@ function toByteCharacters(text: string): string {
   return Array.from(new TextEncoder().encode(text), (byte) => characters[byte]).join('');
 }
 
-/** The bytes that a byte-level piece stands for; a piece that is not one, its own. */
+/** Returns the bytes that a byte-level piece stands for, and any other piece as it is. */
 export function fromByteCharacters(piece: string): Uint8Array | string {
   const table = (byteOf ??= new Map(charactersOfBytes().map((character, byte) => [character, byte])));
   const bytes = Array.from(piece, (character) => table.get(character));

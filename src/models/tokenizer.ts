@@ -1,21 +1,21 @@
-/** What a tokenizer is, whatever its file. */
+/** The interface of a tokenizer, whatever file it comes from. */
 
 export interface Tokenizer {
-  /** Tokens that the file lists; ids may go on past them in a padded model. */
+  /** Number of tokens that the file lists. A padded model may have ids beyond them. */
   readonly vocabSize: number;
-  /** The token that `encode` puts in front, if it does. */
+  /** The token that `encode` puts in front of a text, if any. */
   readonly beginToken: number | undefined;
-  /** A text's tokens, with the begin token in front if the tokenizer has one. */
+  /** Returns the tokens of a text, after the begin token if the tokenizer has one. */
   encode(text: string): number[];
-  /** Tokens' text; those that begin or end a text have none. */
+  /** Returns the text of tokens. Tokens that begin or end a text have none. */
   decode(tokens: readonly number[]): string;
   /** Decodes a text token by token. */
   stream(): TextStream;
 }
 
 /**
- * Text that comes token by token. A character's bytes may be spread over several tokens: it comes with the last of them.
- * Bytes that are no UTF-8 become U+FFFD.
+ * Decodes text token by token. The bytes of a character may be spread over several tokens; it comes with the last of them.
+ * Bytes that are not UTF-8 become U+FFFD.
  */
 export class TextStream {
   readonly #pieceOf: (token: number) => Uint8Array | string;
@@ -23,13 +23,13 @@ export class TextStream {
   readonly #encoder = new TextEncoder();
   #dropsSpace: boolean;
 
-  /** `dropsSpace`: the space that the tokenizer puts in front of a text is not part of it. */
+  /** @param dropsSpace whether to leave out the space that the tokenizer put in front of the text */
   constructor(pieceOf: (token: number) => Uint8Array | string, dropsSpace: boolean) {
     this.#pieceOf = pieceOf;
     this.#dropsSpace = dropsSpace;
   }
 
-  /** The text that the token completes, which may be none. */
+  /** Returns the text that the token completes, which may be empty. */
   push(token: number): string {
     const piece = this.#pieceOf(token);
     let bytes = typeof piece === 'string' ? this.#encoder.encode(piece) : piece;
@@ -40,13 +40,13 @@ export class TextStream {
     return this.#decoder.decode(bytes, { stream: true });
   }
 
-  /** What is left of a character that was cut off. */
+  /** Ends the text, and returns what is left of a character that was cut off. */
   end(): string {
     return this.#decoder.decode();
   }
 }
 
-/** All of a stream at once. */
+/** Decodes all tokens at once. */
 export function decodeAll(stream: TextStream, tokens: readonly number[]): string {
   return tokens.map((token) => stream.push(token)).join('') + stream.end();
 }

@@ -355,6 +355,18 @@ test('the layers of a model, each with a paged cache, are one submit', () => {
   expect(device.runtime.counters()).toMatchObject({ submits: submits + 9, buffers });
 });
 
+test('queries that are rotated have no gradient either, and say why', () => {
+  device.scope(() => {
+    using cache = new KeyValueCache(device, { batch: 1, numKvHeads: 2, headDim: 4, capacity: 8 });
+    const q = device.zeros([1, 2, 3, 4], { requiresGrad: true });
+    cache.append(q, q);
+    const angles = device.zeros([8, 2]);
+    const { output } = cache.attend(q, { rotary: { cos: angles, sin: angles } });
+    expect(output.requiresGrad).toBe(true);
+    expect(() => output.backward(q)).toThrow('got those of a cache');
+  });
+});
+
 describe('bad input', () => {
   test('of a KeyValueCache', () => {
     const cache = cacheOf({});
