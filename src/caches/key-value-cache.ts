@@ -143,7 +143,7 @@ export class KeyValueCache {
     const end = this.#position + length;
     checkPositions(op, rotary, end);
     if (!this.#slides && end > this.#capacity) this.#makeRoom(op, length, end);
-    // without eviction a ring on which no key comes round
+    // without eviction, the whole block is a ring on which no key comes round
     append(op, k, v, this.#storage, { kind: 'ring', position: this.#position, kept: this.#sinks }, rotary);
     this.#position = end;
   }

@@ -1,6 +1,7 @@
 /** Weights on the host: whether they are the model's, and their way to the device. */
 import { LoadError } from '../gpu/errors.ts';
 import { elementsOf } from '../io/safetensors.ts';
+import { listProblems } from '../modules/load-state.ts';
 import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { decodeFloat16 } from '../tensor/float16.ts';
@@ -19,20 +20,14 @@ export function checkWeights<Config extends LanguageModelConfig>(
   architecture: Architecture<Config>,
   { config, weights }: Pick<Checkpoint<Config>, 'config' | 'weights'>,
 ): void {
-  const problems: string[] = [];
   const shapes = architecture.weightShapes(config);
-  for (const [name, shape] of shapes) {
-    const weight = Object.hasOwn(weights, name) ? weights[name] : undefined;
-    if (!weight) problems.push(`'${name}' is missing`);
-    else if (!['F32', 'F16', 'BF16'].includes(weight.dtype)) {
-      problems.push(`'${name}' must be F32, F16 or BF16, got ${weight.dtype}`);
-    } else if (formatShape(weight.shape) !== formatShape(shape)) {
-      problems.push(`'${name}' must have shape ${formatShape(shape)}, got ${formatShape(weight.shape)}`);
-    }
-  }
-  for (const name of Object.keys(weights)) {
-    if (!shapes.has(name) && !architecture.isSpare(name, config)) problems.push(`'${name.slice(0, 80)}' is unexpected`);
-  }
+  const wanted = Object.entries(weights).filter(([name]) => shapes.has(name) || !architecture.isSpare(name, config));
+  const problems = listProblems(Object.fromEntries(wanted), shapes, (weight, shape) => {
+    if (!weight) return 'is missing';
+    if (!['F32', 'F16', 'BF16'].includes(weight.dtype)) return `must be F32, F16 or BF16, got ${weight.dtype}`;
+    const [expected, got] = [formatShape(shape), formatShape(weight.shape)];
+    return got === expected ? undefined : `must have shape ${expected}, got ${got}`;
+  });
   if (problems.length === 0) return;
   const more = problems.length > LISTED ? `; and ${problems.length - LISTED} more` : '';
   throw new LoadError(`${call}: weights must fit the model's sizes: ${problems.slice(0, LISTED).join('; ')}${more}`);

@@ -1,4 +1,4 @@
-/** State dicts, of modules, of optimisers and of a scaler: what is loaded from them. */
+/** Loads state dicts into modules, optimisers and a scaler. */
 import { noGrad } from '../autograd/tape.ts';
 import { ArgumentError, LoadError } from '../gpu/errors.ts';
 import type { Device } from '../tensor/device.ts';
@@ -10,12 +10,12 @@ import { copyInto } from '../ops/internal/copy-into.ts';
 
 export type StateDict = Readonly<Record<string, Tensor>>;
 
-/** What a state dict is to hold under a name. */
+/** What a state dict must hold under a name. */
 export interface StateEntry {
   readonly device: Device;
   readonly shape: Shape;
   readonly dtypes: readonly DType[];
-  /** Of entries of one group there may be none. */
+  /** The entries of a group may all be missing. */
   readonly group?: string;
 }
 
@@ -25,15 +25,33 @@ export function checkState(call: string, dict: StateDict, entries: ReadonlyMap<s
     throw new ArgumentError(`${call}: the state must be a record of tensors, got ${describe(dict)}`);
   }
   const begun = new Set(Object.keys(dict).map((name) => entries.get(name)?.group));
+  const problems = listProblems<unknown, StateEntry>(dict, entries, (given, entry) => {
+    if (given !== undefined) return misfit(given, entry);
+    return entry.group === undefined || begun.has(entry.group) ? 'is missing' : undefined;
+  });
+  if (problems.length > 0) throw new LoadError(`${call}: ${problems.join('; ')}`);
+}
+
+/**
+ * Holds what was given under some names against what there should be.
+ *
+ * @param problemOf what is wrong with a value, if anything, or with there being none
+ * @returns a phrase for each name that is missing, does not fit or is unexpected
+ */
+export function listProblems<Value, Entry>(
+  given: Readonly<Record<string, Value>>,
+  entries: ReadonlyMap<string, Entry>,
+  problemOf: (value: Value | undefined, entry: Entry) => string | undefined,
+): string[] {
   const problems: string[] = [];
   for (const [name, entry] of entries) {
-    const isGiven = Object.hasOwn(dict, name);
-    const isWanted = entry.group === undefined || begun.has(entry.group);
-    const problem = isGiven ? misfit(dict[name], entry) : isWanted ? 'is missing' : undefined;
+    const problem = problemOf(Object.hasOwn(given, name) ? given[name] : undefined, entry);
     if (problem) problems.push(`'${name}' ${problem}`);
   }
-  for (const name of Object.keys(dict)) if (!entries.has(name)) problems.push(`'${name}' is unexpected`);
-  if (problems.length > 0) throw new LoadError(`${call}: ${problems.join('; ')}`);
+  for (const name of Object.keys(given)) {
+    if (!entries.has(name)) problems.push(`'${name.slice(0, 80)}' is unexpected`);
+  }
+  return problems;
 }
 
 function misfit(given: unknown, { device, shape, dtypes }: StateEntry): string | undefined {
