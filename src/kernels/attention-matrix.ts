@@ -2,7 +2,7 @@ import shader from '../../shaders/matrix/attention.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
 import type { MatrixDialect, Traits } from '../tensor/traits.ts';
 import { attentionLaunch, DIM_BUCKETS, type AttentionProblem, type AttentionVariant } from './attention-operands.ts';
-import { gridConstants, dialects, type SubgroupGrid } from './subgroup-matrix.ts';
+import { gridConstants, dialects, type SubgroupGrid } from './matrix.ts';
 
 const shaders = dialects(shader);
 

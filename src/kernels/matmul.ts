@@ -1,22 +1,43 @@
-import shader from '../../shaders/matmul/tile.wgsl';
+/** Matrix products: the problem, its kernels with and without workgroup memory, and which of them to take. */
+import subgroupShader from '../../shaders/matmul/subgroup.wgsl';
+import tileShader from '../../shaders/matmul/tile.wgsl';
+import { ArgumentError } from '../gpu/errors.ts';
 import type { Launch } from '../gpu/runtime.ts';
-import type { Constants } from '../gpu/shader.ts';
+import type { Constants, Shader } from '../gpu/shader.ts';
+import type { FloatDType } from '../tensor/dtype.ts';
+import { coalesce, formatShape, type Shape } from '../tensor/shape.ts';
 import type { KernelChoices, Traits } from '../tensor/traits.ts';
-import { decide, NO_CHOICES, type Choice, type ChoiceKey } from './choice.ts';
-import { matmulMatrixVariants, planMatmulMatrix, type MatmulMatrixVariant } from './matmul-matrix.ts';
-import {
-  batchSize,
-  matmulConstants,
-  matmulLaunch,
-  mergeRows,
-  type MatmulProblem,
-  type MatmulVariant,
-} from './matmul-operands.ts';
-import { matmulSubgroupVariant, planMatmulSubgroup, type MatmulSubgroupVariant } from './matmul-subgroup.ts';
+import { decide, NO_CHOICES, type Choice, type ChoiceKey, type Variant } from './choice.ts';
+import { foldWorkgroups, readsQuads, type Operand } from './launch.ts';
+import { matmulMatrixKernel, matmulMatrixVariants, type MatmulMatrixVariant } from './matrix.ts';
 
-/** Twin of the constants of matmul.wgsl. */
-export interface MatmulTileVariant extends MatmulVariant {
+/** output [batch…, M, N] = a [batch…, M, K] · b [batch…, K, N] + bias [N]. */
+export interface MatmulProblem {
+  /** The op's name, for errors. */
+  readonly op: string;
+  readonly batchShape: Shape;
+  readonly rows: number;
+  readonly columns: number;
+  readonly depth: number;
+  readonly aDType: FloatDType;
+  readonly bDType: FloatDType;
+  readonly outDType: FloatDType;
+  /** Strides of the batch axes (0 where broadcast), rows, columns. */
+  readonly a: Operand;
+  readonly b: Operand;
+  /** Its columns are neighbours. */
+  readonly output: Operand;
+  readonly biasOffset?: number;
+  /** An exact zero in a times anything in b is zero, even NaN and infinity. */
+  readonly zeroAnnihilates?: boolean;
+}
+
+/** Twin of the constants of matmul/tile.wgsl. */
+export interface MatmulTileVariant extends Variant {
   readonly family: 'tile';
+  /** Rows and columns of the output a workgroup. */
+  readonly rows: number;
+  readonly columns: number;
   /** Quads of rows, and of columns, an invocation. */
   readonly quads: 1 | 2;
   /** Elements of the depth that are staged at a time. */
@@ -25,6 +46,16 @@ export interface MatmulTileVariant extends MatmulVariant {
   readonly workgroup: number;
   /** Workgroup memory. */
   readonly bytes: number;
+}
+
+/** Without workgroup memory or barriers; twin of the constants of matmul/subgroup.wgsl. */
+export interface MatmulSubgroupVariant extends Variant {
+  readonly family: 'subgroup';
+  /** Rows and columns of the output a workgroup. */
+  readonly rows: number;
+  readonly columns: number;
+  /** Invocations of a subgroup. */
+  readonly lanes: number;
 }
 
 export type AnyMatmulVariant = MatmulTileVariant | MatmulSubgroupVariant | MatmulMatrixVariant;
@@ -54,6 +85,12 @@ const TILE_32 = tile(32, 32, 1, 32);
 const TILE_64 = tile(64, 64, 2, 16);
 const TILES = [TILE_32, TILE_64, tile(128, 64, 2, 16), tile(128, 128, 2, 16)];
 
+/** Undefined where there are no subgroups of one size, and where so many rows a subgroup need more registers than a GPU has. */
+function subgroupVariant({ subgroupSize: lanes, isSoftware }: Traits): MatmulSubgroupVariant | undefined {
+  if (lanes === 0 || (lanes > 8 && !isSoftware)) return undefined;
+  return { name: 'subgroup', family: 'subgroup', rows: 4 * lanes, columns: 4 * Math.min(lanes, 8), lanes };
+}
+
 /** Output tiles of 64 × 64 below which half the tile, with four times the workgroups, occupies a large GPU better. */
 export const FEW_TILES = 256;
 
@@ -63,7 +100,7 @@ export function matmulVariants(size: MatmulSize, traits: Traits): AnyMatmulVaria
     ({ bytes, workgroup }) =>
       bytes <= traits.maxComputeWorkgroupStorageSize && workgroup <= traits.maxComputeInvocationsPerWorkgroup,
   );
-  const subgroup = matmulSubgroupVariant(traits);
+  const subgroup = subgroupVariant(traits);
   return [...matmulMatrixVariants(size, traits), ...tiles, ...(subgroup ? [subgroup] : [])];
 }
 
@@ -81,7 +118,7 @@ function countTiles({ rows, columns, ...problem }: MatmulSize, tile = { rows: 64
 
 /** What suits the device's class where nothing was measured. */
 function preferred(size: MatmulSize, traits: Traits): Choice<AnyMatmulVariant> {
-  const subgroup = traits.isSoftware ? matmulSubgroupVariant(traits) : undefined;
+  const subgroup = traits.isSoftware ? subgroupVariant(traits) : undefined;
   if (subgroup) return { variant: subgroup, reason: 'a CPU driver: neither barriers nor workgroup memory' };
   const { sizeClass } = matmulKey(size);
   if (sizeClass === 'narrow') return { variant: TILE_32, reason: 'at most 32 rows or columns' };
@@ -98,22 +135,109 @@ export function chooseMatmul(size: MatmulSize, traits: Traits, choices: KernelCh
   return decide(matmulKey(size), matmulVariants(size, traits), fallback, choices);
 }
 
+/** A workgroup for each block of the output of each batch entry. */
 export function planMatmul(given: MatmulProblem, traits: Traits, choices: KernelChoices = NO_CHOICES): MatmulPlan {
   const problem = mergeRows(given); // first: many rows of a linear layer are not a batch of narrow products
   const choice = chooseMatmul(problem, traits, choices);
-  const { variant } = choice;
-  if (variant.family === 'subgroup') return { choice, ...planMatmulSubgroup(problem, variant, traits) };
-  if (variant.family === 'matrix') return { choice, ...planMatmulMatrix(problem, variant, traits) };
+  return { choice, ...matmulLaunch(problem, choice.variant, traits) };
+}
+
+export function matmulLaunch(problem: MatmulProblem, variant: AnyMatmulVariant, traits: Traits): Launch {
+  const { op, rows, columns } = problem;
+  const rowTiles = Math.ceil(rows / variant.rows);
+  const columnTiles = Math.ceil(columns / variant.columns);
+  const groups = rowTiles * columnTiles * batchSize(problem);
   return {
-    choice,
-    shader,
-    constants: { ...tileConstants(variant), ...matmulConstants(problem) },
-    ...matmulLaunch(problem, variant, traits),
+    ...kernelOf(problem, variant),
+    params: { groups, row_tiles: rowTiles, column_tiles: columnTiles, ...operandParams(problem) },
+    workgroups: foldWorkgroups(op, groups, traits),
   };
 }
 
-function tileConstants({ rows, columns, quads, step, workgroup }: MatmulTileVariant): Constants {
-  return { TILE_ROWS: rows, TILE_COLUMNS: columns, QUADS: quads, STEP: step, WORKGROUP: workgroup };
+function kernelOf(problem: MatmulProblem, variant: AnyMatmulVariant): { shader: Shader; constants: Constants } {
+  if (variant.family === 'matrix') return matmulMatrixKernel(problem, variant);
+  const storage = {
+    A_F16: problem.aDType === 'float16',
+    B_F16: problem.bDType === 'float16',
+    OUT_F16: problem.outDType === 'float16',
+    ZERO_ANNIHILATES: problem.zeroAnnihilates ?? false,
+  };
+  if (variant.family === 'subgroup') {
+    return { shader: subgroupShader, constants: { SUBGROUP: variant.lanes, ...storage } };
+  }
+  const { rows, columns, quads, step, workgroup } = variant;
+  const tile = { TILE_ROWS: rows, TILE_COLUMNS: columns, QUADS: quads, STEP: step, WORKGROUP: workgroup };
+  return { shader: tileShader, constants: { ...tile, ...storage } };
+}
+
+/** Where a, b, bias and output lie; the batch as three axes, the innermost last. */
+function operandParams({ op, batchShape, rows, columns, depth, a, b, output, biasOffset }: MatmulProblem) {
+  const batch = coalesce(
+    batchShape,
+    [a, b, output].map(({ strides }) => strides.slice(0, batchShape.length)),
+  );
+  if (batch.shape.length > 3) {
+    throw new ArgumentError(
+      `${op}: batch axes must merge into at most three evenly strided ones, got ${formatShape(batchShape)}`,
+    );
+  }
+  const inner3 = (values: readonly number[], fill: number) => [
+    ...Array.from({ length: 3 - values.length }, () => fill),
+    ...values,
+    0,
+  ];
+  return {
+    rows,
+    columns,
+    depth,
+    batch_shape: inner3(batch.shape, 1),
+    a_batch_strides: inner3(batch.strides[0], 0),
+    b_batch_strides: inner3(batch.strides[1], 0),
+    output_batch_strides: inner3(batch.strides[2], 0),
+    a_strides: a.strides.slice(-2),
+    b_strides: b.strides.slice(-2),
+    a_offset: a.offset,
+    b_offset: b.offset,
+    bias_offset: biasOffset ?? 0,
+    has_bias: biasOffset === undefined ? 0 : 1,
+    a_quads: quadAxis(a),
+    b_quads: quadAxis(b),
+    output_row_stride: output.strides.at(-2)!,
+  };
+}
+
+/** Four neighbours of a matrix in one vector: 1 along a row, 2 along a column, 0 neither. */
+function quadAxis({ strides, offset }: Operand): number {
+  const rank = strides.length;
+  if (readsQuads({ strides, offset }, rank - 1)) return 1;
+  return readsQuads({ strides, offset }, rank - 2) ? 2 : 0;
+}
+
+/** With one b for the whole batch, as in a linear layer, a's evenly strided rows are those of one larger matrix. */
+function mergeRows(problem: MatmulProblem): MatmulProblem {
+  const { a, b, output, batchShape, rows } = problem;
+  const merged = coalesce(
+    [...batchShape, rows],
+    [a, output].map(({ strides }) => strides.slice(0, -1)),
+  );
+  if (merged.shape.length > 1 || b.strides.slice(0, -2).some((stride) => stride !== 0)) return problem;
+  const matrixOf = ({ strides, offset }: Operand, [rowStride = 0]: readonly number[]) => ({
+    strides: [rowStride, strides.at(-1)!],
+    offset,
+  });
+  return {
+    ...problem,
+    batchShape: [],
+    rows: merged.shape[0] ?? 1,
+    a: matrixOf(a, merged.strides[0]),
+    b: { strides: b.strides.slice(-2), offset: b.offset },
+    output: matrixOf(output, merged.strides[1]),
+  };
+}
+
+/** Matrices in the batch. */
+function batchSize({ batchShape }: Pick<MatmulProblem, 'batchShape'>): number {
+  return batchShape.reduce((product, length) => product * length, 1);
 }
 
 /** Workgroups for which a deep product is divided, and the least depth of its parts. */

@@ -1,7 +1,7 @@
 /** Problems to plan, with contiguous operands where nothing else is said. */
 import type { AttentionProblem } from '../../src/kernels/attention-operands.ts';
 import type { Operand } from '../../src/kernels/launch.ts';
-import type { MatmulProblem } from '../../src/kernels/matmul-operands.ts';
+import type { MatmulProblem } from '../../src/kernels/matmul.ts';
 import type { SoftmaxProblem } from '../../src/kernels/softmax.ts';
 import { UNBOUNDED, type Visibility } from '../../src/kernels/visibility.ts';
 import type { Traits } from '../../src/tensor/traits.ts';

@@ -4,8 +4,8 @@ import { joinParts, specialise, type Constants, type Shader } from '../../src/gp
 import { attentionMatrixVariants, planAttentionMatrix } from '../../src/kernels/attention-matrix.ts';
 import { NO_CHOICES } from '../../src/kernels/choice.ts';
 import { attentionVariants, chooseAttention } from '../../src/kernels/fused-attention.ts';
-import { matmulMatrixVariants, planMatmulMatrix } from '../../src/kernels/matmul-matrix.ts';
-import { chooseMatmul, matmulVariants } from '../../src/kernels/matmul.ts';
+import { chooseMatmul, matmulLaunch, matmulVariants } from '../../src/kernels/matmul.ts';
+import { matmulMatrixVariants } from '../../src/kernels/matrix.ts';
 import type { Traits } from '../../src/tensor/traits.ts';
 import { nullDevice } from '../null-device.ts';
 import { attentionProblem, CPU_DRIVER, DEFAULTS, dense, frozen, matmulProblem } from './problems.ts';
@@ -124,14 +124,10 @@ describe('planAttentionMatrix', () => {
   });
 });
 
-describe('planMatmulMatrix', () => {
+describe('matmulLaunch of matrices', () => {
   const [widest] = matmulMatrixVariants({ aDType: 'float16' }, GPU);
   const matmul = (given: Parameters<typeof matmulProblem>[0]) =>
-    planMatmulMatrix(
-      matmulProblem({ aDType: 'float16', bDType: 'float16', outDType: 'float16', ...given }),
-      widest,
-      GPU,
-    );
+    matmulLaunch(matmulProblem({ aDType: 'float16', bDType: 'float16', outDType: 'float16', ...given }), widest, GPU);
 
   test('stages each operand along the axis that is contiguous', () => {
     const transposed = { strides: [1, 64], offset: 0 };
@@ -192,7 +188,7 @@ describe("Dawn's compiler accepts, without a word, and with the planned bytes of
       let most = 0;
       for (const a of [dense(64, 64), { strides: [1, 64], offset: 0 }]) {
         for (const b of [dense(64, 64), { strides: [1, 64], offset: 0 }]) {
-          const { shader, constants } = planMatmulMatrix(matmulProblem({ a, b }), variant, GPU);
+          const { shader, constants } = matmulLaunch(matmulProblem({ a, b }), variant, GPU);
           const bytes = await compile(shader, constants);
           if (bytes !== 'fits') most = Math.max(most, bytes);
         }
@@ -207,7 +203,7 @@ describe("Dawn's compiler accepts, without a word, and with the planned bytes of
     const attentionPlan = planAttentionMatrix(attentionProblem(sizeOf(64)), attention, traits);
     expectBytes(await compile(attentionPlan.shader, attentionPlan.constants), attention.bytes);
     const [matmul] = matmulMatrixVariants({ aDType: 'float16' }, traits);
-    const matmulPlan = planMatmulMatrix(matmulProblem(), matmul, traits);
+    const matmulPlan = matmulLaunch(matmulProblem(), matmul, traits);
     expect(Number(await compile(matmulPlan.shader, matmulPlan.constants))).toBeLessThanOrEqual(matmul.bytes);
   });
 });

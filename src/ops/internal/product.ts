@@ -1,5 +1,4 @@
-import { planMatmul } from '../../kernels/matmul.ts';
-import type { MatmulProblem } from '../../kernels/matmul-operands.ts';
+import { planMatmul, type MatmulProblem } from '../../kernels/matmul.ts';
 import type { FloatDType } from '../../tensor/dtype.ts';
 import { broadcastShapes, broadcastStrides, type Shape } from '../../tensor/shape.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
