@@ -1,4 +1,4 @@
-// parts: matmul/operands, launch, special, store
+// parts: matmul/operands, drivers, launch, special, store
 //
 // Batched matrix product with a bias epilogue, without workgroup memory or barriers, for drivers on which those are dear
 // (CPUs): output = A B + bias.
@@ -41,7 +41,7 @@ fn main(
   var sums: array<array<vec4<f32>, 4>, QUADS> = array<array<vec4<f32>, 4>, QUADS>();
   var saw_special = false;
   for (var k = 0u; k < params.depth; k += 4u) {
-    let x = a_block(bases.x, first_row, k);
+    let x = a_block(bases.x, k, first_row);
     var y = b_block(bases.y, k, first_column + 4u * (lane % QUADS));
     if ZERO_ANNIHILATES {
       saw_special = saw_special || any_special(y);
@@ -68,14 +68,14 @@ fn main(
     let addend = bias_quad(column);
     for (var r = 0u; r < 4u; r++) {
       if first_row + r >= params.rows { break; }
-      let element = bases.z + (first_row + r) * params.output_row_stride + column;
+      let element = bases.z + (first_row + r) * params.output.row_stride + column;
       store_quad(element, sums[c][r] + addend, min(params.columns - column, 4u), OUT_F16);
     }
   }
 
   // NaN and infinities of b were left out, and now meet the elements of a that are not 0. Slow, small code.
   if !ZERO_ANNIHILATES { return; }
-  for (var k = select(params.depth, 0u, leaves_special); k < params.depth; k++) {
+  for (var k = llvmpipe_skip(leaves_special, params.depth); k < params.depth; k++) {
     for (var i = 0u; i < 4u * QUADS; i++) {
       let row = first_row + i % 4u;
       let column = first_column + i / 4u * 4u;
@@ -83,9 +83,9 @@ fn main(
       var values = vec4<f32>(0.0);
       for (var d = 0u; d < 4u; d++) { values[d] = b_element(bases.y, k, column + d); }
       let count = min(params.columns - column, 4u);
-      let element = bases.z + row * params.output_row_stride + column;
+      let element = bases.z + row * params.output.row_stride + column;
       let stored = stored_quad(element, count, OUT_F16);
-      store_quad(element, stored + weighted(a_element(bases.x, row, k), special_part(values)), count, OUT_F16);
+      store_quad(element, stored + weighted(a_element(bases.x, k, row), special_part(values)), count, OUT_F16);
     }
   }
 }

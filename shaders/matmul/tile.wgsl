@@ -64,10 +64,10 @@ fn main(
   // neighbouring lanes stage neighbouring memory: along K where that is the operand's contiguous axis
   let a_lane = lane;
   let b_lane = lane + B_BLOCKS - WORKGROUP;  // wraps around, past B_BLOCKS, for lanes that stage none of b
-  let a_along_k = params.a_quads != BY_ROWS;
+  let a_along_k = params.a.vectors != ACROSS_K;
   let a_k = select(a_lane / ROW_QUADS, a_lane % STEP_QUADS, a_along_k);
   let a_row = select(a_lane % ROW_QUADS, a_lane / STEP_QUADS, a_along_k);
-  let b_along_k = params.b_quads == BY_ROWS;
+  let b_along_k = params.b.vectors == ALONG_K;
   let b_k = select(b_lane / COLUMN_QUADS, b_lane % STEP_QUADS, b_along_k);
   let b_column = select(b_lane % COLUMN_QUADS, b_lane / STEP_QUADS, b_along_k);
 
@@ -78,7 +78,7 @@ fn main(
   for (var k = 0u; k < params.depth; k += STEP) {
     var a_values = mat4x4<f32>();
     var b_values = mat4x4<f32>();
-    if a_lane < A_BLOCKS { a_values = a_block(bases.x, first_row + 4u * a_row, k + 4u * a_k); }
+    if a_lane < A_BLOCKS { a_values = a_block(bases.x, k + 4u * a_k, first_row + 4u * a_row); }
     if b_lane < B_BLOCKS { b_values = b_block(bases.y, k + 4u * b_k, first_column + 4u * b_column); }
     workgroupBarrier();
     for (var i = 0u; i < 4u; i++) {
@@ -113,7 +113,7 @@ fn main(
       for (var r = 0u; r < 4u; r++) {
         let row = first_row + 4u * (y + Y * i) + r;
         if row >= params.rows { continue; }
-        let element = bases.z + row * params.output_row_stride + column;
+        let element = bases.z + row * params.output.row_stride + column;
         store_quad(element, sums[4u * (i * QUADS + j) + r] + addend, count, OUT_F16);
       }
     }

@@ -83,13 +83,13 @@ fn lines_of(base: u32, strides: vec2<u32>, extent: vec2<u32>) -> Lines {
 }
 
 fn a_lines(base: u32) -> Lines {
-  if A_BY_ROWS { return lines_of(base, params.a_strides.yx, vec2<u32>(params.depth, params.rows)); }
-  return lines_of(base, params.a_strides, vec2<u32>(params.rows, params.depth));
+  if A_BY_ROWS { return lines_of(base, params.a.strides, vec2<u32>(params.depth, params.rows)); }
+  return lines_of(base, params.a.strides.yx, vec2<u32>(params.rows, params.depth));
 }
 
 fn b_lines(base: u32) -> Lines {
-  if B_BY_ROWS { return lines_of(base, params.b_strides.yx, vec2<u32>(params.columns, params.depth)); }
-  return lines_of(base, params.b_strides, vec2<u32>(params.depth, params.columns));
+  if B_BY_ROWS { return lines_of(base, params.b.strides.yx, vec2<u32>(params.columns, params.depth)); }
+  return lines_of(base, params.b.strides, vec2<u32>(params.depth, params.columns));
 }
 
 // Octet number `slot` of the stage that begins at (line, element) `first`; zeros outside of the matrix.
@@ -192,7 +192,7 @@ fn write_part(
     let row = first.x + 16u * (row_group(subgroup) * ROW_PARTS + part / COLUMN_PARTS) + i / 4u;
     let column = first.y + 16u * (column_group(subgroup) * COLUMN_PARTS + part % COLUMN_PARTS) + 4u * (i % 4u);
     if row < params.rows && column < params.columns {
-      let element = base + row * params.output_row_stride + column;
+      let element = base + row * params.output.row_stride + column;
       let quad = quad_at(64u * subgroup + i) + bias_quad(column);
       store_quad(element, quad, min(params.columns - column, 4u), OUT_F16);
     }

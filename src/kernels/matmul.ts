@@ -170,6 +170,10 @@ function kernelOf(problem: MatmulProblem, variant: AnyMatmulVariant): { shader: 
   return { shader: tileShader, constants: { ...tile, ...storage } };
 }
 
+/** Twins of the constants of matmul/parts/operands.wgsl: the axis of a factor along which vectors are read. */
+const ALONG_K = 1;
+const ACROSS_K = 2;
+
 /** Where a, b, bias and output lie; the batch as three axes, the innermost last. */
 function operandParams({ op, batchShape, rows, columns, depth, a, b, output, biasOffset }: MatmulProblem) {
   const batch = coalesce(
@@ -181,36 +185,31 @@ function operandParams({ op, batchShape, rows, columns, depth, a, b, output, bia
       `${op}: batch axes must merge into at most three evenly strided ones, got ${formatShape(batchShape)}`,
     );
   }
-  const inner3 = (values: readonly number[], fill: number) => [
-    ...Array.from({ length: 3 - values.length }, () => fill),
-    ...values,
-    0,
-  ];
+  const missing = 3 - batch.shape.length;
+  const padded = (values: readonly number[], fill: number) => [...new Array<number>(missing).fill(fill), ...values];
+  const [aBatch, bBatch, outputBatch] = batch.strides.map((strides) => padded(strides, 0));
   return {
     rows,
     columns,
     depth,
-    batch_shape: inner3(batch.shape, 1),
-    a_batch_strides: inner3(batch.strides[0], 0),
-    b_batch_strides: inner3(batch.strides[1], 0),
-    output_batch_strides: inner3(batch.strides[2], 0),
-    a_strides: a.strides.slice(-2),
-    b_strides: b.strides.slice(-2),
-    a_offset: a.offset,
-    b_offset: b.offset,
-    bias_offset: biasOffset ?? 0,
-    has_bias: biasOffset === undefined ? 0 : 1,
-    a_quads: quadAxis(a),
-    b_quads: quadAxis(b),
-    output_row_stride: output.strides.at(-2)!,
+    batch_shape: padded(batch.shape, 1).slice(1),
+    a: { batch_strides: aBatch, ...factorParams(a, -1) },
+    b: { batch_strides: bBatch, ...factorParams(b, -2) },
+    output: { batch_strides: outputBatch, row_stride: output.strides.at(-2)! },
+    bias: { offset: biasOffset ?? 0, columns: biasOffset === undefined ? 0 : columns },
   };
 }
 
-/** Four neighbours of a matrix in one vector: 1 along a row, 2 along a column, 0 neither. */
-function quadAxis({ strides, offset }: Operand): number {
+/** `depthAxis`: -1 or -2, the axis along K. */
+function factorParams({ strides, offset }: Operand, depthAxis: number) {
   const rank = strides.length;
-  if (readsQuads({ strides, offset }, rank - 1)) return 1;
-  return readsQuads({ strides, offset }, rank - 2) ? 2 : 0;
+  const otherAxis = -3 - depthAxis;
+  const liesAlong = (axis: number) => readsQuads({ strides, offset }, rank + axis);
+  return {
+    offset,
+    strides: [strides.at(depthAxis)!, strides.at(otherAxis)!],
+    vectors: liesAlong(depthAxis) ? ALONG_K : liesAlong(otherAxis) ? ACROSS_K : 0,
+  };
 }
 
 /** With one b for the whole batch, as in a linear layer, a's evenly strided rows are those of one larger matrix. */

@@ -99,9 +99,9 @@ describe('planMatmul', () => {
   test('merges batch axes that both operands walk evenly', () => {
     const { params } = plan({ batchShape: [2, 3, 4, 5], rows: 2, columns: 2, depth: 2 });
     expect(params).toMatchObject({
-      batch_shape: [1, 1, 120, 0],
-      a_batch_strides: [0, 0, 4, 0],
-      b_batch_strides: [0, 0, 4, 0],
+      batch_shape: [1, 120],
+      a: { batch_strides: [0, 0, 4] },
+      b: { batch_strides: [0, 0, 4] },
     });
   });
 
@@ -115,9 +115,9 @@ describe('planMatmul', () => {
       b: { strides: [4, 0, 0, 2, 1], offset: 0 },
     });
     expect(params).toMatchObject({
-      batch_shape: [1, 2, 12, 0],
-      a_batch_strides: [0, 48, 4, 0],
-      b_batch_strides: [0, 4, 0, 0],
+      batch_shape: [2, 12],
+      a: { batch_strides: [0, 48, 4] },
+      b: { batch_strides: [0, 4, 0] },
     });
   });
 
@@ -132,9 +132,9 @@ describe('planMatmul', () => {
       b: { strides: [168, 56, 0, 1, 8], offset: 0 },
     });
     expect(params).toMatchObject({
-      batch_shape: [1, 6, 4, 0],
-      a_batch_strides: [0, 160, 40, 0],
-      b_batch_strides: [0, 56, 0, 0],
+      batch_shape: [6, 4],
+      a: { batch_strides: [0, 160, 40] },
+      b: { batch_strides: [0, 56, 0] },
     });
   });
 
@@ -152,9 +152,9 @@ describe('planMatmul', () => {
     expect(params).toMatchObject({
       rows: 200,
       columns: 8,
-      batch_shape: [1, 1, 1, 0],
-      a_strides: [16, 1],
-      b_strides: [1, 16],
+      batch_shape: [1, 1],
+      a: { strides: [1, 16] },
+      b: { strides: [1, 16] },
     });
     expect(workgroups).toEqual([7, 1, 1]);
   });
@@ -170,7 +170,7 @@ describe('planMatmul', () => {
     const b = { strides: [0, 8, 1], offset: 0 };
     expect(plan({ batchShape: [4], rows: 10, columns: 8, depth: 16, a, b }).params).toMatchObject({
       rows: 10,
-      batch_shape: [1, 1, 4, 0],
+      batch_shape: [1, 4],
     });
   });
 
@@ -180,14 +180,16 @@ describe('planMatmul', () => {
     expect(plan({ batchShape: [4], rows: 10, columns: 8, depth: 16, a, b }).params['rows']).toBe(10);
   });
 
-  test('reads vectors along rows, along columns, or single elements', () => {
-    const quads = (a: ReturnType<typeof dense>, b: ReturnType<typeof dense>) => {
+  test('reads vectors along the depth, across it, or single elements', () => {
+    const vectors = (a: ReturnType<typeof dense>, b: ReturnType<typeof dense>) => {
       const { params } = plan({ a, b });
-      return [params['a_quads'], params['b_quads']];
+      return [params['a'], params['b']].map((factor) => (factor as { vectors: number }).vectors);
     };
-    expect(quads(dense(64, 64), dense(64, 64))).toEqual([1, 1]);
-    expect(quads({ strides: [1, 64], offset: 0 }, { strides: [1, 64], offset: 0 })).toEqual([2, 2]);
-    expect(quads({ strides: [63, 1], offset: 0 }, { strides: [64, 1], offset: 3 })).toEqual([0, 0]);
+    const [none, alongDepth, acrossDepth] = [0, 1, 2];
+    expect(vectors(dense(64, 64), dense(64, 64))).toEqual([alongDepth, acrossDepth]);
+    const transposed = { strides: [1, 64], offset: 0 };
+    expect(vectors(transposed, transposed)).toEqual([acrossDepth, alongDepth]);
+    expect(vectors({ strides: [63, 1], offset: 0 }, { strides: [64, 1], offset: 3 })).toEqual([none, none]);
   });
 
   test('the output may lie in another order than its axes', () => {
@@ -198,14 +200,13 @@ describe('planMatmul', () => {
       columns: 8,
       output: { strides: [120, 8, 24, 1], offset: 0 },
     });
-    expect(params['output_batch_strides']).toEqual([0, 120, 8, 0]);
-    expect(params['output_row_stride']).toBe(24);
+    expect(params['output']).toEqual({ batch_strides: [0, 120, 8], row_stride: 24 });
   });
 
   test('the bias is found, or there is none', () => {
-    expect(plan({ biasOffset: 5 }).params).toMatchObject({ has_bias: 1, bias_offset: 5 });
-    expect(plan({ biasOffset: 0 }).params).toMatchObject({ has_bias: 1, bias_offset: 0 });
-    expect(plan({}).params).toMatchObject({ has_bias: 0 });
+    expect(plan({ columns: 6, biasOffset: 5 }).params['bias']).toEqual({ offset: 5, columns: 6 });
+    expect(plan({ columns: 6, biasOffset: 0 }).params['bias']).toEqual({ offset: 0, columns: 6 });
+    expect(plan({ columns: 6 }).params['bias']).toEqual({ offset: 0, columns: 0 });
   });
 
   test('a new shape of the same tile specialises nothing new', () => {

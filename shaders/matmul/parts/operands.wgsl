@@ -1,27 +1,38 @@
 // parts: element, special
-// What every matrix product is given: parameters, bindings, where a batch entry lies, reading blocks of a and b, and
-// writing with the bias. Names A_F16, B_F16 and OUT_F16 of the shader that uses it.
+// What every matrix product is given: parameters, bindings, where a batch entry lies, reading blocks of a and b, and the
+// bias. Expects A_F16 and B_F16 of the shader that uses it.
+//
+// Both factors are read alike: element (k, i) of a is its row i, of b its column i.
+
+struct Factor {
+  batch_strides: vec3<u32>,    // elements; 0 where broadcast
+  offset: u32,                 // elements
+  strides: vec2<u32>,          // elements: along K, along the rows of a or the columns of b
+  vectors: u32,                // the axis along which four neighbours lie in one aligned vector: ALONG_K, ACROSS_K, or 0
+}
+
+struct Output {
+  batch_strides: vec3<u32>,    // elements
+  row_stride: u32,             // elements
+}
+
+struct Bias {
+  offset: u32,                 // elements
+  columns: u32,                // N, or 0 where there is no bias
+}
 
 struct Params {
-  groups: u32,              // workgroups with work
-  rows: u32,                // M
-  columns: u32,             // N
-  depth: u32,               // K
+  groups: u32,                 // workgroups with work
+  rows: u32,                   // M
+  columns: u32,                // N
+  depth: u32,                  // K
   row_tiles: u32,
   column_tiles: u32,
-  batch_shape: vec4<u32>,      // the three innermost batch axes, outermost first; w unused
-  a_batch_strides: vec4<u32>,  // elements; 0 where broadcast
-  b_batch_strides: vec4<u32>,
-  output_batch_strides: vec4<u32>,
-  a_strides: vec2<u32>,        // elements: row, column
-  b_strides: vec2<u32>,
-  a_offset: u32,
-  b_offset: u32,
-  bias_offset: u32,
-  has_bias: u32,
-  a_quads: u32,             // 1: four columns of a lie in one aligned vector, 2: four rows do, 0: neither
-  b_quads: u32,             // the same of b: 1 columns, 2 rows
-  output_row_stride: u32,   // elements
+  batch_shape: vec2<u32>,      // lengths of the two inner batch axes, of three
+  a: Factor,
+  b: Factor,
+  output: Output,
+  bias: Bias,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -30,75 +41,78 @@ struct Params {
 @group(0) @binding(3) var<storage, read> bias: array<u32>;           // [N], dtype of b
 @group(0) @binding(4) var<storage, read_write> output: array<u32>;   // [batch…, M, N], f32 or f16
 
-const BY_COLUMNS: u32 = 1u;
-const BY_ROWS: u32 = 2u;
+const ALONG_K: u32 = 1u;
+const ACROSS_K: u32 = 2u;
 
 // First elements of a, b and output of a batch entry.
 fn batch_bases(batch: u32) -> vec3<u32> {
-  let index = vec3<u32>(
-    batch / (params.batch_shape.z * params.batch_shape.y),
-    (batch / params.batch_shape.z) % params.batch_shape.y,
-    batch % params.batch_shape.z);
+  let lengths = params.batch_shape;
+  let index = vec3<u32>(batch / (lengths.y * lengths.x), (batch / lengths.y) % lengths.x, batch % lengths.y);
   return vec3<u32>(
-    params.a_offset + dot(index, params.a_batch_strides.xyz),
-    params.b_offset + dot(index, params.b_batch_strides.xyz),
-    dot(index, params.output_batch_strides.xyz));
+    params.a.offset + dot(index, params.a.batch_strides),
+    params.b.offset + dot(index, params.b.batch_strides),
+    dot(index, params.output.batch_strides));
 }
 
-fn a_element(base: u32, row: u32, column: u32) -> f32 {
-  if row >= params.rows || column >= params.depth { return 0.0; }
-  let element = base + row * params.a_strides.x + column * params.a_strides.y;
+// Elements between the vectors of a block.
+fn vector_step(factor: Factor) -> u32 {
+  return select(factor.strides.x, factor.strides.y, factor.vectors == ALONG_K);
+}
+
+fn a_element(base: u32, k: u32, row: u32) -> f32 {
+  if k >= params.depth || row >= params.rows { return 0.0; }
+  let element = base + dot(vec2<u32>(k, row), params.a.strides);
   return decode_at(a[vector_of(element, A_F16)], element, A_F16);
 }
 
-fn a_quad(element: u32) -> vec4<f32> {
+fn a_vector(element: u32) -> vec4<f32> {
   return decode_quad(a[vector_of(element, A_F16)], element, A_F16);
 }
 
-// Rows [row, row + 4) by columns [column, column + 4) of a, one vec4 of rows for each column; zero outside.
-fn a_block(base: u32, row: u32, column: u32) -> mat4x4<f32> {
-  if params.a_quads != 0u && row + 4u <= params.rows && column + 4u <= params.depth {
-    let element = base + row * params.a_strides.x + column * params.a_strides.y;
-    let step = select(params.a_strides.x, params.a_strides.y, params.a_quads == BY_ROWS);
+// K's steps [k, k + 4) by rows [row, row + 4) of a, one vec4 of rows for each k; zero outside.
+fn a_block(base: u32, k: u32, row: u32) -> mat4x4<f32> {
+  if params.a.vectors != 0u && k + 4u <= params.depth && row + 4u <= params.rows {
+    let first = base + dot(vec2<u32>(k, row), params.a.strides);
+    let step = vector_step(params.a);
     let block = mat4x4<f32>(
-      a_quad(element), a_quad(element + step), a_quad(element + 2u * step), a_quad(element + 3u * step));
-    if params.a_quads == BY_ROWS { return block; }
+      a_vector(first), a_vector(first + step), a_vector(first + 2u * step), a_vector(first + 3u * step));
+    if params.a.vectors == ACROSS_K { return block; }
     return transpose(block);
   }
   var block = mat4x4<f32>();
   for (var i = 0u; i < 4u; i++) {
     block[i] = vec4<f32>(
-      a_element(base, row, column + i), a_element(base, row + 1u, column + i),
-      a_element(base, row + 2u, column + i), a_element(base, row + 3u, column + i));
+      a_element(base, k + i, row), a_element(base, k + i, row + 1u),
+      a_element(base, k + i, row + 2u), a_element(base, k + i, row + 3u));
   }
   return block;
 }
 
-fn b_element(base: u32, row: u32, column: u32) -> f32 {
-  if row >= params.depth || column >= params.columns { return 0.0; }
-  let element = base + row * params.b_strides.x + column * params.b_strides.y;
+fn b_element(base: u32, k: u32, column: u32) -> f32 {
+  if k >= params.depth || column >= params.columns { return 0.0; }
+  let element = base + dot(vec2<u32>(k, column), params.b.strides);
   return decode_at(b[vector_of(element, B_F16)], element, B_F16);
 }
 
-fn b_quad(element: u32) -> vec4<f32> {
+fn b_vector(element: u32) -> vec4<f32> {
   return decode_quad(b[vector_of(element, B_F16)], element, B_F16);
 }
 
-// Rows [row, row + 4) by columns [column, column + 4) of b, one vec4 of columns for each row; zero outside.
-fn b_block(base: u32, row: u32, column: u32) -> mat4x4<f32> {
-  if params.b_quads != 0u && row + 4u <= params.depth && column + 4u <= params.columns {
-    let element = base + row * params.b_strides.x + column * params.b_strides.y;
-    let step = select(params.b_strides.x, params.b_strides.y, params.b_quads == BY_ROWS);
+// K's steps [k, k + 4) by columns [column, column + 4) of b, one vec4 of columns for each k; zero outside.
+fn b_block(base: u32, k: u32, column: u32) -> mat4x4<f32> {
+  if params.b.vectors != 0u && k + 4u <= params.depth && column + 4u <= params.columns {
+    let first = base + dot(vec2<u32>(k, column), params.b.strides);
+    let step = vector_step(params.b);
     let block = mat4x4<f32>(
-      b_quad(element), b_quad(element + step), b_quad(element + 2u * step), b_quad(element + 3u * step));
-    if params.b_quads == BY_ROWS { return transpose(block); }
-    return block;
+      b_vector(first), b_vector(first + step), b_vector(first + 2u * step), b_vector(first + 3u * step));
+    if params.b.vectors == ACROSS_K { return block; }
+    return transpose(block);
   }
   var block = mat4x4<f32>();
   for (var i = 0u; i < 4u; i++) {
     block[i] = vec4<f32>(
-      b_element(base, row + i, column), b_element(base, row + i, column + 1u),
-      b_element(base, row + i, column + 2u), b_element(base, row + i, column + 3u));
+      b_element(base, k + i, column), b_element(base, k + i, column + 1u),
+      b_element(base, k + i, column + 2u), b_element(base, k + i, column + 3u));
   }
   return block;
 }
@@ -106,9 +120,8 @@ fn b_block(base: u32, row: u32, column: u32) -> mat4x4<f32> {
 // The bias of columns [column, column + 4), zero past the last.
 fn bias_quad(column: u32) -> vec4<f32> {
   var quad = vec4<f32>(0.0);
-  if params.has_bias == 0u { return quad; }
-  for (var i = column; i < min(column + 4u, params.columns); i++) {
-    let element = params.bias_offset + i;
+  for (var i = column; i < min(column + 4u, params.bias.columns); i++) {
+    let element = params.bias.offset + i;
     quad[i - column] = decode_element(bias[word_index(element, B_F16)], element, B_F16);
   }
   return quad;
