@@ -1,3 +1,7 @@
+/**
+ * Opens devices. A device lies below the ops, but `device.tune()` measures ops and `tensor.backward()` runs them: this file
+ * lies above all of them, and hands a new device its tuner and its tape.
+ */
 import { makeTape } from './autograd/tape.ts';
 import { arithmetic } from './ops/internal/arithmetic.ts';
 import { openDevice, type Device, type DeviceOptions } from './tensor/device.ts';

@@ -75,6 +75,7 @@ const WANTED_LIMITS = [
   'maxComputeWorkgroupSizeY',
   'maxComputeWorkgroupSizeZ',
   'maxComputeWorkgroupsPerDimension',
+  'maxStorageBuffersPerShaderStage',
 ] as const;
 
 const WANTED_FEATURES: readonly GPUFeatureName[] = ['timestamp-query', 'shader-f16', 'subgroups'];
@@ -132,7 +133,6 @@ function describe(
 ): DeviceInfo {
   const limits: Record<string, number> = {};
   for (const name of WANTED_LIMITS) limits[name] = gpu.limits[name];
-  limits['maxStorageBuffersPerShaderStage'] = gpu.limits.maxStorageBuffersPerShaderStage;
   return {
     vendor: adapter?.vendor ?? '',
     architecture: adapter?.architecture ?? '',
@@ -154,6 +154,7 @@ function traitsOf({ limits, features }: GPUDevice, info: DeviceInfo): Traits {
     maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
     maxComputeWorkgroupsPerDimension: limits.maxComputeWorkgroupsPerDimension,
     maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
+    maxStorageBuffersPerShaderStage: limits.maxStorageBuffersPerShaderStage,
     isSoftware: info.isSoftware,
     subgroupSize: features.has('subgroups') && least === most ? least : 0,
   };

@@ -3,6 +3,8 @@ export interface Traits {
   readonly maxComputeWorkgroupStorageSize: number;
   readonly maxComputeWorkgroupsPerDimension: number;
   readonly maxComputeInvocationsPerWorkgroup: number;
+  /** Storage buffers that one kernel may bind: eight at least, the default; more where the adapter has more. */
+  readonly maxStorageBuffersPerShaderStage: number;
   /** A driver that runs on the CPU: barriers and workgroup memory are dear there. */
   readonly isSoftware: boolean;
   /** Invocations of every subgroup; 0 where there are no subgroups, or their size varies. */

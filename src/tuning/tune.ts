@@ -1,3 +1,7 @@
+/**
+ * Measures kernels on a device that it is given. It opens no device and knows no tape: `createDevice`, above both, hands a
+ * device its tuner.
+ */
 import { ArgumentError, OutOfMemoryError } from '../gpu/errors.ts';
 import { MAX_VALUE_DIM } from '../kernels/attention-tile.ts';
 import type { Device } from '../tensor/device.ts';

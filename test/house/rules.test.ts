@@ -41,6 +41,8 @@ describe('imports point down', () => {
     ['src/modules/linear.ts', `import { plan } from '../kernels/matmul.ts';`],
     ['src/modules/linear.ts', `import { matmul } from '../index.ts';`],
     ['src/io/safetensors.ts', `import { matmul } from '../ops/matmul.ts';`],
+    ['src/tuning/tune.ts', `import { noGrad } from '../autograd/tape.ts';`],
+    ['src/tuning/tune.ts', `import { createDevice } from '../create-device.ts';`],
     ['src/platform/web.ts', `import { Pool } from '../gpu/pool.ts';`],
     ['src/index.ts', `export { main } from './cli/main.ts';`],
     ['src/ops/matmul.ts', `import { measure } from '../../bench/measure.ts';`],

@@ -11,6 +11,7 @@ export const DEFAULTS: Traits = {
   maxComputeWorkgroupStorageSize: 16_384,
   maxComputeWorkgroupsPerDimension: 65_535,
   maxComputeInvocationsPerWorkgroup: 256,
+  maxStorageBuffersPerShaderStage: 8,
   isSoftware: false,
   subgroupSize: 0,
 };

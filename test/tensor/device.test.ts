@@ -1,3 +1,4 @@
+import { openAdapter } from '#platform';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { ArgumentError, contiguous, createDevice, type Device, type DType } from '../../src/index.ts';
 import { testDevice } from '../device.ts';
@@ -29,6 +30,19 @@ describe('info', () => {
   test('the limits are those of the adapter, not the defaults', async () => {
     const gpuDevice = await openGpuDevice();
     expect(device.gpu.limits.maxBufferSize).toBeGreaterThanOrEqual(gpuDevice.limits.maxBufferSize);
+    gpuDevice.destroy();
+  });
+
+  test('kernels may bind as many storage buffers as the adapter has, and eight on a device of default limits', async () => {
+    const { adapter } = await openAdapter();
+    const { maxStorageBuffersPerShaderStage } = adapter.limits;
+    expect(device.traits).toMatchObject({ maxStorageBuffersPerShaderStage });
+    expect(device.info.limits).toMatchObject({ maxStorageBuffersPerShaderStage });
+    const gpuDevice = await openGpuDevice();
+    const small = await createDevice({ gpuDevice });
+    expect(small.traits.maxStorageBuffersPerShaderStage).toBe(8);
+    expect(small.info.limits['maxStorageBuffersPerShaderStage']).toBe(8);
+    small.dispose();
     gpuDevice.destroy();
   });
 
