@@ -185,8 +185,7 @@ function operandParams({ op, batchShape, rows, columns, depth, a, b, output, bia
       `${op}: batch axes must merge into at most three evenly strided ones, got ${formatShape(batchShape)}`,
     );
   }
-  const missing = 3 - batch.shape.length;
-  const padded = (values: readonly number[], fill: number) => [...new Array<number>(missing).fill(fill), ...values];
+  const padded = (values: readonly number[], fill: number) => [...[fill, fill, fill].slice(values.length), ...values];
   const [aBatch, bBatch, outputBatch] = batch.strides.map((strides) => padded(strides, 0));
   return {
     rows,
