@@ -1,8 +1,7 @@
 import type { Launch } from '../gpu/runtime.ts';
 import type { Shader } from '../gpu/shader.ts';
 import type { KernelChoices, Traits } from '../tensor/traits.ts';
-import { attentionMatrixVariants, planAttentionMatrix, type AttentionMatrixVariant } from './attention-matrix.ts';
-import { packsGroup, type AttentionPlan, type AttentionProblem } from './attention-operands.ts';
+import { attentionLaunch, packsGroup, type AttentionPlan, type AttentionProblem } from './attention-operands.ts';
 import { attentionStreamVariant, planAttentionStream, type AttentionStreamVariant } from './attention-stream.ts';
 import {
   attentionSubgroupVariant,
@@ -18,6 +17,7 @@ import {
   type AttentionTileVariant,
 } from './attention-tile.ts';
 import { decide, NO_CHOICES, type Choice, type ChoiceKey } from './choice.ts';
+import { attentionMatrixKernel, attentionMatrixVariants, type AttentionMatrixVariant } from './matrix.ts';
 import { planMergeAttention } from './merge-attention.ts';
 
 export type FusedVariant =
@@ -132,6 +132,15 @@ export function chooseSplits(problem: AttentionProblem, variant: FusedVariant, t
   const keys = Math.min(keyLength, left + right + queryLength);
   const wanted = traits.isSoftware ? 64 : 256;
   return Math.max(1, Math.min(Math.ceil(wanted / groups), Math.floor(keys / LEAST_SPLIT_KEYS)));
+}
+
+export function planAttentionMatrix(
+  problem: AttentionProblem,
+  variant: AttentionMatrixVariant,
+  traits: Traits,
+): Launch {
+  const { shader, constants } = attentionMatrixKernel(variant);
+  return attentionLaunch(shader, constants, problem, variant, traits);
 }
 
 function planVariant(

@@ -1,4 +1,5 @@
 /** Kernels on tensor cores (subgroup matrices): which fit a device, and their shaders in the words of its compiler. */
+import attentionShader from '../../shaders/matrix/attention.wgsl';
 import matmulShader from '../../shaders/matrix/matmul.wgsl';
 import scalars from '../../shaders/matrix/parts/subgroup-matrix-scalars.wgsl';
 import { replacePart, type Constants, type Shader } from '../gpu/shader.ts';
@@ -8,12 +9,12 @@ import type { Variant } from './choice.ts';
 import type { Operand } from './launch.ts';
 
 /** A shader that uses matrix/subgroup-matrix, in the words of either dialect. */
-export function dialects(shader: Shader): Readonly<Record<MatrixDialect, Shader>> {
+function dialects(shader: Shader): Readonly<Record<MatrixDialect, Shader>> {
   return { vectors: shader, scalars: replacePart(shader, 'matrix/parts/subgroup-matrix', scalars) };
 }
 
 /** Where the subgroups of a workgroup stand, and how many lanes each has. */
-export interface SubgroupGrid {
+interface SubgroupGrid {
   /** Subgroups across the rows of the output. */
   readonly rowGroups: number;
   /** Subgroups across its columns. */
@@ -21,12 +22,93 @@ export interface SubgroupGrid {
   readonly lanes: number;
 }
 
-export function gridConstants({ rowGroups, columnGroups, lanes }: SubgroupGrid) {
+function gridConstants({ rowGroups, columnGroups, lanes }: SubgroupGrid) {
   return {
     ROW_GROUPS: rowGroups,
     COLUMN_GROUPS: columnGroups,
     SUBGROUP: lanes,
     WORKGROUP: rowGroups * columnGroups * lanes,
+  };
+}
+
+const attentionShaders = dialects(attentionShader);
+
+/** Twin of the constants of matrix/attention.wgsl. */
+export interface AttentionMatrixVariant extends Variant, SubgroupGrid {
+  readonly family: 'matrix';
+  readonly dialect: MatrixDialect;
+  /** Query rows a workgroup. */
+  readonly blockQ: number;
+  /** Keys a step of the online softmax. */
+  readonly blockK: number;
+  /** Bucket of head and value dim. */
+  readonly dim: number;
+  /** Workgroup memory. */
+  readonly bytes: number;
+}
+
+/** Query rows and keys a step; first what is expected to be fastest on large GPUs. */
+const ATTENTION_BLOCKS = [
+  [64, 32],
+  [128, 32],
+  [64, 64],
+  [32, 32],
+] as const;
+
+/** Buckets of head and value dim. */
+const ATTENTION_DIMS = [32, 64, 96, 128, 256];
+
+/** The tiles that fit the device, for float16 and dims up to 256. */
+export function attentionMatrixVariants(
+  { dtype, headDim, valueDim }: { readonly dtype: FloatDType; readonly headDim: number; readonly valueDim: number },
+  traits: Traits,
+): AttentionMatrixVariant[] {
+  const { subgroupMatrix: dialect, subgroupSize: lanes } = traits;
+  const dim = ATTENTION_DIMS.find((size) => Math.max(headDim, valueDim) <= size);
+  if (!dialect || dtype !== 'float16' || dim === undefined) return [];
+  // a lane of 32 holds rows · dim / 16 registers of q and as many of O: with 32 rows a subgroup at 128 dims, 64 of each
+  const mostRows = dim > 128 ? 16 : 32;
+  return ATTENTION_BLOCKS.map(([blockQ, blockK]): AttentionMatrixVariant => {
+    const grid = { rowGroups: Math.max(blockQ / mostRows, 2), columnGroups: 2, lanes };
+    return {
+      name: `matrix-${blockQ}x${blockK}`,
+      family: 'matrix',
+      dialect,
+      blockQ,
+      blockK,
+      dim,
+      ...grid,
+      bytes: attentionTileBytes(blockQ, blockK, dim, grid),
+    };
+  }).filter(({ bytes, blockQ, blockK, rowGroups, columnGroups }) => {
+    const invocations = rowGroups * columnGroups * lanes;
+    return (
+      bytes <= traits.maxComputeWorkgroupStorageSize &&
+      invocations <= traits.maxComputeInvocationsPerWorkgroup &&
+      8 * invocations <= blockQ * blockK // in the softmax a lane has eight neighbouring scores at least
+    );
+  });
+}
+
+/** Bytes of the workgroup variables, each rounded up to 16 as WebGPU counts them. */
+function attentionTileBytes(
+  blockQ: number,
+  blockK: number,
+  dim: number,
+  { rowGroups, columnGroups }: SubgroupGrid,
+): number {
+  const octets = 2 * blockK * (dim / 8 + 1) + blockQ * (blockK / 8 + 1);
+  const quads = blockQ * (blockK / 4 + 1);
+  const flags = Math.ceil((rowGroups * columnGroups) / 4);
+  return 16 * (octets + quads + flags);
+}
+
+/** The shader of a variant, with its own constants. */
+export function attentionMatrixKernel(variant: AttentionMatrixVariant): { shader: Shader; constants: Constants } {
+  const { dim, blockQ, blockK, dialect } = variant;
+  return {
+    shader: attentionShaders[dialect],
+    constants: { DIM: dim, BLOCK_Q: blockQ, BLOCK_K: blockK, ...gridConstants(variant) },
   };
 }
 

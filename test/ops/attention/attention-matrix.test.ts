@@ -1,6 +1,7 @@
 /** The attention kernel for tensor cores, on a device that has them or in emulation. */
 import { describe, expect, test } from 'vitest';
-import { type AttentionMatrixVariant, planAttentionMatrix } from '../../../src/kernels/attention-matrix.ts';
+import { planAttentionMatrix } from '../../../src/kernels/fused-attention.ts';
+import type { AttentionMatrixVariant } from '../../../src/kernels/matrix.ts';
 import { attentionVariants } from '../../../src/kernels/fused-attention.ts';
 import { enqueue } from '../../../src/ops/internal/enqueue.ts';
 import { testDevice } from '../../device.ts';

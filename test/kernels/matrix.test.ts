@@ -1,11 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { reflect } from '../../src/gpu/reflect.ts';
 import { joinParts, specialise, type Constants, type Shader } from '../../src/gpu/shader.ts';
-import { attentionMatrixVariants, planAttentionMatrix } from '../../src/kernels/attention-matrix.ts';
 import { NO_CHOICES } from '../../src/kernels/choice.ts';
-import { attentionVariants, chooseAttention } from '../../src/kernels/fused-attention.ts';
+import { attentionVariants, chooseAttention, planAttentionMatrix } from '../../src/kernels/fused-attention.ts';
 import { chooseMatmul, matmulLaunch, matmulVariants } from '../../src/kernels/matmul.ts';
-import { matmulMatrixVariants } from '../../src/kernels/matrix.ts';
+import { attentionMatrixVariants, matmulMatrixVariants } from '../../src/kernels/matrix.ts';
 import type { Traits } from '../../src/tensor/traits.ts';
 import { nullDevice } from '../null-device.ts';
 import { attentionProblem, CPU_DRIVER, DEFAULTS, dense, frozen, matmulProblem } from './problems.ts';
