@@ -9,7 +9,8 @@ import {
   attentionGradientSubgroupVariant,
   type AttentionGradientSubgroupVariant,
 } from './attention-gradient-subgroup.ts';
-import { NO_CHOICES, type Choice, type Variant } from './choice.ts';
+import { formatKey, NO_CHOICES, type Choice, type Variant } from './choice.ts';
+import { attentionKey } from './fused-attention.ts';
 
 export interface AttentionGradientTileVariant extends Variant, TileSize {
   readonly family: 'tile';
@@ -28,16 +29,23 @@ export interface AttentionGradientPlan {
 /** Fits every device. */
 const TILE: AttentionGradientTileVariant = { name: 'tile-32x32', family: 'tile', ownRows: 32 };
 
-/** The kernels of the family that the op's own kernel was pinned to, if it has one here; else what suits the device's class. */
+/**
+ * The kernels of the family that the op's own kernel was pinned to, or else tuned to, if that family has any here; else what
+ * suits the device's class.
+ */
 export function chooseAttentionGradient(
   problem: AttentionGradientProblem,
   traits: Traits,
   choices: KernelChoices = NO_CHOICES,
 ): Choice<AttentionGradientVariant> {
-  const pinned = choices.pinned.get(problem.op) ?? '';
   const subgroup = attentionGradientSubgroupVariant(problem, traits);
-  if (subgroup && pinned === 'subgroup') return { variant: subgroup, reason: 'pinned' };
-  if (pinned.startsWith('tile')) return { variant: TILE, reason: 'pinned' };
+  const ofFamily = (forward = '') =>
+    forward === 'subgroup' ? subgroup : forward.startsWith('tile') ? TILE : undefined;
+  const pinned = ofFamily(choices.pinned.get(problem.op));
+  if (pinned) return { variant: pinned, reason: 'pinned' };
+  const forward = choices.tuned.size > 0 ? choices.tuned.get(formatKey(attentionKey(problem))) : undefined;
+  const tuned = ofFamily(forward?.kernel);
+  if (tuned) return { variant: tuned, reason: `tune() chose ${forward!.kernel} forward on ${forward!.date}` };
   // as forward: with subgroups of 4 the tile kernels are faster
   if (subgroup && traits.isSoftware && traits.subgroupSize >= 8) {
     return { variant: subgroup, reason: 'a CPU driver: neither barriers nor workgroup memory' };

@@ -31,8 +31,9 @@ export interface DeviceOptions {
   experimental?: boolean;
   /**
    * Kernels that ops are to take, by the names that `webgpu-attention info` and `tune` show:
-   * `{ flashAttention: 'tile-32x32' }`. A problem that the named kernel cannot compute gets the one it would have had,
-   * and a call of `flashAttention` with `blockSize` a tile of so many keys.
+   * `{ flashAttention: 'tile-32x32' }`. A problem that the named kernel cannot compute is computed by the kernel that it would
+   * get without the option, and a call of `flashAttention` with `blockSize` by a tile of so many keys. The gradient of an op
+   * takes kernels of the same family, pinned or tuned, where that family has any.
    */
   kernels?: Partial<Record<TunableOp, string>>;
   /** Take the kernels that `tune()` found on such a device before, and remember what it finds. Default true. */

@@ -47,6 +47,26 @@ describe('the kernels', () => {
     expect(nameOf(DEFAULTS, 'subgroup')).toBe('tile-32x32');
     expect(nameOf(CPU_DRIVER, 'stream')).toBe('subgroup');
   });
+
+  test('are of the family that tune() chose for the op, unless it was pinned', () => {
+    const tuned = (kernel: string) => new Map([['test/float32/64', { kernel, date: '2026-11-23' }]]);
+    const chosen = (traits: Traits, kernel: string, pinned?: string) =>
+      planFusedAttentionGradient(gradientProblem(), traits, {
+        tuned: tuned(kernel),
+        pinned: new Map(pinned ? [['test', pinned]] : []),
+      }).choice;
+    expect(chosen(CPU_DRIVER, 'tile-16x32')).toMatchObject({
+      variant: { name: 'tile-32x32' },
+      reason: 'tune() chose tile-16x32 forward on 2026-11-23',
+    });
+    expect(chosen({ ...DEFAULTS, subgroupSize: 8 }, 'subgroup').variant.name).toBe('subgroup');
+    expect(chosen(DEFAULTS, 'subgroup').variant.name).toBe('tile-32x32');
+    expect(chosen(CPU_DRIVER, 'matrix-64x32').variant.name).toBe('subgroup');
+    expect(chosen(CPU_DRIVER, 'tile-16x32', 'subgroup').variant.name).toBe('subgroup');
+    // what was tuned for other head dims says nothing
+    const other = { pinned: new Map(), tuned: new Map([['test/float32/128', { kernel: 'tile-16x32', date: '' }]]) };
+    expect(planFusedAttentionGradient(gradientProblem(), CPU_DRIVER, other).choice.variant.name).toBe('subgroup');
+  });
 });
 
 describe('tiles', () => {
