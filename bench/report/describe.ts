@@ -1,4 +1,4 @@
-/** How the report names cases and writes numbers, on the page as in the README's tables. */
+/** How the report names cases and writes numbers, on the page as in the tables of docs/benchmarks.md. */
 import type { CaseResult, DeviceRecord, OpName, Timing } from '../result.ts';
 
 /** Ops that one colour stands for. */

@@ -1,9 +1,28 @@
-/** The page's style sheet. Colours of families keep a contrast of 4.5 on the page, since labels are written in them. */
+/** The colours on white paper. Those of families keep a contrast of 4.5 on it, since labels are written in them. */
+export const LIGHT = {
+  paper: '#fff',
+  ink: '#1c2330',
+  muted: '#5b6472',
+  faint: '#b4bcc8',
+  panel: '#f4f6f9',
+  bad: '#b3261e',
+  peer: '#9aa6b6',
+  matmul: '#6b3fa0',
+  softmax: '#7d6200',
+  materialised: '#b3410e',
+  flash: '#0a5fc0',
+  cache: '#a8246b',
+  local: '#0a7450',
+  modules: '#4a5563',
+};
+
+const declarations = Object.entries(LIGHT).map(([name, colour]) => `--${name}: ${colour};`);
+
+/** The page's style sheet. */
 export const STYLE = `
 :root {
   color-scheme: light dark;
-  --paper: #fff; --ink: #1c2330; --muted: #5b6472; --faint: #b4bcc8; --panel: #f4f6f9; --bad: #b3261e; --peer: #9aa6b6;
-  --matmul: #6b3fa0; --softmax: #7d6200; --materialised: #b3410e; --flash: #0a5fc0; --cache: #a8246b; --local: #0a7450; --modules: #4a5563;
+  ${declarations.join(' ')}
 }
 @media screen and (prefers-color-scheme: dark) {
   :root {

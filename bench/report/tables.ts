@@ -1,4 +1,4 @@
-/** A result as markdown: what the README shows of it. */
+/** A result as markdown: what docs/benchmarks.md shows of it. */
 import type { BenchResult, CaseResult, PeersResult } from '../result.ts';
 import { day, digits, driverName, NOTHING, percent, rate, shortShape, timing, variant } from './describe.ts';
 import { compareRow, isOurs, type Comparison } from './peers.ts';

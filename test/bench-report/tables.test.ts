@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { withTables } from '../../bench/report/readme.ts';
+import { withTables } from '../../bench/report/document.ts';
 import { markdownTables } from '../../bench/report/tables.ts';
 import type { BenchResult } from '../../bench/result.ts';
 import { decodeCase, flashCase, full, matmulCase, small } from './fixture.ts';

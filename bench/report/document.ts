@@ -1,4 +1,4 @@
-/** Documents that show results: what stands between two markers is made of the committed result files. */
+/** Documents that show results: the text between two markers is made from the committed result files. */
 import type { BenchResult } from '../result.ts';
 import { markdownTables } from './tables.ts';
 
