@@ -1,20 +1,12 @@
-// parts: elementwise/activation, element, launch, rows, store
+// parts: elementwise/multiply, element, launch, quad, rows, store
 //
-// One function of the elements of x, or of x and y:
-//
-//     gelu       x Φ(x)                                       Hendrycks & Gimpel, "Gaussian error linear units", 2016
-//     gelu_tanh  x σ(2u), u = √(2/π) (x + 0.044715 x³)           the same by its tanh: ½ (1 + tanh u) = σ(2u)
-//     silu       x σ(x), σ(x) = 1 / (1 + exp(-x))
-//     relu       max(x, 0)
-//     add        x + y
-//     multiply   x y
-//     swiglu     silu(x) y                                       Shazeer, "GLU variants improve transformer", 2020
+// One function of the elements of x, or of x and y: value(x, y) of the part that the host names (its table of ops says
+// which; here multiply). Such a part is also what gradient reads: value, gradient_x and gradient_y, by four elements.
 //
 // x, y broadcast to rows of `columns` by strides (0 repeats) → output of as many rows. One invocation computes four
 // columns of one row. Bound by bandwidth.
 
-// 0 gelu, 1 gelu_tanh, 2 silu, 3 relu, 4 add, 5 multiply, 6 swiglu
-const OP: u32 = 4u;
+const BINARY: bool = true;       // of y too, else y is 0 and not read
 const F16: bool = false;         // storage of x, y and output
 
 struct Params {
@@ -42,38 +34,20 @@ struct Params {
 
 const WORKGROUP: u32 = 256u;
 
-fn apply(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
-  switch OP {
-    case 0u: { return gelu(a); }
-    case 1u: { return gelu_tanh(a); }
-    case 2u: { return silu(a); }
-    case 3u: { return select(a, vec4<f32>(0.0), a <= vec4<f32>(0.0)); }
-    case 4u: { return a + b; }
-    case 5u: { return a * b; }
-    default: { return silu(a) * b; }
-  }
-}
-
-fn x_quad(first: u32, column: u32, count: u32) -> vec4<f32> {
-  if params.x_vector_loads != 0u && count == 4u {
-    return decode_quad(x[vector_of(first + column, F16)], first + column, F16);
-  }
+fn x_quad(at: Quad) -> vec4<f32> {
+  if at.is_vector { return decode_quad(x[vector_of(at.first, F16)], at.first, F16); }
   var quad = vec4<f32>(0.0);
-  for (var i = 0u; i < count; i++) {
-    let element = first + (column + i) * params.x_column_stride;
-    quad[i] = decode_at(x[vector_of(element, F16)], element, F16);
+  for (var i = 0u; i < at.count; i++) {
+    quad[i] = decode_at(x[vector_of(neighbour(at, i), F16)], neighbour(at, i), F16);
   }
   return quad;
 }
 
-fn y_quad(first: u32, column: u32, count: u32) -> vec4<f32> {
-  if params.y_vector_loads != 0u && count == 4u {
-    return decode_quad(y[vector_of(first + column, F16)], first + column, F16);
-  }
+fn y_quad(at: Quad) -> vec4<f32> {
+  if at.is_vector { return decode_quad(y[vector_of(at.first, F16)], at.first, F16); }
   var quad = vec4<f32>(0.0);
-  for (var i = 0u; i < count; i++) {
-    let element = first + (column + i) * params.y_column_stride;
-    quad[i] = decode_at(y[vector_of(element, F16)], element, F16);
+  for (var i = 0u; i < at.count; i++) {
+    quad[i] = decode_at(y[vector_of(neighbour(at, i), F16)], neighbour(at, i), F16);
   }
   return quad;
 }
@@ -88,14 +62,16 @@ fn main(
   if quad >= params.quads { return; }
   let row = quad / params.row_quads;
   let column = 4u * (quad % params.row_quads);
-  let count = min(params.columns - column, 4u);
+  let left = params.columns - column;
   let index = row_index(row, params.shape);
   let x_first = params.x_offset + row_start(index, params.x_strides, params.x_outer_stride);
-  let a = x_quad(x_first, column, count);
+  let x_step = params.x_column_stride;
+  let a = x_quad(quad_at(x_first + column * x_step, x_step, left, params.x_vector_loads != 0u));
   var b = vec4<f32>(0.0);
-  if OP >= 4u {
+  if BINARY {
     let y_first = params.y_offset + row_start(index, params.y_strides, params.y_outer_stride);
-    b = y_quad(y_first, column, count);
+    let y_step = params.y_column_stride;
+    b = y_quad(quad_at(y_first + column * y_step, y_step, left, params.y_vector_loads != 0u));
   }
-  store_quad(row * params.output_pitch + column, apply(a, b), count, F16);
+  store_quad(row * params.output_pitch + column, value(a, b), min(left, 4u), F16);
 }

@@ -1,17 +1,14 @@
-// parts: elementwise/activation, element, launch, rows, store
+// parts: elementwise/multiply, element, launch, quad, rows, store
 //
-// The gradient of a function of the elements of x (see elementwise), of what is given for its result, g:
-//
-//     gelu       g (Φ(x) + x φ(x)), φ = Φ'
-//     gelu_tanh  g σ(2u) (1 + 2 x u' σ(-2u)), u = √(2/π) (x + 0.044715 x³)
-//     silu       g σ(x) (1 + x σ(-x))
-//     relu       g where x > 0, else 0
-//     swiglu     g y σ(x) (1 + x σ(-x)), with respect to the gate x; y's is swiglu of x and g
+// The gradient of a function of the elements of x, or of x and y (see elementwise), of what is given for its result, g:
+// gradient_x(g, x, y) or gradient_y(g, x, y) of the part that the host names.
 //
 // x, y, g broadcast to rows of `columns` by strides (0 repeats) → output of as many rows. One invocation computes four
-// columns of one row. Some 40 operations and 12 bytes (f32) an element: bound by bandwidth.
+// columns of one row. At most some 40 operations, and 12 or 16 bytes (f32), an element: bound by bandwidth.
 
-const OP: u32 = 0u;              // as in elementwise: 0 gelu, 1 gelu_tanh, 2 silu, 3 relu, 6 swiglu
+const OF_Y: bool = false;        // the gradient with respect to y, else to x
+const READS_X: bool = true;      // what is not read is 0
+const READS_Y: bool = true;
 const F16: bool = false;         // storage of all
 
 struct Params {
@@ -45,46 +42,29 @@ struct Params {
 
 const WORKGROUP: u32 = 256u;
 
-fn derivative(value: vec4<f32>) -> vec4<f32> {
-  switch OP {
-    case 0u: { return gelu_derivative(value); }
-    case 1u: { return gelu_tanh_derivative(value); }
-    default: { return silu_derivative(value); }
-  }
-}
-
-fn x_quad(first: u32, column: u32, count: u32) -> vec4<f32> {
-  if params.x_vector_loads != 0u && count == 4u {
-    return decode_quad(x[vector_of(first + column, F16)], first + column, F16);
-  }
+fn x_quad(at: Quad) -> vec4<f32> {
+  if at.is_vector { return decode_quad(x[vector_of(at.first, F16)], at.first, F16); }
   var quad = vec4<f32>(0.0);
-  for (var i = 0u; i < count; i++) {
-    let element = first + (column + i) * params.x_column_stride;
-    quad[i] = decode_at(x[vector_of(element, F16)], element, F16);
+  for (var i = 0u; i < at.count; i++) {
+    quad[i] = decode_at(x[vector_of(neighbour(at, i), F16)], neighbour(at, i), F16);
   }
   return quad;
 }
 
-fn y_quad(first: u32, column: u32, count: u32) -> vec4<f32> {
-  if params.y_vector_loads != 0u && count == 4u {
-    return decode_quad(y[vector_of(first + column, F16)], first + column, F16);
-  }
+fn y_quad(at: Quad) -> vec4<f32> {
+  if at.is_vector { return decode_quad(y[vector_of(at.first, F16)], at.first, F16); }
   var quad = vec4<f32>(0.0);
-  for (var i = 0u; i < count; i++) {
-    let element = first + (column + i) * params.y_column_stride;
-    quad[i] = decode_at(y[vector_of(element, F16)], element, F16);
+  for (var i = 0u; i < at.count; i++) {
+    quad[i] = decode_at(y[vector_of(neighbour(at, i), F16)], neighbour(at, i), F16);
   }
   return quad;
 }
 
-fn gradient_quad(first: u32, column: u32, count: u32) -> vec4<f32> {
-  if params.gradient_vector_loads != 0u && count == 4u {
-    return decode_quad(gradient[vector_of(first + column, F16)], first + column, F16);
-  }
+fn gradient_quad(at: Quad) -> vec4<f32> {
+  if at.is_vector { return decode_quad(gradient[vector_of(at.first, F16)], at.first, F16); }
   var quad = vec4<f32>(0.0);
-  for (var i = 0u; i < count; i++) {
-    let element = first + (column + i) * params.gradient_column_stride;
-    quad[i] = decode_at(gradient[vector_of(element, F16)], element, F16);
+  for (var i = 0u; i < at.count; i++) {
+    quad[i] = decode_at(gradient[vector_of(neighbour(at, i), F16)], neighbour(at, i), F16);
   }
   return quad;
 }
@@ -99,17 +79,24 @@ fn main(
   if quad >= params.quads { return; }
   let row = quad / params.row_quads;
   let column = 4u * (quad % params.row_quads);
-  let count = min(params.columns - column, 4u);
+  let left = params.columns - column;
   let index = row_index(row, params.shape);
-  let x_first = params.x_offset + row_start(index, params.x_strides, params.x_outer_stride);
-  let a = x_quad(x_first, column, count);
-  let first = params.gradient_offset + row_start(index, params.gradient_strides, params.gradient_outer_stride);
-  var g = gradient_quad(first, column, count);
-  if OP == 6u {
-    let y_first = params.y_offset + row_start(index, params.y_strides, params.y_outer_stride);
-    g *= y_quad(y_first, column, count);
+  let gradient_first = params.gradient_offset + row_start(index, params.gradient_strides, params.gradient_outer_stride);
+  let gradient_step = params.gradient_column_stride;
+  let g = gradient_quad(quad_at(gradient_first + column * gradient_step, gradient_step, left, params.gradient_vector_loads != 0u));
+  var a = vec4<f32>(0.0);
+  if READS_X {
+    let x_first = params.x_offset + row_start(index, params.x_strides, params.x_outer_stride);
+    let x_step = params.x_column_stride;
+    a = x_quad(quad_at(x_first + column * x_step, x_step, left, params.x_vector_loads != 0u));
   }
-  var result = select(g, vec4<f32>(0.0), a <= vec4<f32>(0.0));
-  if OP != 3u { result = g * derivative(a); }
-  store_quad(row * params.output_pitch + column, result, count, F16);
+  var b = vec4<f32>(0.0);
+  if READS_Y {
+    let y_first = params.y_offset + row_start(index, params.y_strides, params.y_outer_stride);
+    let y_step = params.y_column_stride;
+    b = y_quad(quad_at(y_first + column * y_step, y_step, left, params.y_vector_loads != 0u));
+  }
+  var result = gradient_x(g, a, b);
+  if OF_Y { result = gradient_y(g, a, b); }
+  store_quad(row * params.output_pitch + column, result, min(left, 4u), F16);
 }

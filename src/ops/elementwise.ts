@@ -1,13 +1,18 @@
 import { record } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
-import { type Differentiated, planElementwiseGradient } from '../kernels/elementwise-gradient.ts';
-import { planElementwise, type Operation } from '../kernels/elementwise.ts';
+import {
+  ELEMENTWISE,
+  planElementwise,
+  planElementwiseGradient,
+  type ElementwiseOp,
+  type OperandName,
+} from '../kernels/elementwise.ts';
 import type { Operand } from '../kernels/launch.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { broadcastShapes, broadcastStrides, formatShape, type Shape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { checkAlike, checkFloat, describe, type FloatTensor } from './internal/check.ts';
+import { checkAlike, checkFloat, describe } from './internal/check.ts';
 import { enqueue, operandOf } from './internal/enqueue.ts';
 import { sumTo } from './sum.ts';
 
@@ -31,7 +36,7 @@ export function gelu(x: Tensor, options: GeluOptions = {}): Tensor {
   if (approximate !== 'none' && approximate !== 'tanh') {
     throw new ArgumentError(`${op}: approximate must be 'none' or 'tanh', got ${describe(approximate)}`);
   }
-  return unary(op, approximate === 'tanh' ? 'geluTanh' : 'gelu', x);
+  return unary(op, x, approximate === 'tanh' ? 'geluTanh' : 'gelu');
 }
 
 /**
@@ -42,7 +47,7 @@ export function gelu(x: Tensor, options: GeluOptions = {}): Tensor {
  * @throws ArgumentError for a dtype that is not a float
  */
 export function silu(x: Tensor): Tensor {
-  return unary('silu', 'silu', x);
+  return unary('silu', x);
 }
 
 /**
@@ -53,7 +58,7 @@ export function silu(x: Tensor): Tensor {
  * @throws ArgumentError for a dtype that is not a float
  */
 export function relu(x: Tensor): Tensor {
-  return unary('relu', 'relu', x);
+  return unary('relu', x);
 }
 
 /**
@@ -93,23 +98,13 @@ export function swiglu(gate: Tensor, up: Tensor): Tensor {
   return binary('swiglu', { gate, up });
 }
 
-type Activation = 'gelu' | 'geluTanh' | 'silu' | 'relu';
-
-function unary(op: string, operation: Activation, x: Tensor): Tensor {
+function unary(op: ElementwiseOp, x: Tensor, operation = op): Tensor {
   checkFloat(op, 'x', x);
-  const output = run(op, operation, x.shape, x);
-  record({
-    op,
-    inputs: { x },
-    outputs: [output],
-    saved: { x },
-    backward: ([gradient], saved) => ({ x: derivative(op, operation, gradient!, saved.x) }),
-  });
-  return output;
+  return run(op, operation, x.shape, { x });
 }
 
 /** `operands` are two, by their names in errors. */
-function binary(op: 'add' | 'multiply' | 'swiglu', operands: Readonly<Record<string, Tensor>>): Tensor {
+function binary(op: ElementwiseOp, operands: Readonly<Record<string, Tensor>>): Tensor {
   const [[first, x], [second, y]] = Object.entries(operands) as [[string, Tensor], [string, Tensor]];
   checkFloat(op, first, x);
   checkFloat(op, second, y);
@@ -120,57 +115,67 @@ function binary(op: 'add' | 'multiply' | 'swiglu', operands: Readonly<Record<str
       `${op}: ${second} must broadcast with ${first}'s shape ${formatShape(x.shape)}, got ${formatShape(y.shape)}`,
     );
   }
-  const output = run(op, op, shape, x, y);
-  // the gradient of each factor reads the other; swiglu's of the gate reads both
-  const savesX = op === 'swiglu' || (op === 'multiply' && y.requiresGrad);
-  const savesY = op !== 'add' && x.requiresGrad;
-  const [xShape, yShape] = [x.shape, y.shape];
+  return run(op, op, shape, { x, y }, { x: first, y: second });
+}
+
+/** The op on checked operands, and its gradient on the tape, for which it saves what the table says. */
+function run(
+  op: string,
+  operation: ElementwiseOp,
+  shape: Shape,
+  operands: Readonly<{ x: Tensor; y?: Tensor }>,
+  names: Readonly<Record<OperandName, string>> = { x: 'x', y: 'y' },
+): Tensor {
+  const { x, y } = operands;
+  const { device } = x;
+  const dtype = x.dtype as FloatDType;
+  const output = device.empty(shape, dtype, op);
+  const problem = { op, operation, shape, dtype, x: repeated(x, shape), y: repeated(y, shape) };
+  enqueue(op, planElementwise(problem, device.traits), { x, y, output });
+  const { gradients } = ELEMENTWISE[operation];
+  const present = (['x', 'y'] as const).filter((name) => operands[name]);
+  const wanted = present.filter((name) => operands[name]!.requiresGrad);
+  const read = wanted.map((name) => gradients[name]).join('');
+  const shapes = { x: x.shape, y: y?.shape };
   record({
     op,
-    inputs: { [first]: x, [second]: y },
+    inputs: Object.fromEntries(present.map((name) => [names[name], operands[name]])),
     outputs: [output],
-    saved: { x: savesX ? x : undefined, y: savesY ? y : undefined },
-    backward: ([gradient], saved, needs) => ({
-      [first]: needs[first] ? sumTo(gradientOfFirst(op, gradient!, saved), xShape) : undefined,
-      [second]: needs[second] ? sumTo(gradientOfSecond(op, gradient!, saved), yShape) : undefined,
-    }),
+    saved: { x: read.includes('x') ? x : undefined, y: read.includes('y') ? y : undefined },
+    backward: ([gradient], saved, needs) =>
+      Object.fromEntries(
+        present
+          .filter((name) => needs[names[name]])
+          .map((name) => [names[name], sumTo(derivative(op, operation, name, gradient!, saved), shapes[name]!)]),
+      ),
   });
   return output;
 }
 
-type Operands = Readonly<Record<'x' | 'y', Tensor>>;
-
-function gradientOfFirst(op: 'add' | 'multiply' | 'swiglu', gradient: Tensor, { x, y }: Operands): Tensor {
-  if (op === 'add') return gradient;
-  return op === 'multiply' ? multiply(gradient, y) : derivative(op, op, gradient, x, y);
-}
-
-function gradientOfSecond(op: 'add' | 'multiply' | 'swiglu', gradient: Tensor, { x }: Operands): Tensor {
-  if (op === 'add') return gradient;
-  return op === 'multiply' ? multiply(gradient, x) : swiglu(x, gradient);
-}
-
-function run(op: string, operation: Operation, shape: Shape, x: FloatTensor, y?: Tensor): Tensor {
-  const { device, dtype } = x;
-  const output = device.empty(shape, dtype, op);
-  const problem = { op, operation, shape, dtype, x: repeated(x, shape), y: y && repeated(y, shape) };
-  enqueue(op, planElementwise(problem, device.traits), { x, y, output });
-  return output;
-}
-
-/** The gradient with respect to x, of the result's shape. */
-function derivative(op: string, operation: Differentiated, gradient: Tensor, x: Tensor, y?: Tensor): Tensor {
+/** The gradient with respect to one operand, of the result's shape. */
+function derivative(
+  op: string,
+  operation: ElementwiseOp,
+  of: OperandName,
+  gradient: Tensor,
+  saved: Readonly<Partial<Record<OperandName, Tensor>>>,
+): Tensor {
+  const reads = ELEMENTWISE[operation].gradients[of]!;
+  if (reads === 'g') return gradient;
   const { device, shape } = gradient;
   const dtype = gradient.dtype as FloatDType;
   const output = device.empty(shape, dtype, op);
-  const operands = { x: repeated(x, shape), y: y && repeated(y, shape), gradient: operandOf(gradient) };
-  const launch = planElementwiseGradient({ op, operation, shape, dtype, ...operands }, device.traits);
+  const x = reads.includes('x') ? saved.x : undefined;
+  const y = reads.includes('y') ? saved.y : undefined;
+  const places = { x: repeated(x, shape), y: repeated(y, shape), gradient: operandOf(gradient) };
+  const launch = planElementwiseGradient({ op, operation, of, shape, dtype, ...places }, device.traits);
   enqueue(op, launch, { x, y, gradient, output });
   return output;
 }
 
 /** Where the elements of a tensor broadcast to `shape` lie. */
-function repeated(tensor: Tensor, shape: Shape): Operand {
+function repeated(tensor: Tensor | undefined, shape: Shape): Operand | undefined {
+  if (!tensor) return undefined;
   const { strides, offset } = operandOf(tensor);
   return { strides: broadcastStrides(tensor.shape, strides, shape)!, offset };
 }

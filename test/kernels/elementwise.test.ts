@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { planElementwise, type ElementwiseProblem } from '../../src/kernels/elementwise.ts';
+import { planElementwise, planElementwiseGradient, type ElementwiseProblem } from '../../src/kernels/elementwise.ts';
 import { DEFAULTS, dense, frozen } from './problems.ts';
 
 describe('planElementwise', () => {
@@ -35,11 +35,52 @@ describe('planElementwise', () => {
   test('float16 rows are padded to whole words', () => {
     const x = { strides: [8, 1], offset: 0 };
     const { constants, params } = plan({ shape: [3, 7], dtype: 'float16', x, y: x });
-    expect(constants).toEqual({ OP: 4, F16: true });
+    expect(constants).toEqual({ BINARY: true, F16: true });
     expect(params).toMatchObject({ columns: 7, quads: 6, output_pitch: 8 });
   });
 
   test('folds more workgroups than one dimension holds', () => {
     expect(plan({ shape: [70_000 * 1024] }).workgroups).toEqual([35_000, 2, 1]);
   });
+});
+
+const gradientProblem = {
+  op: 'test',
+  operation: 'swiglu',
+  of: 'x',
+  shape: [3, 8],
+  dtype: 'float16',
+  x: dense(3, 8),
+  y: { strides: [0, 1], offset: 3 },
+  gradient: { strides: [0, 0], offset: 1 },
+} as const;
+
+test('planElementwiseGradient is a pure function', () => {
+  const given = frozen(gradientProblem);
+  expect(planElementwiseGradient(given, DEFAULTS)).toEqual(planElementwiseGradient(given, DEFAULTS));
+});
+
+test('planElementwiseGradient: three operands that are broadcast each in its way', () => {
+  const { constants, params, workgroups } = planElementwiseGradient(gradientProblem, DEFAULTS);
+  expect(constants).toEqual({ OF_Y: false, READS_X: true, READS_Y: true, F16: true });
+  expect(params).toMatchObject({
+    columns: 8,
+    quads: 6,
+    output_pitch: 8,
+    x_strides: [8, 0, 0, 0],
+    x_vector_loads: 1,
+    y_strides: [0, 0, 0, 0],
+    y_column_stride: 1,
+    y_vector_loads: 0,
+    gradient_column_stride: 0,
+    gradient_offset: 1,
+    gradient_vector_loads: 0,
+  });
+  expect(workgroups).toEqual([1, 1, 1]);
+});
+
+test('plans of one op share a shader, so that its pipeline is compiled once', () => {
+  const { shader } = planElementwiseGradient(gradientProblem, DEFAULTS);
+  expect(planElementwiseGradient({ ...gradientProblem, of: 'y', y: undefined }, DEFAULTS).shader).toBe(shader);
+  expect(planElementwiseGradient({ ...gradientProblem, operation: 'silu' }, DEFAULTS).shader).not.toBe(shader);
 });
