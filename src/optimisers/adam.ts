@@ -1,5 +1,5 @@
 import { ArgumentError } from '../gpu/errors.ts';
-import { planAdam } from '../kernels/adam.ts';
+import { planAdam } from '../kernels/optimiser.ts';
 import { describe } from '../ops/internal/check.ts';
 import { enqueue } from '../ops/internal/enqueue.ts';
 import { checkOptions } from '../tensor/options.ts';

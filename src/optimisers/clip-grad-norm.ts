@@ -1,7 +1,6 @@
 import { noGrad } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
-import { planNorm, planSquares, sumsOf } from '../kernels/gradient-norm.ts';
-import { planScaleGradient } from '../kernels/scale-gradient.ts';
+import { planNorm, planSquares, sumsOf, planScaleGradient } from '../kernels/optimiser.ts';
 import { checkSameDevice, describe } from '../ops/internal/check.ts';
 import { enqueue } from '../ops/internal/enqueue.ts';
 import { checkOptions } from '../tensor/options.ts';

@@ -1,7 +1,6 @@
 import { noGrad } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
-import { planGradScaler } from '../kernels/grad-scaler.ts';
-import { planScaleGradient } from '../kernels/scale-gradient.ts';
+import { planGradScaler, planScaleGradient } from '../kernels/optimiser.ts';
 import { checkFloat, checkFinite, checkSameDevice, describe } from '../ops/internal/check.ts';
 import { cast } from '../ops/copy.ts';
 import { multiply } from '../ops/elementwise.ts';

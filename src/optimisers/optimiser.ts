@@ -1,7 +1,6 @@
 import { noGrad } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
-import { planOptimiserStep, SETTINGS } from '../kernels/optimiser-step.ts';
-import type { UpdateProblem } from '../kernels/optimiser.ts';
+import { planOptimiserStep, SETTINGS, type UpdateProblem } from '../kernels/optimiser.ts';
 import type { FloatTensor } from '../ops/internal/check.ts';
 import { cast, clone, concat, copyWords } from '../ops/copy.ts';
 import { enqueue } from '../ops/internal/enqueue.ts';

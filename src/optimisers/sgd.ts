@@ -1,5 +1,5 @@
 import { ArgumentError } from '../gpu/errors.ts';
-import { planSgd } from '../kernels/sgd.ts';
+import { planSgd } from '../kernels/optimiser.ts';
 import { checkBoolean, checkFinite } from '../ops/internal/check.ts';
 import { enqueue } from '../ops/internal/enqueue.ts';
 import { checkOptions } from '../tensor/options.ts';

@@ -1,10 +1,18 @@
 import { describe, expect, test } from 'vitest';
-import { planAdam, type AdamProblem } from '../../src/kernels/adam.ts';
-import { planGradScaler } from '../../src/kernels/grad-scaler.ts';
-import { flatParams, planNorm, planSquares, sumsOf } from '../../src/kernels/gradient-norm.ts';
-import { planOptimiserStep, type OptimiserStepProblem } from '../../src/kernels/optimiser-step.ts';
-import { planScaleGradient } from '../../src/kernels/scale-gradient.ts';
-import { planSgd, type SgdProblem } from '../../src/kernels/sgd.ts';
+import {
+  planAdam,
+  type AdamProblem,
+  planGradScaler,
+  flatParams,
+  planNorm,
+  planSquares,
+  sumsOf,
+  planOptimiserStep,
+  type OptimiserStepProblem,
+  planScaleGradient,
+  planSgd,
+  type SgdProblem,
+} from '../../src/kernels/optimiser.ts';
 import { CPU_DRIVER, DEFAULTS, frozen } from './problems.ts';
 
 const update = { op: 'test', dtype: 'float32', size: 10, parameter: 3 } as const;
