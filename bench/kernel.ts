@@ -1,5 +1,5 @@
 import type { Device } from '../src/index.ts';
-import { chooseAttention } from '../src/kernels/fused-attention.ts';
+import { chooseAttention, type AttentionSize } from '../src/kernels/attention.ts';
 import { chooseMatmul } from '../src/kernels/matmul.ts';
 import { attentionSizes, isAppend } from './cost.ts';
 import type { BenchCase } from './result.ts';
@@ -24,13 +24,8 @@ export function kernelOf({ traits, kernels }: Device, bench: BenchCase): string 
   const hasOwn = [bench.softcap, bench.alibi, bench.sinks, bench.keyLengths, bench.via].some(
     (own) => own !== undefined,
   );
-  const size = {
-    op:
-      bench.heads === undefined
-        ? op.replace('.train', '')
-        : op === 'LocalAttention'
-          ? 'localAttention'
-          : 'flashAttention',
+  const size: AttentionSize = {
+    op: /^localAttention/i.test(op) ? 'localAttention' : 'flashAttention',
     dtype,
     headDim,
     valueDim: headDim,

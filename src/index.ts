@@ -46,15 +46,15 @@ export type {
   ScaledDotProductAttentionOptions,
   ScaledDotProductAttentionResult,
 } from './ops/attention/scaled-dot-product-attention.ts';
-export { flashAttention } from './ops/attention/flash-attention.ts';
-export type { FlashAttentionOptions } from './ops/attention/flash-attention.ts';
-export { localAttention } from './ops/attention/local-attention.ts';
-export type { LocalAttentionOptions } from './ops/attention/local-attention.ts';
+export { flashAttention } from './ops/attention/fused-attention.ts';
+export type { FlashAttentionOptions } from './ops/attention/fused-attention.ts';
+export { localAttention } from './ops/attention/fused-attention.ts';
+export type { LocalAttentionOptions } from './ops/attention/fused-attention.ts';
 export { mergeAttention } from './ops/attention/merge-attention.ts';
 export type { AttentionPart } from './ops/attention/merge-attention.ts';
-export type { AttentionOptions, AttentionResult } from './ops/attention/internal/attention.ts';
+export type { AttentionResult } from './ops/attention/internal/call.ts';
 export type { CachedAttentionOptions } from './caches/cached-attention.ts';
-export type { ScoreOptions } from './ops/attention/internal/score-options.ts';
+export type { AttentionOptions, ScoreOptions } from './ops/attention/internal/options.ts';
 export type { Alignment, Causal, VisibilityOptions, Window } from './ops/attention/internal/visibility.ts';
 
 export { maskMod, scoreMod } from './ops/attention/score-mod.ts';

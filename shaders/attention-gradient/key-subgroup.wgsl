@@ -1,10 +1,10 @@
-// parts: attention-gradient/pair, attention-gradient/subgroup, attention/dropout, attention/operands, attention/score, attention/visibility, element, launch, special, store
+// parts: attention-gradient/key, attention-gradient/pair, attention-gradient/subgroup, attention/dropout, attention/inputs, attention/score, attention/visibility, drivers, element, launch, special, store
 //
 // The gradients of k and v without workgroup memory or barriers, for drivers on which those are dear (CPUs):
 // dK = scale · dS'ᵀ Q and dV = (P ∘ M)ᵀ dO, as in parts/attention-gradient, in O(length) memory.
 //
 // q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv], d_output [B, H, Nq, Dv] → output: dK [B, Hkv, Nk, D], and from
-// value_gradient_at on dV [B, Hkv, Nk, Dv]. One workgroup is one subgroup. A lane owns ROWS keys, with their k, v, dK and
+// d_value_at on dV [B, Hkv, Nk, Dv]. One workgroup is one subgroup. A lane owns ROWS keys, with their k, v, dK and
 // dV in registers; for each query head that reads them, one after the other, it walks the queries whose bands hold any of
 // its keys, BLOCK_Q at a time (see attention-gradient-key). Of each query, lane i loads the i-th quads of q and of dO, and
 // shuffles hand them round (see attention-subgroup). A step has three parts, as in attention-gradient-query-subgroup:
@@ -35,13 +35,13 @@ alias Scores = array<vec4<f32>, ROWS>;
 fn query_quad(row: u32, column: u32) -> vec4<f32> {
   if !ALIGNED { return q_quad(row, column); }
   let quad = decode_quad(q[vector_of(row + column, IS_F16)], row + column, IS_F16);
-  return select(quad, vec4<f32>(0.0), column >= params.head_dim);
+  return select(quad, vec4<f32>(0.0), column >= params.inputs.head_dim);
 }
 
 fn gradient_quad(row: u32, column: u32) -> vec4<f32> {
   if !ALIGNED { return d_output_quad(row, column); }
   let quad = decode_quad(d_output[vector_of(row + column, IS_F16)], row + column, IS_F16);
-  return select(quad, vec4<f32>(0.0), column >= params.value_dim);
+  return select(quad, vec4<f32>(0.0), column >= params.inputs.value_dim);
 }
 
 // Of the key in place r of this lane, dropout's factors for four queries from `first_query` on. A draw is for four keys,
@@ -57,23 +57,23 @@ fn dropout_factors(tile: KeyTile, head: u32, first_query: u32, r: u32, lane: u32
 
 // What a dO that is not finite adds to dV of one key, where its weight is not 0. Slow, small code.
 fn add_special_gradients(tile: KeyTile, key: u32) {
-  let k_begin = tile.k_base + key * params.k_strides.z;
-  let stored_row = value_gradient_row(tile.sequence, tile.kv_head, key);
-  let first_head = tile.kv_head * params.group_size;
-  for (var head = first_head; head < first_head + params.group_size; head++) {
+  let k_begin = tile.k_base + key * params.inputs.k.strides.z;
+  let stored_row = d_value_row(tile.sequence, tile.kv_head, key);
+  let first_head = tile.kv_head * params.inputs.group_size;
+  for (var head = first_head; head < first_head + params.inputs.group_size; head++) {
     for (var query = tile.queries.x; query < tile.queries.y; query++) {
       let q_begin = query_row(tile.sequence, head, query);
       let d_begin = d_output_row(tile.sequence, head, query);
       var dots = 0.0;
-      for (var d = 0u; d < params.head_dim; d += 4u) { dots += dot(q_quad(q_begin, d), k_quad(k_begin, d)); }
+      for (var d = 0u; d < params.inputs.head_dim; d += 4u) { dots += dot(q_quad(q_begin, d), k_quad(k_begin, d)); }
       let weight = pair_of(
         tile.sequence, row_stats(tile.sequence, head, query), slope_of(tile.sequence, head), head, query, key,
-        params.scale * dots, 0.0, dropout_factor(tile.sequence, head, query, key), false,
+        params.score.scale * dots, 0.0, dropout_factor(tile.sequence, head, query, key), false,
       ).weight;
-      for (var d = 0u; d < params.value_dim; d += 4u) {
+      for (var d = 0u; d < params.inputs.value_dim; d += 4u) {
         let values = weighted(weight, special_part(d_output_quad(d_begin, d)));
-        let stored = stored_quad(stored_row + d, params.value_dim - d, IS_F16);
-        store_quad(stored_row + d, stored + values, min(params.value_dim - d, 4u), IS_F16);
+        let stored = stored_quad(stored_row + d, params.inputs.value_dim - d, IS_F16);
+        store_quad(stored_row + d, stored + values, min(params.inputs.value_dim - d, 4u), IS_F16);
       }
     }
   }
@@ -96,15 +96,15 @@ fn main(
   var v_sums: array<Row, ROWS> = array<Row, ROWS>();
   for (var r = 0u; r < ROWS; r++) {
     let key = min(tile.first_key + r * SUBGROUP + lane, tile.end_key - 1u);
-    let k_begin = tile.k_base + key * params.k_strides.z;
-    let v_begin = tile.v_base + key * params.v_strides.z;
-    for (var c = 0u; 4u * c < params.head_dim; c++) { k_rows[r][c / STEP][c % STEP] = k_quad(k_begin, 4u * c); }
-    for (var c = 0u; 4u * c < params.value_dim; c++) { v_rows[r][c / STEP][c % STEP] = v_quad(v_begin, 4u * c); }
+    let k_begin = tile.k_base + key * params.inputs.k.strides.z;
+    let v_begin = tile.v_base + key * params.inputs.v.strides.z;
+    for (var c = 0u; 4u * c < params.inputs.head_dim; c++) { k_rows[r][c / STEP][c % STEP] = k_quad(k_begin, 4u * c); }
+    for (var c = 0u; 4u * c < params.inputs.value_dim; c++) { v_rows[r][c / STEP][c % STEP] = v_quad(v_begin, 4u * c); }
   }
 
   var saw_special = false;
-  let first_head = tile.kv_head * params.group_size;
-  for (var head = first_head; head < first_head + params.group_size; head++) {
+  let first_head = tile.kv_head * params.inputs.group_size;
+  for (var head = first_head; head < first_head + params.inputs.group_size; head++) {
     let begin = begin_query(tile, head);
     let end = tile.queries.y;
     for (var first_query = begin; first_query < end; first_query = next_query(tile, head, first_query + BLOCK_Q)) {
@@ -188,14 +188,14 @@ fn main(
         let query = first_query + j;
         for (var r = 0u; r < ROWS; r++) {
           let is_seen = query <= last_query && in_band(tile.sequence, query, tile.first_key + r * SUBGROUP + lane);
-          let pair = pair_from(stats, select(HIDDEN, params.scale * scores[r][j], is_seen), d_weights[r][j], factors[r][j], 1.0);
+          let pair = pair_from(stats, select(HIDDEN, params.score.scale * scores[r][j], is_seen), d_weights[r][j], factors[r][j], 1.0);
           weights[r][j] = pair.weight;
           d_scores[r][j] = pair.d_score;
         }
       }
-      // no rounds where the band decides alone and scores are what they are; else through memory
+      // where more than the band decides, or scores are modified: through memory
       let is_plain = band_decides(tile.sequence, head, first_query, tile.first_key);
-      for (var rare = select(0u, 1u, is_plain); rare < 1u; rare++) {
+      for (var rare = llvmpipe_skip(!is_plain, 1u); rare < 1u; rare++) {
         var from_scores: Scores = scores;
         var from_weights: Scores = d_weights;
         var from_factors: array<vec4<f32>, ROWS> = factors;
@@ -205,7 +205,7 @@ fn main(
           let query = first_query + j;
           let pair = pair_of(
             tile.sequence, row_stats(tile.sequence, head, min(query, last_query)), slope_of(tile.sequence, head), head,
-            query, tile.first_key + r * SUBGROUP + lane, params.scale * from_scores[r][j], from_weights[r][j],
+            query, tile.first_key + r * SUBGROUP + lane, params.score.scale * from_scores[r][j], from_weights[r][j],
             from_factors[r][j], false,
           );
           from_scores[r][j] = select(pair.weight, 0.0, query > last_query);
@@ -251,17 +251,17 @@ fn main(
   for (var r = 0u; r < ROWS; r++) {
     let key = tile.first_key + r * SUBGROUP + lane;
     if key >= tile.end_key { continue; }
-    let key_base = key_gradient_row(tile.sequence, tile.kv_head, key);
-    let value_base = value_gradient_row(tile.sequence, tile.kv_head, key);
-    for (var c = 0u; 4u * c < params.head_dim; c++) {
-      let quad = params.scale * k_sums[r][c / STEP][c % STEP];
-      store_quad(key_base + 4u * c, quad, min(params.head_dim - 4u * c, 4u), IS_F16);
+    let key_base = d_key_row(tile.sequence, tile.kv_head, key);
+    let value_base = d_value_row(tile.sequence, tile.kv_head, key);
+    for (var c = 0u; 4u * c < params.inputs.head_dim; c++) {
+      let quad = params.score.scale * k_sums[r][c / STEP][c % STEP];
+      store_quad(key_base + 4u * c, quad, min(params.inputs.head_dim - 4u * c, 4u), IS_F16);
     }
-    for (var c = 0u; 4u * c < params.value_dim; c++) {
-      store_quad(value_base + 4u * c, v_sums[r][c / STEP][c % STEP], min(params.value_dim - 4u * c, 4u), IS_F16);
+    for (var c = 0u; 4u * c < params.inputs.value_dim; c++) {
+      store_quad(value_base + 4u * c, v_sums[r][c / STEP][c % STEP], min(params.inputs.value_dim - 4u * c, 4u), IS_F16);
     }
   }
-  for (var r = select(ROWS, 0u, leaves_special); r < ROWS; r++) {
+  for (var r = llvmpipe_skip(leaves_special, ROWS); r < ROWS; r++) {
     let key = tile.first_key + r * SUBGROUP + lane;
     if key < tile.end_key { add_special_gradients(tile, key); }
   }

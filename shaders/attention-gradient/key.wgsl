@@ -1,9 +1,9 @@
-// parts: attention-gradient/pair, attention-gradient/tile, attention/dropout, attention/operands, attention/score, launch, special, store
+// parts: attention-gradient/key, attention-gradient/pair, attention-gradient/tile, attention/dropout, attention/inputs, attention/score, launch, special, store
 //
 // The gradients of k and v: dK = scale · dS'ᵀ Q and dV = (P ∘ M)ᵀ dO, as in parts/attention-gradient, in O(length) memory.
 //
 // q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv], d_output [B, H, Nq, Dv] → output: dK [B, Hkv, Nk, D], and from
-// value_gradient_at on dV [B, Hkv, Nk, Dv]. One workgroup owns OWN_ROWS keys of one key head. For each query head that
+// d_value_at on dV [B, Hkv, Nk, Dv]. One workgroup owns OWN_ROWS keys of one key head. For each query head that
 // reads it, one after the other, it walks the queries whose bands hold any of its keys, 32 at a time: with a causal mask
 // from the diagonal down, with a window a strip around it, passing over empty blocks of a block mask:
 //
@@ -39,7 +39,7 @@ fn stage_k(tile: KeyTile, first_column: u32, lane: u32) {
   for (var i = lane; i < OWN_ROWS * LANES; i += WORKGROUP) {
     let key = tile.first_key + i / LANES;
     var quad = vec4<f32>(0.0);
-    if key < tile.end_key { quad = k_quad(tile.k_base + key * params.k_strides.z, first_column + 4u * (i % LANES)); }
+    if key < tile.end_key { quad = k_quad(tile.k_base + key * params.inputs.k.strides.z, first_column + 4u * (i % LANES)); }
     own_chunk[(i / LANES) * PITCH + i % LANES] = quad;
   }
 }
@@ -48,7 +48,7 @@ fn stage_v(tile: KeyTile, first_column: u32, lane: u32) {
   for (var i = lane; i < OWN_ROWS * LANES; i += WORKGROUP) {
     let key = tile.first_key + i / LANES;
     var quad = vec4<f32>(0.0);
-    if key < tile.end_key { quad = v_quad(tile.v_base + key * params.v_strides.z, first_column + 4u * (i % LANES)); }
+    if key < tile.end_key { quad = v_quad(tile.v_base + key * params.inputs.v.strides.z, first_column + 4u * (i % LANES)); }
     own_chunk[(i / LANES) * PITCH + i % LANES] = quad;
   }
 }
@@ -59,7 +59,7 @@ fn stage_q(tile: KeyTile, head: u32, first_query: u32, first_column: u32, is_fac
   for (var i = lane; i < OTHER_ROWS * LANES; i += WORKGROUP) {
     var quad = vec4<f32>(0.0);
     if first_query + i / LANES < tile.queries.y {
-      quad = q_quad(begin + (i / LANES) * params.q_strides.z, first_column + 4u * (i % LANES));
+      quad = q_quad(begin + (i / LANES) * params.inputs.q.strides.z, first_column + 4u * (i % LANES));
     }
     if is_factor { quad = finite_part(quad); }
     other_chunk[select(interleaved(i / LANES), i / LANES, is_factor) * PITCH + i % LANES] = quad;
@@ -71,7 +71,7 @@ fn stage_d_output(tile: KeyTile, head: u32, first_query: u32, first_column: u32,
   for (var i = lane; i < OTHER_ROWS * LANES; i += WORKGROUP) {
     var quad = vec4<f32>(0.0);
     if first_query + i / LANES < tile.queries.y {
-      quad = d_output_quad(begin + (i / LANES) * params.d_output_strides.z, first_column + 4u * (i % LANES));
+      quad = d_output_quad(begin + (i / LANES) * params.gradient.d_output.strides.z, first_column + 4u * (i % LANES));
     }
     if is_factor && has_special(quad) { atomicStore(&d_output_not_finite, 1u); }
     other_chunk[select(interleaved(i / LANES), i / LANES, is_factor) * PITCH + i % LANES] = quad;
@@ -92,7 +92,7 @@ fn draw(tile: KeyTile, head: u32, first_query: u32, lane: u32) {
 fn drawn_factor(query_place: u32, key_place: u32) -> f32 {
   if !HAS_DROPOUT { return 1.0; }
   let bits = kept[query_place * KEY_QUADS + key_place / 4u];
-  return select(0.0, params.dropout_scale, ((bits >> (key_place & 3u)) & 1u) != 0u);
+  return select(0.0, params.dropout.scale, ((bits >> (key_place & 3u)) & 1u) != 0u);
 }
 
 // Four queries' scores in the first tile and dP in the second become P ∘ M in the first and dS' in the second.
@@ -107,7 +107,7 @@ fn differentiate_quad(tile: KeyTile, head: u32, first_query: u32, place: u32, qu
     if query < tile.queries.y {
       pair = pair_of(
         tile.sequence, row_stats(tile.sequence, head, query), slope, head, query, key,
-        params.scale * scores[i], d_weights[i], drawn_factor(4u * quad + i, place), is_visible,
+        params.score.scale * scores[i], d_weights[i], drawn_factor(4u * quad + i, place), is_visible,
       );
     }
     scores[i] = pair.weight;
@@ -132,25 +132,25 @@ fn main(
 
   var d_key: array<vec4<f32>, ROWS * CHUNKS> = array<vec4<f32>, ROWS * CHUNKS>();
   var d_value: array<vec4<f32>, ROWS * CHUNKS> = array<vec4<f32>, ROWS * CHUNKS>();
-  let first_head = tile.kv_head * params.group_size;
-  for (var head = first_head; head < first_head + params.group_size; head++) {
+  let first_head = tile.kv_head * params.inputs.group_size;
+  for (var head = first_head; head < first_head + params.inputs.group_size; head++) {
     let begin = begin_query(tile, head);
     for (var first_query = begin; first_query < tile.queries.y; first_query = next_query(tile, head, first_query + BLOCK_Q)) {
       var scores: array<vec4<f32>, ROWS> = array<vec4<f32>, ROWS>();
       var d_weights: array<vec4<f32>, ROWS> = array<vec4<f32>, ROWS>();
-      for (var d = 0u; d < params.head_dim; d += DIM_STEP) {
+      for (var d = 0u; d < params.inputs.head_dim; d += DIM_STEP) {
         workgroupBarrier();
         stage_k(tile, d, lane);
         stage_q(tile, head, first_query, d, false, lane);
         workgroupBarrier();
-        multiply(&scores, params.head_dim - d, lane);
+        multiply(&scores, params.inputs.head_dim - d, lane);
       }
-      for (var d = 0u; d < params.value_dim; d += DIM_STEP) {
+      for (var d = 0u; d < params.inputs.value_dim; d += DIM_STEP) {
         workgroupBarrier();
         stage_v(tile, d, lane);
         stage_d_output(tile, head, first_query, d, false, lane);
         workgroupBarrier();
-        multiply(&d_weights, params.value_dim - d, lane);
+        multiply(&d_weights, params.inputs.value_dim - d, lane);
       }
       workgroupBarrier();
       for (var r = 0u; r < ROWS; r++) {
@@ -169,7 +169,7 @@ fn main(
       let quads = (min(tile.queries.y - first_query, BLOCK_Q) + 3u) / 4u;
       for (var c = 0u; c < CHUNKS; c++) {
         let column = params.first_column + c * DIM_STEP;
-        if column < params.value_dim {
+        if column < params.inputs.value_dim {
           workgroupBarrier();
           stage_d_output(tile, head, first_query, column, true, lane);
           workgroupBarrier();
@@ -184,7 +184,7 @@ fn main(
             }
           }
         }
-        if column < params.head_dim {
+        if column < params.inputs.head_dim {
           workgroupBarrier();
           stage_q(tile, head, first_query, column, true, lane);
           workgroupBarrier();
@@ -205,16 +205,16 @@ fn main(
   for (var r = 0u; r < ROWS; r++) {
     let key = tile.first_key + y + ROW_LANES * r;
     if key >= tile.end_key { continue; }
-    let key_base = key_gradient_row(tile.sequence, tile.kv_head, key);
-    let value_base = value_gradient_row(tile.sequence, tile.kv_head, key);
+    let key_base = d_key_row(tile.sequence, tile.kv_head, key);
+    let value_base = d_value_row(tile.sequence, tile.kv_head, key);
     for (var c = 0u; c < CHUNKS; c++) {
       let column = params.first_column + c * DIM_STEP + 4u * x;
-      if column < params.head_dim {
-        let quad = params.scale * d_key[r * CHUNKS + c];
-        store_quad(key_base + column, quad, min(params.head_dim - column, 4u), IS_F16);
+      if column < params.inputs.head_dim {
+        let quad = params.score.scale * d_key[r * CHUNKS + c];
+        store_quad(key_base + column, quad, min(params.inputs.head_dim - column, 4u), IS_F16);
       }
-      if column < params.value_dim {
-        store_quad(value_base + column, d_value[r * CHUNKS + c], min(params.value_dim - column, 4u), IS_F16);
+      if column < params.inputs.value_dim {
+        store_quad(value_base + column, d_value[r * CHUNKS + c], min(params.inputs.value_dim - column, 4u), IS_F16);
       }
     }
   }

@@ -1,4 +1,4 @@
-// parts: attention-gradient/pair, attention-gradient/tile, attention/dropout, attention/operands, attention/score, attention/visibility, launch, store
+// parts: attention-gradient/pair, attention-gradient/tile, attention/dropout, attention/inputs, attention/modifiers, attention/score, attention/visibility, launch, store
 //
 // The gradient of a float mask: dS of parts/attention-gradient, summed over the axes along which the mask is broadcast.
 //
@@ -18,6 +18,27 @@ const DIM: u32 = 32u;
 const BLOCK_Q: u32 = OWN_ROWS;
 const BLOCK_K: u32 = 32u;
 
+struct Params {
+  groups: u32,         // workgroups with work
+  heads: u32,          // H
+  batches: u32,        // batch entries, or sequences of a packed batch
+  mask_heads: u32,     // the mask's own axes: its heads, and ⌈its queries / BLOCK_Q⌉, ⌈its keys / BLOCK_K⌉
+  query_tiles: u32,
+  key_tiles: u32,
+  inputs: InputParams,
+  @align(16) sequences: SequenceParams,
+  visibility: VisibilityParams,
+  @align(16) score: ScoreParams,
+  @align(16) dropout: DropoutParams,
+  captures: CaptureParams,
+  @align(16) blocks: BlockParams,
+  gradient: GradientParams,
+  d_mask_strides: vec4<u32>,  // elements: batch, head, query, key; 0 where broadcast
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<storage, read_write> output: array<u32>;    // the mask's own shape
+
 // A tile of scores.
 struct Place {
   sequence: Sequence,
@@ -29,7 +50,7 @@ struct Place {
 // Columns [first, first + 32) of q and k, or of dO and v.
 fn stage(place: Place, are_values: bool, first: u32, lane: u32) {
   let batch = batch_of(place.sequence);
-  let kv_head = place.head / params.group_size;
+  let kv_head = place.head / params.inputs.group_size;
   for (var i = lane; i < 32u * LANES; i += WORKGROUP) {
     let column = first + 4u * (i % LANES);
     let query = place.first_query + i / LANES;
@@ -46,9 +67,9 @@ fn stage(place: Place, are_values: bool, first: u32, lane: u32) {
     if key < place.sequence.key_length {
       let row = vec3<u32>(batch, kv_head, place.sequence.first_key + key);
       if are_values {
-        other = v_quad(params.v_offset + dot(params.v_strides.xyz, row), column);
+        other = v_quad(params.inputs.v.offset + dot(params.inputs.v.strides.xyz, row), column);
       } else {
-        other = k_quad(params.k_offset + dot(params.k_strides.xyz, row), column);
+        other = k_quad(params.inputs.k.offset + dot(params.inputs.k.strides.xyz, row), column);
       }
     }
     own_chunk[(i / LANES) * PITCH + i % LANES] = own;
@@ -70,7 +91,7 @@ fn masked_quad(place: Place, row: u32, quad: u32) -> vec4<f32> {
   for (var i = 0u; i < 4u; i++) {
     gradient[i] = pair_of(
       place.sequence, stats, slope, place.head, query, key + i,
-      params.scale * scores[i], d_weights[i], factors[i], false,
+      params.score.scale * scores[i], d_weights[i], factors[i], false,
     ).d_masked;
   }
   return gradient;
@@ -82,17 +103,17 @@ fn add_tile(place: Place, sums: ptr<function, array<vec4<f32>, ROWS>>, lane: u32
   let y = lane / LANES;
   var scores: array<vec4<f32>, ROWS> = array<vec4<f32>, ROWS>();
   var d_weights: array<vec4<f32>, ROWS> = array<vec4<f32>, ROWS>();
-  for (var d = 0u; d < params.head_dim; d += DIM_STEP) {
+  for (var d = 0u; d < params.inputs.head_dim; d += DIM_STEP) {
     workgroupBarrier();
     stage(place, false, d, lane);
     workgroupBarrier();
-    multiply(&scores, params.head_dim - d, lane);
+    multiply(&scores, params.inputs.head_dim - d, lane);
   }
-  for (var d = 0u; d < params.value_dim; d += DIM_STEP) {
+  for (var d = 0u; d < params.inputs.value_dim; d += DIM_STEP) {
     workgroupBarrier();
     stage(place, true, d, lane);
     workgroupBarrier();
-    multiply(&d_weights, params.value_dim - d, lane);
+    multiply(&d_weights, params.inputs.value_dim - d, lane);
   }
   workgroupBarrier();
   for (var r = 0u; r < ROWS; r++) {
@@ -119,13 +140,13 @@ fn main(
   let index = linear_group(group, groups);
   if index >= params.groups { return; }
   // element of the mask at which its own begin; 0 along broadcast axes, whose strides are 0
-  let repeats = params.gradient_strides == vec4<u32>(0u);
+  let repeats = params.d_mask_strides == vec4<u32>(0u);
   let own_key = (index % params.key_tiles) * BLOCK_K;
   var rest = index / params.key_tiles;
   let own_query = (rest % params.query_tiles) * BLOCK_Q;
   rest /= params.query_tiles;
-  let own_head = rest % params.head_tiles;
-  let own_batch = rest / params.head_tiles;
+  let own_head = rest % params.mask_heads;
+  let own_batch = rest / params.mask_heads;
 
   var sums: array<vec4<f32>, ROWS> = array<vec4<f32>, ROWS>();
   let end_batch = select(own_batch + 1u, params.batches, repeats.x);
@@ -156,10 +177,10 @@ fn main(
   workgroupBarrier();
   for (var r = 0u; r < ROWS; r++) { first_tile[(lane / LANES + ROW_LANES * r) * PITCH + lane % LANES] = sums[r]; }
   workgroupBarrier();
-  let rows = select(min(params.query_length - own_query, BLOCK_Q), 1u, repeats.z);
-  let columns = select(min(params.key_length - own_key, BLOCK_K), 1u, repeats.w);
+  let rows = select(min(params.sequences.query_length - own_query, BLOCK_Q), 1u, repeats.z);
+  let columns = select(min(params.sequences.key_length - own_key, BLOCK_K), 1u, repeats.w);
   let quads = (columns + 3u) / 4u;
-  let base = dot(params.gradient_strides, vec4<u32>(own_batch, own_head, own_query, own_key));
+  let base = dot(params.d_mask_strides, vec4<u32>(own_batch, own_head, own_query, own_key));
   for (var i = lane; i < rows * quads; i += WORKGROUP) {
     let row = i / quads;
     let quad = i % quads;
@@ -170,6 +191,6 @@ fn main(
     } else {
       sum = column_sums(row, end_row, quad);
     }
-    store_quad(base + row * params.gradient_strides.z + 4u * quad, sum, min(columns - 4u * quad, 4u), IS_F16);
+    store_quad(base + row * params.d_mask_strides.z + 4u * quad, sum, min(columns - 4u * quad, 4u), IS_F16);
   }
 }

@@ -1,4 +1,4 @@
-// parts: attention-gradient/pair, attention-gradient/subgroup, attention/dropout, attention/operands, attention/score, attention/visibility, element, launch, special, store
+// parts: attention-gradient/pair, attention-gradient/query, attention-gradient/subgroup, attention/aligned, attention/dropout, attention/inputs, attention/score, attention/visibility, attention/work, drivers, launch, special, store
 //
 // The gradient of q without workgroup memory or barriers, for drivers on which those are dear (CPUs):
 // dQ = scale · dS' K, with dS' as in parts/attention-gradient, in O(length) memory.
@@ -21,7 +21,6 @@
 enable subgroups;
 
 const IS_F16: bool = false;     // storage of everything; arithmetic is f32
-const ALIGNED: bool = false;    // k and v may be read four columns at a time, and their dims are multiples of four
 const DIM: u32 = 64u;           // bucket of the larger of head dim and value dim: the registers of q, dO and dQ
 const SUBGROUP: u32 = 8u;       // invocations of every subgroup of the device
 const ROWS: u32 = 4u;           // query rows a lane
@@ -31,19 +30,6 @@ const BLOCK_K: u32 = 4u;               // keys a step
 const ROUNDS: u32 = BLOCK_K / 2u;
 
 alias Scores = array<vec4<f32>, ROWS>;
-
-// Without a branch where that can be: a driver for CPUs walks through both of its sides.
-fn key_quad(row: u32, column: u32) -> vec4<f32> {
-  if !ALIGNED { return k_quad(row, column); }
-  let quad = decode_quad(k[vector_of(row + column, KV_F16)], row + column, KV_F16);
-  return select(quad, vec4<f32>(0.0), column >= params.head_dim);
-}
-
-fn value_quad(row: u32, column: u32) -> vec4<f32> {
-  if !ALIGNED { return v_quad(row, column); }
-  let quad = decode_quad(v[vector_of(row + column, KV_F16)], row + column, KV_F16);
-  return select(quad, vec4<f32>(0.0), column >= params.value_dim);
-}
 
 @compute @workgroup_size(SUBGROUP)
 fn main(
@@ -65,8 +51,8 @@ fn main(
     stats[r] = row_stats(tile.sequence, tile.head, row);
     let q_begin = q_row(tile, row);
     let d_begin = d_output_row(tile.sequence, tile.head, row);
-    for (var c = 0u; 4u * c < params.head_dim; c++) { q_rows[r][c / STEP][c % STEP] = q_quad(q_begin, 4u * c); }
-    for (var c = 0u; 4u * c < params.value_dim; c++) {
+    for (var c = 0u; 4u * c < params.inputs.head_dim; c++) { q_rows[r][c / STEP][c % STEP] = q_quad(q_begin, 4u * c); }
+    for (var c = 0u; 4u * c < params.inputs.value_dim; c++) {
       d_rows[r][c / STEP][c % STEP] = d_output_quad(d_begin, 4u * c);
     }
   }
@@ -82,8 +68,8 @@ fn main(
       var share0: Shares = Shares();
       var share1: Shares = Shares();
       for (var h = 0u; h < SHARES; h++) {
-        share0[h] = key_quad(row0, 4u * (lane + h * STEP));
-        share1[h] = key_quad(row1, 4u * (lane + h * STEP));
+        share0[h] = aligned_k_quad(row0, 4u * (lane + h * STEP));
+        share1[h] = aligned_k_quad(row1, 4u * (lane + h * STEP));
       }
       var sums0: array<f32, ROWS> = array<f32, ROWS>();
       var sums1: array<f32, ROWS> = array<f32, ROWS>();
@@ -114,8 +100,8 @@ fn main(
       var share0: Shares = Shares();
       var share1: Shares = Shares();
       for (var h = 0u; h < SHARES; h++) {
-        share0[h] = value_quad(row0, 4u * (lane + h * STEP));
-        share1[h] = value_quad(row1, 4u * (lane + h * STEP));
+        share0[h] = aligned_v_quad(row0, 4u * (lane + h * STEP));
+        share1[h] = aligned_v_quad(row1, 4u * (lane + h * STEP));
       }
       var sums0: array<f32, ROWS> = array<f32, ROWS>();
       var sums1: array<f32, ROWS> = array<f32, ROWS>();
@@ -141,13 +127,13 @@ fn main(
     for (var r = 0u; r < ROWS; r++) {
       let row = row_of(tile, r * SUBGROUP + lane);
       for (var j = 0u; j < BLOCK_K; j++) {
-        let score = select(HIDDEN, params.scale * scores[r][j], in_band(tile.sequence, row, first_key + j));
+        let score = select(HIDDEN, params.score.scale * scores[r][j], in_band(tile.sequence, row, first_key + j));
         d_scores[r][j] = pair_from(stats[r], score, d_weights[r][j], factors[r][j], 1.0).d_score;
       }
     }
-    // no rounds where the band decides alone and scores are what they are; else through memory
+    // where more than the band decides, or scores are modified: through memory
     let is_plain = band_decides(tile.sequence, tile.head, tile.first_query, first_key);
-    for (var rare = select(0u, 1u, is_plain); rare < 1u; rare++) {
+    for (var rare = llvmpipe_skip(!is_plain, 1u); rare < 1u; rare++) {
       var from_scores: Scores = scores;
       var from_weights: Scores = d_weights;
       var from_factors: array<vec4<f32>, ROWS> = factors;
@@ -157,7 +143,7 @@ fn main(
         let row = row_of(tile, r * SUBGROUP + lane);
         from_scores[r][j] = pair_of(
           tile.sequence, row_stats(tile.sequence, tile.head, row), slope_of(tile.sequence, tile.head), tile.head, row,
-          first_key + j, params.scale * from_scores[r][j], from_weights[r][j], from_factors[r][j], false,
+          first_key + j, params.score.scale * from_scores[r][j], from_weights[r][j], from_factors[r][j], false,
         ).d_score;
       }
       for (var r = 0u; r < ROWS; r++) {
@@ -182,9 +168,9 @@ fn main(
   for (var r = 0u; r < ROWS; r++) {
     let row = tile.first_row + r * SUBGROUP + lane;
     if row >= tile.end_row { continue; }
-    let base = query_gradient_row(tile.sequence, tile.head, row);
-    for (var c = 0u; 4u * c < params.head_dim; c++) {
-      store_quad(base + 4u * c, params.scale * sums[r][c / STEP][c % STEP], min(params.head_dim - 4u * c, 4u), IS_F16);
+    let base = d_query_row(tile, row);
+    for (var c = 0u; 4u * c < params.inputs.head_dim; c++) {
+      store_quad(base + 4u * c, params.score.scale * sums[r][c / STEP][c % STEP], min(params.inputs.head_dim - 4u * c, 4u), IS_F16);
     }
   }
 }

@@ -1,4 +1,4 @@
-// parts: attention-gradient/pair, attention-gradient/tile, attention/dropout, attention/operands, attention/score, launch, special, store
+// parts: attention-gradient/pair, attention-gradient/query, attention-gradient/tile, attention/dropout, attention/inputs, attention/score, attention/work, launch, special, store
 //
 // The gradient of q: dQ = scale · dS' K, with dS' as in parts/attention-gradient, in O(length) memory.
 //
@@ -72,7 +72,7 @@ fn differentiate_quad(tile: Tile, first_key: u32, place: u32, quad: u32, is_visi
   for (var i = 0u; i < 4u; i++) {
     scores[i] = pair_of(
       tile.sequence, stats, slope, tile.head, query, key + i,
-      params.scale * scores[i], d_weights[i], factors[i], is_visible,
+      params.score.scale * scores[i], d_weights[i], factors[i], is_visible,
     ).d_score;
   }
   first_tile[place * PITCH + quad] = scores;
@@ -96,19 +96,19 @@ fn main(
   for (var first_key = begin; first_key < tile.keys.y; first_key = next_key(tile, first_key + BLOCK_K)) {
     var scores: array<vec4<f32>, ROWS> = array<vec4<f32>, ROWS>();
     var d_weights: array<vec4<f32>, ROWS> = array<vec4<f32>, ROWS>();
-    for (var d = 0u; d < params.head_dim; d += DIM_STEP) {
+    for (var d = 0u; d < params.inputs.head_dim; d += DIM_STEP) {
       workgroupBarrier();
       stage_q(tile, d, lane);
       stage_k(tile, first_key, d, false, lane);
       workgroupBarrier();
-      multiply(&scores, params.head_dim - d, lane);
+      multiply(&scores, params.inputs.head_dim - d, lane);
     }
-    for (var d = 0u; d < params.value_dim; d += DIM_STEP) {
+    for (var d = 0u; d < params.inputs.value_dim; d += DIM_STEP) {
       workgroupBarrier();
       stage_d_output(tile, d, lane);
       stage_v(tile, first_key, d, lane);
       workgroupBarrier();
-      multiply(&d_weights, params.value_dim - d, lane);
+      multiply(&d_weights, params.inputs.value_dim - d, lane);
     }
     workgroupBarrier();
     for (var r = 0u; r < ROWS; r++) {
@@ -123,7 +123,7 @@ fn main(
     let quads = (min(tile.keys.y - first_key, BLOCK_K) + 3u) / 4u;
     for (var c = 0u; c < CHUNKS; c++) {
       let column = params.first_column + c * DIM_STEP;
-      if column >= params.head_dim { break; }
+      if column >= params.inputs.head_dim { break; }
       workgroupBarrier();
       stage_k(tile, first_key, column, true, lane);
       workgroupBarrier();
@@ -142,11 +142,11 @@ fn main(
   for (var r = 0u; r < ROWS; r++) {
     let row = tile.first_row + y + ROW_LANES * r;
     if row >= tile.end_row { continue; }
-    let base = query_gradient_row(tile.sequence, tile.head, row);
+    let base = d_query_row(tile, row);
     for (var c = 0u; c < CHUNKS; c++) {
       let column = params.first_column + c * DIM_STEP + 4u * x;
-      if column < params.head_dim {
-        store_quad(base + column, params.scale * gradient[r * CHUNKS + c], min(params.head_dim - column, 4u), IS_F16);
+      if column < params.inputs.head_dim {
+        store_quad(base + column, params.score.scale * gradient[r * CHUNKS + c], min(params.inputs.head_dim - column, 4u), IS_F16);
       }
     }
   }

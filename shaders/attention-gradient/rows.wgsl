@@ -1,4 +1,4 @@
-// parts: element, launch, special
+// parts: element, launch, operand, special
 //
 // What the kernels of attention's gradient want to know of each row: its log-sum-exp L (0 for a row that saw no key, where
 // it is -∞), and
@@ -24,13 +24,10 @@ struct Params {
   stats_at: u32,             // word of table
   has_d_output: u32,
   has_d_log_sum_exp: u32,
-  vector_loads: u32,         // bits 0, 1: o, d_output may be read four columns at a time
-  o_offset: u32,             // elements
-  d_output_offset: u32,
+  o: Operand,
+  d_output: Operand,
+  d_log_sum_exp_strides: vec3<u32>,  // elements: batch, head, row
   d_log_sum_exp_offset: u32,
-  o_strides: vec4<u32>,      // batch, head, row, column
-  d_output_strides: vec4<u32>,
-  d_log_sum_exp_strides: vec3<u32>,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -49,12 +46,12 @@ fn o_element(element: u32) -> f32 {
 }
 
 fn o_quad(row: u32, column: u32) -> vec4<f32> {
-  if (params.vector_loads & 1u) != 0u && column + 4u <= params.value_dim {
+  if params.o.vectors != 0u && column + 4u <= params.value_dim {
     return decode_quad(o[vector_of(row + column, IS_F16)], row + column, IS_F16);
   }
   var quad = vec4<f32>(0.0);
   for (var i = column; i < min(column + 4u, params.value_dim); i++) {
-    quad[i - column] = o_element(row + i * params.o_strides.w);
+    quad[i - column] = o_element(row + i * params.o.strides.w);
   }
   return quad;
 }
@@ -64,12 +61,12 @@ fn d_output_element(element: u32) -> f32 {
 }
 
 fn d_output_quad(row: u32, column: u32) -> vec4<f32> {
-  if (params.vector_loads & 2u) != 0u && column + 4u <= params.value_dim {
+  if params.d_output.vectors != 0u && column + 4u <= params.value_dim {
     return decode_quad(d_output[vector_of(row + column, IS_F16)], row + column, IS_F16);
   }
   var quad = vec4<f32>(0.0);
   for (var i = column; i < min(column + 4u, params.value_dim); i++) {
-    quad[i - column] = d_output_element(row + i * params.d_output_strides.w);
+    quad[i - column] = d_output_element(row + i * params.d_output.strides.w);
   }
   return quad;
 }
@@ -91,8 +88,8 @@ fn main(
 
   var sum = 0.0;
   if params.has_d_output != 0u {
-    let o_row = params.o_offset + dot(place, params.o_strides.xyz);
-    let d_row = params.d_output_offset + dot(place, params.d_output_strides.xyz);
+    let o_row = row_of_operand(params.o, place);
+    let d_row = row_of_operand(params.d_output, place);
     for (var column = 4u * lane; column < params.value_dim; column += 4u * LANES) {
       let values = o_quad(o_row, column);
       // of a row without keys, which is 0, whatever its gradient holds

@@ -1,4 +1,4 @@
-// parts: launch
+// parts: attention/modifiers, launch
 //
 // Which blocks of scores a mask leaves anything of, so that attention passes over the others:
 //
@@ -20,9 +20,7 @@ struct Params {
   query_length: u32,     // Nq
   key_length: u32,       // Nk
   block_size: u32,       // S, queries and keys
-  capture_offsets: vec4<u32>,            // see src/kernels/modifiers.ts
-  capture_shapes: array<vec4<u32>, 4>,
-  capture_numbers: array<vec4<f32>, 2>,
+  captures: CaptureParams,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -30,13 +28,10 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> output: array<u32>;  // [B, H, ⌈Nq / S⌉, ⌈Nk / S⌉]
 
 const WORKGROUP: u32 = 64u;
-const SEEN: u32 = 1u;
-const HIDDEN: u32 = 2u;
+const SOME_SEEN: u32 = 1u;
+const SOME_HIDDEN: u32 = 2u;
 
 var<workgroup> answers: atomic<u32>;
-
-// replaceable
-fn mask_mod(batch: u32, head: u32, query: u32, key: u32) -> bool { return true; }
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -56,13 +51,13 @@ fn main(
 
   var own = 0u;
   for (var i = lane; i < area; i += WORKGROUP) {
-    own |= select(HIDDEN, SEEN, mask_mod(batch, head, first_query + i / width, first_key + i % width));
-    if own == (SEEN | HIDDEN) { break; }
+    own |= select(SOME_HIDDEN, SOME_SEEN, mask_mod(batch, head, first_query + i / width, first_key + i % width));
+    if own == (SOME_SEEN | SOME_HIDDEN) { break; }
   }
   atomicOr(&answers, own);
   workgroupBarrier();
   if lane == 0u {
     let all = atomicLoad(&answers);
-    output[block] = select(select(1u, 0u, all == HIDDEN), 2u, all == SEEN);
+    output[block] = select(select(1u, 0u, all == SOME_HIDDEN), 2u, all == SOME_SEEN);
   }
 }

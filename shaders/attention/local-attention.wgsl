@@ -1,4 +1,4 @@
-// parts: attention/operands, attention/tile, launch
+// parts: attention/forward, attention/tile, attention/work, launch
 //
 // Banded attention: query i sees the keys of its window, [i + offset - left, i + offset + right], and no others are
 // read. O = softmax over the band of (scale · Q Kᵀ + mask) V, in O(length · window) work and O(length) memory.
@@ -29,5 +29,11 @@ fn main(
   let index = linear_group(group, groups);
   if index >= params.groups { return; }
   let tile = tile_of(index);
-  if tile.first_row < tile.end_row { attend(tile, lane); }
+  if tile.first_row >= tile.end_row { return; }
+  var rows = begin_rows(tile, lane);
+  let begin = begin_key(tile, BLOCK_K);
+  for (var first_key = begin; first_key < tile.keys.y; first_key = next_key(tile, first_key + BLOCK_K)) {
+    attend_to(tile, first_key, first_key == begin, lane, &rows);
+  }
+  finish_rows(tile, lane, &rows);
 }

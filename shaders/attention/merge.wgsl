@@ -1,4 +1,4 @@
-// parts: launch, special, store
+// parts: drivers, launch, special, store
 //
 // Combines attention over parts of the keys: with each part's normalised output and log-sum-exp,
 //
@@ -55,9 +55,7 @@ fn main(
   var sum = 0.0;
   var quad = vec4<f32>(0.0);
   for (var p = 0u; p < params.parts; p++) {
-    // NaN itself, not its exponential, which SwiftShader makes a number
-    let part = part_lse(p, row);
-    let weight = select(exp(part - shift), part, is_nan(part));
+    let weight = swiftshader_exp(part_lse(p, row) - shift);
     sum += weight;
     let first = (p * params.rows + row) * params.value_dim + column;
     for (var i = 0u; i < count && weight != 0.0; i++) { quad[i] += weight * part_output[first + i]; }
@@ -68,7 +66,7 @@ fn main(
   let base = dot(params.output_strides.xyz, place);
   store_quad(base + column, select(quad / sum, vec4<f32>(0.0), is_empty), count, OUT_F16);
   if params.writes_log_sum_exp != 0u && column == 0u {
-    let value = select(highest + log(sum), sum, is_nan(sum));
+    let value = highest + swiftshader_log(sum);
     log_sum_exp[row] = select(bitcast<u32>(value), MINUS_INFINITY_BITS, is_empty);
   }
 }

@@ -1,4 +1,4 @@
-// parts: attention/dropout, attention/operands, attention/result, attention/score, attention/visibility, element, launch, special, store
+// parts: attention/aligned, attention/dropout, attention/forward, attention/inputs, attention/score, attention/visibility, attention/work, drivers, launch, special, store
 //
 // Fused attention of few query rows against many keys (decoding): O = softmax(scale · Q Kᵀ + mask) V in O(length) memory.
 //
@@ -24,25 +24,10 @@ const IS_F16: bool = false;     // storage of q; arithmetic is f32
 const DIM: u32 = 64u;           // bucket of the larger of head dim and value dim: the registers of q and O
 const ROWS: u32 = 1u;           // query rows a workgroup
 const LANES: u32 = 8u;          // invocations
-const ALIGNED: bool = false;    // k and v may be read four columns at a time, and their dims are multiples of four
 
 const BLOCK_Q: u32 = ROWS;
 const QUADS: u32 = DIM / 4u;
 const BLOCK_K: u32 = LANES;
-
-// Columns of the rows of k and v that begin at element `row`; zero past the dim. Without a branch where that can be: a
-// driver for CPUs walks through both of its sides, which here is twice the time of the whole kernel.
-fn key_quad(row: u32, column: u32) -> vec4<f32> {
-  if !ALIGNED { return k_quad(row, column); }
-  let quad = decode_quad(k[vector_of(row + column, KV_F16)], row + column, KV_F16);
-  return select(quad, vec4<f32>(0.0), column >= params.head_dim);
-}
-
-fn value_quad(row: u32, column: u32) -> vec4<f32> {
-  if !ALIGNED { return v_quad(row, column); }
-  let quad = decode_quad(v[vector_of(row + column, KV_F16)], row + column, KV_F16);
-  return select(quad, vec4<f32>(0.0), column >= params.value_dim);
-}
 
 var<workgroup> lane_max: array<f32, LANES>;
 var<workgroup> lane_sum: array<f32, LANES>;
@@ -79,28 +64,26 @@ fn main(
     let k_begin = k_row(tile, min(key, last_key));
     var sums: array<vec4<f32>, ROWS> = array<vec4<f32>, ROWS>();
     for (var c = 0u; c < QUADS; c++) {
-      let quad = key_quad(k_begin, 4u * c);
+      let quad = aligned_k_quad(k_begin, 4u * c);
       for (var r = 0u; r < ROWS; r++) { sums[r] = fma(q_rows[r][c], quad, sums[r]); }
     }
 
     let is_visible = tile_sees(tile, first_key, first_key + BLOCK_K - 1u);
     var weights: array<f32, ROWS> = array<f32, ROWS>();
     for (var r = 0u; r < ROWS; r++) {
-      var score = params.scale * dot(sums[r], vec4<f32>(1.0));
+      var score = params.score.scale * dot(sums[r], vec4<f32>(1.0));
       let row = row_of(tile, r);
       if MODIFIES_SCORES {
         score = modified_score(tile.sequence, score, slopes[r], head_of(tile, row), query_of(tile, row), key);
       }
-      // no round where every row sees every key
-      for (var i = select(0u, 1u, is_visible); i < 1u; i++) {
+      for (var i = llvmpipe_skip(!is_visible, 1u); i < 1u; i++) {
         score = masked_score(tile.sequence, score, head_of(tile, row), query_of(tile, row), key);
       }
       let highest = max(row_max[r], score);
       // a lane that has seen no key yet: exp(HIDDEN - 0) is 0, exp(HIDDEN - HIDDEN) would not be
       let shift = select(highest, 0.0, highest == HIDDEN);
       let rescale = exp(row_max[r] - shift);
-      // NaN itself, not its exponential, which SwiftShader makes a number
-      weights[r] = select(exp(score - shift), score, is_nan(score));
+      weights[r] = swiftshader_exp(score - shift);
       row_max[r] = highest;
       row_sum[r] = row_sum[r] * rescale + weights[r];
       if HAS_DROPOUT { weights[r] *= dropout_factor(tile.sequence, head_of(tile, row), query_of(tile, row), key); }
@@ -109,7 +92,7 @@ fn main(
 
     let v_begin = v_row(tile, min(key, last_key));
     for (var c = 0u; c < QUADS; c++) {
-      let quad = value_quad(v_begin, 4u * c);
+      let quad = aligned_v_quad(v_begin, 4u * c);
       for (var r = 0u; r < ROWS; r++) { o[r][c] += weighted(weights[r], quad); }
     }
   }
@@ -129,10 +112,10 @@ fn main(
     if row < tile.end_row {
       let is_empty = sum == 0.0;  // the largest score of any other row counts 1; NaN is not empty
       let base = output_row(tile, row);
-      for (var c = lane; 4u * c < params.value_dim; c += LANES) {
+      for (var c = lane; 4u * c < params.inputs.value_dim; c += LANES) {
         var quad = vec4<f32>(0.0);
         for (var i = 0u; i < LANES; i++) { quad += exp(lane_max[i] - shift) * lane_o[i * QUADS + c]; }
-        let count = min(params.value_dim - 4u * c, 4u);
+        let count = min(params.inputs.value_dim - 4u * c, 4u);
         store_quad(base + 4u * c, select(quad / sum, vec4<f32>(0.0), is_empty), count, OUT_F16);
       }
       if lane == 0u { store_log_sum_exp(tile, row, highest, sum); }

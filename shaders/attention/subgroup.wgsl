@@ -1,4 +1,4 @@
-// parts: attention/dropout, attention/operands, attention/result, attention/score, attention/special, attention/visibility, launch, special, store
+// parts: attention/dropout, attention/forward, attention/inputs, attention/score, attention/special, attention/visibility, attention/work, drivers, launch, special, store
 //
 // Fused attention without workgroup memory or barriers, for drivers on which those are dear (CPUs):
 // O = softmax(scale · Q Kᵀ + mask) V with an online softmax, in O(length) memory, over the keys of the rows' band only.
@@ -57,7 +57,7 @@ fn main(
     row_max[r] = sink_of(tile, row);
     row_sum[r] = select(1.0, 0.0, row_max[r] == HIDDEN);
     slopes[r] = slope_of(tile.sequence, head_of(tile, row));
-    for (var c = 0u; 4u * c < params.head_dim; c++) { q_rows[r][c] = q_quad(begin, 4u * c); }
+    for (var c = 0u; 4u * c < params.inputs.head_dim; c++) { q_rows[r][c] = q_quad(begin, 4u * c); }
   }
 
   var saw_special = false;
@@ -74,7 +74,7 @@ fn main(
         let quad = subgroupShuffle(share[c / SUBGROUP], c % SUBGROUP);
         for (var r = 0u; r < ROWS; r++) { sums[r] = fma(q_rows[r][c], quad, sums[r]); }
       }
-      for (var r = 0u; r < ROWS; r++) { s[r * BLOCK_K + j] = params.scale * dot(sums[r], vec4<f32>(1.0)); }
+      for (var r = 0u; r < ROWS; r++) { s[r * BLOCK_K + j] = params.score.scale * dot(sums[r], vec4<f32>(1.0)); }
     }
 
     if MODIFIES_SCORES {
@@ -88,9 +88,8 @@ fn main(
         }
       }
     }
-    // no rounds where every row sees every key
     let is_visible = tile_sees(tile, first_key, first_key + BLOCK_K - 1u);
-    for (var i = select(0u, ROWS * BLOCK_K, is_visible); i < ROWS * BLOCK_K; i++) {
+    for (var i = llvmpipe_skip(!is_visible, ROWS * BLOCK_K); i < ROWS * BLOCK_K; i++) {
       let row = row_of(tile, i / BLOCK_K * SUBGROUP + lane);
       s[i] = masked_score(tile.sequence, s[i], head_of(tile, row), query_of(tile, row), first_key + i % BLOCK_K);
     }
@@ -150,13 +149,13 @@ fn main(
     let is_empty = row_sum[r] == 0.0;  // the largest score of any other row counts 1; NaN is not empty
     let normaliser = select(1.0 / row_sum[r], 0.0, is_empty);
     let base = output_row(tile, row);
-    for (var c = 0u; 4u * c < params.value_dim; c++) {
-      let count = min(params.value_dim - 4u * c, 4u);
+    for (var c = 0u; 4u * c < params.inputs.value_dim; c++) {
+      let count = min(params.inputs.value_dim - 4u * c, 4u);
       store_quad(base + 4u * c, select(o[r][c] * normaliser, vec4<f32>(0.0), is_empty), count, OUT_F16);
     }
     store_log_sum_exp(tile, row, row_max[r], row_sum[r]);
   }
-  for (var r = select(ROWS, 0u, leaves_special); r < ROWS; r++) {
+  for (var r = llvmpipe_skip(leaves_special, ROWS); r < ROWS; r++) {
     let row = tile.first_row + r * SUBGROUP + lane;
     if row < tile.end_row { add_special_values(tile, row, row_max[r]); }
   }

@@ -1,4 +1,4 @@
-// parts: attention/operands, attention/result, attention/special, attention/visibility, matrix/half-octet, matrix/subgroup-matrix, launch, store
+// parts: attention/forward, attention/inputs, attention/special, attention/visibility, attention/work, matrix/half-octet, matrix/subgroup-matrix, launch, store
 //
 // Fused attention on tensor cores: O = softmax(scale · Q Kᵀ + mask) V with an online softmax, in O(length) memory,
 // over the keys of the rows' band only. Operands are f16; scores, softmax and sums are f32; weights are rounded to
@@ -220,7 +220,7 @@ fn mask_scores(tile: Tile, first_key: u32, invocation: u32) {
     let row = i / KEY_QUADS;
     let query = row_of(tile, row);
     let at = row * S_PITCH + i % KEY_QUADS;
-    var scores = params.scale * quad_at(at);
+    var scores = params.score.scale * quad_at(at);
     for (var j = 0u; j < 4u; j++) {
       scores[j] = masked_score(tile.sequence, scores[j], tile.head, query, first_key + 4u * (i % KEY_QUADS) + j);
     }
@@ -350,9 +350,9 @@ fn write_chunk(chunk: u32, tile: Tile, invocation: u32) {
   for (var i = invocation; i < BLOCK_Q * KEY_QUADS; i += WORKGROUP) {
     let row = tile.first_row + i / KEY_QUADS;
     let column = output_column(chunk, i % KEY_QUADS);
-    if row < tile.end_row && column < params.value_dim {
+    if row < tile.end_row && column < params.inputs.value_dim {
       let quad = quad_at((i / KEY_QUADS) * S_PITCH + i % KEY_QUADS);
-      store_quad(output_row(tile, row) + column, quad, min(params.value_dim - column, 4u), OUT_F16);
+      store_quad(output_row(tile, row) + column, quad, min(params.inputs.value_dim - column, 4u), OUT_F16);
     }
   }
 }
@@ -385,9 +385,9 @@ fn main(
   let tile = tile_of(index);
   let keys = tile.keys;
   let invocation = subgroup * SUBGROUP + lane;
-  let q_rows = rows_of(tile.q_base, params.q_strides, params.head_dim);
-  let k_rows = rows_of(tile.k_base, params.k_strides, params.head_dim);
-  let v_rows = rows_of(tile.v_base, params.v_strides, params.value_dim);
+  let q_rows = rows_of(tile.q_base, params.inputs.q.strides, params.inputs.head_dim);
+  let k_rows = rows_of(tile.k_base, params.inputs.k.strides, params.inputs.head_dim);
+  let v_rows = rows_of(tile.v_base, params.inputs.v.strides, params.inputs.value_dim);
 
   // q through the memory of k and v, as many rows as it holds
   const STAGED_ROWS: u32 = min(BLOCK_Q, 2u * BLOCK_K);
@@ -428,7 +428,7 @@ fn main(
         mask_scores(tile, first_key, invocation);
         workgroupBarrier();
       }
-      outgrown = weigh(select(params.scale, 1.0, is_masked), &row_max, &row_sum, &factors, subgroup, lane);
+      outgrown = weigh(select(params.score.scale, 1.0, is_masked), &row_max, &row_sum, &factors, subgroup, lane);
       saw_special = stage_v(v_octets, v_rows, first_key, keys.y, invocation) || saw_special;
     }
     if k_rows.are_octets {

@@ -1,4 +1,4 @@
-// parts: attention/score, attention/visibility, softmax/row, element, launch, special, store
+// parts: attention/dropout, attention/modifiers, attention/score, attention/visibility, softmax/row, element, launch, operand, special, store
 //
 // Gradient of the masked softmax over rows (see softmax.wgsl), of its weights W = P ∘ R (R is 0 or 1 / (1 - p) with
 // dropout, else 1) and of the log-sum-exp of the scores s:
@@ -23,44 +23,18 @@ struct Params {
   groups: u32,            // workgroups with work
   heads: u32,             // H
   rows: u32,              // B · H · Nq
-  query_length: u32,      // Nq
-  key_length: u32,        // Nk
-  scale: f32,
-  softcap: f32,           // 0: none
-  band_left: i32,         // keys, see visibility
-  band_right: i32,
-  query_offset: i32,
-  aligns_ends: u32,       // query_offset counts from where the last query stands at the last key
-  x_strides: vec4<u32>,   // elements: batch, head, query, key
-  mask_strides: vec4<u32>,
-  key_mask_strides: vec2<u32>,
-  x_offset: u32,
-  mask_offset: u32,
-  key_mask_offset: u32,
-  mask_kind: u32,
-  has_key_mask: u32,
   output_pitch: u32,      // elements between output rows
-  vector_loads: u32,      // x may be read four columns at a time
-  d_weights_strides: vec4<u32>,
-  d_weights_offset: u32,
-  d_weights_vector_loads: u32,
   has_d_log_sum_exp: u32, // row_values holds it
   writes_d_sinks: u32,    // into row_values
   writes_d_scores: u32,
-  // where in `table`, or ABSENT
-  slopes_at: u32,
-  slopes_pitch: u32,      // elements between batch entries
-  sinks_at: u32,
-  query_offsets_at: u32,
-  key_lengths_at: u32,
-  sequences_at: u32,
-  sequences: u32,         // of a packed batch
-  dropout_p: f32,         // see dropout
-  dropout_scale: f32,     // 1 / (1 - p)
-  dropout_seed: vec2<u32>,
-  capture_offsets: vec4<u32>,
-  capture_shapes: array<vec4<u32>, 4>,
-  capture_numbers: array<vec4<f32>, 2>,
+  sinks_at: u32,          // in `table`, or ABSENT
+  d_weights: Operand,
+  x: Operand,
+  @align(16) sequences: SequenceParams,
+  visibility: VisibilityParams,
+  @align(16) score: ScoreParams,
+  @align(16) dropout: DropoutParams,
+  captures: CaptureParams,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -82,13 +56,13 @@ var<workgroup> partial_product: array<f32, WORKGROUP>;
 // R ∘ d_weights of keys [key, key + 4) of the row that begins at element `begin`; 0 where dropped or not to be attended
 // to, whatever it is.
 fn d_weights_quad(row: Row, begin: u32, key: u32, is_hidden: vec4<bool>) -> vec4<f32> {
-  let first = begin + key * params.d_weights_strides.w;
+  let first = begin + key * params.d_weights.strides.w;
   var quad = vec4<f32>(0.0);
-  if params.d_weights_vector_loads != 0u && key + 4u <= params.key_length {
+  if params.d_weights.vectors != 0u && key + 4u <= params.sequences.key_length {
     quad = decode_quad(d_weights[vector_of(first, OUT_F16)], first, OUT_F16);
   } else {
-    for (var i = 0u; i < min(params.key_length - key, 4u); i++) {
-      let element = first + i * params.d_weights_strides.w;
+    for (var i = 0u; i < min(params.sequences.key_length - key, 4u); i++) {
+      let element = first + i * params.d_weights.strides.w;
       quad[i] = decode_at(d_weights[vector_of(element, OUT_F16)], element, OUT_F16);
     }
   }
@@ -110,13 +84,13 @@ fn main(
   // rows past the end compute the last one again and write nothing: barriers need every invocation
   let read_row = min(row, params.rows - 1u);
   let place = row_at(read_row);
-  let d_begin = params.d_weights_offset + dot(
+  let d_begin = params.d_weights.offset + dot(
     vec3<u32>(
-      read_row / (params.query_length * params.heads),
-      read_row / params.query_length % params.heads,
-      read_row % params.query_length,
+      read_row / (params.sequences.query_length * params.heads),
+      read_row / params.sequences.query_length % params.heads,
+      read_row % params.sequences.query_length,
     ),
-    params.d_weights_strides.xyz,
+    params.d_weights.strides.xyz,
   );
   let hidden = vec4<f32>(HIDDEN);
 
@@ -126,7 +100,7 @@ fn main(
   var highest = select(HIDDEN, sink, lane == 0u);
   var sum = select(0.0, 1.0, lane == 0u && sink != HIDDEN);
   var product = 0.0;  // of the exponentials and R ∘ d_weights
-  for (var key = 4u * lane; key < params.key_length; key += 4u * LANES) {
+  for (var key = 4u * lane; key < params.sequences.key_length; key += 4u * LANES) {
     let s = score_quad(place, key);
     let next = max(highest, max(max(s.x, s.y), max(s.z, s.w)));
     let shift = select(next, 0.0, next == HIDDEN);
@@ -174,15 +148,15 @@ fn main(
   let change = partial_product[first];
   let shift = select(highest, 0.0, highest == HIDDEN);
 
-  for (var key = 4u * lane; key < params.key_length; key += 4u * LANES) {
+  for (var key = 4u * lane; key < params.sequences.key_length; key += 4u * LANES) {
     let s = score_quad(place, key);
     let is_hidden = s == hidden;
     let p = exp(s - vec4<f32>(shift)) * normaliser;
     let d_s = select(p * (d_weights_quad(place, d_begin, key, is_hidden) - change), vec4<f32>(0.0), is_hidden);
-    var d_x = params.scale * d_s;
-    let count = min(params.key_length - key, 4u);
+    var d_x = params.score.scale * d_s;
+    let count = min(params.sequences.key_length - key, 4u);
     if MODIFIES_SCORES {
-      let raw = params.scale * x_quad(place.begin, key);
+      let raw = params.score.scale * x_quad(place.begin, key);
       let first_key = key - place.sequence.first_key;
       for (var i = 0u; i < count; i++) {
         let derivative =
@@ -192,7 +166,7 @@ fn main(
     }
     store_quad(row * params.output_pitch + key, d_x, count, OUT_F16);
     for (var i = 0u; params.writes_d_scores != 0u && i < count; i++) {
-      d_scores[row * params.key_length + key + i] = d_s[i];
+      d_scores[row * params.sequences.key_length + key + i] = d_s[i];
     }
   }
 }

@@ -1,4 +1,4 @@
-// parts: attention/score, attention/visibility, softmax/row, element, launch, special, store
+// parts: attention/dropout, attention/modifiers, attention/score, attention/visibility, softmax/row, element, launch, operand, special, store
 //
 // Masked softmax over rows: output[i, j] = exp(s[i, j] - m_i) / Σ_j exp(s[i, j] - m_i) with s = scale · x + mask and
 // m_i the row's maximum; a key that may not be attended to gets 0, and so does a row without any key. With dropout, a
@@ -17,40 +17,16 @@ struct Params {
   groups: u32,            // workgroups with work
   heads: u32,             // H
   rows: u32,              // B · H · Nq
-  query_length: u32,      // Nq
-  key_length: u32,        // Nk
-  scale: f32,
-  softcap: f32,           // 0: none
-  band_left: i32,         // keys, see visibility
-  band_right: i32,
-  query_offset: i32,
-  aligns_ends: u32,       // query_offset counts from where the last query stands at the last key
-  x_strides: vec4<u32>,   // elements: batch, head, query, key
-  mask_strides: vec4<u32>,
-  key_mask_strides: vec2<u32>,
-  x_offset: u32,
-  mask_offset: u32,
-  key_mask_offset: u32,
-  mask_kind: u32,
-  has_key_mask: u32,
   output_pitch: u32,      // elements between output rows
-  vector_loads: u32,      // x may be read four columns at a time
   writes_log_sum_exp: u32,
   scores_stage: u32,      // which scores are written too: 0 none, 1 scaled, 2 capped, 3 masked
-  // where in `table`, or ABSENT
-  slopes_at: u32,
-  slopes_pitch: u32,      // elements between batch entries
-  sinks_at: u32,
-  query_offsets_at: u32,
-  key_lengths_at: u32,
-  sequences_at: u32,
-  sequences: u32,         // of a packed batch
-  dropout_p: f32,         // see dropout
-  dropout_scale: f32,     // 1 / (1 - p)
-  dropout_seed: vec2<u32>,
-  capture_offsets: vec4<u32>,
-  capture_shapes: array<vec4<u32>, 4>,
-  capture_numbers: array<vec4<f32>, 2>,
+  sinks_at: u32,          // in `table`, or ABSENT
+  x: Operand,
+  @align(16) sequences: SequenceParams,
+  visibility: VisibilityParams,
+  @align(16) score: ScoreParams,
+  @align(16) dropout: DropoutParams,
+  captures: CaptureParams,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -70,7 +46,7 @@ var<workgroup> partial_sum: array<f32, WORKGROUP>;
 // Those of them that the caller asked for, as they are after one of the stages.
 fn staged_quad(row: Row, key: u32) -> vec4<f32> {
   if params.scores_stage == 3u { return score_quad(row, key); }
-  var quad = params.scale * x_quad(row.begin, key);
+  var quad = params.score.scale * x_quad(row.begin, key);
   for (var i = 0u; params.scores_stage == 2u && i < 4u; i++) { quad[i] = capped_score(quad[i]); }
   return quad;
 }
@@ -107,7 +83,7 @@ fn main(
     highest = max(bitcast<f32>(table[params.sinks_at + place.head]), HIDDEN);
     sum = select(1.0, 0.0, highest == HIDDEN);
   }
-  for (var key = 4u * lane; key < params.key_length; key += 4u * LANES) {
+  for (var key = 4u * lane; key < params.sequences.key_length; key += 4u * LANES) {
     let s = score_quad(place, key);
     let next = max(highest, max(max(s.x, s.y), max(s.z, s.w)));
     let shift = select(next, 0.0, next == HIDDEN);
@@ -139,10 +115,10 @@ fn main(
   if row >= params.rows { return; }
 
   let base = row * params.output_pitch;
-  for (var key = 4u * lane; key < params.key_length; key += 4u * LANES) {
+  for (var key = 4u * lane; key < params.sequences.key_length; key += 4u * LANES) {
     let s = score_quad(place, key);
     let weights = select(exp(s - vec4<f32>(shift)) * normaliser, vec4<f32>(0.0), s == vec4<f32>(HIDDEN));
-    let count = min(params.key_length - key, 4u);
+    let count = min(params.sequences.key_length - key, 4u);
     store_quad(base + key, weights * kept_quad(place, key), count, OUT_F16);
     if params.scores_stage != 0u { store_scores(base + key, staged_quad(place, key), count); }
   }

@@ -40,24 +40,27 @@ export interface Arithmetic {
   readonly reshape: (x: Tensor, shape: Shape) => Tensor;
 }
 
+type Tensors = Readonly<Record<string, Tensor | undefined>>;
+
 /** A call to be recorded. */
-export interface Call<Input extends string, Saved extends string> {
+export interface Call<Input extends string, Saved extends Tensors> {
   readonly op: string;
   readonly inputs: Readonly<Record<Input, Tensor | undefined>>;
   readonly outputs: readonly Tensor[];
   /** What `backward` reads: held until it has run, whatever the caller disposes. Results of the call may be among them. */
-  readonly saved?: Readonly<Record<Saved, Tensor | undefined>>;
+  readonly saved?: Saved;
   /** Why this call has no gradient: thrown by a `backward()` that would need it. */
   readonly refusal?: string;
   /**
    * Gradients of the inputs that `needs` names (others are ignored), from those of the outputs: undefined for an output
    * that was not used. Runs unrecorded, in a scope of its own. May return what it was given, views, and expanded tensors.
    */
-  readonly backward: (
+  backward(
+    this: void,
     gradients: readonly (Tensor | undefined)[],
-    saved: Readonly<Record<Saved, Tensor>>,
+    saved: Saved,
     needs: Readonly<Record<Input, boolean>>,
-  ) => Readonly<Partial<Record<Input, Gradient | undefined>>>;
+  ): Readonly<Partial<Record<Input, Gradient | undefined>>>;
 }
 
 let isOff = false;
@@ -83,8 +86,8 @@ export function records(...inputs: readonly (Tensor | undefined)[]): boolean {
 }
 
 /** Notes a call, so that gradients of its outputs flow to its inputs; does nothing where no input requires one. */
-export function record<Input extends string, Saved extends string = never>(call: Call<Input, Saved>): void {
-  const inputs: Readonly<Record<string, Tensor | undefined>> = call.inputs;
+export function record<Input extends string, Saved extends Tensors>(call: Call<Input, Saved>): void {
+  const inputs: Tensors = call.inputs;
   if (!records(...Object.values(inputs))) return;
   const step = new Step(call);
   for (const [i, output] of call.outputs.entries()) output.origin = step.outputs[i];
@@ -187,12 +190,12 @@ class Step {
   readonly refusal: string | undefined;
   readonly #inputs: readonly (readonly [name: string, slot: Slot])[];
   readonly #names: readonly string[];
-  readonly #backward: Call<string, string>['backward'];
+  readonly #backward: Call<string, Tensors>['backward'];
   #saved: Readonly<Record<string, Tensor>> | undefined;
   readonly #versions: ReadonlyMap<Tensor, number>;
   #open: number;
 
-  constructor({ op, inputs, outputs, saved = {}, refusal, backward }: Call<string, string>) {
+  constructor({ op, inputs, outputs, saved = {}, refusal, backward }: Call<string, Tensors>) {
     this.op = op;
     this.refusal = refusal;
     this.#backward = backward;

@@ -1,5 +1,5 @@
 import { ArgumentError } from '../gpu/errors.ts';
-import type { AttentionResult } from '../ops/attention/internal/attention.ts';
+import type { AttentionResult } from '../ops/attention/internal/call.ts';
 import { checkFloat, checkSameDevice, describe } from '../ops/internal/check.ts';
 import { formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';

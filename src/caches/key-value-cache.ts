@@ -1,10 +1,11 @@
 import { ArgumentError } from '../gpu/errors.ts';
-import type { AttentionResult } from '../ops/attention/internal/attention.ts';
+import type { AttentionResult } from '../ops/attention/internal/call.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { attend, type AttendOptions } from './attend.ts';
-import { CACHED_ATTENTION_OPTIONS, type KeyPlaces } from './cached-attention.ts';
+import type { KeyPlaces } from '../kernels/attention.ts';
+import { CACHED_ATTENTION_OPTIONS } from './cached-attention.ts';
 import { checkPositions, type RotaryTables } from './rotary.ts';
 import {
   allocate,

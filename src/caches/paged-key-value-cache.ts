@@ -1,5 +1,5 @@
 import { ArgumentError } from '../gpu/errors.ts';
-import type { AttentionResult } from '../ops/attention/internal/attention.ts';
+import type { AttentionResult } from '../ops/attention/internal/call.ts';
 import { describe } from '../ops/internal/check.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';

@@ -1,6 +1,6 @@
 /** Rotary tables that are given to a cache: checks that they fit its keys, and rotates its queries. */
 import { ArgumentError } from '../gpu/errors.ts';
-import type { AttentionOptions } from '../ops/attention/internal/attention.ts';
+import type { AttentionOptions } from '../ops/attention/internal/options.ts';
 import { checkBoolean, checkSameDevice, checkTensor, describe, type FloatTensor } from '../ops/internal/check.ts';
 import { rotate } from '../ops/internal/rotate.ts';
 import { formatShape } from '../tensor/shape.ts';

@@ -1,7 +1,7 @@
 /** Which kernels ops take on a device, and why: rows that say the same are one. */
 import type { Device } from '../index.ts';
-import { VALUE_DIM_BUCKETS } from '../kernels/attention-tile.ts';
-import { chooseAttention } from '../kernels/fused-attention.ts';
+import { VALUE_DIM_BUCKETS } from '../kernels/attention.ts';
+import { chooseAttention } from '../kernels/attention.ts';
 import { chooseMatmul, FEW_TILES } from '../kernels/matmul.ts';
 import { FLOAT_DTYPES, tuningProblems } from '../tuning/problems.ts';
 import { table } from '../display/text.ts';

@@ -1,7 +1,7 @@
 /** The command `tune`, and the option `--kernel` of others. */
 import pc from 'picocolors';
 import { ArgumentError } from '../index.ts';
-import { MAX_VALUE_DIM } from '../kernels/attention-tile.ts';
+import { MAX_VALUE_DIM } from '../kernels/attention.ts';
 import type { Device, DeviceOptions, TunedCandidate, TunedChoice, TuneOptions, TuneResult } from '../index.ts';
 import { deviceLine, formatTime, table } from '../display/text.ts';
 

@@ -1,26 +1,89 @@
+/** The gradient of fused attention: the kernels of shaders/attention-gradient, and which of them compute a problem. */
+import keySubgroupShader from '../../shaders/attention-gradient/key-subgroup.wgsl';
+import keyShader from '../../shaders/attention-gradient/key.wgsl';
+import maskShader from '../../shaders/attention-gradient/mask.wgsl';
+import mergeShader from '../../shaders/attention-gradient/merge.wgsl';
+import querySubgroupShader from '../../shaders/attention-gradient/query-subgroup.wgsl';
+import queryShader from '../../shaders/attention-gradient/query.wgsl';
+import rowsShader from '../../shaders/attention-gradient/rows.wgsl';
+import sinksShader from '../../shaders/attention-gradient/sinks.wgsl';
+import type { UniformValues } from '../gpu/reflect.ts';
 import type { Launch } from '../gpu/runtime.ts';
 import type { Constants, Shader } from '../gpu/shader.ts';
-import type { Traits } from '../tensor/traits.ts';
-import { operandConstants, operandParams, vectorLoads, type AttentionInputs } from './attention-operands.ts';
-import { foldWorkgroups, type Operand } from './launch.ts';
+import type { FloatDType } from '../tensor/dtype.ts';
+import { rowPitch } from '../tensor/shape.ts';
+import type { KernelChoices, Traits } from '../tensor/traits.ts';
+import { attentionKey, DIM_BUCKETS, inputFields, storedBatch, type AttentionInputs } from './attention.ts';
+import { formatKey, NO_CHOICES, type Choice, type Variant } from './choice.ts';
+import { foldWorkgroups, operandFields, readsQuads, type Limits, type Operand } from './launch.ts';
+import { chooseRowLanes, rowsPerWorkgroup } from './rows.ts';
 
-/** What the kernels of fused attention's gradient compute. All tensors are of q's dtype. */
+/** What the kernels compute from. All tensors are of q's dtype. */
 export interface AttentionGradientProblem extends AttentionInputs {
   /** [B, H, Nq, Dv], any strides. */
   readonly dOutput: Operand;
   /** Word of `table` at which each row's log-sum-exp begins, [B, H, rows], and behind those D. */
   readonly statsAt: number;
-  /** Rows begin at words, columns lie next to each other; the buffer of dQ. */
-  readonly dQuery: Operand;
-  /** In one buffer, dKey from 0. */
-  readonly dKey: Operand;
-  readonly dValue: Operand;
 }
 
-/** Twin of the constants of parts/attention-gradient-tile.wgsl. */
-export interface TileSize {
+/** Twin of the constants of attention-gradient/parts/tile. */
+export interface GradientTileVariant extends Variant {
+  readonly family: 'tile';
   /** Queries or keys a workgroup. */
   readonly ownRows: number;
+}
+
+/** Twin of the constants of attention-gradient/parts/subgroup and of the kernels that name it. */
+export interface GradientSubgroupVariant extends Variant {
+  readonly family: 'subgroup';
+  /** Invocations of a subgroup. */
+  readonly lanes: number;
+  /** Queries, or keys, a workgroup. */
+  readonly ownRows: number;
+}
+
+export type AttentionGradientVariant = GradientTileVariant | GradientSubgroupVariant;
+
+/** Fits every device. */
+const TILE: GradientTileVariant = { name: 'tile-32x32', family: 'tile', ownRows: 32 };
+
+/** Undefined where subgroups, dims or a block mask's blocks do not allow it. */
+function subgroupVariant(
+  { headDim, valueDim, options }: AttentionInputs,
+  { subgroupSize, isSoftware }: Traits,
+): GradientSubgroupVariant | undefined {
+  const dim = Math.max(headDim, valueDim);
+  if (subgroupSize === 0 || (subgroupSize > 8 && !isSoftware) || dim > DIM_BUCKETS.at(-1)!) return undefined;
+  // as many registers for 64 columns and 4 rows as for 256 and 1: more take too long to compile
+  const rows = dim > 128 ? 1 : dim > 64 ? 2 : 4;
+  const ownRows = subgroupSize * rows;
+  if (ownRows > (options.maskBlock ?? Infinity)) return undefined;
+  return { name: 'subgroup', family: 'subgroup', lanes: subgroupSize, ownRows };
+}
+
+/**
+ * The kernels of the family that the op's own kernel was pinned to, or else tuned to, if that family has any here; else what
+ * suits the device's class.
+ */
+export function chooseAttentionGradient(
+  problem: AttentionInputs,
+  traits: Traits,
+  choices: KernelChoices = NO_CHOICES,
+): Choice<AttentionGradientVariant> {
+  const subgroup = subgroupVariant(problem, traits);
+  const ofFamily = (forward = '') =>
+    forward === 'subgroup' ? subgroup : forward.startsWith('tile') ? TILE : undefined;
+  const pinned = ofFamily(choices.pinned.get(problem.kernelsOf));
+  if (pinned) return { variant: pinned, reason: 'pinned' };
+  const key = attentionKey({ ...problem, op: problem.kernelsOf });
+  const forward = choices.tuned.size > 0 ? choices.tuned.get(formatKey(key)) : undefined;
+  const tuned = ofFamily(forward?.kernel);
+  if (tuned) return { variant: tuned, reason: `tune() chose ${forward!.kernel} forward on ${forward!.date}` };
+  // as forward: with subgroups of 4 the tile kernels are faster
+  if (subgroup && traits.isSoftware && traits.subgroupSize >= 8) {
+    return { variant: subgroup, reason: 'a CPU driver: neither barriers nor workgroup memory' };
+  }
+  return { variant: TILE, reason: 'fits every device' };
 }
 
 /** Columns of a gradient that one launch computes; more are computed in several, scores each time anew. */
@@ -28,104 +91,264 @@ const MAX_GRADIENT_COLUMNS = 256;
 /** Powers of two, for an invocation's rows to be whole. */
 const COLUMN_BUCKETS = [32, 64, 128, MAX_GRADIENT_COLUMNS];
 
-/** Registers of a gradient of so many columns, those of one launch. */
-export function gradientDim(columns: number): number {
-  return COLUMN_BUCKETS.find((size) => columns <= size) ?? MAX_GRADIENT_COLUMNS;
-}
-
-/** Rows of the statistics: those of the stored q. */
-export function statsRows({ batch, heads, queryRows, scores }: AttentionInputs): number {
-  return (scores.sequences ? 1 : batch) * heads * queryRows;
-}
-
-/** A workgroup for each `blockQ` query rows of each head: dQ's columns from `firstColumn` on. */
-export function queryGradientLaunch(
-  shader: Shader,
-  constants: Constants,
-  problem: AttentionGradientProblem,
-  blockQ: number,
-  firstColumn: number,
-  traits: Traits,
-): Launch {
-  const queryTiles = Math.ceil(problem.queryLength / blockQ);
-  const groups = queryTiles * problem.heads * problem.batch;
-  return gradientLaunch(shader, constants, problem, traits, {
-    groups,
-    query_tiles: queryTiles,
-    key_tiles: 0,
-    head_tiles: problem.heads,
-    gradient_strides: problem.dQuery.strides,
-    first_column: firstColumn,
-  });
-}
-
-/** A workgroup for each `blockK` keys of each key head: the columns of dK and dV from `firstColumn` on. */
-export function keyGradientLaunch(
-  shader: Shader,
-  constants: Constants,
-  problem: AttentionGradientProblem,
-  blockK: number,
-  firstColumn: number,
-  traits: Traits,
-): Launch {
-  const keyTiles = Math.ceil(problem.keyLength / blockK);
-  const groups = keyTiles * problem.kvHeads * problem.batch;
-  return gradientLaunch(shader, constants, problem, traits, {
-    groups,
-    query_tiles: 0,
-    key_tiles: keyTiles,
-    head_tiles: problem.kvHeads,
-    gradient_strides: problem.dKey.strides,
-    first_column: firstColumn,
-  });
-}
-
 /** The first columns of the launches that a gradient of so many columns takes. */
-export function columnPasses(columns: number): number[] {
+function columnPasses(columns: number): number[] {
   return Array.from({ length: Math.ceil(columns / MAX_GRADIENT_COLUMNS) }, (_, pass) => pass * MAX_GRADIENT_COLUMNS);
 }
 
-/** A launch of a kernel with parts/attention-gradient.wgsl; `grid` is what differs between the kernels. */
-export function gradientLaunch(
+/** Constants of a tile kernel whose invocations keep so many quads of gradients at most. */
+function tileConstants(columns: number, ownRows: number, quads: number): Constants {
+  const dim = COLUMN_BUCKETS.find((size) => columns <= size) ?? MAX_GRADIENT_COLUMNS;
+  const workgroup = Math.max(2 * ownRows, (ownRows * dim) / (4 * quads));
+  return { DIM: dim, OWN_ROWS: ownRows, WORKGROUP: workgroup };
+}
+
+/** `walked` are read by quads, which is a matter of compilation where all of them allow it. */
+function subgroupConstants(
+  { headDim, valueDim }: AttentionInputs,
+  { lanes, ownRows }: GradientSubgroupVariant,
+  walked: readonly Operand[],
+): Constants {
+  const dim = Math.max(headDim, valueDim);
+  const isAligned = headDim % 4 === 0 && valueDim % 4 === 0 && walked.every((operand) => readsQuads(operand, 3));
+  return {
+    DIM: DIM_BUCKETS.find((size) => dim <= size)!,
+    SUBGROUP: lanes,
+    ROWS: ownRows / lanes,
+    ...(isAligned && { ALIGNED: true }),
+  };
+}
+
+/** A kernel with attention-gradient/parts/pair; `params` are the uniform fields of its own. */
+function gradientLaunch(
   shader: Shader,
   constants: Constants,
   problem: AttentionGradientProblem,
+  groups: number,
+  params: UniformValues,
   traits: Traits,
-  grid: {
-    groups: number;
-    query_tiles: number;
-    key_tiles: number;
-    head_tiles: number;
-    gradient_strides: readonly number[];
-    first_column: number;
-  },
 ): Launch {
-  const { q, k, v, dOutput, dValue, scores, op } = problem;
+  const { op, dtype, dOutput, statsAt, options } = problem;
   return {
     shader,
     constants: {
-      IS_F16: problem.dtype === 'float16',
+      IS_F16: dtype === 'float16',
       ...constants,
-      ...operandConstants(problem),
+      ...(dtype === 'float16' && { KV_F16: true }),
+      ...options.constants,
     },
     params: {
-      ...operandParams(problem),
-      vector_loads: vectorLoads([q, k, v, dOutput]),
-      splits: 1,
-      output_strides: [0, 0, 0, 0],
-      writes_log_sum_exp: 0,
-      split_pitch: 0,
-      split_rows: 0,
-      stats_at: problem.statsAt,
-      stats_pitch: statsRows(problem),
-      d_output_strides: dOutput.strides,
-      d_output_offset: dOutput.offset,
-      value_gradient_strides: dValue.strides,
-      value_gradient_at: dValue.offset,
-      batches: problem.batch,
-      ...grid,
+      groups,
+      ...inputFields(problem),
+      gradient: { d_output: operandFields(dOutput), stats_at: statsAt, stats_pitch: statsRows(problem) },
+      ...params,
     },
-    workgroups: foldWorkgroups(op, grid.groups, traits),
-    ...(scores.modifiers && { insertions: scores.modifiers.gradientInsertions }),
+    workgroups: foldWorkgroups(op, groups, traits),
+    insertions: options.gradientInsertions,
+  };
+}
+
+/** Rows of the statistics: those of the stored q. */
+export function statsRows(problem: AttentionInputs): number {
+  return storedBatch(problem) * problem.heads * problem.queryRows;
+}
+
+/** The gradient of q; `dQuery` has columns that lie next to each other. */
+export function planQueryGradient(
+  problem: AttentionGradientProblem,
+  dQuery: Operand,
+  traits: Traits,
+  choices?: KernelChoices,
+): Launch[] {
+  const { headDim, queryLength, heads, batch, k, v } = problem;
+  const { variant } = chooseAttentionGradient(problem, traits, choices);
+  const queryTiles = Math.ceil(queryLength / variant.ownRows);
+  const launch = (shader: Shader, constants: Constants, firstColumn: number) =>
+    gradientLaunch(
+      shader,
+      constants,
+      problem,
+      queryTiles * heads * batch,
+      {
+        work: { query_tiles: queryTiles, splits: 1, head_tiles: heads },
+        d_query_strides: dQuery.strides,
+        first_column: firstColumn,
+      },
+      traits,
+    );
+  if (variant.family === 'subgroup') {
+    return [launch(querySubgroupShader, subgroupConstants(problem, variant, [k, v]), 0)];
+  }
+  return columnPasses(headDim).map((column) =>
+    launch(queryShader, tileConstants(headDim - column, variant.ownRows, 16), column),
+  );
+}
+
+/** The gradients of k and v, in one buffer that begins with that of k; their columns lie next to each other. */
+export function planKeyGradient(
+  problem: AttentionGradientProblem,
+  { dKey, dValue }: { readonly dKey: Operand; readonly dValue: Operand },
+  traits: Traits,
+  choices?: KernelChoices,
+): Launch[] {
+  const { headDim, valueDim, keyLength, kvHeads, batch, q, dOutput } = problem;
+  const { variant } = chooseAttentionGradient(problem, traits, choices);
+  const keyTiles = Math.ceil(keyLength / variant.ownRows);
+  const launch = (shader: Shader, constants: Constants, firstColumn: number) =>
+    gradientLaunch(
+      shader,
+      constants,
+      problem,
+      keyTiles * kvHeads * batch,
+      {
+        key_tiles: keyTiles,
+        d_key_strides: dKey.strides,
+        d_value_strides: dValue.strides,
+        d_value_at: dValue.offset,
+        first_column: firstColumn,
+      },
+      traits,
+    );
+  if (variant.family === 'subgroup') {
+    return [launch(keySubgroupShader, subgroupConstants(problem, variant, [q, dOutput]), 0)];
+  }
+  const columns = Math.max(headDim, valueDim);
+  return columnPasses(columns).map((column) =>
+    launch(keyShader, tileConstants(columns - column, variant.ownRows, 8), column),
+  );
+}
+
+const MASK_BLOCK = 32;
+
+/**
+ * The gradient of a float mask: a workgroup for each 32 × 32 of its elements. `lengths` and `strides` are those of batch, head,
+ * query and key; a length of 1 is broadcast. The buffer begins with it, and its columns lie next to each other.
+ */
+export function planMaskGradient(
+  problem: AttentionGradientProblem,
+  { lengths, strides }: { readonly lengths: readonly number[]; readonly strides: readonly number[] },
+  traits: Traits,
+): Launch {
+  const [batches, heads, queries, keys] = lengths;
+  const [queryTiles, keyTiles] = [Math.ceil(queries / MASK_BLOCK), Math.ceil(keys / MASK_BLOCK)];
+  const params = {
+    batches: problem.batch,
+    mask_heads: heads,
+    query_tiles: queryTiles,
+    key_tiles: keyTiles,
+    d_mask_strides: strides.map((stride, axis) => (lengths[axis] === 1 ? 0 : stride)),
+  };
+  return gradientLaunch(maskShader, {}, problem, batches * heads * queryTiles * keyTiles, params, traits);
+}
+
+/** Strides are those of batch, head, row, column. */
+export interface RowStatisticsProblem {
+  /** The op's name, for errors. */
+  readonly op: string;
+  readonly batch: number;
+  readonly heads: number;
+  readonly length: number;
+  readonly valueDim: number;
+  readonly dtype: FloatDType;
+  readonly output: Operand;
+  /** Where the output has a gradient. */
+  readonly dOutput?: Operand;
+  /** Strides of batch, head, row; where the log-sum-exp has a gradient. */
+  readonly dLogSumExp?: Operand;
+  /** Word of `table`. */
+  readonly statsAt: number;
+}
+
+const STATISTICS_WORKGROUP = 64;
+
+/** What the other kernels want to know of each row: its log-sum-exp and D. */
+export function planRowStatistics(problem: RowStatisticsProblem, traits: Traits): Launch {
+  const { op, batch, heads, length, output, dOutput, dLogSumExp } = problem;
+  const rows = batch * heads * length;
+  // on a CPU each barrier costs more than a row's sum; a GPU wants neighbours to read neighbouring columns
+  const lanes = traits.isSoftware ? 1 : 8;
+  const groups = Math.ceil(rows / (STATISTICS_WORKGROUP / lanes));
+  return {
+    shader: rowsShader,
+    constants: { IS_F16: problem.dtype === 'float16', LANES: lanes },
+    params: {
+      groups,
+      rows,
+      heads,
+      length,
+      value_dim: problem.valueDim,
+      stats_at: problem.statsAt,
+      has_d_output: dOutput ? 1 : 0,
+      has_d_log_sum_exp: dLogSumExp ? 1 : 0,
+      o: operandFields(output),
+      d_output: operandFields(dOutput ?? output),
+      d_log_sum_exp_strides: dLogSumExp?.strides ?? [0, 0, 0],
+      d_log_sum_exp_offset: dLogSumExp?.offset ?? 0,
+    },
+    workgroups: foldWorkgroups(op, groups, traits),
+  };
+}
+
+export interface SinksGradientProblem {
+  /** The op's name, for errors. */
+  readonly op: string;
+  readonly batch: number;
+  readonly heads: number;
+  readonly length: number;
+  /** Words of `table`. */
+  readonly statsAt: number;
+  readonly sinksAt: number;
+}
+
+/** The gradient of sinks: a workgroup for each head. */
+export function planSinksGradient(problem: SinksGradientProblem, limits: Limits): Launch {
+  const { op, batch, heads, length, statsAt, sinksAt } = problem;
+  return {
+    shader: sinksShader,
+    constants: {},
+    params: {
+      groups: heads,
+      heads,
+      length,
+      rows: batch * length,
+      stats_at: statsAt,
+      stats_pitch: batch * heads * length,
+      sinks_at: sinksAt,
+    },
+    workgroups: foldWorkgroups(op, heads, limits),
+  };
+}
+
+export interface MergeGradientProblem {
+  /** The op's name, for errors. */
+  readonly op: string;
+  readonly parts: number;
+  /** Rows of each part's output. */
+  readonly rows: number;
+  readonly valueDim: number;
+  /** Dtype of the gradients of the parts' outputs. */
+  readonly dtype: FloatDType;
+  /** Whether the merged output has a gradient, and whether its log-sum-exp does. */
+  readonly hasGradient: boolean;
+  readonly hasLogSumExpGradient: boolean;
+}
+
+/** The gradients of merged parts. */
+export function planMergeGradient(problem: MergeGradientProblem, traits: Traits): Launch {
+  const { op, parts, rows, valueDim, dtype } = problem;
+  const groups = Math.ceil(rows / rowsPerWorkgroup(valueDim, traits));
+  return {
+    shader: mergeShader,
+    constants: { LANES: chooseRowLanes(valueDim, traits), OUT_F16: dtype === 'float16' },
+    params: {
+      groups,
+      parts,
+      rows,
+      value_dim: valueDim,
+      output_pitch: rowPitch(valueDim, dtype),
+      has_gradient: problem.hasGradient ? 1 : 0,
+      has_log_sum_exp_gradient: problem.hasLogSumExpGradient ? 1 : 0,
+    },
+    workgroups: foldWorkgroups(op, groups, traits),
   };
 }

@@ -25,3 +25,8 @@ export function foldWorkgroups(op: string, count: number, limits: Limits): [numb
 export function readsQuads({ strides, offset }: Operand, axis: number): boolean {
   return offset % 4 === 0 && strides.every((stride, i) => (i === axis ? stride === 1 : stride % 4 === 0));
 }
+
+/** Twin of the uniform struct `Operand` (shaders/parts/operand.wgsl): a tensor of four axes. */
+export function operandFields(operand: Operand) {
+  return { strides: operand.strides, offset: operand.offset, vectors: readsQuads(operand, 3) ? 1 : 0 };
+}

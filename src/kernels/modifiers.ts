@@ -6,6 +6,7 @@
  * written here; no other WGSL is. Shapes, places and numbers are uniforms: another tensor compiles nothing new.
  */
 import { ArgumentError } from '../gpu/errors.ts';
+import type { UniformValues } from '../gpu/reflect.ts';
 import type { Insertion } from '../gpu/shader.ts';
 import type { Signature, UserFunction } from '../gpu/user-function.ts';
 import type { DType } from '../tensor/dtype.ts';
@@ -25,27 +26,30 @@ export const DERIVATIVE: Signature = {
   kernelName: 'd_score_mod',
 };
 
-/** A checked modifier without its tensors. */
-export interface ModifierSource {
+/** A checked modifier; `T` are the tensors that it captured. */
+export interface ModifierSource<T extends CapturedTensor> {
   readonly kind: ModifierKind;
   readonly code: UserFunction;
-  /** Of a score modifier. */
-  readonly derivative?: UserFunction;
-  readonly tensors: readonly { readonly name: string; readonly dtype: DType; readonly shape: Shape }[];
-  readonly numbers: readonly { readonly name: string; readonly value: number }[];
+  /** Derivative of a score modifier. */
+  readonly derivativeCode?: UserFunction;
+  readonly tensors: readonly (readonly [name: string, tensor: T])[];
+  readonly numbers: readonly (readonly [name: string, value: number])[];
+}
+
+interface CapturedTensor {
+  readonly dtype: DType;
+  readonly shape: Shape;
 }
 
 /** The modifiers of one call. */
-export interface Modifiers {
+export interface PlannedModifiers<T> {
   readonly insertions: readonly Insertion[];
-  /** Those of the gradient's kernels, which a derivative is among. */
-  readonly gradientInsertions: readonly Insertion[];
-  readonly hasScoreMod: boolean;
-  readonly hasDerivative: boolean;
-  readonly hasMaskMod: boolean;
-  /** Of captured tensors, in the order of their slots. */
-  readonly shapes: readonly Shape[];
-  readonly numbers: readonly number[];
+  /** What the gradient's kernels take beside those. */
+  readonly derivatives: readonly Insertion[];
+  /** Captured tensors, in the order of their slots. */
+  readonly captures: readonly T[];
+  /** The uniform struct CaptureParams, given the words of `table` at which the captured tensors begin. */
+  readonly fields: (offsets: readonly number[]) => UniformValues;
 }
 
 export const MAX_CAPTURED_TENSORS = 4;
@@ -53,65 +57,58 @@ export const MAX_CAPTURED_AXES = 4;
 export const MAX_CAPTURED_NUMBERS = 8;
 
 /** @throws ArgumentError where the modifiers capture more than a kernel has room for */
-export function planModifiers(op: string, sources: readonly ModifierSource[]): Modifiers {
-  const shapes: Shape[] = [];
+export function planModifiers<T extends CapturedTensor>(
+  op: string,
+  sources: readonly ModifierSource<T>[],
+): PlannedModifiers<T> {
+  const captures: T[] = [];
   const numbers: number[] = [];
   const derivatives: Insertion[] = [];
   const insertions = sources.map((source) => {
-    const { kind, code, derivative, tensors, numbers: captured } = source;
-    const { name } = SIGNATURES[kind];
-    const insertion = insertionOf(name, code, source, shapes.length, numbers.length);
-    if (derivative) {
-      derivatives.push(insertionOf(DERIVATIVE.kernelName!, derivative, source, shapes.length, numbers.length));
-    }
-    shapes.push(...tensors.map(({ shape }) => shape));
-    numbers.push(...captured.map(({ value }) => value));
-    return insertion;
+    const { kind, code, derivativeCode } = source;
+    const slots = [captures.length, numbers.length] as const;
+    if (derivativeCode) derivatives.push(insertionOf(DERIVATIVE.kernelName!, derivativeCode, source, ...slots));
+    captures.push(...source.tensors.map(([, tensor]) => tensor));
+    numbers.push(...source.numbers.map(([, value]) => value));
+    return insertionOf(SIGNATURES[kind].name, code, source, ...slots);
   });
   const refuse = (what: string, most: number, got: number) => {
     const names = sources.map(({ kind }) => kind).join(' and ');
     throw new ArgumentError(`${op}: ${names} must capture at most ${most} ${what}, got ${got}`);
   };
-  if (shapes.length > MAX_CAPTURED_TENSORS) refuse('tensors', MAX_CAPTURED_TENSORS, shapes.length);
+  if (captures.length > MAX_CAPTURED_TENSORS) refuse('tensors', MAX_CAPTURED_TENSORS, captures.length);
   if (numbers.length > MAX_CAPTURED_NUMBERS) refuse('numbers', MAX_CAPTURED_NUMBERS, numbers.length);
-  return {
-    insertions,
-    gradientInsertions: [...insertions, ...derivatives],
-    hasScoreMod: sources.some(({ kind }) => kind === 'scoreMod'),
-    hasDerivative: derivatives.length > 0,
-    hasMaskMod: sources.some(({ kind }) => kind === 'maskMod'),
-    shapes,
-    numbers,
-  };
+  const shapes = captures.map(({ shape }) => shape);
+  return { insertions, derivatives, captures, fields: (offsets) => captureFields(shapes, numbers, offsets) };
 }
 
 /** A function's text with what reads its captures, whose slots begin at `firstTensor` and `firstNumber`. */
 function insertionOf(
   name: string,
   { text, explain }: UserFunction,
-  { tensors, numbers }: ModifierSource,
+  { tensors, numbers }: ModifierSource<CapturedTensor>,
   firstTensor: number,
   firstNumber: number,
 ): Insertion {
   const accessors = [
-    ...tensors.map((tensor, i) =>
-      tensorAccessor(`${name}_${tensor.name}`, firstTensor + i, tensor.dtype, tensor.shape.length),
+    ...tensors.map(([captured, { dtype, shape }], i) =>
+      tensorAccessor(`${name}_${captured}`, firstTensor + i, dtype, shape.length),
     ),
-    ...numbers.map((number, i) => numberAccessor(`${name}_${number.name}`, firstNumber + i)),
+    ...numbers.map(([captured], i) => numberAccessor(`${name}_${captured}`, firstNumber + i)),
   ];
   return { name, text: [text, ...accessors].join('\n'), explain };
 }
 
-/** Uniform fields that accessors read; `offsets` are the words of `table` at which the captured tensors begin. */
-export function modifierParams({ shapes, numbers }: Partial<Modifiers> = {}, offsets: readonly number[] = []) {
+/** The uniform struct CaptureParams; `offsets` are the words of `table` at which the captured tensors begin. */
+export function captureFields(shapes: readonly Shape[], numbers: readonly number[], offsets: readonly number[]) {
   const fill = (values: readonly number[], count: number, rest: number) =>
     Array.from({ length: count }, (_, i) => values[i] ?? rest);
   return {
-    capture_offsets: fill(offsets, MAX_CAPTURED_TENSORS, 0),
-    capture_shapes: Array.from({ length: MAX_CAPTURED_TENSORS }, (_, slot) =>
-      fill(shapes?.[slot] ?? [], MAX_CAPTURED_AXES, 1),
+    offsets: fill(offsets, MAX_CAPTURED_TENSORS, 0),
+    shapes: Array.from({ length: MAX_CAPTURED_TENSORS }, (_, slot) =>
+      fill(shapes[slot] ?? [], MAX_CAPTURED_AXES, 1),
     ).flat(),
-    capture_numbers: fill(numbers ?? [], MAX_CAPTURED_NUMBERS, 0),
+    numbers: fill(numbers, MAX_CAPTURED_NUMBERS, 0),
   };
 }
 
@@ -143,8 +140,8 @@ function tensorAccessor(name: string, slot: number, dtype: DType, rank: number):
   }, '');
   return [
     `fn ${name}(${axes.map((axis) => `i${axis}: u32`).join(', ')}) -> ${TYPES[dtype]} {`,
-    `  let shape = params.capture_shapes[${slot}];`,
-    `  let first = params.capture_offsets[${slot}];`,
+    `  let shape = params.captures.shapes[${slot}];`,
+    `  let first = params.captures.offsets[${slot}];`,
     `  let at = ${at};`,
     `  return ${DECODE[dtype]};`,
     `}`,
@@ -152,5 +149,5 @@ function tensorAccessor(name: string, slot: number, dtype: DType, rank: number):
 }
 
 function numberAccessor(name: string, slot: number): string {
-  return `fn ${name}() -> f32 { return params.capture_numbers[${Math.floor(slot / 4)}][${slot % 4}]; }`;
+  return `fn ${name}() -> f32 { return params.captures.numbers[${Math.floor(slot / 4)}][${slot % 4}]; }`;
 }

@@ -1,24 +1,28 @@
+/** Masked softmax over rows and its gradient: the kernels of shaders/softmax. */
+import gradientShader from '../../shaders/softmax/gradient.wgsl';
 import shader from '../../shaders/softmax/softmax.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { rowPitch } from '../tensor/shape.ts';
 import type { Traits } from '../tensor/traits.ts';
-import { foldWorkgroups, readsQuads, type Operand } from './launch.ts';
+import type { OptionFields } from './attention.ts';
+import { foldWorkgroups, operandFields, type Operand } from './launch.ts';
 import { chooseRowLanes, rowsPerWorkgroup } from './rows.ts';
-import { scoreConstants, scoreParams, type Scores } from './score.ts';
-import { visibilityParams, type Visibility } from './visibility.ts';
 
-export interface SoftmaxProblem {
+/** Rows of scores. */
+export interface SoftmaxRows {
   /** The op's name, for errors. */
   readonly op: string;
   /** [B, H, Nq, Nk]. */
   readonly shape: readonly [number, number, number, number];
-  readonly inDType: FloatDType;
-  readonly outDType: FloatDType;
+  readonly xDType: FloatDType;
   readonly x: Operand;
-  readonly scale: number;
-  readonly visibility: Visibility;
-  readonly scores: Scores;
+  readonly options: OptionFields;
+}
+
+export interface SoftmaxProblem extends SoftmaxRows {
+  /** Dtype of the weights. */
+  readonly dtype: FloatDType;
   readonly writesLogSumExp: boolean;
   /** After which stage the scores are written too. */
   readonly writesScores?: ScoresStage;
@@ -29,34 +33,69 @@ export type ScoresStage = 'scaled' | 'capped' | 'masked';
 const STAGES = { scaled: 1, capped: 2, masked: 3 } as const;
 
 export function planSoftmax(problem: SoftmaxProblem, traits: Traits): Launch {
-  const [batch, heads, queryLength, keyLength] = problem.shape;
+  return {
+    ...rowsLaunch(problem, problem.dtype, traits, {
+      writes_log_sum_exp: problem.writesLogSumExp ? 1 : 0,
+      scores_stage: problem.writesScores ? STAGES[problem.writesScores] : 0,
+    }),
+    shader,
+    insertions: problem.options.insertions,
+  };
+}
+
+export interface SoftmaxGradientProblem extends SoftmaxRows {
+  /** Dtype of the weights' gradient, and of the row-major output. */
+  readonly dtype: FloatDType;
+  readonly dWeights: Operand;
+  /** The rows' values are the gradients of log-sum-exps. */
+  readonly hasDLogSumExp: boolean;
+  /** Into the rows' values. */
+  readonly writesDSinks: boolean;
+  readonly writesDScores: boolean;
+}
+
+export function planSoftmaxGradient(problem: SoftmaxGradientProblem, traits: Traits): Launch {
+  return {
+    ...rowsLaunch(problem, problem.dtype, traits, {
+      d_weights: operandFields(problem.dWeights),
+      has_d_log_sum_exp: problem.hasDLogSumExp ? 1 : 0,
+      writes_d_sinks: problem.writesDSinks ? 1 : 0,
+      writes_d_scores: problem.writesDScores ? 1 : 0,
+    }),
+    shader: gradientShader,
+    insertions: problem.options.gradientInsertions,
+  };
+}
+
+/** What both kernels are launched with, for an output of a dtype; `own` are the uniform fields of one of them. */
+function rowsLaunch({ op, shape, xDType, x, options }: SoftmaxRows, dtype: FloatDType, traits: Traits, own: object) {
+  const [batch, heads, queryLength, keyLength] = shape;
   const rows = batch * heads * queryLength;
   const groups = Math.ceil(rows / rowsPerWorkgroup(keyLength, traits));
+  const { sequences, visibility, score, dropout, captures, output } = options.fields;
+  // a row's keys are passed over one by one: the blocks of a block mask say nothing that its modifier does not
+  const { HAS_BLOCK_MASK: _, ...constants } = options.constants;
   return {
-    shader,
     constants: {
       LANES: chooseRowLanes(keyLength, traits),
-      IN_F16: problem.inDType === 'float16',
-      OUT_F16: problem.outDType === 'float16',
-      ...scoreConstants(problem.scores),
+      IN_F16: xDType === 'float16',
+      OUT_F16: dtype === 'float16',
+      ...constants,
     },
     params: {
       groups,
       heads,
       rows,
-      query_length: queryLength,
-      key_length: keyLength,
-      scale: problem.scale,
-      x_strides: problem.x.strides,
-      x_offset: problem.x.offset,
-      vector_loads: readsQuads(problem.x, 3) ? 1 : 0,
-      output_pitch: rowPitch(keyLength, problem.outDType),
-      writes_log_sum_exp: problem.writesLogSumExp ? 1 : 0,
-      scores_stage: problem.writesScores ? STAGES[problem.writesScores] : 0,
-      ...visibilityParams(problem.visibility),
-      ...scoreParams(problem.scores),
+      output_pitch: rowPitch(keyLength, dtype),
+      sinks_at: output['sinks_at'],
+      x: operandFields(x),
+      sequences: { ...sequences, query_length: queryLength, key_length: keyLength },
+      visibility,
+      score,
+      dropout,
+      captures,
+      ...own,
     },
-    workgroups: foldWorkgroups(problem.op, groups, traits),
-    ...(problem.scores.modifiers && { insertions: problem.scores.modifiers.insertions }),
+    workgroups: foldWorkgroups(op, groups, traits),
   };
 }

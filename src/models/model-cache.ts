@@ -2,7 +2,7 @@ import type { AttendOptions } from '../caches/attend.ts';
 import { KeyValueCache, type AppendOptions } from '../caches/key-value-cache.ts';
 import { PagedKeyValueCache, type PagedKeyValueCacheOptions } from '../caches/paged-key-value-cache.ts';
 import { ArgumentError } from '../gpu/errors.ts';
-import type { AttentionResult } from '../ops/attention/internal/attention.ts';
+import type { AttentionResult } from '../ops/attention/internal/call.ts';
 import { describe } from '../ops/internal/check.ts';
 import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';

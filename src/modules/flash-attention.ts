@@ -1,6 +1,7 @@
-import { ATTENTION_OPTIONS, type AttentionOptions, type AttentionResult } from '../ops/attention/internal/attention.ts';
+import type { AttentionResult } from '../ops/attention/internal/call.ts';
+import { ATTENTION_OPTIONS, type AttentionOptions } from '../ops/attention/internal/options.ts';
 import { checkFinite, checkProbability, checkSeed } from '../ops/internal/check.ts';
-import { checkBlockSize, flashAttention } from '../ops/attention/flash-attention.ts';
+import { checkBlockSize, flashAttention } from '../ops/attention/fused-attention.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { droppedBy, type AttentionDropoutForwardOptions, type AttentionDropoutOptions } from './attention-dropout.ts';

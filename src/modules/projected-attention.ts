@@ -1,11 +1,12 @@
 import { ArgumentError } from '../gpu/errors.ts';
 import { checkBoolean, checkFloat, checkProbability, checkSeed, checkTensor, describe } from '../ops/internal/check.ts';
 import { concat, reshape } from '../ops/copy.ts';
-import { flashAttention, MAX_VALUE_DIM } from '../ops/attention/flash-attention.ts';
+import { flashAttention, MAX_VALUE_DIM } from '../ops/attention/fused-attention.ts';
 import { matmul } from '../ops/matmul.ts';
 import { scaledDotProductAttention } from '../ops/attention/scaled-dot-product-attention.ts';
 import { mean } from '../ops/sum.ts';
-import { checkVisibility, type VisibilityOptions } from '../ops/attention/internal/visibility.ts';
+import { checkOptionValues } from '../ops/attention/internal/options.ts';
+import type { VisibilityOptions } from '../ops/attention/internal/visibility.ts';
 import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
@@ -138,14 +139,20 @@ export abstract class ProjectedAttention extends Module {
       }
     }
     const [batch, queryLength] = query.shape;
-    checkVisibility(this.name, options, {
-      batch,
-      heads: this.numHeads,
-      queryLength,
-      keyLength: key.shape[1],
-      isHeadless: false,
-      like: { name: 'query', tensor: query },
-    });
+    const { keyMask, isCausal } = options;
+    checkOptionValues(
+      { mask, keyMask, isCausal },
+      {
+        op: this.name,
+        like: { name: 'query', tensor: query },
+        batch,
+        heads: this.numHeads,
+        queryLength,
+        keyLength: key.shape[1],
+        headDim: this.embedDim / this.numHeads,
+        isHeadless: false,
+      },
+    );
   }
 
   /** Projects, with one product for neighbouring inputs that are the same tensor, and splits the heads. */

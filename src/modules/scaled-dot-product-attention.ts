@@ -1,4 +1,4 @@
-import { ATTENTION_OPTIONS, type AttentionOptions } from '../ops/attention/internal/attention.ts';
+import { ATTENTION_OPTIONS, type AttentionOptions } from '../ops/attention/internal/options.ts';
 import { checkBoolean, checkFinite, checkProbability, checkSeed } from '../ops/internal/check.ts';
 import {
   scaledDotProductAttention,

@@ -4,7 +4,9 @@ import { checkOptions } from '../tensor/options.ts';
 import { broadcastStrides, formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { checkFinite, checkFloat, checkTensor } from './internal/check.ts';
-import { checkVisibility, type Causal } from './attention/internal/visibility.ts';
+import type { CallSizes } from './attention/internal/option-record.ts';
+import { checkOptionValues, combineEffects } from './attention/internal/options.ts';
+import type { Causal } from './attention/internal/visibility.ts';
 import { weigh, weighGradient } from './attention/internal/weigh.ts';
 
 export interface SoftmaxOptions {
@@ -38,37 +40,37 @@ export function softmax(x: Tensor, options: SoftmaxOptions = {}): Tensor {
       `${op}: mask must broadcast to x's shape ${formatShape(x.shape)}, got ${formatShape(mask.shape)}`,
     );
   }
-  const shape = scoreShape(x);
-  const visibility = checkVisibility(
-    op,
-    { mask, isCausal },
-    {
-      batch: shape[0],
-      heads: shape[1],
-      queryLength: shape[2],
-      keyLength: shape[3],
-      isHeadless: x.rank === 3,
+  return x.device.scope(() => {
+    const [scores, scoreMask] = [x, mask].map((tensor) => tensor && withFourAxes(tensor, x.rank));
+    const [batch, heads, queryLength, keyLength] = scores!.shape;
+    const sizes: CallSizes = {
+      op,
       like: { name: 'x', tensor: x },
-    },
-  );
-  const weighing = { shape, scale, visibility };
-  const { weights } = noGrad(() => weigh(op, { x, mask }, weighing));
-  record({
-    op,
-    inputs: { x, mask },
-    outputs: [weights],
-    saved: { x, mask },
-    backward: ([gradient], saved, needs) => weighGradient(op, saved, weighing, { weights: gradient! }, needs),
+      batch,
+      heads,
+      queryLength,
+      keyLength,
+      headDim: 1,
+      isHeadless: false,
+    };
+    const effects = checkOptionValues({ mask: scoreMask, isCausal, scale }, sizes);
+    const weighing = { shape: [batch, heads, queryLength, keyLength], options: combineEffects(effects, []) } as const;
+    const { weights } = noGrad(() => weigh(op, { x: scores!, mask: scoreMask }, weighing));
+    record({
+      op,
+      inputs: { x: scores, mask: scoreMask },
+      outputs: [weights],
+      saved: { x: scores!, mask: scoreMask },
+      backward: ([gradient], saved, needs) => weighGradient(op, saved, weighing, { weights: gradient! }, needs),
+    });
+    return weights.reshape(x.shape);
   });
-  return weights;
 }
 
-/** [B, H, Nq, Nk], where three axes are [B, Nq, Nk]. */
-function scoreShape({ shape }: Tensor): [number, number, number, number] {
-  if (shape.length === 3) return [shape[0], 1, shape[1], shape[2]];
-  const [batch = 1, heads = 1, queries = 1, keys = 1] = [
-    ...Array.from({ length: 4 - shape.length }, () => 1),
-    ...shape,
-  ];
-  return [batch, heads, queries, keys];
+/** [B, H, Nq, Nk] of scores of `rank` axes, of which three are [B, Nq, Nk], or of a mask that broadcasts to them. */
+function withFourAxes(tensor: Tensor, rank: number): Tensor {
+  const { shape } = tensor;
+  const aligned = [...Array.from({ length: rank - shape.length }, () => 1), ...shape];
+  if (rank === 3) return tensor.reshape(aligned.toSpliced(1, 0, 1));
+  return tensor.reshape([...Array.from({ length: 4 - rank }, () => 1), ...aligned]);
 }

@@ -1,5 +1,5 @@
 import { ArgumentError } from '../gpu/errors.ts';
-import { VALUE_DIM_BUCKETS } from '../kernels/attention-tile.ts';
+import { VALUE_DIM_BUCKETS } from '../kernels/attention.ts';
 import { nearest } from '../tensor/options.ts';
 import type { Traits } from '../tensor/traits.ts';
 import type { TunableOp } from '../tensor/tuning.ts';

@@ -1,10 +1,10 @@
 /** What is measured: one problem for each choice that ops look up. */
 import { matmulKey, matmulVariants, chooseMatmul } from '../kernels/matmul.ts';
-import { VALUE_DIM_BUCKETS } from '../kernels/attention-tile.ts';
+import { VALUE_DIM_BUCKETS } from '../kernels/attention.ts';
 import { formatKey, NO_CHOICES, type Choice, type Variant } from '../kernels/choice.ts';
-import { attentionKey, attentionVariants, chooseAttention } from '../kernels/fused-attention.ts';
-import { flashAttention } from '../ops/attention/flash-attention.ts';
-import { localAttention } from '../ops/attention/local-attention.ts';
+import { attentionKey, attentionVariants, chooseAttention } from '../kernels/attention.ts';
+import { flashAttention } from '../ops/attention/fused-attention.ts';
+import { localAttention } from '../ops/attention/fused-attention.ts';
 import { matmul } from '../ops/matmul.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import type { Shape } from '../tensor/shape.ts';

@@ -3,7 +3,7 @@
  * device its tuner.
  */
 import { ArgumentError, OutOfMemoryError } from '../gpu/errors.ts';
-import { MAX_VALUE_DIM } from '../kernels/attention-tile.ts';
+import { MAX_VALUE_DIM } from '../kernels/attention.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { normal } from '../tensor/random.ts';

@@ -1,36 +1,43 @@
 /** Which kernels compute the gradient of attention, and how their work is divided. */
 import { describe, expect, test } from 'vitest';
-import type { AttentionGradientProblem } from '../../src/kernels/attention-gradient.ts';
-import { planAttentionGradientMask } from '../../src/kernels/attention-gradient-mask.ts';
-import { planAttentionGradientRows } from '../../src/kernels/attention-gradient-rows.ts';
-import { planAttentionGradientSinks } from '../../src/kernels/attention-gradient-sinks.ts';
+import {
+  chooseAttentionGradient,
+  planKeyGradient,
+  planMaskGradient,
+  planMergeGradient,
+  planQueryGradient,
+  planRowStatistics,
+  planSinksGradient,
+  type AttentionGradientProblem,
+  type MergeGradientProblem,
+} from '../../src/kernels/attention-gradient.ts';
 import { NO_CHOICES } from '../../src/kernels/choice.ts';
-import { planFusedAttentionGradient } from '../../src/kernels/fused-attention-gradient.ts';
-import { UNBOUNDED, type Band } from '../../src/kernels/visibility.ts';
+import { UNBOUNDED } from '../../src/ops/attention/internal/visibility.ts';
 import type { Traits } from '../../src/tensor/traits.ts';
-import { attentionProblem, CPU_DRIVER, DEFAULTS, dense, frozen } from './problems.ts';
+import type { Band } from './count-tiles.ts';
+import { attentionProblem, CPU_DRIVER, DEFAULTS, dense, frozen, NO_OPTIONS } from './problems.ts';
 
 function gradientProblem(given: Partial<AttentionGradientProblem> = {}): AttentionGradientProblem {
   const problem = attentionProblem(given);
+  const { batch, heads, queryLength, valueDim } = problem;
+  return { ...problem, dOutput: dense(batch, heads, queryLength, valueDim), statsAt: 0, ...given };
+}
+
+function plan(given: Partial<AttentionGradientProblem>, traits: Traits = DEFAULTS) {
+  const problem = frozen(gradientProblem(given));
   const { batch, heads, kvHeads, queryLength, keyLength, headDim, valueDim } = problem;
+  const dKey = dense(batch, kvHeads, keyLength, headDim);
+  const dValue = { ...dense(batch, kvHeads, keyLength, valueDim), offset: batch * kvHeads * keyLength * headDim };
   return {
-    ...problem,
-    dOutput: dense(batch, heads, queryLength, valueDim),
-    statsAt: 0,
-    dQuery: dense(batch, heads, queryLength, headDim),
-    dKey: dense(batch, kvHeads, keyLength, headDim),
-    dValue: { ...dense(batch, kvHeads, keyLength, valueDim), offset: batch * kvHeads * keyLength * headDim },
-    ...given,
+    query: planQueryGradient(problem, dense(batch, heads, queryLength, headDim), traits),
+    key: planKeyGradient(problem, { dKey, dValue }, traits),
   };
 }
 
-const plan = (given: Partial<AttentionGradientProblem>, traits: Traits = DEFAULTS) =>
-  planFusedAttentionGradient(frozen(gradientProblem(given)), traits);
-
 describe('the kernels', () => {
   const nameOf = (traits: Traits, pinned?: string, given: Partial<AttentionGradientProblem> = {}) => {
-    const choices = { ...NO_CHOICES, pinned: new Map(pinned ? [['test', pinned]] : []) };
-    return planFusedAttentionGradient(gradientProblem(given), traits, choices).choice.variant.name;
+    const choices = { ...NO_CHOICES, pinned: new Map(pinned ? [['flashAttention', pinned]] : []) };
+    return chooseAttentionGradient(gradientProblem(given), traits, choices).variant.name;
   };
 
   test('are tiles on GPUs and where subgroups are small, and subgroups on other CPU drivers', () => {
@@ -49,12 +56,12 @@ describe('the kernels', () => {
   });
 
   test('are of the family that tune() chose for the op, unless it was pinned', () => {
-    const tuned = (kernel: string) => new Map([['test/float32/64', { kernel, date: '2026-11-23' }]]);
+    const tuned = (kernel: string) => new Map([['flashAttention/float32/64', { kernel, date: '2026-11-23' }]]);
     const chosen = (traits: Traits, kernel: string, pinned?: string) =>
-      planFusedAttentionGradient(gradientProblem(), traits, {
+      chooseAttentionGradient(gradientProblem(), traits, {
         tuned: tuned(kernel),
-        pinned: new Map(pinned ? [['test', pinned]] : []),
-      }).choice;
+        pinned: new Map(pinned ? [['flashAttention', pinned]] : []),
+      });
     expect(chosen(CPU_DRIVER, 'tile-16x32')).toMatchObject({
       variant: { name: 'tile-32x32' },
       reason: 'tune() chose tile-16x32 forward on 2026-11-23',
@@ -64,8 +71,8 @@ describe('the kernels', () => {
     expect(chosen(CPU_DRIVER, 'matrix-64x32').variant.name).toBe('subgroup');
     expect(chosen(CPU_DRIVER, 'tile-16x32', 'subgroup').variant.name).toBe('subgroup');
     // what was tuned for other head dims says nothing
-    const other = { pinned: new Map(), tuned: new Map([['test/float32/128', { kernel: 'tile-16x32', date: '' }]]) };
-    expect(planFusedAttentionGradient(gradientProblem(), CPU_DRIVER, other).choice.variant.name).toBe('subgroup');
+    const other = { pinned: new Map(), tuned: new Map([['flashAttention/float32/128', { kernel: 'tile-16x32', date: '' }]]) };
+    expect(chooseAttentionGradient(gradientProblem(), CPU_DRIVER, other).variant.name).toBe('subgroup');
   });
 });
 
@@ -73,10 +80,14 @@ describe('tiles', () => {
   test('a workgroup for 32 queries of a head, and for 32 keys of a key head', () => {
     const { query, key } = plan({ batch: 2, heads: 6, kvHeads: 2, queryLength: 70, keyLength: 100 });
     expect(query).toHaveLength(1);
-    expect(query[0].params).toMatchObject({ groups: 2 * 6 * 3, query_tiles: 3, head_tiles: 6, group_size: 3 });
+    expect(query[0].params).toMatchObject({
+      groups: 2 * 6 * 3,
+      work: { query_tiles: 3, head_tiles: 6 },
+      inputs: { group_size: 3 },
+    });
     expect(query[0].workgroups).toEqual([36, 1, 1]);
     expect(key).toHaveLength(1);
-    expect(key[0].params).toMatchObject({ groups: 2 * 2 * 4, key_tiles: 4, head_tiles: 2, group_size: 3 });
+    expect(key[0].params).toMatchObject({ groups: 2 * 2 * 4, key_tiles: 4, inputs: { group_size: 3 } });
     expect(key[0].workgroups).toEqual([16, 1, 1]);
   });
 
@@ -112,45 +123,37 @@ describe('tiles', () => {
 
   test('say where statistics and gradients lie, and which operands may be read by quads', () => {
     const { query, key } = plan({ batch: 2, heads: 3, queryLength: 5, statsAt: 7, headDim: 8, valueDim: 6 });
-    expect(query[0].params).toMatchObject({ stats_at: 7, stats_pitch: 30, vector_loads: 0b0011 });
-    expect(query[0].params['gradient_strides']).toEqual([120, 40, 8, 1]);
-    expect(key[0].params).toMatchObject({ value_gradient_at: 240, value_gradient_strides: [90, 30, 6, 1] });
+    expect(query[0].params).toMatchObject({
+      inputs: { q: { vectors: 1 }, k: { vectors: 1 }, v: { vectors: 0 } },
+      gradient: { stats_at: 7, stats_pitch: 30, d_output: { vectors: 0 } },
+      d_query_strides: [120, 40, 8, 1],
+    });
+    expect(key[0].params).toMatchObject({ d_value_at: 240, d_value_strides: [90, 30, 6, 1] });
   });
 
   test('of packed sequences, statistics are of the stored rows', () => {
-    const scores = { sequences: { at: 0, count: 4 } };
-    const { query } = plan({ batch: 4, heads: 2, queryLength: 10, queryRows: 25, scores });
-    expect(query[0].params).toMatchObject({ groups: 8, stats_pitch: 50, batches: 4 });
-  });
-
-  test('compile nothing new for dropout’s seed and probability, nor for lengths', () => {
-    const constants = (p: number, seed: number, queryLength: number) =>
-      plan({ scores: { dropout: { p, seed } }, queryLength }).key[0].constants;
-    expect(constants(0.5, 2 ** 40, 9)).toEqual(constants(0.1, 3, 700));
-    expect(constants(0.5, 2 ** 40, 9)['HAS_DROPOUT']).toBe(true);
-    const { params } = plan({ scores: { dropout: { p: 0.25, seed: 5 * 2 ** 32 + 6 } } }).key[0];
-    expect(params).toMatchObject({ dropout_p: 0.25, dropout_scale: 1 / 0.75, dropout_seed: [6, 5] });
+    const options = { ...NO_OPTIONS, isPacked: true };
+    const { query } = plan({ batch: 4, heads: 2, queryLength: 10, queryRows: 25, options });
+    expect(query[0].params).toMatchObject({ groups: 8, gradient: { stats_pitch: 50 } });
   });
 });
 
 describe('a mask’s gradient', () => {
   const launch = (...lengths: number[]) =>
-    planAttentionGradientMask(
-      {
-        ...gradientProblem({ batch: 2, heads: 3, queryLength: 70, keyLength: 40 }),
-        dMask: { lengths, strides: dense(...lengths).strides },
-      },
+    planMaskGradient(
+      gradientProblem({ batch: 2, heads: 3, queryLength: 70, keyLength: 40 }),
+      { lengths, strides: dense(...lengths).strides },
       DEFAULTS,
     ).params;
 
   test('has a workgroup for 32 × 32 of its own elements', () => {
-    expect(launch(2, 3, 70, 40)).toMatchObject({ groups: 2 * 3 * 3 * 2, query_tiles: 3, key_tiles: 2, head_tiles: 3 });
-    expect(launch(1, 3, 1, 40)).toMatchObject({ groups: 3 * 2, query_tiles: 1, key_tiles: 2, head_tiles: 3 });
+    expect(launch(2, 3, 70, 40)).toMatchObject({ groups: 2 * 3 * 3 * 2, query_tiles: 3, key_tiles: 2, mask_heads: 3 });
+    expect(launch(1, 3, 1, 40)).toMatchObject({ groups: 3 * 2, query_tiles: 1, key_tiles: 2, mask_heads: 3 });
     expect(launch(1, 1, 1, 1)).toMatchObject({ groups: 1 });
   });
 
   test('has stride 0 where it is summed', () => {
-    expect(launch(2, 1, 70, 1)['gradient_strides']).toEqual([70, 0, 1, 0]);
+    expect(launch(2, 1, 70, 1)['d_mask_strides']).toEqual([70, 0, 1, 0]);
   });
 });
 
@@ -166,19 +169,16 @@ test('statistics: neighbours share a row on GPUs, a lane has its own on CPU driv
     dOutput: dense(2, 3, 50, 8),
     statsAt: 4,
   };
-  const onGpu = planAttentionGradientRows(problem, DEFAULTS);
+  const onGpu = planRowStatistics(problem, DEFAULTS);
   expect(onGpu.constants['LANES']).toBe(8);
   expect(onGpu.params).toMatchObject({ groups: Math.ceil(300 / 8), rows: 300, has_d_output: 1, has_d_log_sum_exp: 0 });
-  const onCpu = planAttentionGradientRows({ ...problem, dOutput: undefined, dLogSumExp: dense(2, 3, 50) }, CPU_DRIVER);
+  const onCpu = planRowStatistics({ ...problem, dOutput: undefined, dLogSumExp: dense(2, 3, 50) }, CPU_DRIVER);
   expect(onCpu.constants['LANES']).toBe(1);
   expect(onCpu.params).toMatchObject({ groups: Math.ceil(300 / 64), has_d_output: 0, has_d_log_sum_exp: 1 });
 });
 
 test('sinks: a workgroup for each head', () => {
-  const launch = planAttentionGradientSinks(
-    { op: 'test', batch: 2, heads: 3, length: 50, statsAt: 4, sinksAt: 1 },
-    DEFAULTS,
-  );
+  const launch = planSinksGradient({ op: 'test', batch: 2, heads: 3, length: 50, statsAt: 4, sinksAt: 1 }, DEFAULTS);
   expect(launch.params).toMatchObject({ groups: 3, rows: 100, stats_pitch: 300, stats_at: 4, sinks_at: 1 });
 });
 
@@ -225,4 +225,28 @@ describe('query tiles that a tile of keys walks', () => {
     const causal = { left: UNBOUNDED, right: 0, queryOffset: 0 };
     expect(tiles(causal, 4096) / (4096 / 32) ** 2).toBeCloseTo(0.5, 1);
   });
+});
+
+const mergeProblem: MergeGradientProblem = {
+  op: 'test',
+  parts: 3,
+  rows: 40,
+  valueDim: 33,
+  dtype: 'float16',
+  hasGradient: true,
+  hasLogSumExpGradient: false,
+};
+
+test('planMergeGradient is a pure function', () => {
+  const given = frozen(mergeProblem);
+  expect(planMergeGradient(given, DEFAULTS)).toEqual(planMergeGradient(given, DEFAULTS));
+});
+
+test('planMergeGradient: rows share a workgroup', () => {
+  const { constants, params, workgroups } = planMergeGradient(mergeProblem, DEFAULTS);
+  expect(constants).toEqual({ LANES: 16, OUT_F16: true });
+  expect(params).toMatchObject({ output_pitch: 34, has_gradient: 1, has_log_sum_exp_gradient: 0 });
+  expect(workgroups).toEqual([5, 1, 1]);
+  expect(planMergeGradient({ ...mergeProblem, valueDim: 512 }, DEFAULTS).constants).toMatchObject({ LANES: 128 });
+  expect(planMergeGradient(mergeProblem, CPU_DRIVER).workgroups).toEqual([2, 1, 1]);
 });

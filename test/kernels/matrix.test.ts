@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { reflect } from '../../src/gpu/reflect.ts';
 import { joinParts, specialise, type Constants, type Shader } from '../../src/gpu/shader.ts';
+import { attentionLaunch, attentionVariants, chooseAttention } from '../../src/kernels/attention.ts';
 import { NO_CHOICES } from '../../src/kernels/choice.ts';
-import { attentionVariants, chooseAttention, planAttentionMatrix } from '../../src/kernels/fused-attention.ts';
 import { chooseMatmul, matmulLaunch, matmulVariants } from '../../src/kernels/matmul.ts';
 import { attentionMatrixVariants, matmulMatrixVariants } from '../../src/kernels/matrix.ts';
 import type { Traits } from '../../src/tensor/traits.ts';
@@ -18,7 +18,12 @@ const GPU: Traits = frozen({
 });
 const withMemory = (kibibytes: number) => ({ ...GPU, maxComputeWorkgroupStorageSize: kibibytes * 1024 });
 const names = (variants: readonly { name: string }[]) => variants.map(({ name }) => name);
-const sizeOf = (dim: number) => ({ op: 'flashAttention', dtype: 'float16' as const, headDim: dim, valueDim: dim });
+const sizeOf = (dim: number) => ({
+  op: 'flashAttention' as const,
+  dtype: 'float16' as const,
+  headDim: dim,
+  valueDim: dim,
+});
 
 describe('attentionMatrixVariants', () => {
   const fitting = (dim: number, kibibytes: number) =>
@@ -100,14 +105,14 @@ describe('chosen are', () => {
 describe('planAttentionMatrix', () => {
   const plan = (given: Parameters<typeof attentionProblem>[0], traits = GPU) => {
     const problem = frozen(attentionProblem({ dtype: 'float16', ...given }));
-    return planAttentionMatrix(problem, attentionMatrixVariants(problem, traits)[0], traits);
+    return attentionLaunch(problem, attentionMatrixVariants(problem, traits)[0], 1, traits);
   };
 
   test('one workgroup for each tile of query rows of each head, whose invocations are whole subgroups', () => {
     const { constants, params, workgroups, shader } = plan({ batch: 2, heads: 3, queryLength: 65 });
     expect(shader.name).toBe('matrix/attention');
     expect(constants).toMatchObject({ DIM: 64, BLOCK_Q: 64, BLOCK_K: 32, SUBGROUP: 32, WORKGROUP: 128 });
-    expect(params).toMatchObject({ query_tiles: 2, groups: 12 });
+    expect(params).toMatchObject({ work: { query_tiles: 2 }, groups: 12 });
     expect(workgroups).toEqual([12, 1, 1]);
   });
 
@@ -177,7 +182,7 @@ function expectBytes(actual: number | 'fits', planned: number): void {
 describe("Dawn's compiler accepts, without a word, and with the planned bytes of workgroup memory", () => {
   test.each([32, 64, 96, 128, 256])('attention-matrix at head dim %i', async (dim) => {
     for (const variant of attentionMatrixVariants(sizeOf(dim), GPU)) {
-      const { shader, constants } = planAttentionMatrix(attentionProblem(sizeOf(dim)), variant, GPU);
+      const { shader, constants } = attentionLaunch(attentionProblem(sizeOf(dim)), variant, 1, GPU);
       expectBytes(await compile(shader, constants), variant.bytes);
     }
   });
@@ -199,7 +204,7 @@ describe("Dawn's compiler accepts, without a word, and with the planned bytes of
   test('the older dialect, but for its age', async () => {
     const traits = { ...GPU, subgroupMatrix: 'scalars' as const };
     const [attention] = attentionMatrixVariants(sizeOf(64), traits);
-    const attentionPlan = planAttentionMatrix(attentionProblem(sizeOf(64)), attention, traits);
+    const attentionPlan = attentionLaunch(attentionProblem(sizeOf(64)), attention, 1, traits);
     expectBytes(await compile(attentionPlan.shader, attentionPlan.constants), attention.bytes);
     const [matmul] = matmulMatrixVariants({ aDType: 'float16' }, traits);
     const matmulPlan = matmulLaunch(matmulProblem(), matmul, traits);

@@ -2,8 +2,8 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { checkFunction, isPredeclared } from '../../src/gpu/user-function.ts';
 import {
+  captureFields,
   DERIVATIVE,
-  modifierParams,
   planModifiers,
   SIGNATURES,
   type ModifierSource,
@@ -15,23 +15,29 @@ const MASK = 'fn mask_mod(b: u32, h: u32, i: u32, j: u32) -> bool { return true;
 
 type Tensors = [name: string, dtype: DType, shape: number[]][];
 
-function source(kind: 'scoreMod' | 'maskMod', tensors: Tensors, numbers: [string, number][] = []): ModifierSource {
+type Captured = { readonly dtype: DType; readonly shape: number[] };
+
+function source(
+  kind: 'scoreMod' | 'maskMod',
+  tensors: Tensors,
+  numbers: [string, number][] = [],
+): ModifierSource<Captured> {
   return {
     kind,
     code: checkFunction(kind, kind === 'scoreMod' ? SCORE : MASK, SIGNATURES[kind], []),
-    tensors: tensors.map(([name, dtype, shape]) => ({ name, dtype, shape })),
-    numbers: numbers.map(([name, value]) => ({ name, value })),
+    tensors: tensors.map(([name, dtype, shape]) => [name, { dtype, shape }]),
+    numbers,
   };
 }
 
 describe('planModifiers', () => {
   test('a modifier without captures is its text', () => {
-    const { insertions, hasScoreMod, hasMaskMod } = planModifiers('op', [source('maskMod', [])]);
+    const { insertions, derivatives } = planModifiers('op', [source('maskMod', [])]);
     expect(insertions.map(({ name }) => name)).toEqual(['mask_mod']);
     expect(insertions[0].text).toBe(
       'fn mask_mod(mask_mod_b: u32, mask_mod_h: u32, mask_mod_i: u32, mask_mod_j: u32) -> bool { return true; }',
     );
-    expect([hasScoreMod, hasMaskMod]).toEqual([false, true]);
+    expect(derivatives).toEqual([]);
   });
 
   test('two share the slots for captures, the first first', () => {
@@ -44,14 +50,14 @@ describe('planModifiers', () => {
       ],
     );
     const mask = source('maskMod', [['bias', 'int32', [4, 5]]], [['a', 3]]);
-    const { insertions, shapes, numbers } = planModifiers('op', [score, mask]);
-    expect(shapes).toEqual([[3], [4, 5]]);
-    expect(numbers).toEqual([1, 2, 3]);
+    const { insertions, captures, fields } = planModifiers('op', [score, mask]);
+    expect(captures.map(({ shape }) => shape)).toEqual([[3], [4, 5]]);
+    expect(fields([7, 9])).toEqual(captureFields([[3], [4, 5]], [1, 2, 3], [7, 9]));
     const [first, second] = insertions.map(({ text }) => text);
-    expect(first).toContain('fn score_mod_bias(i0: u32) -> f32 {\n  let shape = params.capture_shapes[0];');
-    expect(first).toContain('fn score_mod_b() -> f32 { return params.capture_numbers[0][1]; }');
-    expect(second).toContain('fn mask_mod_bias(i0: u32, i1: u32) -> i32 {\n  let shape = params.capture_shapes[1];');
-    expect(second).toContain('fn mask_mod_a() -> f32 { return params.capture_numbers[0][2]; }');
+    expect(first).toContain('fn score_mod_bias(i0: u32) -> f32 {\n  let shape = params.captures.shapes[0];');
+    expect(first).toContain('fn score_mod_b() -> f32 { return params.captures.numbers[0][1]; }');
+    expect(second).toContain('fn mask_mod_bias(i0: u32, i1: u32) -> i32 {\n  let shape = params.captures.shapes[1];');
+    expect(second).toContain('fn mask_mod_a() -> f32 { return params.captures.numbers[0][2]; }');
   });
 
   test('the text depends on ranks and dtypes, not on lengths and numbers', () => {
@@ -68,26 +74,22 @@ describe('planModifiers', () => {
     const derivative = checkFunction("scoreMod's derivative", text, DERIVATIVE, ['half', 't']);
     const captures = [[['t', 'float32', [3]]] as Tensors, [['half', 0.5]] as [string, number][]] as const;
     const mask = source('maskMod', [['t', 'bool', [4, 5]]], [['a', 3]]);
-    const score = { ...source('scoreMod', ...captures), derivative };
-    const { insertions, gradientInsertions, hasDerivative, shapes, numbers } = planModifiers('op', [mask, score]);
-    expect(hasDerivative).toBe(true);
-    expect([shapes, numbers]).toEqual([
-      [[4, 5], [3]],
-      [3, 0.5],
-    ]);
+    const score = { ...source('scoreMod', ...captures), derivativeCode: derivative };
+    const { insertions, derivatives, fields } = planModifiers('op', [mask, score]);
+    expect(fields([])).toEqual(captureFields([[4, 5], [3]], [3, 0.5], []));
     expect(insertions.map(({ name }) => name)).toEqual(['mask_mod', 'score_mod']);
-    expect(gradientInsertions.map(({ name }) => name)).toEqual(['mask_mod', 'score_mod', 'd_score_mod']);
-    const inserted = gradientInsertions[2];
+    expect(derivatives.map(({ name }) => name)).toEqual(['d_score_mod']);
+    const [inserted] = derivatives;
     expect(inserted.text).toMatch(
       /^fn d_score_mod\(.*return d_score_mod_half\(\) \* d_score_mod_t\(d_score_mod_i\); }/,
     );
-    expect(inserted.text).toContain('fn d_score_mod_t(i0: u32) -> f32 {\n  let shape = params.capture_shapes[1];');
-    expect(inserted.text).toContain('fn d_score_mod_half() -> f32 { return params.capture_numbers[0][1]; }');
+    expect(inserted.text).toContain('fn d_score_mod_t(i0: u32) -> f32 {\n  let shape = params.captures.shapes[1];');
+    expect(inserted.text).toContain('fn d_score_mod_half() -> f32 { return params.captures.numbers[0][1]; }');
     const column = inserted.text.indexOf('d_score_mod_t(') + 1;
     expect(inserted.explain("in d_score_mod: 'd_score_mod_t' is wrong", 1, column)).toBe(
       `scoreMod's derivative line 1, column ${text.indexOf('t(i)') + 1}: in score_mod_derivative: 't' is wrong`,
     );
-    expect(planModifiers('op', [mask]).hasDerivative).toBe(false);
+    expect(planModifiers('op', [mask]).derivatives).toEqual([]);
   });
 
   test('refuses more than a kernel has room for', () => {
@@ -106,24 +108,18 @@ describe('planModifiers', () => {
   });
 });
 
-test('modifierParams fills up what is not used', () => {
+test('captureFields fills up what is not used', () => {
   const zeros = Array.from({ length: 8 }, () => 0);
   const ones = Array.from({ length: 16 }, () => 1);
-  expect(modifierParams()).toEqual({ capture_offsets: [0, 0, 0, 0], capture_shapes: ones, capture_numbers: zeros });
-  const modifiers = planModifiers('op', [
-    source(
-      'scoreMod',
-      [
-        ['a', 'float32', [2, 3]],
-        ['b', 'bool', [4, 5, 6, 7]],
-      ],
-      [['n', 0.5]],
-    ),
-  ]);
-  expect(modifierParams(modifiers, [10, 16])).toEqual({
-    capture_offsets: [10, 16, 0, 0],
-    capture_shapes: [2, 3, 1, 1, 4, 5, 6, 7, 1, 1, 1, 1, 1, 1, 1, 1],
-    capture_numbers: zeros.with(0, 0.5),
+  expect(captureFields([], [], [])).toEqual({ offsets: [0, 0, 0, 0], shapes: ones, numbers: zeros });
+  const shapes = [
+    [2, 3],
+    [4, 5, 6, 7],
+  ];
+  expect(captureFields(shapes, [0.5], [10, 16])).toEqual({
+    offsets: [10, 16, 0, 0],
+    shapes: [2, 3, 1, 1, 4, 5, 6, 7, 1, 1, 1, 1, 1, 1, 1, 1],
+    numbers: zeros.with(0, 0.5),
   });
 });
 

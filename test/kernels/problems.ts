@@ -1,9 +1,10 @@
 /** Problems to plan, with contiguous operands where nothing else is said. */
-import type { AttentionProblem } from '../../src/kernels/attention-operands.ts';
+import type { AttentionProblem, OptionFields } from '../../src/kernels/attention.ts';
 import type { Operand } from '../../src/kernels/launch.ts';
 import type { MatmulProblem } from '../../src/kernels/matmul.ts';
 import type { SoftmaxProblem } from '../../src/kernels/softmax.ts';
-import { UNBOUNDED, type Visibility } from '../../src/kernels/visibility.ts';
+import { checkOptionValues, combineEffects } from '../../src/ops/attention/internal/options.ts';
+import type { Tensor } from '../../src/tensor/tensor.ts';
 import type { Traits } from '../../src/tensor/traits.ts';
 
 /** WebGPU's default limits, without anything optional. */
@@ -25,7 +26,23 @@ export const CPU_DRIVER: Traits = {
   subgroupSize: 8,
 };
 
-export const EVERYTHING: Visibility = { band: { left: UNBOUNDED, right: UNBOUNDED, queryOffset: 0 } };
+/** No option is given: every query sees every key, and scores are not scaled. */
+export const NO_OPTIONS: OptionFields = combineEffects(
+  checkOptionValues(
+    { scale: 1 },
+    {
+      op: 'test',
+      batch: 1,
+      heads: 1,
+      queryLength: 1,
+      keyLength: 1,
+      headDim: 1,
+      isHeadless: false,
+      like: { name: 'query', tensor: undefined as unknown as Tensor }, // looked at for masks only
+    },
+  ),
+  [],
+);
 
 export function dense(...shape: number[]): Operand {
   return { strides: shape.map((_, axis) => shape.slice(axis + 1).reduce((a, b) => a * b, 1)), offset: 0 };
@@ -36,7 +53,9 @@ export function attentionProblem(given: Partial<AttentionProblem> = {}): Attenti
   const { kvHeads = heads, keyLength = queryLength, valueDim = headDim, queryRows = queryLength } = given;
   return {
     op: 'test',
+    kernelsOf: 'flashAttention',
     dtype: 'float32',
+    kvDtype: given.dtype ?? 'float32',
     batch,
     heads,
     kvHeads,
@@ -45,14 +64,11 @@ export function attentionProblem(given: Partial<AttentionProblem> = {}): Attenti
     queryRows,
     headDim,
     valueDim,
-    scale: 1,
     q: dense(batch, heads, queryLength, headDim),
     k: dense(batch, kvHeads, keyLength, headDim),
     v: dense(batch, kvHeads, keyLength, valueDim),
     output: dense(batch, heads, queryLength, valueDim),
-    visibility: EVERYTHING,
-    scores: {},
-    keys: { layout: 'contiguous' },
+    options: NO_OPTIONS,
     writesLogSumExp: false,
     ...given,
   };
@@ -81,12 +97,10 @@ export function softmaxProblem(given: Partial<SoftmaxProblem> = {}): SoftmaxProb
   return {
     op: 'test',
     shape,
-    inDType: 'float32',
-    outDType: 'float32',
+    xDType: 'float32',
+    dtype: 'float32',
     x: dense(...shape),
-    scale: 1,
-    visibility: EVERYTHING,
-    scores: {},
+    options: NO_OPTIONS,
     writesLogSumExp: false,
     ...given,
   };

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { chooseRowLanes, rowsPerWorkgroup } from '../../src/kernels/rows.ts';
-import { planSoftmax } from '../../src/kernels/softmax.ts';
-import { CPU_DRIVER, DEFAULTS, frozen, softmaxProblem } from './problems.ts';
+import { planSoftmax, planSoftmaxGradient, type SoftmaxGradientProblem } from '../../src/kernels/softmax.ts';
+import { CPU_DRIVER, DEFAULTS, dense, frozen, NO_OPTIONS, softmaxProblem } from './problems.ts';
 
 describe('planSoftmax', () => {
   const plan = (given: Parameters<typeof softmaxProblem>[0]) => planSoftmax(softmaxProblem(given), DEFAULTS);
@@ -17,8 +17,7 @@ describe('planSoftmax', () => {
     expect(plan({ shape: [2, 3, 5, 9] }).params).toMatchObject({
       rows: 30,
       heads: 3,
-      query_length: 5,
-      key_length: 9,
+      sequences: { query_length: 5, key_length: 9 },
       groups: 4,
     });
   });
@@ -34,7 +33,49 @@ describe('planSoftmax', () => {
   });
 
   test('float16 rows are padded to whole words', () => {
-    expect(plan({ shape: [1, 1, 4, 7], outDType: 'float16' }).params['output_pitch']).toBe(8);
+    expect(plan({ shape: [1, 1, 4, 7], dtype: 'float16' }).params['output_pitch']).toBe(8);
     expect(plan({ shape: [1, 1, 4, 7] }).params['output_pitch']).toBe(7);
+  });
+});
+
+const gradientProblem = (given: Partial<SoftmaxGradientProblem> = {}): SoftmaxGradientProblem => {
+  const { shape = [2, 3, 4, 8] } = given;
+  return {
+    op: 'test',
+    shape,
+    xDType: 'float32',
+    dtype: 'float32',
+    x: dense(...shape),
+    dWeights: dense(...shape),
+    options: NO_OPTIONS,
+    hasDLogSumExp: false,
+    writesDSinks: false,
+    writesDScores: false,
+    ...given,
+  };
+};
+
+describe('planSoftmaxGradient', () => {
+  const plan = (given?: Partial<SoftmaxGradientProblem>) => planSoftmaxGradient(gradientProblem(given), DEFAULTS);
+
+  test('is a pure function', () => {
+    const given = frozen(gradientProblem());
+    expect(planSoftmaxGradient(given, DEFAULTS)).toEqual(planSoftmaxGradient(given, DEFAULTS));
+  });
+
+  test('has the rows of the softmax', () => {
+    expect(plan({ shape: [1, 1, 100, 256] })).toMatchObject({ constants: { LANES: 16 }, workgroups: [13, 1, 1] });
+    expect(plan({ shape: [70_000, 1, 1, 1000] }).workgroups).toEqual([35_000, 2, 1]);
+    expect(planSoftmaxGradient(gradientProblem({ shape: [1, 1, 64, 1000] }), CPU_DRIVER)).toMatchObject({
+      constants: { LANES: 4 },
+      workgroups: [2, 1, 1],
+    });
+  });
+
+  test('x and the gradient of the weights are read four at a time each where they can be', () => {
+    expect(plan().params).toMatchObject({ x: { vectors: 1 }, d_weights: { vectors: 1 } });
+    const dWeights = { strides: [0, 0, 0, 0], offset: 0 };
+    expect(plan({ dWeights }).params).toMatchObject({ x: { vectors: 1 }, d_weights: { vectors: 0 } });
+    expect(plan({ shape: [1, 1, 4, 7], dtype: 'float16' }).params['output_pitch']).toBe(8);
   });
 });

@@ -1,4 +1,4 @@
-// parts: attention/operands, attention/score, attention/visibility
+// parts: attention/inputs, attention/modifiers, attention/score, attention/visibility
 // What the gradient's kernels without workgroup memory share: a lane owns ROWS rows of one side (queries, or keys) in its
 // registers; of each row of the other side lane i loads quads i, i + STEP, …, and shuffles hand them round.
 //
@@ -16,7 +16,7 @@ alias Shares = array<vec4<f32>, SHARES>;
 // Whether the band of a query holds a key.
 fn in_band(sequence: Sequence, query: u32, key: u32) -> bool {
   let distance = i32(key) - i32(query) - sequence.query_offset;
-  return key < sequence.key_length && distance >= -params.band_left && distance <= params.band_right;
+  return key < sequence.key_length && distance >= -params.visibility.band_left && distance <= params.visibility.band_right;
 }
 
 // Whether nothing but the band decides what is seen in the block of a query and a key, and scores are not modified.
@@ -26,5 +26,5 @@ fn band_decides(sequence: Sequence, head: u32, query: u32, key: u32) -> bool {
   } else if HAS_MASK_MOD {
     return false;
   }
-  return !MODIFIES_SCORES && params.mask_kind == NO_MASK && params.has_key_mask == 0u;
+  return !MODIFIES_SCORES && params.visibility.mask_kind == NO_MASK && params.visibility.has_key_mask == 0u;
 }

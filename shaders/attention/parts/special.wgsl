@@ -1,4 +1,4 @@
-// parts: attention/dropout, attention/operands, attention/result, attention/score, attention/visibility, special, store
+// parts: attention/dropout, attention/forward, attention/inputs, attention/score, attention/visibility, attention/work, special, store
 // What a masked key holds never leaks: kernels that multiply by weights of 0 leave NaN and infinities of v out, and
 // add them at the end, here, where the weight is not 0. Slow, small code: whoever has such values has an error to
 // look for.
@@ -14,14 +14,14 @@ fn add_special_values(tile: Tile, row: u32, row_max: f32) {
     let k_begin = k_row(tile, key);
     let v_begin = v_row(tile, key);
     var dots = 0.0;
-    for (var d = 0u; d < params.head_dim; d += 4u) { dots += dot(q_quad(begin, d), k_quad(k_begin, d)); }
-    let score = modified_score(tile.sequence, params.scale * dots, slope, head, query, key);
+    for (var d = 0u; d < params.inputs.head_dim; d += 4u) { dots += dot(q_quad(begin, d), k_quad(k_begin, d)); }
+    let score = modified_score(tile.sequence, params.score.scale * dots, slope, head, query, key);
     let weight = dropout_factor(tile.sequence, head, query, key)
       * exp(masked_score(tile.sequence, score, head, query, key) - select(row_max, 0.0, row_max == HIDDEN));
-    for (var d = 0u; d < params.value_dim; d += 4u) {
+    for (var d = 0u; d < params.inputs.value_dim; d += 4u) {
       let values = weighted(weight, special_part(v_quad(v_begin, d)));
-      let stored = stored_quad(stored_row + d, params.value_dim - d, OUT_F16);
-      store_quad(stored_row + d, stored + values, min(params.value_dim - d, 4u), OUT_F16);
+      let stored = stored_quad(stored_row + d, params.inputs.value_dim - d, OUT_F16);
+      store_quad(stored_row + d, stored + values, min(params.inputs.value_dim - d, 4u), OUT_F16);
     }
   }
 }

@@ -1,11 +1,12 @@
-// parts: attention/dropout, attention/operands, attention/result, attention/score, attention/visibility, special, store
-// One workgroup's share of fused attention: BLOCK_Q query rows against a range of keys, BLOCK_K keys at a time, with an
-// online softmax (Milakov & Gimelshein 2018; Dao, FlashAttention-2, 2023). For a tile of keys
+// parts: attention/dropout, attention/forward, attention/inputs, attention/score, attention/visibility, attention/work, special, store
+// The steps of fused attention in a workgroup: BLOCK_Q query rows against BLOCK_K keys at a time, with an online softmax
+// (Milakov & Gimelshein 2018; Dao, FlashAttention-2, 2023). The shader that uses it walks the keys. For a tile of keys
 //
 //     S = scale · Q Kᵀ + mask        [BLOCK_Q, BLOCK_K]
 //     m' = max(m, rowmax S)   P = exp(S - m')   l' = l·exp(m - m') + rowsum P   O' = O·exp(m - m') + P V
 //
-// and O / l once at the end; log-sum-exp = m + log l. O stays in registers, not normalised.
+// and O / l once at the end; log-sum-exp = m + log l. O stays in registers, not normalised. Names VALUE_DIM, BLOCK_Q, BLOCK_K
+// and WORKGROUP of the shader that uses it.
 //
 // The invocations stand in rows of 8: (x, y) owns query rows y + ROW_LANES·r, in S the keys 4·(x + 8·g) … + 3, in O the
 // columns 32·c + 4·x … + 3. Head dims are staged 32 at a time, so workgroup memory does not depend on the head dim:
@@ -29,6 +30,13 @@ const KEY_QUADS: u32 = BLOCK_K / 4u;
 const QUADS: u32 = (KEY_QUADS + 7u) / 8u;  // key quads an invocation in S
 const P_PITCH: u32 = KEY_QUADS + 1u;
 const CHUNKS: u32 = VALUE_DIM / DIM_STEP;  // column chunks of O
+
+// What an invocation keeps of its rows while the workgroup walks along the keys.
+struct Rows {
+  o: array<vec4<f32>, ROWS * CHUNKS>,
+  maximum: array<f32, ROWS>,
+  sum: array<f32, ROWS>,          // of this lane's keys only, until the end
+}
 
 var<workgroup> q_chunk: array<vec4<f32>, BLOCK_Q * PITCH - 1u>;
 var<workgroup> kv_chunk: array<vec4<f32>, BLOCK_K * PITCH - 1u>;
@@ -98,122 +106,125 @@ fn accumulate(o: vec4<f32>, p: vec4<f32>, v0: vec4<f32>, v1: vec4<f32>, v2: vec4
   return fma(vec4<f32>(p.w), v3, fma(vec4<f32>(p.z), v2, fma(vec4<f32>(p.y), v1, fma(vec4<f32>(p.x), v0, o))));
 }
 
-// Attends the tile's queries to its keys and writes its output.
-fn attend(tile: Tile, lane: u32) {
+// Rows that have seen no key yet, but for their sinks.
+fn begin_rows(tile: Tile, lane: u32) -> Rows {
+  var rows: Rows = Rows();
+  for (var r = 0u; r < ROWS; r++) {
+    rows.maximum[r] = sink_of(tile, row_of(tile, lane / LANES + ROW_LANES * r));
+    if lane % LANES == 0u && rows.maximum[r] != HIDDEN { rows.sum[r] = 1.0; }
+  }
+  return rows;
+}
+
+// Attends the rows to the keys [first_key, first_key + BLOCK_K) of the tile's. `is_first` says that nothing is staged yet.
+fn attend_to(tile: Tile, first_key: u32, is_first: bool, lane: u32, rows: ptr<function, Rows>) {
   let x = lane % LANES;
   let y = lane / LANES;
+  var s: array<vec4<f32>, ROWS * QUADS> = array<vec4<f32>, ROWS * QUADS>();
+  for (var i = 0u; i < ROWS * QUADS; i++) { s[i] = vec4<f32>(0.0); }
 
-  var o: array<vec4<f32>, ROWS * CHUNKS> = array<vec4<f32>, ROWS * CHUNKS>();
-  var row_max: array<f32, ROWS> = array<f32, ROWS>();
-  var row_sum: array<f32, ROWS> = array<f32, ROWS>();  // this lane's keys only, until the end
-  for (var r = 0u; r < ROWS; r++) {
-    row_max[r] = sink_of(tile, row_of(tile, y + ROW_LANES * r));
-    if x == 0u && row_max[r] != HIDDEN { row_sum[r] = 1.0; }
+  for (var d = 0u; d < params.inputs.head_dim; d += DIM_STEP) {
+    workgroupBarrier();
+    // a head dim of one chunk stays where it is for all tiles of keys
+    if params.inputs.head_dim > DIM_STEP || is_first { stage_q(tile, d, lane); }
+    stage_k(tile, first_key, d, lane);
+    workgroupBarrier();
+    // counted at run time: no work past the head dim, and compilers keep the loop a loop
+    let steps = (min(params.inputs.head_dim - d, DIM_STEP) + 3u) / 4u;
+    for (var step = 0u; step < steps; step++) {
+      for (var g = 0u; g < QUADS; g++) {
+        let quad = min(x + LANES * g, KEY_QUADS - 1u);
+        let k0 = kv_chunk[quad * PITCH + step];
+        let k1 = kv_chunk[(quad + KEY_QUADS) * PITCH + step];
+        let k2 = kv_chunk[(quad + 2u * KEY_QUADS) * PITCH + step];
+        let k3 = kv_chunk[(quad + 3u * KEY_QUADS) * PITCH + step];
+        for (var r = 0u; r < ROWS; r++) {
+          let row = q_chunk[(y + ROW_LANES * r) * PITCH + step];
+          s[r * QUADS + g] += vec4<f32>(dot(row, k0), dot(row, k1), dot(row, k2), dot(row, k3));
+        }
+      }
+    }
   }
 
-  let begin = begin_key(tile, BLOCK_K);
-  for (var first_key = begin; first_key < tile.keys.y; first_key = next_key(tile, first_key + BLOCK_K)) {
-    var s: array<vec4<f32>, ROWS * QUADS> = array<vec4<f32>, ROWS * QUADS>();
-    for (var i = 0u; i < ROWS * QUADS; i++) { s[i] = vec4<f32>(0.0); }
-
-    for (var d = 0u; d < params.head_dim; d += DIM_STEP) {
-      workgroupBarrier();
-      // a head dim of one chunk stays where it is for all tiles of keys
-      if params.head_dim > DIM_STEP || first_key == begin { stage_q(tile, d, lane); }
-      stage_k(tile, first_key, d, lane);
-      workgroupBarrier();
-      // counted at run time: no work past the head dim, and compilers keep the loop a loop
-      let steps = (min(params.head_dim - d, DIM_STEP) + 3u) / 4u;
-      for (var step = 0u; step < steps; step++) {
-        for (var g = 0u; g < QUADS; g++) {
-          let quad = min(x + LANES * g, KEY_QUADS - 1u);
-          let k0 = kv_chunk[quad * PITCH + step];
-          let k1 = kv_chunk[(quad + KEY_QUADS) * PITCH + step];
-          let k2 = kv_chunk[(quad + 2u * KEY_QUADS) * PITCH + step];
-          let k3 = kv_chunk[(quad + 3u * KEY_QUADS) * PITCH + step];
-          for (var r = 0u; r < ROWS; r++) {
-            let row = q_chunk[(y + ROW_LANES * r) * PITCH + step];
-            s[r * QUADS + g] += vec4<f32>(dot(row, k0), dot(row, k1), dot(row, k2), dot(row, k3));
-          }
-        }
-      }
-    }
-
-    for (var i = 0u; i < ROWS * QUADS; i++) { s[i] *= params.scale; }
-    let is_visible = tile_sees(tile, first_key, first_key + BLOCK_K - 1u);
-    if MODIFIES_SCORES || !is_visible {
-      // through P's memory, so that the predicate is compiled once and lanes walk along a row of the mask
-      for (var r = 0u; r < ROWS; r++) {
-        for (var g = 0u; g < QUADS; g++) {
-          if x + LANES * g < KEY_QUADS { p_tile[(y + ROW_LANES * r) * P_PITCH + x + LANES * g] = s[r * QUADS + g]; }
-        }
-      }
-      workgroupBarrier();
-      for (var i = lane; i < BLOCK_Q * KEY_QUADS; i += WORKGROUP) {
-        mask_quad(tile, first_key, i / KEY_QUADS, i % KEY_QUADS, is_visible);
-      }
-      workgroupBarrier();
-      for (var r = 0u; r < ROWS; r++) {
-        for (var g = 0u; g < QUADS; g++) {
-          s[r * QUADS + g] = p_tile[(y + ROW_LANES * r) * P_PITCH + min(x + LANES * g, KEY_QUADS - 1u)];
-        }
-      }
-    }
+  for (var i = 0u; i < ROWS * QUADS; i++) { s[i] *= params.score.scale; }
+  let is_visible = tile_sees(tile, first_key, first_key + BLOCK_K - 1u);
+  if MODIFIES_SCORES || !is_visible {
+    // through P's memory, so that the predicate is compiled once and lanes walk along a row of the mask
     for (var r = 0u; r < ROWS; r++) {
-      var highest = HIDDEN;
       for (var g = 0u; g < QUADS; g++) {
-        // lanes past a block of fewer than 32 keys computed the last quad again
-        if x + LANES * g >= KEY_QUADS { s[r * QUADS + g] = vec4<f32>(HIDDEN); }
-        let scores = s[r * QUADS + g];
-        highest = max(highest, max(max(scores.x, scores.y), max(scores.z, scores.w)));
+        if x + LANES * g < KEY_QUADS { p_tile[(y + ROW_LANES * r) * P_PITCH + x + LANES * g] = s[r * QUADS + g]; }
       }
-      row_partial[(y + ROW_LANES * r) * LANES + x] = highest;
     }
     workgroupBarrier();
-
+    for (var i = lane; i < BLOCK_Q * KEY_QUADS; i += WORKGROUP) {
+      mask_quad(tile, first_key, i / KEY_QUADS, i % KEY_QUADS, is_visible);
+    }
+    workgroupBarrier();
     for (var r = 0u; r < ROWS; r++) {
-      let row = y + ROW_LANES * r;
-      var highest = row_max[r];
-      for (var i = 0u; i < LANES; i++) { highest = max(highest, row_partial[row * LANES + i]); }
-      // a row that has seen no key yet: exp(HIDDEN - 0) is 0, exp(HIDDEN - HIDDEN) would not be
-      let shift = select(highest, 0.0, highest == HIDDEN);
-      let rescale = exp(row_max[r] - shift);
-      row_max[r] = highest;
-      row_sum[r] *= rescale;
-      for (var c = 0u; c < CHUNKS; c++) { o[r * CHUNKS + c] *= rescale; }
       for (var g = 0u; g < QUADS; g++) {
-        let p = exp(s[r * QUADS + g] - vec4<f32>(shift));
-        row_sum[r] += p.x + p.y + p.z + p.w;
-        if x + LANES * g < KEY_QUADS { p_tile[row * P_PITCH + x + LANES * g] = kept_part(tile, row, first_key, x + LANES * g, p); }
+        s[r * QUADS + g] = p_tile[(y + ROW_LANES * r) * P_PITCH + min(x + LANES * g, KEY_QUADS - 1u)];
       }
     }
+  }
+  for (var r = 0u; r < ROWS; r++) {
+    var highest = HIDDEN;
+    for (var g = 0u; g < QUADS; g++) {
+      // lanes past a block of fewer than 32 keys computed the last quad again
+      if x + LANES * g >= KEY_QUADS { s[r * QUADS + g] = vec4<f32>(HIDDEN); }
+      let scores = s[r * QUADS + g];
+      highest = max(highest, max(max(scores.x, scores.y), max(scores.z, scores.w)));
+    }
+    row_partial[(y + ROW_LANES * r) * LANES + x] = highest;
+  }
+  workgroupBarrier();
 
-    for (var c = 0u; c < CHUNKS; c++) {
-      if c * DIM_STEP >= params.value_dim { break; }
-      workgroupBarrier();
-      stage_v(tile, first_key, c * DIM_STEP, lane);
-      workgroupBarrier();
-      let guarded = atomicLoad(&v_not_finite) != 0u;
-      let key_quads = (min(tile.keys.y - first_key, BLOCK_K) + 3u) / 4u;
-      for (var quad = 0u; quad < key_quads; quad++) {
-        let v0 = kv_chunk[(4u * quad) * PITCH + x];
-        let v1 = kv_chunk[(4u * quad + 1u) * PITCH + x];
-        let v2 = kv_chunk[(4u * quad + 2u) * PITCH + x];
-        let v3 = kv_chunk[(4u * quad + 3u) * PITCH + x];
-        for (var r = 0u; r < ROWS; r++) {
-          let p = p_tile[(y + ROW_LANES * r) * P_PITCH + quad];
-          if guarded {
-            o[r * CHUNKS + c] += weighted(p.x, v0) + weighted(p.y, v1) + weighted(p.z, v2) + weighted(p.w, v3);
-          } else {
-            o[r * CHUNKS + c] = accumulate(o[r * CHUNKS + c], p, v0, v1, v2, v3);
-          }
+  for (var r = 0u; r < ROWS; r++) {
+    let row = y + ROW_LANES * r;
+    var highest = (*rows).maximum[r];
+    for (var i = 0u; i < LANES; i++) { highest = max(highest, row_partial[row * LANES + i]); }
+    // a row that has seen no key yet: exp(HIDDEN - 0) is 0, exp(HIDDEN - HIDDEN) would not be
+    let shift = select(highest, 0.0, highest == HIDDEN);
+    let rescale = exp((*rows).maximum[r] - shift);
+    (*rows).maximum[r] = highest;
+    (*rows).sum[r] *= rescale;
+    for (var c = 0u; c < CHUNKS; c++) { (*rows).o[r * CHUNKS + c] *= rescale; }
+    for (var g = 0u; g < QUADS; g++) {
+      let p = exp(s[r * QUADS + g] - vec4<f32>(shift));
+      (*rows).sum[r] += p.x + p.y + p.z + p.w;
+      if x + LANES * g < KEY_QUADS { p_tile[row * P_PITCH + x + LANES * g] = kept_part(tile, row, first_key, x + LANES * g, p); }
+    }
+  }
+
+  for (var c = 0u; c < CHUNKS; c++) {
+    if c * DIM_STEP >= params.inputs.value_dim { break; }
+    workgroupBarrier();
+    stage_v(tile, first_key, c * DIM_STEP, lane);
+    workgroupBarrier();
+    let guarded = atomicLoad(&v_not_finite) != 0u;
+    let key_quads = (min(tile.keys.y - first_key, BLOCK_K) + 3u) / 4u;
+    for (var quad = 0u; quad < key_quads; quad++) {
+      let v0 = kv_chunk[(4u * quad) * PITCH + x];
+      let v1 = kv_chunk[(4u * quad + 1u) * PITCH + x];
+      let v2 = kv_chunk[(4u * quad + 2u) * PITCH + x];
+      let v3 = kv_chunk[(4u * quad + 3u) * PITCH + x];
+      for (var r = 0u; r < ROWS; r++) {
+        let p = p_tile[(y + ROW_LANES * r) * P_PITCH + quad];
+        if guarded {
+          (*rows).o[r * CHUNKS + c] += weighted(p.x, v0) + weighted(p.y, v1) + weighted(p.z, v2) + weighted(p.w, v3);
+        } else {
+          (*rows).o[r * CHUNKS + c] = accumulate((*rows).o[r * CHUNKS + c], p, v0, v1, v2, v3);
         }
       }
     }
   }
+}
 
+// Writes the rows' outputs and log-sum-exps.
+fn finish_rows(tile: Tile, lane: u32, rows: ptr<function, Rows>) {
+  let x = lane % LANES;
+  let y = lane / LANES;
   workgroupBarrier();
-  for (var r = 0u; r < ROWS; r++) { row_partial[(y + ROW_LANES * r) * LANES + x] = row_sum[r]; }
+  for (var r = 0u; r < ROWS; r++) { row_partial[(y + ROW_LANES * r) * LANES + x] = (*rows).sum[r]; }
   workgroupBarrier();
   for (var r = 0u; r < ROWS; r++) {
     let place = y + ROW_LANES * r;
@@ -226,11 +237,11 @@ fn attend(tile: Tile, lane: u32) {
     let base = output_row(tile, row);
     for (var c = 0u; c < CHUNKS; c++) {
       let column = c * DIM_STEP + 4u * x;
-      if column < params.value_dim {
-        let count = min(params.value_dim - column, 4u);
-        store_quad(base + column, select(o[r * CHUNKS + c] * normaliser, vec4<f32>(0.0), is_empty), count, OUT_F16);
+      if column < params.inputs.value_dim {
+        let count = min(params.inputs.value_dim - column, 4u);
+        store_quad(base + column, select((*rows).o[r * CHUNKS + c] * normaliser, vec4<f32>(0.0), is_empty), count, OUT_F16);
       }
     }
-    if x == 0u { store_log_sum_exp(tile, row, row_max[r], sum); }
+    if x == 0u { store_log_sum_exp(tile, row, (*rows).maximum[r], sum); }
   }
 }

@@ -1,6 +1,6 @@
-// parts: attention/dropout, attention/score, attention/visibility, element
+// parts: attention/dropout, attention/modifiers, attention/score, attention/visibility, drivers, element, operand
 // A row of scores as the softmax and its gradient read it: where it lies, what becomes of it, and which of its weights are
-// kept. Names `params` and `x` of the shader that uses it.
+// kept. Names `params` (heads, x: Operand) and `x` of the shader that uses it.
 
 const IN_F16: bool = false;      // storage of x
 
@@ -10,12 +10,12 @@ fn x_element(element: u32) -> f32 {
 
 // Columns [key, key + 4) of the row that begins at element `row`; zero past the last.
 fn x_quad(row: u32, key: u32) -> vec4<f32> {
-  if params.vector_loads != 0u && key + 4u <= params.key_length {
+  if params.x.vectors != 0u && key + 4u <= params.sequences.key_length {
     return decode_quad(x[vector_of(row + key, IN_F16)], row + key, IN_F16);
   }
   var quad = vec4<f32>(0.0);
-  for (var i = key; i < min(key + 4u, params.key_length); i++) {
-    quad[i - key] = x_element(row + i * params.x_strides.w);
+  for (var i = key; i < min(key + 4u, params.sequences.key_length); i++) {
+    quad[i - key] = x_element(row + i * params.x.strides.w);
   }
   return quad;
 }
@@ -30,33 +30,32 @@ struct Row {
 }
 
 fn row_at(index: u32) -> Row {
-  let query = index % params.query_length;
-  let head = (index / params.query_length) % params.heads;
-  let batch = index / (params.query_length * params.heads);
+  let query = index % params.sequences.query_length;
+  let head = (index / params.sequences.query_length) % params.heads;
+  let batch = index / (params.sequences.query_length * params.heads);
   var sequence = sequence_at(batch);
-  if params.sequences_at != ABSENT {  // the one that the row lies in
+  if params.sequences.packed_at != ABSENT {  // the one that the row lies in
     var i = 0u;
-    for (; i + 1u < params.sequences && table[params.sequences_at + i + 1u] <= query; i++) {}
+    for (; i + 1u < params.sequences.count && table[params.sequences.packed_at + i + 1u] <= query; i++) {}
     sequence = sequence_at(i);
   }
   return Row(
     sequence, head, query - sequence.first_query,
-    params.x_offset + dot(vec3<u32>(batch, head, query), params.x_strides.xyz),
+    row_of_operand(params.x, vec3<u32>(batch, head, query)),
     slope_of(sequence, head),
   );
 }
 
 // The scores of keys [key, key + 4), HIDDEN where they may not be attended to.
 fn score_quad(row: Row, key: u32) -> vec4<f32> {
-  var quad = params.scale * x_quad(row.begin, key);
+  var quad = params.score.scale * x_quad(row.begin, key);
   let first = key - row.sequence.first_key;  // wraps round in front of a packed sequence, and is then past its end
   for (var i = 0u; MODIFIES_SCORES && i < 4u; i++) {
     quad[i] = modified_score(row.sequence, quad[i], row.slope, row.head, row.query, first + i);
   }
   let is_visible = !HAS_MASK_MOD && key >= row.sequence.first_key
     && all_visible(row.sequence, row.query, row.query, first, first + 3u);
-  // no rounds where the row sees all four
-  for (var i = select(0u, 4u, is_visible); i < 4u; i++) {
+  for (var i = llvmpipe_skip(!is_visible, 4u); i < 4u; i++) {
     quad[i] = masked_score(row.sequence, quad[i], row.head, row.query, first + i);
   }
   return quad;

@@ -1,11 +1,12 @@
 import { ArgumentError } from '../../gpu/errors.ts';
-import { planBlockMask } from '../../kernels/block-mask.ts';
+import { planBlockMask } from '../../kernels/attention.ts';
+import { planModifiers } from '../../kernels/modifiers.ts';
 import { Device } from '../../tensor/device.ts';
 import { checkOptions } from '../../tensor/options.ts';
 import { BlockMask, type BlockMaskOptions } from './block-mask.ts';
 import { describe } from '../internal/check.ts';
 import { enqueue } from '../internal/enqueue.ts';
-import { captureSegments, checkModifier, planned } from './internal/modifiers.ts';
+import { checkModifier } from './internal/modifiers.ts';
 import type { MaskMod } from './score-mod.ts';
 import { joinTable } from '../internal/table.ts';
 
@@ -43,9 +44,10 @@ export function createBlockMask(device: Device, maskMod: MaskMod, options: Block
       'uint32',
       op,
     );
-    const checked = planned(op, [maskMod]);
-    const { table, places } = joinTable(op, device, captureSegments(checked));
-    const launch = planBlockMask({ op, ...sizes, modifiers: checked.modifiers, capturesAt: places }, device.traits);
+    const { insertions, captures, fields } = planModifiers(op, [maskMod]);
+    const segments = captures.map((tensor) => ({ tensor }));
+    const { table, places } = joinTable(op, device, segments);
+    const launch = planBlockMask({ op, ...sizes, insertions, captures: fields(places) }, device.traits);
     enqueue(op, launch, { table, output });
     return output;
   });

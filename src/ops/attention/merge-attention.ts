@@ -1,11 +1,11 @@
 import { noGrad, record } from '../../autograd/tape.ts';
 import { ArgumentError } from '../../gpu/errors.ts';
-import { planMergeAttentionGradient } from '../../kernels/merge-attention-gradient.ts';
-import { planMergeAttention } from '../../kernels/merge-attention.ts';
+import { planMergeGradient } from '../../kernels/attention-gradient.ts';
+import { planMergeAttention } from '../../kernels/attention.ts';
 import type { FloatDType } from '../../tensor/dtype.ts';
 import { formatShape } from '../../tensor/shape.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import type { AttentionResult } from './internal/attention.ts';
+import type { AttentionResult } from './internal/call.ts';
 import { checkFloat, checkSameDevice, checkTensor, describe } from '../internal/check.ts';
 import { cast, contiguous, copyWords } from '../copy.ts';
 import { enqueue } from '../internal/enqueue.ts';
@@ -124,7 +124,7 @@ function gradientsOfParts(
   const stack = stackParts(op, parts, like);
   const output = device.empty([parts.length, ...shape], dtype, op);
   const logSumExp = device.empty([parts.length, ...rowShape], 'float32', op);
-  const launch = planMergeAttentionGradient(
+  const launch = planMergeGradient(
     {
       op,
       parts: parts.length,

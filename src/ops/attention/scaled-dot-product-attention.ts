@@ -2,21 +2,15 @@ import { noGrad, record } from '../../autograd/tape.ts';
 import { ArgumentError } from '../../gpu/errors.ts';
 import type { ScoresStage } from '../../kernels/softmax.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import {
-  ATTENTION_OPTIONS,
-  checkAttention,
-  type AttentionOptions,
-  type AttentionResult,
-} from './internal/attention.ts';
+import { callAttention, hasHeadsInRows, type AttentionCall, type AttentionResult } from './internal/call.ts';
+import { ATTENTION_OPTIONS, resolveOptions, type AttentionOptions } from './internal/options.ts';
 import { checkBoolean, describe } from '../internal/check.ts';
 import { product } from '../internal/product.ts';
 import {
   groupHeads,
   scaledDotProductAttentionGradient,
   type MaterialisedAttention,
-  type SavedAttention,
 } from './internal/scaled-dot-product-attention-gradient.ts';
-import { resolveScores, scoreRefusal, scoreTensors } from './internal/score-options.ts';
 import { weigh } from './internal/weigh.ts';
 
 export interface ScaledDotProductAttentionOptions extends AttentionOptions {
@@ -53,59 +47,59 @@ export function scaledDotProductAttention(
   options: ScaledDotProductAttentionOptions = {},
 ): ScaledDotProductAttentionResult {
   const op = 'scaledDotProductAttention';
-  const args = checkAttention(op, q, k, v, options, [...ATTENTION_OPTIONS, 'returnWeights', 'returnScores']);
-  checkBoolean(op, 'returnWeights', options.returnWeights);
-  const { returnScores: stage } = options;
-  if (stage !== undefined && stage !== 'scaled' && stage !== 'capped' && stage !== 'masked') {
-    throw new ArgumentError(`${op}: returnScores must be 'scaled', 'capped' or 'masked', got ${describe(stage)}`);
-  }
-  const { device, problem, outputShape, rowShape, headsInRows, scores: checked } = args;
-  const { heads, kvHeads, queryRows, dtype, scale, visibility, writesLogSumExp } = problem;
-  // a packed batch is one matrix of scores, in which sequences hide from each other
-  const [batch, keyRows] = [k.shape[0], k.shape.at(-2)!];
-  const { mask, keyMask, returnWeights } = options;
-  const group = heads / kvHeads;
-  return device.scope(() => {
-    const { table, scores: resolved } = noGrad(() => resolveScores(op, device, checked));
-    const weighing = { shape: [batch, heads, queryRows, keyRows], scale, visibility, scores: resolved } as const;
-    const call: MaterialisedAttention = { op, batch, kvHeads, group, weighing };
-    const { x, output, weights, logSumExp, scores } = noGrad(() => {
-      const keys = groupHeads(call, k, 1).transpose();
-      const x = product(op, groupHeads(call, q, group), keys, { outDType: 'float32' }).reshape([...rowShape, keyRows]);
-      const results = { dtype, rowShape: writesLogSumExp ? rowShape : undefined, stage };
-      const weighed = weigh(op, { x, mask, keyMask, table }, weighing, results);
-      // weights of masked keys are exactly 0 and must not meet what those values hold
-      const output = product(op, groupHeads(call, weighed.weights, group), groupHeads(call, v, 1), {
-        zeroAnnihilates: true,
-        outAxes: headsInRows ? [0, 3, 1, 2, 4] : undefined,
-      });
-      return { x, output: output.reshape(outputShape), ...weighed };
-    });
-    const sinks = checked.sinks && 'tensor' in checked.sinks ? checked.sinks.tensor : undefined;
-    const others = scoreTensors(checked).filter((tensor) => tensor !== sinks);
-    const inputs = { q, k, v, mask, sinks, ...Object.fromEntries(others.entries()) };
-    const walked = { output, ...(returnWeights && { weights }), ...(logSumExp && { logSumExp }) };
-    const names = Object.keys(walked);
-    record<string, string>({
-      op,
-      inputs,
-      outputs: Object.values(walked),
-      saved: { q, k, v, mask, keyMask, table, x },
-      refusal: scoreRefusal(op, checked),
-      backward: (gradients, saved, needs) => {
-        const named = Object.fromEntries(names.map((name, i) => [name, gradients[i]]));
-        return scaledDotProductAttentionGradient(call, saved as unknown as SavedAttention, named, needs);
-      },
-    });
-    if (scores) {
-      const refusal = `${op}: the loss must not depend on returned scores, which have no gradient, got one that does`;
-      record<string>({ op, inputs, outputs: [scores], refusal, backward: () => ({}) });
+  return callAttention(op, { q, k, v }, options, [...ATTENTION_OPTIONS, 'returnWeights', 'returnScores'], (call) => {
+    checkBoolean(op, 'returnWeights', options.returnWeights);
+    const { returnScores: stage } = options;
+    if (stage !== undefined && stage !== 'scaled' && stage !== 'capped' && stage !== 'masked') {
+      throw new ArgumentError(`${op}: returnScores must be 'scaled', 'capped' or 'masked', got ${describe(stage)}`);
     }
-    return {
-      output,
-      ...(returnWeights && { weights }),
-      ...(logSumExp && { logSumExp }),
-      ...(scores && { scores }),
-    };
+    return materialise(call, options);
   });
+}
+
+function materialise(
+  call: AttentionCall,
+  { returnWeights = false, returnLogSumExp = false, returnScores: stage }: ScaledDotProductAttentionOptions,
+): ScaledDotProductAttentionResult & Readonly<Record<string, Tensor | undefined>> {
+  const { q, k, v, bindings, differentiable, refusal, outputShape } = call;
+  const { op, heads, kvHeads, dtype } = call.inputs;
+  // a packed batch is one matrix of scores, in which sequences hide from each other
+  const shape = [q.shape[0], heads, q.shape[2], k.shape[2]] as const;
+  const { table, options } = noGrad(() => resolveOptions(op, call.device, call.effects));
+  const materialised: MaterialisedAttention = { op, kvHeads, group: heads / kvHeads, weighing: { shape, options } };
+  const { group } = materialised;
+  const { x, output, weights, logSumExp, scores } = noGrad(() => {
+    const keys = groupHeads(materialised, k, 1).transpose();
+    const x = product(op, groupHeads(materialised, q, group), keys, { outDType: 'float32' }).reshape(shape);
+    const results = { dtype, logSumExp: returnLogSumExp, stage };
+    const weighed = weigh(op, { x, ...bindings, table }, materialised.weighing, results);
+    // weights of masked keys are exactly 0 and must not meet what those values hold
+    const output = product(op, groupHeads(materialised, weighed.weights, group), groupHeads(materialised, v, 1), {
+      zeroAnnihilates: true,
+      outAxes: hasHeadsInRows(q) ? [0, 3, 1, 2, 4] : undefined,
+    });
+    return { x, output: output.reshape(outputShape), ...weighed };
+  });
+  const results = { output, ...(returnWeights && { weights }), ...(logSumExp && { logSumExp }) };
+  const names = Object.keys(results);
+  record({
+    op,
+    inputs: differentiable,
+    outputs: Object.values(results),
+    saved: { q, k, v, ...bindings, table, x },
+    refusal,
+    backward: (gradients, saved, needs) => {
+      const named = Object.fromEntries(names.map((name, i) => [name, gradients[i]]));
+      return scaledDotProductAttentionGradient(materialised, saved, named, needs);
+    },
+  });
+  if (!scores) return results;
+  record({
+    op,
+    inputs: differentiable,
+    outputs: [scores],
+    refusal: `${op}: the loss must not depend on returned scores, which have no gradient, got one that does`,
+    backward: () => ({}),
+  });
+  return { ...results, scores };
 }

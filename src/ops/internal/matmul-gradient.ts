@@ -37,8 +37,8 @@ export function recordProduct(
     backward: ([gradient], saved, needs) => {
       const g = prepared(gradient!);
       return {
-        a: needs.a ? gradientOfA(op, g, saved.b, transposed, aShape) : undefined,
-        b: needs.b ? gradientOfB(op, g, matrixOf(saved.a), transposed, bShape) : undefined,
+        a: needs.a ? gradientOfA(op, g, saved.b!, transposed, aShape) : undefined,
+        b: needs.b ? gradientOfB(op, g, matrixOf(saved.a!), transposed, bShape) : undefined,
         bias: needs.bias ? sumTo(g, [g.shape.at(-1)!]) : undefined,
       };
     },

@@ -4,9 +4,10 @@
  */
 import type { Device } from '../../tensor/device.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import { copyWords, wordsOf } from '../copy.ts';
+import { BYTES } from '../../tensor/dtype.ts';
+import { clone, copyWords, wordsOf } from '../copy.ts';
 
-/** Numbers of the host, or a tensor; one of elements smaller than a word is contiguous and begins at a word. */
+/** Numbers of the host, or a tensor. */
 export type Segment = { readonly words: Uint32Array | Int32Array | Float32Array } | { readonly tensor: Tensor };
 
 export interface Table {
@@ -17,8 +18,9 @@ export interface Table {
 }
 
 /** Joins segments. Call it inside a scope; the table lives as long. A single tensor with a buffer of its own is taken as it is. */
-export function joinTable(op: string, device: Device, segments: readonly Segment[]): Table {
-  if (segments.length === 0) return { places: [] };
+export function joinTable(op: string, device: Device, given: readonly Segment[]): Table {
+  if (given.length === 0) return { places: [] };
+  const segments = given.map((segment) => ('tensor' in segment ? { tensor: inWords(segment.tensor) } : segment));
   const [first] = segments;
   if (segments.length === 1 && 'tensor' in first && first.tensor.isContiguous && first.tensor.offset === 0) {
     return { table: first.tensor, places: [0] };
@@ -44,4 +46,11 @@ export function joinTable(op: string, device: Device, segments: readonly Segment
     if ('tensor' in segment) copyWords(op, segment.tensor, table, places[i]);
   });
   return { table, places };
+}
+
+/** The tensor, or where its elements share words with others' a copy. */
+function inWords(tensor: Tensor): Tensor {
+  const bytes = BYTES[tensor.dtype];
+  const liesInWords = bytes === 4 || (tensor.isContiguous && (tensor.offset * bytes) % 4 === 0);
+  return liesInWords ? tensor : clone(tensor);
 }

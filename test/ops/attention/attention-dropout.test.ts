@@ -7,7 +7,7 @@ import {
   scaledDotProductAttention,
   type Tensor,
 } from '../../../src/index.ts';
-import { chooseAttention } from '../../../src/kernels/fused-attention.ts';
+import { chooseAttention } from '../../../src/kernels/attention.ts';
 import { testDevice } from '../../device.ts';
 import { Random } from '../../random.ts';
 import type { HostArray } from '../../reference/host-array.ts';

@@ -1,8 +1,7 @@
 /** The attention kernel for tensor cores, on a device that has them or in emulation. */
 import { describe, expect, test } from 'vitest';
-import { planAttentionMatrix } from '../../../src/kernels/fused-attention.ts';
+import { attentionLaunch, attentionVariants } from '../../../src/kernels/attention.ts';
 import type { AttentionMatrixVariant } from '../../../src/kernels/matrix.ts';
-import { attentionVariants } from '../../../src/kernels/fused-attention.ts';
 import { enqueue } from '../../../src/ops/internal/enqueue.ts';
 import { testDevice } from '../../device.ts';
 import { areEmulated, compilesFast, useMatrices } from '../../emulation/emulate-matrices.ts';
@@ -199,8 +198,8 @@ describe('attention by larger tiles', () => {
     const { subgroupMatrix: dialect, subgroupSize: lanes } = device.traits;
     const kernel = { name: 'test', family: 'matrix', dialect: dialect!, lanes, bytes: 0 } as const;
     const variant: AttentionMatrixVariant = { ...kernel, ...tile };
-    const given = { dtype: 'float16', heads: 2, queryLength, keyLength, headDim, scale: 1 } as const;
-    const launch = planAttentionMatrix(attentionProblem(given), variant, device.traits);
+    const given = { dtype: 'float16', heads: 2, queryLength, keyLength, headDim } as const;
+    const launch = attentionLaunch(attentionProblem(given), variant, 1, device.traits);
     const output = device.scope(() => {
       const [q, k, v] = [operands.q, operands.k, operands.v].map((array) => upload(device, array, 'float16'));
       const made = device.zeros([1, 2, queryLength, headDim], { dtype: 'float16' });

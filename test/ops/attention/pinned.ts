@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect } from 'vitest';
-import { chooseAttention } from '../../../src/kernels/fused-attention.ts';
+import { chooseAttention } from '../../../src/kernels/attention.ts';
 import { chooseMatmul } from '../../../src/kernels/matmul.ts';
 import { testDevice } from '../../device.ts';
 import type { Float } from '../upload.ts';

@@ -1,98 +1,57 @@
-/** The gradient of the fused attention ops: what is kept for it, and its kernels one after the other. */
-import { record } from '../../../autograd/tape.ts';
-import type { AttentionGradientProblem } from '../../../kernels/attention-gradient.ts';
-import { statsRows } from '../../../kernels/attention-gradient.ts';
-import { planAttentionGradientMask, type GradientMaskProblem } from '../../../kernels/attention-gradient-mask.ts';
-import { planAttentionGradientRows } from '../../../kernels/attention-gradient-rows.ts';
-import { planAttentionGradientSinks } from '../../../kernels/attention-gradient-sinks.ts';
-import type { AttentionProblem } from '../../../kernels/attention-operands.ts';
-import { planFusedAttentionGradient } from '../../../kernels/fused-attention-gradient.ts';
-import type { Operand } from '../../../kernels/launch.ts';
+/** The gradient of the fused attention ops: its kernels one after the other. All tensors have four axes. */
+import {
+  planKeyGradient,
+  planMaskGradient,
+  planQueryGradient,
+  planRowStatistics,
+  planSinksGradient,
+  statsRows,
+} from '../../../kernels/attention-gradient.ts';
+import { storedBatch, type AttentionProblem } from '../../../kernels/attention.ts';
 import type { FloatDType } from '../../../tensor/dtype.ts';
 import { rowPitch } from '../../../tensor/shape.ts';
 import type { Tensor } from '../../../tensor/tensor.ts';
-import { attentionOperand, hasHeadsInRows, HEADS_IN_ROWS } from './attention.ts';
 import { copyWords, wordsOf } from '../../copy.ts';
-import { enqueue } from '../../internal/enqueue.ts';
-import { scoreRefusal, type CheckedScores } from './score-options.ts';
+import { enqueue, operandOf } from '../../internal/enqueue.ts';
+import { axesLike, HEADS_IN_ROWS, hasHeadsInRows, type AttentionTensors } from './call.ts';
 
-interface Inputs {
-  readonly q: Tensor;
-  readonly k: Tensor;
-  readonly v: Tensor;
+/** What a call saved: its operands, its results, and the small inputs joined; nothing that grows with length². */
+export interface SavedAttention extends AttentionTensors {
   readonly mask?: Tensor;
-  readonly keyMask?: Tensor;
+  readonly key_mask?: Tensor;
+  readonly table?: Tensor;
+  readonly output?: Tensor;
+  readonly logSumExp?: Tensor;
 }
 
-/** Notes a call on the tape. Saved are its operands, its results, and the small inputs joined: nothing that grows with length². */
-export function recordAttention(
-  checked: CheckedScores,
+/** Gradients of the inputs that are needed: q, k, v, mask, sinks. */
+export function attentionGradient(
   problem: AttentionProblem,
-  { q, k, v, mask, keyMask }: Inputs,
-  results: { output: Tensor; logSumExp?: Tensor; saved: { logSumExp?: Tensor; table?: Tensor } },
-  refusal: string | undefined,
-): void {
-  const { op } = problem;
-  const { output } = results;
-  const tensorOf = (segment: CheckedScores['sinks']) => (segment && 'tensor' in segment ? segment.tensor : undefined);
-  const captures = checked.modifiers?.captures ?? [];
-  const others = Object.fromEntries([tensorOf(checked.slopes), ...captures].map((tensor, i) => [`other${i}`, tensor]));
-  record<string, string>({
-    op,
-    inputs: { q, k, v, mask, sinks: tensorOf(checked.sinks), ...others },
-    outputs: [output, ...(results.logSumExp ? [results.logSumExp] : [])],
-    saved: refusal === undefined ? { q, k, v, mask, keyMask, output, ...results.saved } : {},
-    refusal,
-    backward: ([dOutput, dLogSumExp], saved, needs) =>
-      attentionGradient(problem, saved as unknown as Saved, { dOutput, dLogSumExp }, needs),
-  });
-}
-
-type Saved = Inputs & { readonly output: Tensor; readonly logSumExp: Tensor; readonly table?: Tensor };
-
-/** Why a call has no gradient, or undefined where it has one. */
-export function gradientRefusal(
-  { op, kernelsOf }: Pick<AttentionProblem, 'op' | 'kernelsOf'>,
-  checked: CheckedScores,
-): string | undefined {
-  if (kernelsOf === undefined) return scoreRefusal(op, checked);
-  return `${op}: keys and values must be tensors of the call where a gradient is wanted, got those of a cache`;
-}
-
-/** Gradients of the inputs that are needed. */
-function attentionGradient(
-  problem: AttentionProblem,
-  { q, k, v, mask, keyMask, output, logSumExp, table: small }: Saved,
-  gradients: { dOutput?: Tensor; dLogSumExp?: Tensor },
+  { q, k, v, mask, key_mask, table: small, output, logSumExp }: SavedAttention,
+  { dOutput, dLogSumExp }: { readonly dOutput?: Tensor; readonly dLogSumExp?: Tensor },
   needs: Readonly<Record<string, boolean>>,
 ): Record<string, Tensor | undefined> {
   const { device } = q;
-  const { traits } = device;
-  const { op, dtype, heads, queryRows, valueDim, scores } = problem;
+  const { traits, kernels } = device;
+  const { op, dtype, heads, queryRows: length, valueDim, options } = problem;
+  const batch = storedBatch(problem);
   // the small inputs, and behind them what the kernels want to know of each row
-  const rows = statsRows(problem);
   const statsAt = small ? wordsOf(small) : 0;
-  const table = device.empty([statsAt + 2 * rows], 'uint32', op);
+  const table = device.empty([statsAt + 2 * statsRows(problem)], 'uint32', op);
   if (small) copyWords(op, small, table, 0);
-  const { dLogSumExp } = gradients;
-  const statistics = planAttentionGradientRows(
+  const rows = { op, batch, heads, length, valueDim, dtype, statsAt };
+  const statistics = planRowStatistics(
     {
-      op,
-      batch: scores.sequences ? 1 : problem.batch,
-      heads,
-      length: queryRows,
-      valueDim,
-      dtype,
-      output: attentionOperand(output),
-      ...(gradients.dOutput && { dOutput: attentionOperand(gradients.dOutput) }),
-      ...(dLogSumExp && { dLogSumExp: rowOperand(dLogSumExp) }),
-      statsAt,
+      ...rows,
+      output: operandOf(output!),
+      ...(dOutput && { dOutput: operandOf(dOutput) }),
+      ...(dLogSumExp && { dLogSumExp: operandOf(dLogSumExp) }),
     },
     traits,
   );
   enqueue(op, statistics, {
     o: output,
-    d_output: gradients.dOutput,
+    d_output: dOutput,
     log_sum_exp: logSumExp,
     d_log_sum_exp: dLogSumExp,
     table,
@@ -101,47 +60,42 @@ function attentionGradient(
   const results: Record<string, Tensor | undefined> = {};
   if (needs['sinks']) {
     results['sinks'] = device.empty([heads], 'float32', op);
-    const launch = planAttentionGradientSinks(
-      { op, batch: rows / (heads * queryRows), heads, length: queryRows, statsAt, sinksAt: scores.sinksAt! },
-      traits,
-    );
+    const launch = planSinksGradient({ ...rows, sinksAt: options.fields['output']['sinks_at'] as number }, traits);
     enqueue(op, launch, { table, output: results['sinks'] });
   }
   const needsKeys = needs['k'] || needs['v'];
   if (!needs['q'] && !needsKeys && !needs['mask']) return results;
 
-  const dOutput = gradients.dOutput ?? device.zeros([1], { dtype }).expand(output.shape);
-  const dQuery = needs['q'] ? device.empty(q.shape, dtype, op, axesOf(q)) : undefined;
-  const keys = needsKeys ? emptyLike(op, k, v) : undefined;
-  const nowhere: Operand = { strides: [0, 0, 0, 0], offset: 0 };
-  const backward: AttentionGradientProblem = {
-    ...problem,
-    dOutput: attentionOperand(dOutput),
-    statsAt,
-    dQuery: dQuery ? attentionOperand(dQuery) : nowhere,
-    dKey: keys ? attentionOperand(keys.dKey) : nowhere,
-    dValue: keys ? attentionOperand(keys.dValue) : nowhere,
-  };
-  const operands = { q, k, v, mask, key_mask: keyMask, table, d_output: dOutput };
-  const plan = planFusedAttentionGradient(backward, traits, device.kernels);
-  if (dQuery) for (const launch of plan.query) enqueue(op, launch, { ...operands, output: dQuery });
-  if (keys) for (const launch of plan.key) enqueue(op, launch, { ...operands, output: keys.both });
+  const gradient = dOutput ?? device.zeros([1], { dtype }).expand(output!.shape);
+  const backward = { ...problem, dOutput: operandOf(gradient), statsAt };
+  const operands = { q, k, v, mask, key_mask, table, d_output: gradient };
+  if (needs['q']) {
+    const dQuery = device.empty(q.shape, dtype, op, axesLike(q));
+    for (const launch of planQueryGradient(backward, operandOf(dQuery), traits, kernels)) {
+      enqueue(op, launch, { ...operands, output: dQuery });
+    }
+    results['q'] = dQuery;
+  }
+  if (needsKeys) {
+    const { both, dKey, dValue } = emptyLike(op, k, v);
+    const places = { dKey: operandOf(dKey), dValue: operandOf(dValue) };
+    for (const launch of planKeyGradient(backward, places, traits, kernels)) {
+      enqueue(op, launch, { ...operands, output: both });
+    }
+    results['k'] = dKey;
+    results['v'] = dValue;
+  }
   if (needs['mask']) {
     const dMask = device.empty(mask!.shape, dtype, op);
-    const launch = planAttentionGradientMask({ ...backward, dMask: maskPlace(dMask, q.rank === 3) }, traits);
-    enqueue(op, launch, { ...operands, output: dMask });
+    const missing = Array.from({ length: 4 - dMask.rank }, () => 1);
+    const place = {
+      lengths: [...missing, ...dMask.shape],
+      strides: [...missing.map(() => 0), ...dMask.strides],
+    };
+    enqueue(op, planMaskGradient(backward, place, traits), { ...operands, output: dMask });
     results['mask'] = dMask;
   }
-  return { ...results, q: dQuery, k: keys?.dKey, v: keys?.dValue };
-}
-
-function axesOf(tensor: Tensor): number[] | undefined {
-  return hasHeadsInRows(tensor) ? HEADS_IN_ROWS : undefined;
-}
-
-/** Strides of batch, head, row of [B, H, N] or [B, N]. */
-function rowOperand({ strides, offset }: Tensor): Operand {
-  return { strides: strides.length === 2 ? [strides[0], 0, strides[1]] : strides, offset };
+  return results;
 }
 
 /** Tensors of k's and v's shapes and orders of axes, one behind the other in a buffer. */
@@ -161,13 +115,4 @@ function emptyLike(op: string, k: Tensor, v: Tensor): { both: Tensor; dKey: Tens
     return (inRows ? padded.transpose(1, 2) : padded).slice(-1, 0, columns);
   };
   return { both, dKey: part(k, 0, sizes[0]), dValue: part(v, sizes[0], sizes[1]) };
-}
-
-/** Lengths and strides of batch, head, query, key; that of 3-D attention has no heads. */
-function maskPlace({ shape, strides }: Tensor, isHeadless: boolean): GradientMaskProblem['dMask'] {
-  const padded = (values: readonly number[], fill: number) => {
-    const all = isHeadless && values.length === 3 ? values.toSpliced(1, 0, fill) : values;
-    return [...Array.from({ length: 4 - all.length }, () => fill), ...all];
-  };
-  return { lengths: padded(shape, 1), strides: padded(strides, 0) };
 }

@@ -1,13 +1,12 @@
-/** The options that modify scores and masks, checked and turned into what kernels take. */
+/** The options that modify scores and masks. */
 import { ArgumentError } from '../../../gpu/errors.ts';
-import { planModifiers, type ModifierKind, type Modifiers } from '../../../kernels/modifiers.ts';
+import { captureFields, planModifiers, type ModifierKind } from '../../../kernels/modifiers.ts';
 import type { Device } from '../../../tensor/device.ts';
-import { BYTES } from '../../../tensor/dtype.ts';
 import type { Tensor } from '../../../tensor/tensor.ts';
-import { BlockMask } from '../block-mask.ts';
 import { checkTensor, describe } from '../../internal/check.ts';
-import { clone } from '../../copy.ts';
-import { given, Modifier, type MaskMod, type ScoreMod } from '../score-mod.ts';
+import { BlockMask } from '../block-mask.ts';
+import { given as describeGiven, Modifier, type MaskMod, type ScoreMod } from '../score-mod.ts';
+import type { CallSizes, OptionRecord } from './option-record.ts';
 
 export interface ModifierOptions {
   /** Changes each scaled score, before masks: see the function `scoreMod`. */
@@ -18,43 +17,71 @@ export interface ModifierOptions {
   blockMask?: BlockMask;
 }
 
-export const MODIFIER_OPTIONS = ['scoreMod', 'maskMod', 'blockMask'] as const;
+/** Modifiers as kernels take them: texts for their functions, and what those read. */
+export const modifiers: OptionRecord = {
+  names: ['scoreMod', 'maskMod', 'blockMask'],
+  absent: {
+    captures: captureFields([], [], []),
+    blocks: { at: 0, shift: 0, columns: 0, batch_pitch: 0, head_pitch: 0 },
+  },
+  resolve(options, sizes) {
+    const { op, like } = sizes;
+    const { scoreMod, maskMod, blockMask } = options;
+    const whose = `${like.name}'s device`;
+    if (scoreMod !== undefined) checkModifier(op, 'scoreMod', scoreMod, like.tensor.device, whose);
+    if (maskMod !== undefined) checkModifier(op, 'maskMod', maskMod, like.tensor.device, whose);
+    if (blockMask !== undefined) checkBlockMask(blockMask, sizes);
+    if (maskMod && blockMask) {
+      throw new ArgumentError(`${op}: maskMod must come without blockMask, which has one of its own, got both`);
+    }
+    const given = [scoreMod, blockMask?.maskMod ?? maskMod].filter((modifier) => modifier !== undefined);
+    if (given.length === 0) return undefined;
+    const { captures, fields, ...planned } = planModifiers(op, given);
+    return {
+      ...planned,
+      constants: {
+        ...(scoreMod && { MODIFIES_SCORES: true, HAS_SCORE_MOD: true }),
+        ...((maskMod || blockMask) && { HAS_MASK_MOD: true }),
+        ...(blockMask && { HAS_BLOCK_MASK: true }),
+      },
+      segments: [...captures, ...(blockMask ? [blockMask.kinds] : [])].map((tensor) => ({ tensor })),
+      fields: (at) => ({
+        captures: fields(at.slice(0, captures.length)),
+        ...(blockMask && { blocks: blockFields(blockMask, at.at(-1)!) }),
+      }),
+      inputs: Object.fromEntries(captures.map((tensor, i) => [`capture${i}`, tensor])),
+      refusal: refusalOf(op, scoreMod, captures),
+      maskBlock: blockMask?.blockSize,
+    };
+  },
+};
 
-export interface CheckedModifiers {
-  readonly modifiers: Modifiers;
-  /** Captured tensors, in the order of their slots. */
-  readonly captures: readonly Tensor[];
-  readonly blockMask?: BlockMask;
-}
-
-/** The score matrix that the modifiers are about, and the tensor whose device theirs must be. */
-interface Scores {
-  readonly batch: number;
-  readonly heads: number;
-  readonly queryLength: number;
-  readonly keyLength: number;
-  readonly like: { readonly name: string; readonly tensor: Tensor };
-}
-
-/** Undefined where there is no modifier. */
-export function checkModifiers(op: string, options: ModifierOptions, scores: Scores): CheckedModifiers | undefined {
-  const { scoreMod, maskMod, blockMask } = options;
-  const { name, tensor } = scores.like;
-  if (scoreMod !== undefined) checkModifier(op, 'scoreMod', scoreMod, tensor.device, `${name}'s device`);
-  if (maskMod !== undefined) checkModifier(op, 'maskMod', maskMod, tensor.device, `${name}'s device`);
-  if (blockMask !== undefined) checkBlockMask(op, blockMask, scores);
-  if (maskMod && blockMask) {
-    throw new ArgumentError(`${op}: maskMod must come without blockMask, which has one of its own, got both`);
+function refusalOf(op: string, scoreMod: ScoreMod | undefined, captures: readonly Tensor[]): string | undefined {
+  if (captures.some((tensor) => tensor.requiresGrad)) {
+    return `${op}: a modifier's captures must not require a gradient, which they have none of, got a tensor that does`;
   }
-  const mask = blockMask?.maskMod ?? maskMod;
-  const modifiers = [scoreMod, mask].filter((modifier) => modifier !== undefined);
-  return modifiers.length > 0 ? { ...planned(op, modifiers), blockMask } : undefined;
+  if (scoreMod && !scoreMod.derivativeCode) {
+    return `${op}: scoreMod must come with its derivative where a gradient is wanted, got none: scoreMod(source, { derivative })`;
+  }
+  return undefined;
+}
+
+/** `at` is the word of the table at which the kinds [B or 1, H or 1, query blocks, key blocks] begin. */
+function blockFields({ kinds, blockSize }: BlockMask, at: number) {
+  const [batch, heads, rows, columns] = kinds.shape;
+  return {
+    at,
+    shift: Math.log2(blockSize),
+    columns,
+    batch_pitch: batch === 1 ? 0 : heads * rows * columns,
+    head_pitch: heads === 1 ? 0 : rows * columns,
+  };
 }
 
 /** @throws ArgumentError unless it is such a modifier, and what it captured is alive and on the device */
 export function checkModifier(op: string, kind: ModifierKind, modifier: unknown, device: Device, whose: string): void {
   if (!(modifier instanceof Modifier) || modifier.kind !== kind) {
-    const got = modifier instanceof Modifier ? `a ${modifier.kind}` : given(modifier);
+    const got = modifier instanceof Modifier ? `a ${modifier.kind}` : describeGiven(modifier);
     throw new ArgumentError(`${op}: ${kind} must be made by ${kind}(), got ${got}`);
   }
   for (const [name, tensor] of modifier.tensors) {
@@ -65,7 +92,7 @@ export function checkModifier(op: string, kind: ModifierKind, modifier: unknown,
   }
 }
 
-function checkBlockMask(op: string, blockMask: unknown, { batch, heads, queryLength, keyLength, like }: Scores): void {
+function checkBlockMask(blockMask: unknown, { op, batch, heads, queryLength, keyLength, like }: CallSizes): void {
   if (!(blockMask instanceof BlockMask)) {
     throw new ArgumentError(`${op}: blockMask must be made by createBlockMask(), got ${describe(blockMask)}`);
   }
@@ -84,28 +111,4 @@ function checkBlockMask(op: string, blockMask: unknown, { batch, heads, queryLen
       throw new ArgumentError(`${op}: blockMask's ${name} must be 1 or the call's ${count}, got ${own}`);
     }
   }
-}
-
-/** Checked modifiers as a kernel takes them. */
-export function planned(op: string, modifiers: readonly Modifier[]): CheckedModifiers {
-  const sources = modifiers.map(({ kind, code, derivativeCode, tensors, numbers }) => ({
-    kind,
-    code,
-    ...(derivativeCode && { derivative: derivativeCode }),
-    tensors: tensors.map(([name, { dtype, shape }]) => ({ name, dtype, shape })),
-    numbers: numbers.map(([name, value]) => ({ name, value })),
-  }));
-  return {
-    modifiers: planModifiers(op, sources),
-    captures: modifiers.flatMap(({ tensors }) => tensors.map(([, tensor]) => tensor)),
-  };
-}
-
-/** Captured tensors for a kernel's table. Call it in a scope: it copies views whose elements share words with others'. */
-export function captureSegments(checked?: CheckedModifiers): { tensor: Tensor }[] {
-  return (checked?.captures ?? []).map((tensor) => {
-    const bytes = BYTES[tensor.dtype];
-    const liesInWords = bytes === 4 || (tensor.isContiguous && (tensor.offset * bytes) % 4 === 0);
-    return { tensor: liesInWords ? tensor : clone(tensor) };
-  });
 }

@@ -1,7 +1,7 @@
 import type { FloatDType } from '../../../tensor/dtype.ts';
 import type { Tensor } from '../../../tensor/tensor.ts';
 import { accumulate } from '../../internal/accumulate.ts';
-import { hasHeadsInRows } from './attention.ts';
+import { axesLike, hasHeadsInRows } from './call.ts';
 import { cast, reshape } from '../../copy.ts';
 import { product } from '../../internal/product.ts';
 import { weigh, weighGradient, type Weighing, type WeighingTensors } from './weigh.ts';
@@ -9,9 +9,8 @@ import { weigh, weighGradient, type Weighing, type WeighingTensors } from './wei
 /** What a call was, besides its tensors. */
 export interface MaterialisedAttention {
   readonly op: string;
-  /** Of the stored tensors: that of a packed batch is 1. */
-  readonly batch: number;
   readonly kvHeads: number;
+  /** Query heads of each key head. */
   readonly group: number;
   readonly weighing: Weighing;
 }
@@ -19,9 +18,10 @@ export interface MaterialisedAttention {
 /** x is q kᵀ in float32, before the scale. */
 export type SavedAttention = WeighingTensors & { readonly q: Tensor; readonly k: Tensor; readonly v: Tensor };
 
-/** [B, H, N, D] or [B, N, D] as [B, Hkv, size, N, D], `size` being 1 for k and v, which then broadcast to the group. */
-export function groupHeads({ batch, kvHeads }: MaterialisedAttention, tensor: Tensor, size: number): Tensor {
-  return tensor.reshape([batch, kvHeads, size, ...tensor.shape.slice(-2)]);
+/** [B, H, N, D] as [B, Hkv, size, N, D], `size` being 1 for k and v, which then broadcast to the group. */
+export function groupHeads({ kvHeads }: MaterialisedAttention, tensor: Tensor, size: number): Tensor {
+  const [batch, , rows, columns] = tensor.shape;
+  return tensor.reshape([batch, kvHeads, size, rows, columns]);
 }
 
 /**
@@ -38,16 +38,16 @@ export function scaledDotProductAttentionGradient(
   gradients: { readonly output?: Tensor; readonly weights?: Tensor; readonly logSumExp?: Tensor },
   needs: Readonly<Record<string, boolean>>,
 ): Record<string, Tensor> {
-  const { op, batch, kvHeads, group, weighing } = call;
+  const { op, kvHeads, group, weighing } = call;
   const { q, k, v, x } = saved;
   const { output: dOutput, logSumExp } = gradients;
   const { device } = q;
   const dtype = q.dtype as FloatDType;
   const mergeGroup = (tensor: Tensor) =>
-    reshape(tensor, [batch, kvHeads, group * tensor.shape.at(-2)!, tensor.shape.at(-1)!]);
+    reshape(tensor, [tensor.shape[0], kvHeads, group * tensor.shape[2], tensor.shape[3]]);
   const likeKeys = (tensor: Tensor) => ({
     outDType: dtype,
-    outAxes: hasHeadsInRows(tensor) ? [0, 2, 1, 3] : undefined,
+    outAxes: axesLike(tensor),
     zeroAnnihilates: true,
   });
   const results: Record<string, Tensor> = {};

@@ -1,10 +1,11 @@
-/** The options that say which keys a query attends to, checked and turned into what kernels take. */
+/** The options that say which keys a query attends to. */
 import { ArgumentError } from '../../../gpu/errors.ts';
-import { UNBOUNDED, type Band, type Visibility } from '../../../kernels/visibility.ts';
 import { checkOptions } from '../../../tensor/options.ts';
 import { broadcastStrides, formatShape } from '../../../tensor/shape.ts';
 import type { Tensor } from '../../../tensor/tensor.ts';
 import { checkSameDevice, checkTensor, describe } from '../../internal/check.ts';
+import { ABSENT, checkIntegers, type CallSizes, type OptionRecord } from './option-record.ts';
+import type { AttentionOptions } from './options.ts';
 
 /** `'top-left'`: query i sees keys up to i (PyTorch's SDPA); `'bottom-right'`: up to i + Nk − Nq (flash-attn, KV cache). */
 export type Alignment = 'top-left' | 'bottom-right';
@@ -31,94 +32,131 @@ export interface VisibilityOptions {
   isCausal?: Causal;
 }
 
-/** The score matrix that visibility is about, and the tensor whose device and dtype masks must match. */
-interface Scores {
-  readonly batch: number;
-  readonly heads: number;
-  readonly queryLength: number;
-  readonly keyLength: number;
-  /** Masks broadcast to the shape without the head axis. */
-  readonly isHeadless: boolean;
-  readonly like: { readonly name: string; readonly tensor: Tensor };
-  /** The position of the first query, in place of an alignment; 0 where each batch entry has its own. */
-  readonly queryOffset?: number;
-  /** Batch entries have key lengths, or both lengths, of their own: the alignment is theirs. */
-  readonly lengthsVary?: boolean;
+/** A side of a band past which no key lies, wherever the query stands. Query, offset and side add up to less than 2³¹. */
+export const UNBOUNDED = 2 ** 30 - 1;
+export const MAX_LENGTH = 2 ** 29;
+const MAX_QUERY_OFFSET = 2 ** 28;
+
+const MASK_KINDS: Readonly<Record<string, number>> = { bool: 1, float32: 2, float16: 3 };
+
+export const mask: OptionRecord = {
+  names: ['mask'],
+  absent: { visibility: { mask_kind: 0, mask_offset: 0, mask_strides: [0, 0, 0, 0] } },
+  resolve({ mask: given }, sizes) {
+    if (given === undefined) return undefined;
+    const { op, like, batch, heads, queryLength, keyLength, isHeadless } = sizes;
+    checkTensor(op, 'mask', given);
+    checkSameDevice(op, like.name, like.tensor, 'mask', given);
+    if (given.dtype !== 'bool' && given.dtype !== like.tensor.dtype) {
+      throw new ArgumentError(
+        `${op}: mask must be bool or have ${like.name}'s dtype ${like.tensor.dtype}, got ${given.dtype}`,
+      );
+    }
+    const target = isHeadless ? [batch, queryLength, keyLength] : [batch, heads, queryLength, keyLength];
+    if (!broadcastStrides(given.shape, given.strides, target)) {
+      throw new ArgumentError(
+        `${op}: mask must broadcast to the scores' shape ${formatShape(target)}, got ${formatShape(given.shape)}`,
+      );
+    }
+    const tensor = isHeadless ? withHeads(given) : given;
+    const strides = broadcastStrides(tensor.shape, tensor.strides, [batch, heads, queryLength, keyLength])!;
+    const place = { mask_kind: MASK_KINDS[given.dtype], mask_offset: given.offset, mask_strides: strides };
+    return { fields: () => ({ visibility: place }), bindings: { mask: tensor }, inputs: { mask: tensor } };
+  },
+};
+
+/** A tensor of three axes with an axis of heads, of length 1, behind the first; any other as it is. */
+export function withHeads(tensor: Tensor): Tensor {
+  const { shape } = tensor;
+  return shape.length === 3 ? tensor.reshape([shape[0], 1, shape[1], shape[2]]) : tensor;
 }
 
-export function checkVisibility(
-  op: string,
-  { mask, keyMask, isCausal = false, window }: VisibilityOptions & { window?: Window },
-  scores: Scores,
-): Visibility {
-  const { batch, heads, queryLength, keyLength, isHeadless } = scores;
-  const target = isHeadless ? [batch, queryLength, keyLength] : [batch, heads, queryLength, keyLength];
-  const band = checkBand(op, isCausal, window, scores);
-  return {
-    band,
-    mask: mask === undefined ? undefined : checkMask(op, mask, target, scores.like),
-    keyMask: keyMask === undefined ? undefined : checkKeyMask(op, keyMask, [batch, keyLength], scores.like),
-  };
-}
+export const keyMask: OptionRecord = {
+  names: ['keyMask'],
+  absent: { visibility: { has_key_mask: 0, key_mask_offset: 0, key_mask_strides: [0, 0] } },
+  resolve({ keyMask: given }, { op, like, batch, keyLength }) {
+    if (given === undefined) return undefined;
+    checkTensor(op, 'keyMask', given);
+    checkSameDevice(op, like.name, like.tensor, 'keyMask', given);
+    if (given.dtype !== 'bool') throw new ArgumentError(`${op}: keyMask must be bool, got ${given.dtype}`);
+    const target = [batch, keyLength];
+    const strides = given.rank === 2 ? broadcastStrides(given.shape, given.strides, target) : undefined;
+    if (!strides) {
+      throw new ArgumentError(
+        `${op}: keyMask must have shape [batch, key length] = ${formatShape(target)}, got ${formatShape(given.shape)}`,
+      );
+    }
+    const place = { has_key_mask: 1, key_mask_offset: given.offset, key_mask_strides: strides };
+    return { fields: () => ({ visibility: place }), bindings: { key_mask: given } };
+  },
+};
 
-function checkMask(op: string, mask: Tensor, target: number[], like: Scores['like']): Visibility['mask'] {
-  checkTensor(op, 'mask', mask);
-  checkSameDevice(op, like.name, like.tensor, 'mask', mask);
-  if (mask.dtype !== 'bool' && mask.dtype !== like.tensor.dtype) {
-    throw new ArgumentError(
-      `${op}: mask must be bool or have ${like.name}'s dtype ${like.tensor.dtype}, got ${mask.dtype}`,
-    );
-  }
-  const strides = broadcastStrides(mask.shape, mask.strides, target);
-  if (!strides) {
-    throw new ArgumentError(
-      `${op}: mask must broadcast to the scores' shape ${formatShape(target)}, got ${formatShape(mask.shape)}`,
-    );
-  }
-  if (strides.length === 3) strides.splice(1, 0, 0);
-  return {
-    dtype: mask.dtype,
-    strides: [...Array.from({ length: 4 - strides.length }, () => 0), ...strides],
-    offset: mask.offset,
-  };
-}
+/** Where queries stand among the keys, and the band of keys that each of them sees: all in one, since each moves the other. */
+export const position: OptionRecord = {
+  names: ['isCausal', 'window', 'queryOffset'],
+  absent: { sequences: { query_offsets_at: ABSENT } },
+  resolve(options, sizes) {
+    const { op } = sizes;
+    const { queryOffset } = options;
+    if (
+      typeof queryOffset === 'number' &&
+      !(Number.isInteger(queryOffset) && Math.abs(queryOffset) <= MAX_QUERY_OFFSET)
+    ) {
+      throw new ArgumentError(
+        `${op}: queryOffset must be a whole number from ${-MAX_QUERY_OFFSET} to ${MAX_QUERY_OFFSET}, got ${queryOffset}`,
+      );
+    }
+    const { left, right, first, alignsEnds = false } = checkBand(options, sizes);
+    const segments =
+      queryOffset === undefined || typeof queryOffset === 'number'
+        ? []
+        : [checkIntegers('queryOffset', queryOffset, [-MAX_QUERY_OFFSET, MAX_QUERY_OFFSET], ['int32'], sizes)];
+    return {
+      band: { left, right },
+      segments,
+      fields: ([at = ABSENT]) => ({
+        visibility: { band_left: left, band_right: right },
+        sequences: { query_offset: first, aligns_ends: alignsEnds ? 1 : 0, query_offsets_at: at },
+      }),
+    };
+  },
+};
 
-function checkKeyMask(op: string, keyMask: Tensor, target: number[], like: Scores['like']): Visibility['keyMask'] {
-  checkTensor(op, 'keyMask', keyMask);
-  checkSameDevice(op, like.name, like.tensor, 'keyMask', keyMask);
-  if (keyMask.dtype !== 'bool') throw new ArgumentError(`${op}: keyMask must be bool, got ${keyMask.dtype}`);
-  const strides = keyMask.rank === 2 ? broadcastStrides(keyMask.shape, keyMask.strides, target) : undefined;
-  if (!strides) {
-    throw new ArgumentError(
-      `${op}: keyMask must have shape [batch, key length] = ${formatShape(target)}, got ${formatShape(keyMask.shape)}`,
-    );
-  }
-  return { strides, offset: keyMask.offset };
+/** Query i stands at `first` + i and sees the keys [its position − left, its position + right]. */
+interface Band {
+  readonly left: number;
+  readonly right: number;
+  readonly first: number;
+  /** `first` counts from where the last query stands at the last key; else from where the first does at the first. */
+  readonly alignsEnds?: boolean;
 }
 
 /** One band that is the causal mask's and the window's intersection. */
-function checkBand(op: string, isCausal: Causal, window: Window | undefined, scores: Scores): Band {
+function checkBand(options: AttentionOptions, { op, queryLength, keyLength, packing }: CallSizes): Band {
+  const { isCausal = false, window, queryOffset, keyLengths } = options;
   if (typeof isCausal !== 'boolean' && isCausal !== 'top-left' && isCausal !== 'bottom-right') {
     throw new ArgumentError(
       `${op}: isCausal must be true, false, 'top-left' or 'bottom-right', got ${describe(isCausal)}`,
     );
   }
   const { left, right, align = isCausal === 'bottom-right' ? 'bottom-right' : 'top-left' } = checkWindow(op, window);
-  const { queryOffset, lengthsVary = false, keyLength, queryLength } = scores;
-  if (queryOffset !== undefined) return { left, right: isCausal ? Math.min(right, 0) : right, queryOffset };
+  if (queryOffset !== undefined) {
+    const first = typeof queryOffset === 'number' ? queryOffset : 0;
+    return { left, right: isCausal ? Math.min(right, 0) : right, first };
+  }
   const isMixed = isCausal && window && (isCausal === 'bottom-right') !== (align === 'bottom-right');
-  if (lengthsVary) {
+  if (packing !== undefined || keyLengths !== undefined) {
     if (isMixed) {
       throw new ArgumentError(
         `${op}: window.align must be isCausal's '${isCausal === true ? 'top-left' : isCausal}' where lengths vary, got '${align}'`,
       );
     }
-    return { left, right: isCausal ? Math.min(right, 0) : right, queryOffset: 0, alignsEnds: align === 'bottom-right' };
+    return { left, right: isCausal ? Math.min(right, 0) : right, first: 0, alignsEnds: align === 'bottom-right' };
   }
   const offsetOf = (alignment: Alignment) => (alignment === 'bottom-right' ? keyLength - queryLength : 0);
   const offset = offsetOf(align);
   const causalRight = isMixed ? offsetOf(isCausal === true ? 'top-left' : isCausal) - offset : 0;
-  return { left, right: isCausal ? Math.min(right, causalRight) : right, queryOffset: offset };
+  return { left, right: isCausal ? Math.min(right, causalRight) : right, first: offset };
 }
 
 /** With bounds in place of −1. */

@@ -1,9 +1,6 @@
 /** The softmax of checked scores and its gradient, of which softmax and materialised attention are made. */
-import type { Operand } from '../../../kernels/launch.ts';
-import type { Scores } from '../../../kernels/score.ts';
-import { planSoftmaxGradient } from '../../../kernels/softmax-gradient.ts';
-import { planSoftmax, type ScoresStage } from '../../../kernels/softmax.ts';
-import type { Visibility } from '../../../kernels/visibility.ts';
+import type { OptionFields } from '../../../kernels/attention.ts';
+import { planSoftmax, planSoftmaxGradient, type ScoresStage } from '../../../kernels/softmax.ts';
 import type { FloatDType } from '../../../tensor/dtype.ts';
 import type { Tensor } from '../../../tensor/tensor.ts';
 import { cast, clone } from '../../copy.ts';
@@ -14,54 +11,49 @@ import { sum, sumTo } from '../../sum.ts';
 export interface Weighing {
   /** [B, H, Nq, Nk]. */
   readonly shape: readonly [number, number, number, number];
-  readonly scale: number;
-  readonly visibility: Visibility;
-  readonly scores?: Scores;
+  readonly options: OptionFields;
 }
 
-/** x [B, H, Nq, Nk], or with fewer axes as `Weighing.shape` has them. */
+/** x [B, H, Nq, Nk]. */
 export interface WeighingTensors {
   readonly x: Tensor;
   readonly mask?: Tensor;
-  readonly keyMask?: Tensor;
+  readonly key_mask?: Tensor;
   readonly table?: Tensor;
 }
 
 /** The weights of checked scores, with the rows' log-sum-exp where asked for. */
 export function weigh(
   op: string,
-  { x, mask, keyMask, table }: WeighingTensors,
-  { shape, scale, visibility, scores = {} }: Weighing,
+  { x, mask, key_mask, table }: WeighingTensors,
+  { shape, options }: Weighing,
   results: {
     readonly dtype?: FloatDType;
-    /** Of the log-sum-exp. */
-    readonly rowShape?: readonly number[];
+    readonly logSumExp?: boolean;
     /** Also write the scores as they are after this stage. */
     readonly stage?: ScoresStage;
   } = {},
 ): { weights: Tensor; logSumExp?: Tensor; scores?: Tensor } {
-  const { dtype = x.dtype as FloatDType, rowShape, stage } = results;
+  const { dtype = x.dtype as FloatDType, stage } = results;
   const { device } = x;
   return device.scope(() => {
     const weights = device.empty(x.shape, dtype, op);
-    const logSumExp = rowShape && device.empty(rowShape, 'float32', op);
+    const logSumExp = results.logSumExp ? device.empty(x.shape.slice(0, 3), 'float32', op) : undefined;
     const staged = stage && device.empty(x.shape, dtype, op);
     const launch = planSoftmax(
       {
         op,
         shape,
-        inDType: x.dtype as FloatDType,
-        outDType: dtype,
-        x: matrixOperand(x),
-        scale,
-        visibility,
-        scores,
+        xDType: x.dtype as FloatDType,
+        dtype,
+        x: operandOf(x),
+        options,
         writesLogSumExp: logSumExp !== undefined,
         writesScores: stage,
       },
       device.traits,
     );
-    enqueue(op, launch, { x, mask, key_mask: keyMask, table, output: weights, log_sum_exp: logSumExp, scores: staged });
+    enqueue(op, launch, { x, mask, key_mask, table, output: weights, log_sum_exp: logSumExp, scores: staged });
     return { weights, ...(logSumExp && { logSumExp }), ...(staged && { scores: staged }) };
   });
 }
@@ -69,8 +61,8 @@ export function weigh(
 /** Gradients of x, in the weights' dtype, of a float mask and of [H] sinks, from those of the weights and of the log-sum-exp. */
 export function weighGradient(
   op: string,
-  { x, mask, keyMask, table }: WeighingTensors,
-  { shape, scale, visibility, scores = {} }: Weighing,
+  { x, mask, key_mask, table }: WeighingTensors,
+  { shape, options }: Weighing,
   gradients: { readonly weights: Tensor; readonly logSumExp?: Tensor },
   needs: { readonly mask?: boolean; readonly sinks?: boolean },
 ): { x: Tensor; mask?: Tensor; sinks?: Tensor } {
@@ -88,29 +80,20 @@ export function weighGradient(
       shape,
       xDType: x.dtype as FloatDType,
       dtype,
-      x: matrixOperand(x),
-      dWeights: matrixOperand(weights),
-      scale,
-      visibility,
-      scores,
+      x: operandOf(x),
+      dWeights: operandOf(weights),
+      options,
       hasDLogSumExp: logSumExp !== undefined,
       writesDSinks: needs.sinks ?? false,
       writesDScores: needs.mask ?? false,
     },
     device.traits,
   );
-  const operands = { x, mask, key_mask: keyMask, table, d_weights: weights };
+  const operands = { x, mask, key_mask, table, d_weights: weights };
   enqueue(op, launch, { ...operands, row_values: rowValues, output, d_scores: dScores });
   return {
     x: output,
     ...(dScores && { mask: cast(sumTo(dScores, mask!.shape), mask!.dtype as FloatDType) }),
-    ...(needs.sinks && { sinks: sum(rowValues!, { axes: rowShape.length === 3 ? [0, 2] : [0, 1] }) }),
+    ...(needs.sinks && { sinks: sum(rowValues!, { axes: [0, 2] }) }),
   };
-}
-
-/** Strides of batch, head, query, key of scores, where three axes are [B, Nq, Nk]. */
-function matrixOperand(x: Tensor): Operand {
-  const { strides, offset } = operandOf(x);
-  if (strides.length === 3) return { strides: [strides[0], 0, strides[1], strides[2]], offset };
-  return { strides: [...Array.from({ length: 4 - strides.length }, () => 0), ...strides], offset };
 }

@@ -1,10 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { UNBOUNDED, visibilityParams } from '../../src/kernels/visibility.ts';
-import { keyRange } from './count-tiles.ts';
-import type { Tensor } from '../../src/index.ts';
-import { checkVisibility } from '../../src/ops/attention/internal/visibility.ts';
-import { visibility } from '../reference/visibility.ts';
+import type { Tensor } from '../../../src/index.ts';
+import { position, UNBOUNDED } from '../../../src/ops/attention/internal/visibility.ts';
+import { keyRange, type Band } from '../../kernels/count-tiles.ts';
+import { visibility } from '../../reference/visibility.ts';
 
 const alignment = fc.constantFrom('top-left' as const, 'bottom-right' as const);
 const side = fc.integer({ min: -1, max: 12 });
@@ -16,16 +15,19 @@ const options = fc.record({
 });
 const length = fc.integer({ min: 1, max: 12 });
 
-function bandOf({ isCausal, window }: Parameters<typeof visibility>[1], queries: number, keys: number) {
-  const scores = {
+function bandOf({ isCausal, window }: Parameters<typeof visibility>[1], queries: number, keys: number): Band {
+  const sizes = {
+    op: 'test',
     batch: 1,
     heads: 1,
     queryLength: queries,
     keyLength: keys,
+    headDim: 1,
     isHeadless: false,
     like: { name: 'query', tensor: undefined as unknown as Tensor }, // looked at for masks only
   };
-  return checkVisibility('test', { isCausal, window }, scores).band;
+  const { band, fields } = position.resolve({ isCausal, window }, sizes)!;
+  return { ...band!, queryOffset: fields!([])['sequences']['query_offset'] as number };
 }
 
 describe('the band', () => {
@@ -83,40 +85,5 @@ describe('keyRange', () => {
       }),
       { numRuns: 500 },
     );
-  });
-});
-
-describe('visibilityParams', () => {
-  test('without masks reads nothing', () => {
-    expect(visibilityParams({ band: { left: 3, right: 0, queryOffset: -2 } })).toEqual({
-      band_left: 3,
-      band_right: 0,
-      query_offset: -2,
-      aligns_ends: 0,
-      mask_strides: [0, 0, 0, 0],
-      mask_offset: 0,
-      mask_kind: 0,
-      key_mask_strides: [0, 0],
-      key_mask_offset: 0,
-      has_key_mask: 0,
-    });
-  });
-
-  test.each([
-    ['bool', 1],
-    ['float32', 2],
-    ['float16', 3],
-  ] as const)('a %s mask is kind %d', (dtype, kind) => {
-    const band = { left: 0, right: 0, queryOffset: 0 };
-    const mask = { dtype, strides: [0, 20, 5, 1], offset: 7 };
-    const keyMask = { strides: [5, 1], offset: 3 };
-    expect(visibilityParams({ band, mask, keyMask })).toMatchObject({
-      mask_strides: [0, 20, 5, 1],
-      mask_offset: 7,
-      mask_kind: kind,
-      key_mask_strides: [5, 1],
-      key_mask_offset: 3,
-      has_key_mask: 1,
-    });
   });
 });

@@ -1,0 +1,97 @@
+// parts: attention-gradient/pair, attention/dropout, attention/inputs, attention/modifiers, attention/score, attention/visibility
+//
+// What the kernels of k's and v's gradients have in common: their parameters, the work of a tile of keys, and where rows of k, v,
+// dK and dV begin. Names BLOCK_Q and BLOCK_K of the shader that uses it.
+
+struct Params {
+  groups: u32,         // workgroups with work
+  heads: u32,          // H
+  first_column: u32,   // of the gradients' columns that are computed
+  key_tiles: u32,      // ⌈keys / BLOCK_K⌉, of the longest sequence
+  inputs: InputParams,
+  @align(16) sequences: SequenceParams,
+  visibility: VisibilityParams,
+  @align(16) score: ScoreParams,
+  @align(16) dropout: DropoutParams,
+  captures: CaptureParams,
+  @align(16) blocks: BlockParams,
+  gradient: GradientParams,
+  d_key_strides: vec4<u32>,    // elements
+  d_value_strides: vec4<u32>,
+  d_value_at: u32,     // element of output at which dV begins
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<storage, read_write> output: array<u32>;    // dK [B, Hkv, Nk, D], and from d_value_at on dV [B, Hkv, Nk, Dv]
+
+fn d_key_row(sequence: Sequence, kv_head: u32, key: u32) -> u32 {
+  return dot(params.d_key_strides.xyz, vec3<u32>(batch_of(sequence), kv_head, sequence.first_key + key));
+}
+
+fn d_value_row(sequence: Sequence, kv_head: u32, key: u32) -> u32 {
+  return params.d_value_at
+    + dot(params.d_value_strides.xyz, vec3<u32>(batch_of(sequence), kv_head, sequence.first_key + key));
+}
+
+// Where the work of a workgroup that owns keys lies: BLOCK_K of them, for all query heads of their group.
+struct KeyTile {
+  sequence: Sequence,
+  kv_head: u32,
+  first_key: u32,      // its rows are [first_key, end_key) of the sequence's
+  end_key: u32,        // those past sequence.key_length, which nobody sees, have gradients too: 0
+  queries: vec2<u32>,  // the first whose band holds any of its keys, and one past the last
+  k_base: u32,         // element of k[batch, kv_head, first key of the sequence, 0]
+  v_base: u32,
+}
+
+fn key_tile_of(group: u32) -> KeyTile {
+  let first_key = (group % params.key_tiles) * BLOCK_K;  // with a causal mask the first have the most queries
+  let rest = group / params.key_tiles;
+  let kv_heads = params.heads / params.inputs.group_size;
+  let kv_head = rest % kv_heads;
+  let sequence = sequence_at(rest / kv_heads);
+  let end_key = min(first_key + BLOCK_K, stored_keys(sequence));
+  let batch = batch_of(sequence);
+  var tile = KeyTile(
+    sequence, kv_head, first_key, end_key, vec2<u32>(0u),
+    params.inputs.k.offset + dot(params.inputs.k.strides.xyz, vec3<u32>(batch, kv_head, sequence.first_key)),
+    params.inputs.v.offset + dot(params.inputs.v.strides.xyz, vec3<u32>(batch, kv_head, sequence.first_key)),
+  );
+  let last_key = min(end_key, sequence.key_length);
+  if first_key < last_key { tile.queries = query_range(sequence, first_key, last_key - 1u); }
+  return tile;
+}
+
+// Keys of a sequence in k and v, those past its key length too.
+fn stored_keys(sequence: Sequence) -> u32 {
+  if params.sequences.packed_at == ABSENT { return params.sequences.key_length; }
+  let keys = params.sequences.packed_at + params.sequences.count + 1u + sequence.index;
+  return table[keys + 1u] - table[keys];
+}
+
+// Whether the queries [first, last] of a head see all of the tile's keys.
+fn key_tile_is_seen(tile: KeyTile, head: u32, first_query: u32, last_query: u32) -> bool {
+  if HAS_BLOCK_MASK {
+    if block_kind_at(tile.sequence, head, first_query, tile.first_key) != 2u { return false; }
+  } else if HAS_MASK_MOD {
+    return false;
+  }
+  return all_visible(tile.sequence, first_query, last_query, tile.first_key, tile.first_key + BLOCK_K - 1u);
+}
+
+// The first query of a tile's walk for a head: with a block mask its steps of BLOCK_Q do not straddle blocks.
+fn begin_query(tile: KeyTile, head: u32) -> u32 {
+  if HAS_BLOCK_MASK { return next_query(tile, head, tile.queries.x - tile.queries.x % BLOCK_Q); }
+  return tile.queries.x;
+}
+
+// The first query from `query` on in a block that is not empty, or the end.
+fn next_query(tile: KeyTile, head: u32, query: u32) -> u32 {
+  var next = query;
+  if HAS_BLOCK_MASK {
+    for (; next < tile.queries.y; next = ((next >> params.blocks.shift) + 1u) << params.blocks.shift) {
+      if block_kind_at(tile.sequence, head, next, tile.first_key) != 0u { break; }
+    }
+  }
+  return next;
+}

@@ -1,0 +1,36 @@
+// parts: attention-gradient/pair, attention/dropout, attention/inputs, attention/modifiers, attention/score, attention/visibility, attention/work
+//
+// What the kernels of q's gradient have in common: their parameters, and where rows of k, v and dQ begin.
+
+struct Params {
+  groups: u32,         // workgroups with work
+  heads: u32,          // H
+  first_column: u32,   // of dQ's columns that are computed
+  inputs: InputParams,
+  @align(16) sequences: SequenceParams,
+  visibility: VisibilityParams,
+  @align(16) score: ScoreParams,
+  @align(16) dropout: DropoutParams,
+  captures: CaptureParams,
+  @align(16) blocks: BlockParams,
+  gradient: GradientParams,
+  @align(16) work: WorkParams,
+  d_query_strides: vec4<u32>,  // elements
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(8) var<storage, read_write> output: array<u32>;    // dQ [B, H, Nq, D]
+
+// Elements at which rows begin.
+fn k_row(tile: Tile, key: u32) -> u32 {
+  return tile.k_base + key * params.inputs.k.strides.z;
+}
+
+fn v_row(tile: Tile, key: u32) -> u32 {
+  return tile.v_base + key * params.inputs.v.strides.z;
+}
+
+fn d_query_row(tile: Tile, row: u32) -> u32 {
+  let sequence = tile.sequence;
+  return dot(params.d_query_strides.xyz, vec3<u32>(batch_of(sequence), tile.head, sequence.first_query + row));
+}

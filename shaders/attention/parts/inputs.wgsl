@@ -1,0 +1,88 @@
+// parts: attention/visibility, element, operand
+//
+// What every fused attention kernel is given, forward and backward: bindings, and reading q, k and v. Names IS_F16 and `params`
+// (inputs: InputParams, blocks: BlockParams) of the shader that uses it.
+
+const KV_F16: bool = false;         // storage of k and v: a cache may keep them in less than q
+const HAS_BLOCK_MASK: bool = false;
+
+struct InputParams {
+  q: Operand,
+  k: Operand,
+  v: Operand,
+  group_size: u32,     // query heads that share a key head
+  head_dim: u32,       // D
+  value_dim: u32,      // Dv
+  query_rows: u32,     // rows of q along its third axis: Nq, or those of all packed sequences
+}
+
+// Which blocks of scores a block mask leaves anything of.
+struct BlockParams {
+  at: u32,             // in `table`
+  shift: u32,          // log₂ of a block's queries, and of its keys
+  columns: u32,        // blocks in a row
+  batch_pitch: u32,    // elements
+  head_pitch: u32,
+}
+
+@group(0) @binding(1) var<storage, read> q: array<vec4<u32>>;         // [B, H, Nq, D], f32 or f16
+@group(0) @binding(2) var<storage, read> k: array<vec4<u32>>;         // [B, Hkv, Nk, D], or where KV_PAGED [pages, Hkv, size, D]
+@group(0) @binding(3) var<storage, read> v: array<vec4<u32>>;         // [B, Hkv, Nk, Dv], likewise
+@group(0) @binding(4) var<storage, read> mask: array<u32>;            // broadcast to [B, H, Nq, Nk]: bool, f32 or f16
+@group(0) @binding(5) var<storage, read> key_mask: array<u32>;        // [B, Nk], bool
+@group(0) @binding(6) var<storage, read> table: array<u32>;           // small inputs joined, see src/ops/internal/table.ts
+
+// What a block mask says of the block that a query and a key lie in: 0 no query of it sees a key of it, 1 some do, 2 all see
+// all.
+fn block_kind_at(sequence: Sequence, head: u32, query: u32, key: u32) -> u32 {
+  let row = params.blocks.at + sequence.index * params.blocks.batch_pitch + head * params.blocks.head_pitch
+    + (query >> params.blocks.shift) * params.blocks.columns;
+  return table[row + (key >> params.blocks.shift)];
+}
+
+// *_quad: columns [column, column + 4) of the row that begins at element `row`; zero past the dim. A loop rather than
+// four calls for unaligned rows: it is compiled once for each use.
+fn q_element(element: u32) -> f32 {
+  return decode_at(q[vector_of(element, IS_F16)], element, IS_F16);
+}
+
+fn q_quad(row: u32, column: u32) -> vec4<f32> {
+  if params.inputs.q.vectors != 0u && column + 4u <= params.inputs.head_dim {
+    return decode_quad(q[vector_of(row + column, IS_F16)], row + column, IS_F16);
+  }
+  var quad = vec4<f32>(0.0);
+  for (var i = column; i < min(column + 4u, params.inputs.head_dim); i++) {
+    quad[i - column] = q_element(row + i * params.inputs.q.strides.w);
+  }
+  return quad;
+}
+
+fn k_element(element: u32) -> f32 {
+  return decode_at(k[vector_of(element, KV_F16)], element, KV_F16);
+}
+
+fn k_quad(row: u32, column: u32) -> vec4<f32> {
+  if params.inputs.k.vectors != 0u && column + 4u <= params.inputs.head_dim {
+    return decode_quad(k[vector_of(row + column, KV_F16)], row + column, KV_F16);
+  }
+  var quad = vec4<f32>(0.0);
+  for (var i = column; i < min(column + 4u, params.inputs.head_dim); i++) {
+    quad[i - column] = k_element(row + i * params.inputs.k.strides.w);
+  }
+  return quad;
+}
+
+fn v_element(element: u32) -> f32 {
+  return decode_at(v[vector_of(element, KV_F16)], element, KV_F16);
+}
+
+fn v_quad(row: u32, column: u32) -> vec4<f32> {
+  if params.inputs.v.vectors != 0u && column + 4u <= params.inputs.value_dim {
+    return decode_quad(v[vector_of(row + column, KV_F16)], row + column, KV_F16);
+  }
+  var quad = vec4<f32>(0.0);
+  for (var i = column; i < min(column + 4u, params.inputs.value_dim); i++) {
+    quad[i - column] = v_element(row + i * params.inputs.v.strides.w);
+  }
+  return quad;
+}

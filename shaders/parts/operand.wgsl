@@ -1,0 +1,12 @@
+// How the elements of a tensor of four axes lie in its buffer: [batch, head, row, column] in attention.
+
+struct Operand {
+  strides: vec4<u32>,  // elements; 0 along an axis that is repeated
+  offset: u32,         // elements
+  vectors: u32,        // four neighbours along the last axis, from a multiple of four on, always lie in one aligned vector
+}
+
+// The element at which a row begins.
+fn row_of_operand(operand: Operand, row: vec3<u32>) -> u32 {
+  return operand.offset + dot(operand.strides.xyz, row);
+}

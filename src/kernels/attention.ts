@@ -1,0 +1,552 @@
+/** Fused attention, forward: the kernels of shaders/attention, which of them computes a problem, and how it is launched. */
+import blockMaskShader from '../../shaders/attention/block-mask.wgsl';
+import flashShader from '../../shaders/attention/flash-attention.wgsl';
+import localShader from '../../shaders/attention/local-attention.wgsl';
+import mergeShader from '../../shaders/attention/merge.wgsl';
+import streamShader from '../../shaders/attention/stream.wgsl';
+import subgroupShader from '../../shaders/attention/subgroup.wgsl';
+import { ArgumentError } from '../gpu/errors.ts';
+import type { UniformValues } from '../gpu/reflect.ts';
+import type { Launch } from '../gpu/runtime.ts';
+import type { Constants, Insertion, Shader } from '../gpu/shader.ts';
+import type { FloatDType } from '../tensor/dtype.ts';
+import type { KernelChoices, Traits } from '../tensor/traits.ts';
+import { attentionMatrixKernel, attentionMatrixVariants, type AttentionMatrixVariant } from './matrix.ts';
+import { decide, NO_CHOICES, type Choice, type ChoiceKey, type Variant } from './choice.ts';
+import { foldWorkgroups, operandFields, readsQuads, type Limits, type Operand } from './launch.ts';
+
+/** What the options of a call come to for a kernel (src/ops/attention/internal/options.ts). */
+export interface OptionFields {
+  /** Constants of the parts, where they differ from their defaults. */
+  readonly constants: Constants;
+  /** Uniform fields, by the structs of the parts that read them. */
+  readonly fields: Readonly<Record<string, UniformValues>>;
+  /** A user's functions, and those that the gradient's kernels take, which are more by the derivative. */
+  readonly insertions: readonly Insertion[];
+  readonly gradientInsertions: readonly Insertion[];
+  /** Keys that a query sees to the left and to the right of its position. */
+  readonly band: { readonly left: number; readonly right: number };
+  /** Several sequences lie behind each other in q, k, v and the output, whose batch axis is 1. */
+  readonly isPacked: boolean;
+  /** Small inputs lie in `table`. */
+  readonly hasTable: boolean;
+  /** Queries, and keys, of a block mask's block: no workgroup and no step may straddle two. */
+  readonly maskBlock?: number;
+}
+
+/** What the fused attention kernels read, forward and backward; strides are those of batch, head, row, column. */
+export interface AttentionInputs {
+  /** The op's name, for errors. */
+  readonly op: string;
+  /** The op whose choice of kernels holds. */
+  readonly kernelsOf: AttentionOp;
+  /** Dtype of q and the output. */
+  readonly dtype: FloatDType;
+  /** Dtype of k and v. */
+  readonly kvDtype: FloatDType;
+  /** Batch entries; the sequences of a packed batch. */
+  readonly batch: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  /** Queries and keys of the longest sequence. */
+  readonly queryLength: number;
+  readonly keyLength: number;
+  /** Rows of q: those of all packed sequences, else queryLength. */
+  readonly queryRows: number;
+  readonly headDim: number;
+  readonly valueDim: number;
+  readonly q: Operand;
+  readonly k: Operand;
+  readonly v: Operand;
+  readonly options: OptionFields;
+}
+
+export type AttentionOp = 'flashAttention' | 'localAttention';
+
+/** What the forward kernels compute. */
+export interface AttentionProblem extends AttentionInputs {
+  readonly output: Operand;
+  readonly writesLogSumExp: boolean;
+  /** Keys a step of the online softmax, where the user wants so many. */
+  readonly blockSize?: number;
+}
+
+/** One way to compute fused attention. */
+interface FusedVariant extends Variant {
+  /** Query rows a workgroup. */
+  readonly blockQ: number;
+  /** Keys a step of the online softmax. */
+  readonly blockK: number;
+}
+
+/** Twin of the constants of attention/parts/tile. */
+export interface TileVariant extends FusedVariant {
+  readonly family: 'tile';
+  /** Invocations, eight along a row. */
+  readonly workgroup: number;
+  /** Workgroup memory. */
+  readonly bytes: number;
+}
+
+/** Twin of the constants of attention/subgroup. */
+export interface SubgroupVariant extends FusedVariant {
+  readonly family: 'subgroup';
+  /** Invocations of a subgroup. */
+  readonly lanes: number;
+  /** Query rows an invocation. */
+  readonly rows: number;
+}
+
+/** Twin of the constants of attention/stream. */
+export interface StreamVariant extends FusedVariant {
+  readonly family: 'stream';
+  /** Invocations, which divide the keys among them. */
+  readonly lanes: number;
+}
+
+export type AttentionVariant = TileVariant | SubgroupVariant | StreamVariant | AttentionMatrixVariant;
+
+export interface AttentionPlan extends Launch {
+  readonly choice: Choice<AttentionVariant>;
+  /** Where the keys are split: `parts` results in float32 for the launch that merges them. */
+  readonly merge?: Launch & { readonly parts: number };
+}
+
+// ---- the kernels
+
+export const MAX_VALUE_DIM = 256;
+/** Value dims that share registers of O in the tile kernels. */
+export const VALUE_DIM_BUCKETS = [32, 64, 128, MAX_VALUE_DIM];
+/** The larger of head and value dim, in kernels that hold q and O in registers. */
+export const DIM_BUCKETS = [32, 64, 96, 128, 256];
+
+/** Keys a step of the online softmax that suit most devices: a 32 × 32 tile fits WebGPU's default 16 KiB. */
+export const DEFAULT_BLOCK_SIZE = 32;
+/** Keys a step that tiles are offered with. */
+const BLOCK_SIZES = [DEFAULT_BLOCK_SIZE, 64];
+/** Query rows a workgroup. */
+const BLOCK_QS = [128, 64, 32, 16, 8];
+const MOST_INVOCATIONS = 256;
+/** So few rows that share their keys are decoding. */
+const FEW_ROWS = 8;
+/** Query rows of a workgroup of the stream kernel. */
+const STREAM_ROWS = [1, 2, 4];
+const SUBGROUP_BLOCK_K = 8;
+
+/** @throws ArgumentError where there are no registers of O for so many columns */
+export function valueDimBucket(op: string, valueDim: number): number {
+  const bucket = VALUE_DIM_BUCKETS.find((size) => valueDim <= size);
+  if (bucket !== undefined) return bucket;
+  throw new ArgumentError(`${op}: value headDim must be at most ${MAX_VALUE_DIM}, got ${valueDim}`);
+}
+
+/** Bytes of the workgroup variables of attention/parts/tile, each rounded up to 16 as WebGPU counts them. */
+export function tileBytes(blockQ: number, blockK: number): number {
+  const rowPitch = 9;
+  const quads = (blockQ + blockK) * rowPitch + blockQ * (blockK / 4 + 1) - 3; // no padding after the last row of each
+  return 16 * quads + 4 * blockQ * 8 + 16;
+}
+
+/**
+ * The tiles of `blockK` keys that the device's limits and an invocation's registers have room for, the widest first. An
+ * invocation keeps four rows at most, of max(blockK, 32) / 8 scores and valueDim / 8 outputs each; two where those are
+ * many.
+ */
+export function tileVariants(valueDim: number, blockK: number, traits: Traits): TileVariant[] {
+  const mostRows = valueDim > 128 || blockK > 32 ? 2 : 4;
+  const most = Math.min(MOST_INVOCATIONS, traits.maxComputeInvocationsPerWorkgroup);
+  return BLOCK_QS.map((blockQ): TileVariant => {
+    const workgroup = Math.max(64, (8 * blockQ) / mostRows);
+    const bytes = tileBytes(blockQ, blockK);
+    return { name: `tile-${blockQ}x${blockK}`, family: 'tile', blockQ, blockK, workgroup, bytes };
+  }).filter(({ workgroup, bytes }) => bytes <= traits.maxComputeWorkgroupStorageSize && workgroup <= most);
+}
+
+/** @throws ArgumentError where not even eight query rows fit */
+export function chooseTile(op: string, valueDim: number, blockK: number, traits: Traits): TileVariant {
+  // 64 invocations suit every device; more of them is for the tuner to try
+  const tile = tileVariants(valueDim, blockK, traits).find(({ workgroup }) => workgroup === 64);
+  if (tile) return tile;
+  throw new ArgumentError(
+    `${op}: blockSize must fit the device's maxComputeWorkgroupStorageSize of ` +
+      `${traits.maxComputeWorkgroupStorageSize} bytes, got ${blockK}, which needs ${tileBytes(8, blockK)} bytes`,
+  );
+}
+
+/** Undefined where subgroups or dims do not allow it, and where q and O would want too many of a GPU's registers. */
+function subgroupVariant({ headDim, valueDim }: AttentionSize, traits: Traits): SubgroupVariant | undefined {
+  const { subgroupSize: lanes, isSoftware } = traits;
+  const dim = Math.max(headDim, valueDim);
+  if (lanes === 0 || (lanes > 8 && !isSoftware) || dim > DIM_BUCKETS.at(-1)!) return undefined;
+  const rows = dim > 64 ? 2 : 4; // four rows of more dims take too long to compile
+  return { name: 'subgroup', family: 'subgroup', blockQ: lanes * rows, blockK: SUBGROUP_BLOCK_K, lanes, rows };
+}
+
+/** For up to twice four rows that share their keys; undefined for more, and where registers or workgroup memory do not hold them. */
+function streamVariant(
+  { headDim, valueDim, rows = Infinity }: AttentionSize,
+  traits: Traits,
+): StreamVariant | undefined {
+  const { subgroupSize, isSoftware, maxComputeWorkgroupStorageSize } = traits;
+  const dim = DIM_BUCKETS.find((size) => Math.max(headDim, valueDim) <= size);
+  const most = STREAM_ROWS.at(-1)!;
+  if (rows > 2 * most || dim === undefined || (dim > 128 && !isSoftware)) return undefined;
+  // one vector of a CPU driver's; on a GPU a workgroup wants a few subgroups
+  const blockQ = STREAM_ROWS.find((size) => rows <= size) ?? most;
+  const lanes = isSoftware ? Math.max(subgroupSize, 4) : 32;
+  const bytes = lanes * (4 + 4 + 4 * dim); // maximum, sum and O of each
+  if (bytes > maxComputeWorkgroupStorageSize) return undefined;
+  return { name: 'stream', family: 'stream', blockQ, blockK: lanes, lanes };
+}
+
+/** A variant's shader, with its own constants. */
+function kernelOf(problem: AttentionProblem, variant: AttentionVariant): { shader: Shader; constants: Constants } {
+  const { op, kernelsOf, dtype, headDim, valueDim, k, v } = problem;
+  const storage = { IS_F16: dtype === 'float16' };
+  const dim = DIM_BUCKETS.find((size) => Math.max(headDim, valueDim) <= size)!;
+  switch (variant.family) {
+    case 'tile': {
+      const { blockQ, blockK, workgroup } = variant;
+      const tile = { BLOCK_Q: blockQ, BLOCK_K: blockK, WORKGROUP: workgroup };
+      return {
+        shader: kernelsOf === 'localAttention' ? localShader : flashShader,
+        constants: { ...storage, VALUE_DIM: valueDimBucket(op, valueDim), ...tile },
+      };
+    }
+    case 'subgroup': {
+      const constants = { ...storage, DIM: dim, SUBGROUP: variant.lanes, ROWS: variant.rows };
+      return { shader: subgroupShader, constants };
+    }
+    case 'stream': {
+      const isAligned = headDim % 4 === 0 && valueDim % 4 === 0 && readsQuads(k, 3) && readsQuads(v, 3);
+      const constants = { ...storage, DIM: dim, ROWS: variant.blockQ, LANES: variant.lanes };
+      return { shader: streamShader, constants: { ...constants, ...(isAligned && { ALIGNED: true }) } };
+    }
+    case 'matrix':
+      return attentionMatrixKernel(variant);
+  }
+}
+
+// ---- where keys lie
+
+/**
+ * Where the keys of a batch entry lie, oldest first. `ring`: key j < kept in row j, the others in row
+ * kept + (start + j − kept) mod length. `paged`: row j mod pageSize of the page that `pages` names for the batch entry and
+ * ⌊j / pageSize⌋.
+ */
+export type KeyPlaces =
+  | { readonly kind: 'contiguous' }
+  | { readonly kind: 'ring'; readonly kept: number; readonly start: number; readonly length: number }
+  | { readonly kind: 'paged'; readonly pageSize: number; readonly pages: readonly (readonly number[])[] };
+
+/** Twin of the uniform struct KeyParams, of which kernels for contiguous keys read nothing. */
+const CONTIGUOUS_KEYS = {
+  ring_kept: 0,
+  ring_start: 0,
+  ring_length: 0,
+  pages_at: 0,
+  pages_pitch: 0,
+  page_shift: 0,
+};
+
+/** What keys in such places come to for a kernel: constants, words for `table`, and uniform fields, given where those lie. */
+export function planKeyPlaces(places: KeyPlaces): {
+  readonly constants: Constants;
+  readonly words?: Uint32Array;
+  readonly fields: (at: number) => UniformValues;
+} {
+  switch (places.kind) {
+    case 'contiguous':
+      return { constants: {}, fields: () => CONTIGUOUS_KEYS };
+    case 'ring': {
+      const { kept, start, length } = places;
+      const ring = { ring_kept: kept, ring_start: start, ring_length: length };
+      return { constants: { KV_RING: true }, fields: () => ({ ...CONTIGUOUS_KEYS, ...ring }) };
+    }
+    case 'paged': {
+      const { pages, pageSize } = places;
+      const pitch = Math.max(...pages.map(({ length }) => length));
+      const words = new Uint32Array(pitch * pages.length);
+      pages.forEach((numbers, entry) => words.set(numbers, entry * pitch));
+      const pageShift = Math.log2(pageSize);
+      return {
+        constants: { KV_PAGED: true },
+        words,
+        fields: (at) => ({ ...CONTIGUOUS_KEYS, pages_at: at, pages_pitch: pitch, page_shift: pageShift }),
+      };
+    }
+  }
+}
+
+// ---- the choice
+
+/** What the choice of a kernel depends on. */
+export interface AttentionSize extends Pick<AttentionInputs, 'dtype' | 'headDim' | 'valueDim'> {
+  readonly op: AttentionOp;
+  /** Query rows that share their keys, where they are known to be few. */
+  readonly rows?: number;
+  /** False where only some kernels will do: for a cache's layout, modified scores, small inputs. Default true. */
+  readonly isPlain?: boolean;
+  /** Queries, and keys, of a block mask's block. */
+  readonly maskBlock?: number;
+}
+
+function sizeOf(problem: AttentionProblem): AttentionSize {
+  const { kernelsOf, dtype, kvDtype, headDim, valueDim, heads, kvHeads, queryLength, options } = problem;
+  const { maskBlock, hasTable, constants } = options;
+  const isPlain = kvDtype === dtype && !hasTable && Object.keys(constants).length === 0;
+  const rows = maskBlock === undefined ? (queryLength * heads) / kvHeads : queryLength;
+  return { op: kernelsOf, dtype, headDim, valueDim, rows, isPlain, maskBlock };
+}
+
+/** Every kernel that can compute such a problem on the device. */
+export function attentionVariants(size: AttentionSize, traits: Traits): AttentionVariant[] {
+  const tiles = BLOCK_SIZES.flatMap((blockK) => tileVariants(size.valueDim, blockK, traits));
+  const matrices = size.isPlain === false ? [] : attentionMatrixVariants(size, traits);
+  const variants = [...matrices, ...tiles, subgroupVariant(size, traits), streamVariant(size, traits)];
+  return variants.filter((variant) => variant !== undefined).filter((variant) => fitsBlocks(size, variant));
+}
+
+/** All sizes are powers of two. */
+function fitsBlocks({ maskBlock = Infinity }: AttentionSize, { blockQ, blockK }: AttentionVariant): boolean {
+  return Math.max(blockQ, blockK) <= maskBlock;
+}
+
+/** Dims of one class share a choice, and mostly a compiled kernel. */
+export function attentionKey({ op, dtype, headDim, valueDim }: AttentionSize): ChoiceKey {
+  return { op, dtype, sizeClass: valueDimBucket(op, Math.max(valueDim, Math.min(headDim, MAX_VALUE_DIM))) };
+}
+
+function isFew({ rows = Infinity }: AttentionSize): boolean {
+  return rows <= FEW_ROWS;
+}
+
+/** What suits the device's class where nothing was measured. */
+function preferred(size: AttentionSize, traits: Traits): Choice<AttentionVariant> {
+  const stream = traits.isSoftware ? streamVariant(size, traits) : undefined;
+  if (stream && fitsBlocks(size, stream)) {
+    return { variant: stream, reason: 'few queries on a CPU driver: every invocation walks keys of its own' };
+  }
+  const [matrix] = size.isPlain === false || isFew(size) ? [] : attentionMatrixVariants(size, traits);
+  if (matrix) return { variant: matrix, reason: 'the device was opened for its tensor cores' };
+  // SwiftShader, with subgroups of 4, seems to keep no array in registers: the tile kernel is twice as fast there
+  const wantsSubgroups = traits.isSoftware && traits.subgroupSize >= 8;
+  const subgroup = wantsSubgroups ? subgroupVariant(size, traits) : undefined;
+  if (subgroup && fitsBlocks(size, subgroup)) {
+    return { variant: subgroup, reason: 'a CPU driver: neither barriers nor workgroup memory' };
+  }
+  const few = isFew(size)
+    ? tileVariants(size.valueDim, DEFAULT_BLOCK_SIZE, traits).find(({ blockQ }) => blockQ === FEW_ROWS)
+    : undefined;
+  if (few) return { variant: few, reason: 'few queries' };
+  return {
+    variant: chooseTile(size.op, size.valueDim, DEFAULT_BLOCK_SIZE, traits),
+    reason: 'the most queries, up to 32, that fit workgroup memory and registers',
+  };
+}
+
+/** `blockSize` asks for a tile of so many keys, or of a block mask's fewer, whatever was chosen. */
+export function chooseAttention(
+  size: AttentionSize,
+  traits: Traits,
+  choices: KernelChoices = NO_CHOICES,
+  blockSize?: number,
+): Choice<AttentionVariant> {
+  if (blockSize !== undefined) {
+    const keys = Math.min(blockSize, size.maskBlock ?? Infinity);
+    return { variant: chooseTile(size.op, size.valueDim, keys, traits), reason: 'blockSize was given' };
+  }
+  const fallback = preferred(size, traits);
+  if (choices.pinned.size === 0 && choices.tuned.size === 0) return fallback;
+  // tune() measures many rows only
+  const known = isFew(size) ? { ...choices, tuned: NO_CHOICES.tuned } : choices;
+  return decide(attentionKey(size), attentionVariants(size, traits), fallback, known);
+}
+
+// ---- the launch
+
+/** Plans a problem for the kernel that is chosen for it. */
+export function planAttention(problem: AttentionProblem, traits: Traits, choices?: KernelChoices): AttentionPlan {
+  valueDimBucket(problem.op, problem.valueDim);
+  const choice = chooseAttention(sizeOf(problem), traits, choices, problem.blockSize);
+  const splits = chooseSplits(problem, choice.variant, traits);
+  const launch = attentionLaunch(problem, choice.variant, splits, traits);
+  if (splits === 1) return { choice, ...launch };
+  const { op, heads, queryRows: queryLength, valueDim, dtype, output, writesLogSumExp } = problem;
+  const sizes = { op, parts: splits, batch: storedBatch(problem), heads, queryLength, valueDim, dtype };
+  const merge = planMergeAttention({ ...sizes, output, writesLogSumExp }, traits);
+  return { choice, ...launch, merge: { parts: splits, ...merge } };
+}
+
+/** Fewer keys than this are not worth a split of their own. */
+const LEAST_SPLIT_KEYS = 256;
+
+/**
+ * Parts that the keys of few queries are divided into, so that the device has something to do: some workgroups for each
+ * of a CPU's cores, or for each of a GPU's multiprocessors, neither of which WebGPU tells.
+ */
+function chooseSplits(problem: AttentionProblem, variant: AttentionVariant, traits: Traits): number {
+  const { batch, queryLength, keyLength, options } = problem;
+  const { headTiles, rows } = packing(problem, variant);
+  const tiles = Math.ceil(rows / variant.blockQ);
+  if (tiles > 2 || options.maskBlock !== undefined || variant.family === 'matrix') return 1;
+  const keys = Math.min(keyLength, options.band.left + options.band.right + queryLength);
+  const wanted = traits.isSoftware ? 64 : 256;
+  return Math.max(1, Math.min(Math.ceil(wanted / (tiles * batch * headTiles)), Math.floor(keys / LEAST_SPLIT_KEYS)));
+}
+
+/** Heads that have tiles of their own, and rows of each: the few rows of a group's heads are taken together. */
+function packing(problem: AttentionProblem, { family, blockQ }: AttentionVariant) {
+  const { heads, kvHeads, queryLength, options } = problem;
+  const packs = heads > kvHeads && queryLength < blockQ && options.maskBlock === undefined && family !== 'matrix';
+  return packs
+    ? { packs, headTiles: kvHeads, rows: (queryLength * heads) / kvHeads }
+    : { packs, headTiles: heads, rows: queryLength };
+}
+
+/** Length of the batch axis of q, k, v and the output. */
+export function storedBatch({ batch, options }: AttentionInputs): number {
+  return options.isPacked ? 1 : batch;
+}
+
+/** Uniform fields of what is read: of attention/parts/inputs, and of the parts that options are read by, forward and backward. */
+export function inputFields(problem: AttentionInputs) {
+  const { sequences, visibility, score, dropout, captures, blocks } = problem.options.fields;
+  return {
+    heads: problem.heads,
+    sequences: { ...sequences, query_length: problem.queryLength, key_length: problem.keyLength },
+    visibility,
+    score,
+    dropout,
+    captures,
+    blocks,
+    inputs: {
+      q: operandFields(problem.q),
+      k: operandFields(problem.k),
+      v: operandFields(problem.v),
+      group_size: problem.heads / problem.kvHeads,
+      head_dim: problem.headDim,
+      value_dim: problem.valueDim,
+      query_rows: problem.queryRows,
+    },
+  };
+}
+
+/** A workgroup for each `blockQ` rows of each head and split. */
+export function attentionLaunch(
+  problem: AttentionProblem,
+  variant: AttentionVariant,
+  splits: number,
+  traits: Traits,
+): Launch {
+  const { op, output, batch, heads, queryRows, valueDim, dtype, kvDtype, options } = problem;
+  const { packs, headTiles, rows } = packing(problem, variant);
+  const { shader, constants } = kernelOf(problem, variant);
+  const queryTiles = Math.ceil(rows / variant.blockQ);
+  const groups = queryTiles * splits * headTiles * batch;
+  // splits are row-major: [splits, batch, heads, rows, value dim]
+  const partStrides = [heads * queryRows * valueDim, queryRows * valueDim, valueDim, 1];
+  return {
+    shader,
+    constants: {
+      ...constants,
+      ...options.constants,
+      ...(kvDtype === 'float16' && { KV_F16: true }),
+      ...(dtype === 'float16' && splits === 1 && { OUT_F16: true }),
+      ...(packs && { PACKS_GROUP: true }),
+    },
+    params: {
+      groups,
+      ...inputFields(problem),
+      keys: options.fields.keys ?? CONTIGUOUS_KEYS,
+      work: { query_tiles: queryTiles, splits, head_tiles: headTiles },
+      output: {
+        ...options.fields.output,
+        strides: splits === 1 ? output.strides : partStrides,
+        split_pitch: storedBatch(problem) * partStrides[0],
+        split_rows: storedBatch(problem) * heads * queryRows,
+        writes_log_sum_exp: problem.writesLogSumExp || splits > 1 ? 1 : 0,
+      },
+    },
+    workgroups: foldWorkgroups(op, groups, traits),
+    insertions: options.insertions,
+  };
+}
+
+// ---- merging parts, and block masks
+
+/** Partial results in float32, row-major [parts, batch, heads, rows, valueDim], with their log-sum-exp. */
+export interface MergeProblem {
+  /** The op's name, for errors. */
+  readonly op: string;
+  readonly parts: number;
+  readonly batch: number;
+  readonly heads: number;
+  readonly queryLength: number;
+  readonly valueDim: number;
+  readonly dtype: FloatDType;
+  readonly output: Operand;
+  readonly writesLogSumExp: boolean;
+}
+
+const MERGE_WORKGROUP = 64;
+
+export function planMergeAttention(problem: MergeProblem, limits: Limits): Launch {
+  const { op, parts, batch, heads, queryLength, valueDim, dtype, output } = problem;
+  const rows = batch * heads * queryLength;
+  const quads = Math.ceil(valueDim / 4);
+  const groups = Math.ceil((rows * quads) / MERGE_WORKGROUP);
+  return {
+    shader: mergeShader,
+    constants: { OUT_F16: dtype === 'float16' },
+    params: {
+      groups,
+      parts,
+      heads,
+      query_length: queryLength,
+      rows,
+      value_dim: valueDim,
+      quads,
+      output_strides: output.strides,
+      writes_log_sum_exp: problem.writesLogSumExp ? 1 : 0,
+    },
+    workgroups: foldWorkgroups(op, groups, limits),
+  };
+}
+
+export interface BlockMaskProblem {
+  /** The op's name, for errors. */
+  readonly op: string;
+  readonly batch: number;
+  readonly heads: number;
+  readonly queryLength: number;
+  readonly keyLength: number;
+  /** Queries, and keys, of a block. */
+  readonly blockSize: number;
+  /** The mask modifier, with the uniform fields that it reads its captures by. */
+  readonly insertions: readonly Insertion[];
+  readonly captures: UniformValues;
+}
+
+/** A workgroup for each block. */
+export function planBlockMask(problem: BlockMaskProblem, limits: Limits): Launch {
+  const { op, heads, queryLength, keyLength, blockSize, insertions, captures } = problem;
+  const [rows, columns] = [Math.ceil(queryLength / blockSize), Math.ceil(keyLength / blockSize)];
+  const groups = problem.batch * heads * rows * columns;
+  return {
+    shader: blockMaskShader,
+    constants: {},
+    insertions,
+    params: {
+      groups,
+      heads,
+      rows,
+      columns,
+      query_length: queryLength,
+      key_length: keyLength,
+      block_size: blockSize,
+      captures,
+    },
+    workgroups: foldWorkgroups(op, groups, limits),
+  };
+}

@@ -1,0 +1,146 @@
+/** The ops whose scores stay in the kernel: flash and local attention, and attention to what a cache holds. */
+import { record, records } from '../../autograd/tape.ts';
+import { ArgumentError } from '../../gpu/errors.ts';
+import { planAttention, type AttentionOp, type AttentionProblem } from '../../kernels/attention.ts';
+import { checkOptions } from '../../tensor/options.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
+import { describe } from '../internal/check.ts';
+import { enqueue, operandOf } from '../internal/enqueue.ts';
+import {
+  axesLike,
+  callAttention,
+  type AttentionCall,
+  type AttentionResult,
+  type AttentionTensors,
+  type StoredKeys,
+} from './internal/call.ts';
+import { attentionGradient } from './internal/gradient.ts';
+import { ATTENTION_OPTIONS, resolveOptions, type AttentionOptions } from './internal/options.ts';
+import type { Window } from './internal/visibility.ts';
+
+export { MAX_VALUE_DIM } from '../../kernels/attention.ts';
+
+export interface FlashAttentionOptions extends AttentionOptions {
+  /** Keys a step of the online softmax: a power of two from 4 to 128. Default 32. */
+  blockSize?: number;
+}
+
+/**
+ * Exact attention in O(length) memory: softmax(scale · q kᵀ + mask) v by tiles with an online softmax (Dao,
+ * FlashAttention-2, 2023). Nothing is allocated but the output and, on demand, the log-sum-exp. q, k, v, a float mask and
+ * sinks have gradients, through the output and the log-sum-exp; the backward pass takes O(length) memory too.
+ *
+ * @param q [B, H, Nq, D], or [B, Nq, D] for one head; float32 or float16; any strides
+ * @param k [B, Hkv, Nk, D] with Hkv dividing H (grouped-query heads: head h reads key head ⌊h·Hkv/H⌋)
+ * @param v [B, Hkv, Nk, Dv], Dv ≤ 256
+ * @throws ArgumentError for shapes, dtypes or options that do not fit
+ */
+export function flashAttention(q: Tensor, k: Tensor, v: Tensor, options: FlashAttentionOptions = {}): AttentionResult {
+  const op = 'flashAttention';
+  return callAttention(op, { q, k, v }, options, [...ATTENTION_OPTIONS, 'blockSize'], (call) => {
+    const { blockSize } = options;
+    checkBlockSize(op, blockSize);
+    return computeFused(call, 'flashAttention', options, blockSize);
+  });
+}
+
+/** @throws ArgumentError unless it is absent or a power of two from 4 to 128 */
+export function checkBlockSize(op: string, blockSize: number | undefined): void {
+  if (blockSize === undefined) return;
+  if (!Number.isInteger(blockSize) || blockSize < 4 || blockSize > 128 || !Number.isInteger(Math.log2(blockSize))) {
+    throw new ArgumentError(`${op}: blockSize must be a power of two from 4 to 128, got ${describe(blockSize)}`);
+  }
+}
+
+export interface LocalAttentionOptions extends AttentionOptions {
+  /** The keys that a query sees around its own position. */
+  window: Window;
+}
+
+/**
+ * Sliding-window attention: query i sees keys [i − left, i + right] and only those are read, so that work grows with
+ * length · window and memory with length, in the backward pass too. Masks and causality narrow the band further. q, k, v,
+ * a float mask and sinks have gradients, through the output and the log-sum-exp.
+ *
+ * @param q [B, H, Nq, D], or [B, Nq, D] for one head; float32 or float16; any strides
+ * @param k [B, Hkv, Nk, D] with Hkv dividing H
+ * @param v [B, Hkv, Nk, Dv], Dv ≤ 256
+ * @throws ArgumentError for shapes, dtypes or options that do not fit
+ */
+export function localAttention(q: Tensor, k: Tensor, v: Tensor, options: LocalAttentionOptions): AttentionResult {
+  const op = 'localAttention';
+  checkOptions(op, options === undefined ? {} : options, ATTENTION_OPTIONS);
+  const window: unknown = (options as LocalAttentionOptions | undefined)?.window;
+  if (window === null || typeof window !== 'object' || Array.isArray(window)) {
+    throw new ArgumentError(`${op}: window must be { left, right }, got ${describe(window)}`);
+  }
+  return callAttention(op, { q, k, v }, options, ATTENTION_OPTIONS, (call) =>
+    computeFused(call, 'localAttention', options),
+  );
+}
+
+/**
+ * Attention of q [B, H, Nq, D] to keys and values that lie in a cache, read in place; float32 queries may read float16 keys,
+ * and the result has the query's dtype. It takes the kernels that are chosen for `flashAttention`, and has no gradient.
+ */
+export function attendStored(
+  op: string,
+  tensors: AttentionTensors,
+  stored: StoredKeys,
+  options: AttentionOptions,
+): AttentionResult {
+  return callAttention(
+    op,
+    tensors,
+    options,
+    ATTENTION_OPTIONS,
+    (call) => computeFused(call, 'flashAttention', options),
+    stored,
+  );
+}
+
+/** Allocates the results of a fused kernel, enqueues it, and notes on the tape what its gradient reads. */
+function computeFused(
+  call: AttentionCall,
+  kernelsOf: AttentionOp,
+  { returnLogSumExp = false }: AttentionOptions,
+  blockSize?: number,
+): { output: Tensor; logSumExp?: Tensor } {
+  const { device, q, k, v, inputs, bindings, differentiable, refusal, outputShape } = call;
+  const { op, dtype } = inputs;
+  // the gradient reads the log-sum-exp
+  const writesLogSumExp = returnLogSumExp || (refusal === undefined && records(...Object.values(differentiable)));
+  const { table, options } = resolveOptions(op, device, call.effects);
+  const output = device.empty(outputShape, dtype, op, axesLike(q));
+  const logSumExp = writesLogSumExp ? device.empty(outputShape.slice(0, 3), 'float32', op) : undefined;
+  const problem: AttentionProblem = {
+    ...inputs,
+    kernelsOf,
+    options,
+    output: operandOf(output),
+    writesLogSumExp,
+    blockSize,
+  };
+  const { merge, ...launch } = planAttention(problem, device.traits, device.kernels);
+  const operands = { q, k, v, ...bindings, table };
+  if (merge) {
+    const partOutput = device.empty([merge.parts, ...outputShape], 'float32', op);
+    const partLogSumExp = device.empty([merge.parts, ...outputShape.slice(0, 3)], 'float32', op);
+    enqueue(op, launch, { ...operands, output: partOutput, log_sum_exp: partLogSumExp });
+    const parts = { part_output: partOutput, part_log_sum_exp: partLogSumExp };
+    enqueue(op, merge, { ...parts, output, log_sum_exp: logSumExp });
+  } else {
+    enqueue(op, launch, { ...operands, output, log_sum_exp: logSumExp });
+  }
+  const results = { output, ...(returnLogSumExp && { logSumExp }) };
+  record({
+    op,
+    inputs: differentiable,
+    outputs: Object.values(results),
+    saved: refusal === undefined ? { ...operands, output, logSumExp } : undefined,
+    refusal,
+    backward: ([dOutput, dLogSumExp], saved, needs) =>
+      attentionGradient(problem, saved, { dOutput, dLogSumExp }, needs),
+  });
+  return results;
+}

@@ -1,0 +1,201 @@
+/** The door of the attention ops: tensors and options are checked here, and behind it all tensors have four axes. */
+import { ArgumentError } from '../../../gpu/errors.ts';
+import { planKeyPlaces, type AttentionInputs, type KeyPlaces } from '../../../kernels/attention.ts';
+import type { Device } from '../../../tensor/device.ts';
+import type { FloatDType } from '../../../tensor/dtype.ts';
+import { checkOptions } from '../../../tensor/options.ts';
+import { formatShape } from '../../../tensor/shape.ts';
+import type { Tensor } from '../../../tensor/tensor.ts';
+import { checkAlike, checkFloat } from '../../internal/check.ts';
+import { operandOf } from '../../internal/enqueue.ts';
+import type { CallSizes, Effect } from './option-record.ts';
+import { checkOptionValues, checkPacking, type AttentionOptions } from './options.ts';
+import { MAX_LENGTH, withHeads } from './visibility.ts';
+
+export interface AttentionResult {
+  /**
+   * [B, H, Nq, Dv], with 3-D tensors [B, Nq, Dv]. Row-major, but where the query's heads lie inside its rows
+   * ([B, Nq, H, D] in memory) so do the output's, and `output.transpose(1, 2).reshape([B, Nq, H·Dv])` is a view.
+   */
+  output: Tensor;
+  /** Where asked for with `returnLogSumExp`. */
+  logSumExp?: Tensor;
+}
+
+/** q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv]; or a cache's storage of k and v. */
+export interface AttentionTensors {
+  readonly q: Tensor;
+  readonly k: Tensor;
+  readonly v: Tensor;
+}
+
+/** A checked call. */
+export interface AttentionCall extends AttentionTensors {
+  readonly device: Device;
+  /** What kernels read of it, but for the options, whose small inputs are yet to be joined. */
+  readonly inputs: Omit<AttentionInputs, 'options' | 'kernelsOf'>;
+  readonly sizes: CallSizes;
+  /** What the given options come to. */
+  readonly effects: readonly Effect[];
+  /** Their large tensors, by their bindings. */
+  readonly bindings: Readonly<Record<string, Tensor>>;
+  /** All tensors that may be asked for a gradient, by their names on the tape, and why the call has none. */
+  readonly differentiable: Readonly<Record<string, Tensor>>;
+  readonly refusal: string | undefined;
+  /** [B, H, Nq, Dv]; of a packed batch, B is 1 and Nq the rows of all sequences. */
+  readonly outputShape: readonly [number, number, number, number];
+}
+
+/** Keys and values that a cache holds. */
+export interface StoredKeys {
+  /** Keys of the longest batch entry. */
+  readonly keyLength: number;
+  readonly places: KeyPlaces;
+}
+
+/**
+ * Checks a call and computes it, inside a scope; tensors of three axes are given to `compute` as views of four, and what it
+ * returns as views of three to the caller.
+ *
+ * @param known names of options that the op takes
+ * @throws ArgumentError for shapes, dtypes or options that do not fit
+ */
+export function callAttention<R extends Readonly<Record<string, Tensor | undefined>>>(
+  op: string,
+  tensors: AttentionTensors,
+  options: AttentionOptions,
+  known: readonly string[],
+  compute: (call: AttentionCall) => R,
+  stored?: StoredKeys,
+): R {
+  checkOptions(op, options, known);
+  const { q: query, k: key, v: value } = tensors;
+  checkFloat(op, 'query', query);
+  checkFloat(op, 'key', key);
+  checkFloat(op, 'value', value);
+  if (!stored) {
+    checkAlike(op, 'query', { query, key, value });
+    checkShapes(op, query, key, value);
+  }
+  return query.device.scope(() => {
+    const isHeadless = query.rank === 3;
+    const [q, k, v] = [query, key, value].map(withHeads);
+    const call = attentionCall(op, { q, k, v }, options, isHeadless, stored);
+    const results = compute(call);
+    return isHeadless ? withoutHeads(results) : results;
+  });
+}
+
+function attentionCall(
+  op: string,
+  { q, k, v }: AttentionTensors,
+  options: AttentionOptions,
+  isHeadless: boolean,
+  stored: StoredKeys | undefined,
+): AttentionCall {
+  const [storedBatch, heads, queryRows, headDim] = q.shape;
+  const kvHeads = k.shape[1];
+  if (heads % kvHeads !== 0) throw new ArgumentError(`${op}: key heads must divide query's ${heads}, got ${kvHeads}`);
+  if (queryRows > MAX_LENGTH) {
+    throw new ArgumentError(`${op}: query length must be at most ${MAX_LENGTH}, got ${queryRows}`);
+  }
+  const packing = stored ? undefined : checkPacking(op, options, q.shape, k.shape);
+  const sizes: CallSizes = {
+    op,
+    like: { name: 'query', tensor: q },
+    batch: packing?.count ?? storedBatch,
+    heads,
+    queryLength: packing?.queryLength ?? queryRows,
+    keyLength: packing?.keyLength ?? stored?.keyLength ?? k.shape[2],
+    headDim,
+    isHeadless,
+    packing,
+  };
+  const effects = [...checkOptionValues(options, sizes), ...(stored ? [effectOf(op, stored.places)] : [])];
+  const merge = (records: readonly (Readonly<Record<string, Tensor>> | undefined)[]): Record<string, Tensor> =>
+    Object.fromEntries(records.flatMap((record) => Object.entries(record ?? {})));
+  return {
+    q,
+    k,
+    v,
+    device: q.device,
+    inputs: {
+      op,
+      dtype: q.dtype as FloatDType,
+      kvDtype: k.dtype as FloatDType,
+      batch: sizes.batch,
+      heads,
+      kvHeads,
+      queryLength: sizes.queryLength,
+      keyLength: sizes.keyLength,
+      queryRows,
+      headDim,
+      valueDim: v.shape[3],
+      q: operandOf(q),
+      k: operandOf(k),
+      v: operandOf(v),
+    },
+    sizes,
+    effects,
+    bindings: merge(effects.map(({ bindings }) => bindings)),
+    differentiable: { q, k, v, ...merge(effects.map(({ inputs }) => inputs)) },
+    refusal: effects.find(({ refusal }) => refusal)?.refusal,
+    outputShape: [storedBatch, heads, queryRows, v.shape[3]],
+  };
+}
+
+function effectOf(op: string, places: KeyPlaces): Effect {
+  const { constants, words, fields } = planKeyPlaces(places);
+  return {
+    constants,
+    segments: words ? [{ words }] : [],
+    fields: ([at]) => ({ keys: fields(at) }),
+    refusal: `${op}: keys and values must be tensors of the call where a gradient is wanted, got those of a cache`,
+  };
+}
+
+/** Results of four or three axes without that of heads, which is 1. */
+function withoutHeads<R extends Readonly<Record<string, Tensor | undefined>>>(results: R): R {
+  const entries = Object.entries(results).map(([name, tensor]) => [
+    name,
+    tensor?.reshape(tensor.shape.toSpliced(1, 1)),
+  ]);
+  return Object.fromEntries(entries) as R;
+}
+
+/** Axes of a 4-D tensor in the order of memory, where its heads lie inside its rows. */
+export const HEADS_IN_ROWS = [0, 2, 1, 3];
+
+/** Whether the heads lie inside of rows, as those of a split projection. */
+export function hasHeadsInRows({ shape, strides }: Tensor): boolean {
+  const [, heads, rows] = shape;
+  return shape.length === 4 && heads > 1 && rows > 1 && strides[1] < strides[2];
+}
+
+/** The order of axes in memory for a tensor that is to lie as a given one does, or undefined for row-major. */
+export function axesLike(tensor: Tensor): readonly number[] | undefined {
+  return hasHeadsInRows(tensor) ? HEADS_IN_ROWS : undefined;
+}
+
+function checkShapes(op: string, q: Tensor, k: Tensor, v: Tensor): void {
+  const fail = (argument: string, expected: string, got: unknown) => {
+    throw new ArgumentError(`${op}: ${argument} must ${expected}, got ${String(got)}`);
+  };
+  if (q.rank !== 3 && q.rank !== 4) {
+    fail('query', 'be [batch, heads, length, headDim] or [batch, length, headDim]', formatShape(q.shape));
+  }
+  for (const [name, tensor] of [
+    ['key', k],
+    ['value', v],
+  ] as const) {
+    if (tensor.rank !== q.rank) fail(name, `have query's rank ${q.rank}`, formatShape(tensor.shape));
+    if (tensor.shape[0] !== q.shape[0]) fail(`${name} batch`, `equal query's ${q.shape[0]}`, tensor.shape[0]);
+  }
+  const [keyHeads, valueHeads] = [k, v].map(({ shape, rank }) => (rank === 3 ? 1 : shape[1]));
+  const [keyLength, valueLength] = [k, v].map(({ shape }) => shape.at(-2)!);
+  if (keyLength > MAX_LENGTH) fail('key length', `be at most ${MAX_LENGTH}`, keyLength);
+  const [headDim, keyDim] = [q, k].map(({ shape }) => shape.at(-1)!);
+  if (keyDim !== headDim) fail('key headDim', `equal query's ${headDim}`, keyDim);
+  if (valueLength !== keyLength) fail('value length', `equal key's ${keyLength}`, valueLength);
+  if (valueHeads !== keyHeads) fail('value heads', `equal key's ${keyHeads}`, valueHeads);
+}
