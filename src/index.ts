@@ -53,7 +53,6 @@ export type { LocalAttentionOptions } from './ops/attention/fused-attention.ts';
 export { mergeAttention } from './ops/attention/merge-attention.ts';
 export type { AttentionPart } from './ops/attention/merge-attention.ts';
 export type { AttentionResult } from './ops/attention/internal/call.ts';
-export type { CachedAttentionOptions } from './caches/cached-attention.ts';
 export type { AttentionOptions, ScoreOptions } from './ops/attention/internal/options.ts';
 export type { Alignment, Causal, VisibilityOptions, Window } from './ops/attention/internal/visibility.ts';
 
@@ -74,7 +73,7 @@ export type { PositionOptions } from './ops/attention/ready-made-modifiers.ts';
 
 export { keyMaskFromTorch, maskFromBlocked, maskFromTorch } from './ops/attention/convert-mask.ts';
 
-export type { AttendOptions } from './caches/attend.ts';
+export type { AttendOptions, CachedAttentionOptions } from './caches/attend.ts';
 export { KeyValueCache } from './caches/key-value-cache.ts';
 export type { AppendOptions, KeyValueCacheOptions } from './caches/key-value-cache.ts';
 export { PagedKeyValueCache } from './caches/paged-key-value-cache.ts';

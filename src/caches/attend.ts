@@ -1,10 +1,31 @@
 import { ArgumentError } from '../gpu/errors.ts';
+import type { KeyPlaces } from '../kernels/attention.ts';
+import { attendStored } from '../ops/attention/fused-attention.ts';
 import type { AttentionResult } from '../ops/attention/internal/call.ts';
+import { ATTENTION_OPTIONS, type AttentionOptions } from '../ops/attention/internal/options.ts';
 import { checkFloat, checkSameDevice, describe } from '../ops/internal/check.ts';
 import { formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { cachedAttention, type CachedAttentionOptions, type KeyValueStore } from './cached-attention.ts';
 import { rotateQueries, type RotaryTables } from './rotary.ts';
+
+/** The options of attention, except for the lengths, which the cache knows. */
+export type CachedAttentionOptions = Omit<AttentionOptions, 'keyLengths' | 'queryOffsets' | 'keyOffsets'>;
+
+export const CACHED_ATTENTION_OPTIONS = ATTENTION_OPTIONS.filter(
+  (name) => name !== 'keyLengths' && name !== 'queryOffsets' && name !== 'keyOffsets',
+);
+
+/** What a cache holds. */
+export interface KeyValueStore {
+  /** [B, Hkv, capacity, D], or of pages [numPages, Hkv, pageSize, D]. */
+  readonly k: Tensor;
+  /** The same with Dv. */
+  readonly v: Tensor;
+  readonly batch: number;
+  /** Keys of each batch entry. */
+  readonly lengths: readonly number[];
+  readonly places: KeyPlaces;
+}
 
 export interface AttendOptions extends CachedAttentionOptions {
   /** Rotates the queries by their absolute positions first: what the keys were appended with. */
@@ -12,8 +33,10 @@ export interface AttendOptions extends CachedAttentionOptions {
 }
 
 /**
- * Attention of q [B, H, Nq, D] to what a cache holds. `queryOffset` says where the queries stand among the keys held, and
- * so which positions they are rotated by; by default they stand at the last `lengths` keys, and those at the last Nq.
+ * Attention of q [B, H, Nq, D] to what a cache holds. float32 queries may read a float16 cache; the result has the query's
+ * dtype. `isCausal` is 'bottom-right' unless given, and masks are over the keys that the longest batch entry holds.
+ * `queryOffset` says where the queries stand among the keys held, and so which positions they are rotated by. By default
+ * they stand at the last `lengths` keys, which by default are Nq.
  *
  * @param evicted keys that came before those held
  */
@@ -24,7 +47,7 @@ export function attend(
   { rotary, lengths, ...options }: AttendOptions & { readonly lengths?: readonly number[] },
   evicted = 0,
 ): AttentionResult {
-  const { k, batch } = store;
+  const { k, v, batch, places } = store;
   checkFloat(op, 'query', q);
   checkSameDevice(op, 'the cache', k, 'query', q);
   const headDim = k.shape[3];
@@ -36,14 +59,21 @@ export function attend(
   if (lengths !== undefined && options.queryOffset !== undefined) {
     throw new ArgumentError(`${op}: lengths must not come with queryOffset, got both`);
   }
+  const keyLength = Math.max(...store.lengths);
+  if (keyLength === 0) throw new ArgumentError(`${op}: the cache must hold keys, got none`);
   const counts = checkLengths(op, lengths, batch, q.shape[2]);
   const last = store.lengths.map((length, b) => length - counts[b]);
-  if (lengths !== undefined) options.queryOffset = last;
+  const all: AttentionOptions = {
+    ...options,
+    isCausal: options.isCausal ?? 'bottom-right',
+    ...(lengths !== undefined && { queryOffset: last }),
+    ...(store.lengths.some((length) => length !== keyLength) && { keyLengths: store.lengths }),
+  };
   return q.device.scope(() => {
-    const { queryOffset = last } = options;
+    const { queryOffset = last } = all;
     let rotated: Tensor = q;
     if (rotary !== undefined) rotated = rotateQueries(op, q, k, rotary, queryOffset, evicted);
-    return cachedAttention(op, rotated, store, options);
+    return attendStored(op, { q: rotated, k, v }, { keyLength, places }, all);
   });
 }
 

@@ -3,9 +3,8 @@ import type { AttentionResult } from '../ops/attention/internal/call.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { attend, type AttendOptions } from './attend.ts';
+import { attend, CACHED_ATTENTION_OPTIONS, type AttendOptions } from './attend.ts';
 import type { KeyPlaces } from '../kernels/attention.ts';
-import { CACHED_ATTENTION_OPTIONS } from './cached-attention.ts';
 import { checkPositions, type RotaryTables } from './rotary.ts';
 import {
   allocate,

@@ -4,8 +4,7 @@ import { describe } from '../ops/internal/check.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { attend, checkLengths, type AttendOptions } from './attend.ts';
-import { CACHED_ATTENTION_OPTIONS } from './cached-attention.ts';
+import { attend, CACHED_ATTENTION_OPTIONS, checkLengths, type AttendOptions } from './attend.ts';
 import { assignPages, PagePool, planAdditions, type Sequence } from './pages.ts';
 import { checkPositions, type RotaryTables } from './rotary.ts';
 import {

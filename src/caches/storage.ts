@@ -7,7 +7,7 @@ import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import type { KeyValueStore } from './cached-attention.ts';
+import type { KeyValueStore } from './attend.ts';
 import { checkRotary, type RotaryTables } from './rotary.ts';
 
 /** Keys [blocks, Hkv, slots, D] and values [blocks, Hkv, slots, Dv] of one dtype, row-major. A block is a batch entry or a page. */

@@ -75,8 +75,8 @@ export function chooseAttentionGradient(
     forward === 'subgroup' ? subgroup : forward.startsWith('tile') ? TILE : undefined;
   const pinned = ofFamily(choices.pinned.get(problem.kernelsOf));
   if (pinned) return { variant: pinned, reason: 'pinned' };
-  const key = attentionKey({ ...problem, op: problem.kernelsOf });
-  const forward = choices.tuned.size > 0 ? choices.tuned.get(formatKey(key)) : undefined;
+  const key = () => formatKey(attentionKey({ ...problem, op: problem.kernelsOf }));
+  const forward = choices.tuned.size > 0 ? choices.tuned.get(key()) : undefined;
   const tuned = ofFamily(forward?.kernel);
   if (tuned) return { variant: tuned, reason: `tune() chose ${forward!.kernel} forward on ${forward!.date}` };
   // as forward: with subgroups of 4 the tile kernels are faster

@@ -126,7 +126,8 @@ function partPath(part: string): string {
 
 /**
  * A WGSL file names the parts that it uses itself on its first line (`// parts: attention/visibility, store`), and a part
- * does so too; each is there, is used, and names no part that leads back to it.
+ * does so too; each is there, is used (but for a part's sibling, which may complete what their user wants of both), and names
+ * no part that leads back to it.
  */
 export function partErrors(files: readonly WgslFile[]): string[] {
   const errors: string[] = [];
@@ -144,7 +145,10 @@ export function partErrors(files: readonly WgslFile[]): string[] {
     for (const part of names.map(partPath)) {
       const text = texts.get(part);
       if (text === undefined) errors.push(`${path}: there is no ${part}.wgsl`);
-      else if (!declared(text).some((name) => new RegExp(`\\b${name}\\b`).test(texts.get(path)!))) {
+      else if (
+        posix.dirname(part) !== posix.dirname(path) &&
+        !declared(text).some((name) => new RegExp(`\\b${name}\\b`).test(texts.get(path)!))
+      ) {
         errors.push(`${path}: uses nothing of ${part}.wgsl`);
       }
     }

@@ -71,7 +71,10 @@ describe('the kernels', () => {
     expect(chosen(CPU_DRIVER, 'matrix-64x32').variant.name).toBe('subgroup');
     expect(chosen(CPU_DRIVER, 'tile-16x32', 'subgroup').variant.name).toBe('subgroup');
     // what was tuned for other head dims says nothing
-    const other = { pinned: new Map(), tuned: new Map([['flashAttention/float32/128', { kernel: 'tile-16x32', date: '' }]]) };
+    const other = {
+      pinned: new Map(),
+      tuned: new Map([['flashAttention/float32/128', { kernel: 'tile-16x32', date: '' }]]),
+    };
     expect(chooseAttentionGradient(gradientProblem(), CPU_DRIVER, other).variant.name).toBe('subgroup');
   });
 });
