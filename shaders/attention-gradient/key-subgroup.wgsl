@@ -1,4 +1,4 @@
-// parts: attention-gradient/key, attention-gradient/pair, attention-gradient/subgroup, attention/dropout, attention/inputs, attention/score, attention/visibility, drivers, element, launch, special, store
+// parts: attention-gradient/key, attention-gradient/pair, attention-gradient/subgroup, attention-gradient/value-output, attention/dropout, attention/inputs, attention/score, attention/visibility, drivers, element, launch, special, store
 //
 // The gradients of k and v without workgroup memory or barriers, for drivers on which those are dear (CPUs):
 // dK = scale · dS'ᵀ Q and dV = (P ∘ M)ᵀ dO, as in parts/attention-gradient, in O(length) memory.
@@ -72,8 +72,8 @@ fn add_special_gradients(tile: KeyTile, key: u32) {
       ).weight;
       for (var d = 0u; d < params.inputs.value_dim; d += 4u) {
         let values = weighted(weight, special_part(d_output_quad(d_begin, d)));
-        let stored = stored_quad(stored_row + d, params.inputs.value_dim - d, IS_F16);
-        store_quad(stored_row + d, stored + values, min(params.inputs.value_dim - d, 4u), IS_F16);
+        let stored = stored_value_quad(stored_row + d, params.inputs.value_dim - d);
+        store_value_quad(stored_row + d, stored + values, min(params.inputs.value_dim - d, 4u));
       }
     }
   }
@@ -258,7 +258,7 @@ fn main(
       store_quad(key_base + 4u * c, quad, min(params.inputs.head_dim - 4u * c, 4u), IS_F16);
     }
     for (var c = 0u; 4u * c < params.inputs.value_dim; c++) {
-      store_quad(value_base + 4u * c, v_sums[r][c / STEP][c % STEP], min(params.inputs.value_dim - 4u * c, 4u), IS_F16);
+      store_value_quad(value_base + 4u * c, v_sums[r][c / STEP][c % STEP], min(params.inputs.value_dim - 4u * c, 4u));
     }
   }
   for (var r = llvmpipe_skip(leaves_special, ROWS); r < ROWS; r++) {

@@ -1,9 +1,8 @@
-// parts: attention-gradient/key, attention-gradient/pair, attention-gradient/tile, attention/dropout, attention/inputs, attention/score, launch, special, store
+// parts: attention-gradient/key, attention-gradient/pair, attention-gradient/tile, attention-gradient/value-output, attention/dropout, attention/inputs, attention/score, launch, special, store
 //
 // The gradients of k and v: dK = scale · dS'ᵀ Q and dV = (P ∘ M)ᵀ dO, as in parts/attention-gradient, in O(length) memory.
 //
-// q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv], d_output [B, H, Nq, Dv] → output: dK [B, Hkv, Nk, D], and from
-// d_value_at on dV [B, Hkv, Nk, Dv]. One workgroup owns OWN_ROWS keys of one key head. For each query head that
+// q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv], d_output [B, H, Nq, Dv] → dK [B, Hkv, Nk, D] and dV [B, Hkv, Nk, Dv]. One workgroup owns OWN_ROWS keys of one key head. For each query head that
 // reads it, one after the other, it walks the queries whose bands hold any of its keys, 32 at a time: with a causal mask
 // from the diagonal down, with a window a strip around it, passing over empty blocks of a block mask:
 //
@@ -214,7 +213,7 @@ fn main(
         store_quad(key_base + column, quad, min(params.inputs.head_dim - column, 4u), IS_F16);
       }
       if column < params.inputs.value_dim {
-        store_quad(value_base + column, d_value[r * CHUNKS + c], min(params.inputs.value_dim - column, 4u), IS_F16);
+        store_value_quad(value_base + column, d_value[r * CHUNKS + c], min(params.inputs.value_dim - column, 4u));
       }
     }
   }

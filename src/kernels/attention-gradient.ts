@@ -1,6 +1,7 @@
 /** The gradient of fused attention: the kernels of shaders/attention-gradient, and which of them compute a problem. */
 import keySubgroupShader from '../../shaders/attention-gradient/key-subgroup.wgsl';
 import keyShader from '../../shaders/attention-gradient/key.wgsl';
+import valuesApart from '../../shaders/attention-gradient/parts/value-output-apart.wgsl';
 import maskShader from '../../shaders/attention-gradient/mask.wgsl';
 import mergeShader from '../../shaders/attention-gradient/merge.wgsl';
 import querySubgroupShader from '../../shaders/attention-gradient/query-subgroup.wgsl';
@@ -9,7 +10,7 @@ import rowsShader from '../../shaders/attention-gradient/rows.wgsl';
 import sinksShader from '../../shaders/attention-gradient/sinks.wgsl';
 import type { UniformValues } from '../gpu/reflect.ts';
 import type { Launch } from '../gpu/runtime.ts';
-import type { Constants, Shader } from '../gpu/shader.ts';
+import { replacePart, type Constants, type Shader } from '../gpu/shader.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { rowPitch } from '../tensor/shape.ts';
 import type { KernelChoices, Traits } from '../tensor/traits.ts';
@@ -184,7 +185,18 @@ export function planQueryGradient(
   );
 }
 
-/** The gradients of k and v, in one buffer that begins with that of k; their columns lie next to each other. */
+/** Whether dK and dV have buffers of their own: WebGPU promises eight a kernel, of which the other operands take seven. */
+export function hasValuesApart({ maxStorageBuffersPerShaderStage }: Traits): boolean {
+  return maxStorageBuffersPerShaderStage > 8;
+}
+
+const apart = (shader: Shader) => replacePart(shader, 'attention-gradient/parts/value-output', valuesApart);
+const KEY_SHADERS = {
+  joined: { tile: keyShader, subgroup: keySubgroupShader },
+  apart: { tile: apart(keyShader), subgroup: apart(keySubgroupShader) },
+};
+
+/** The gradients of k and v; their columns lie next to each other. They have buffers of their own where `hasValuesApart`. */
 export function planKeyGradient(
   problem: AttentionGradientProblem,
   { dKey, dValue }: { readonly dKey: Operand; readonly dValue: Operand },
@@ -193,8 +205,9 @@ export function planKeyGradient(
 ): Launch[] {
   const { headDim, valueDim, keyLength, kvHeads, batch, q, dOutput } = problem;
   const { variant } = chooseAttentionGradient(problem, traits, choices);
+  const shader = KEY_SHADERS[hasValuesApart(traits) ? 'apart' : 'joined'][variant.family];
   const keyTiles = Math.ceil(keyLength / variant.ownRows);
-  const launch = (shader: Shader, constants: Constants, firstColumn: number) =>
+  const launch = (constants: Constants, firstColumn: number) =>
     gradientLaunch(
       shader,
       constants,
@@ -210,12 +223,10 @@ export function planKeyGradient(
       traits,
     );
   if (variant.family === 'subgroup') {
-    return [launch(keySubgroupShader, subgroupConstants(problem, variant, [q, dOutput]), 0)];
+    return [launch(subgroupConstants(problem, variant, [q, dOutput]), 0)];
   }
   const columns = Math.max(headDim, valueDim);
-  return columnPasses(columns).map((column) =>
-    launch(keyShader, tileConstants(columns - column, variant.ownRows, 8), column),
-  );
+  return columnPasses(columns).map((column) => launch(tileConstants(columns - column, variant.ownRows, 8), column));
 }
 
 const MASK_BLOCK = 32;

@@ -445,7 +445,9 @@ describe.each(Object.entries(ATTENTION))('%s', (op, attend) => {
     [
       'an option that there is not',
       () => attendWith({ temperature: 2 }),
-      new RegExp(`^${op}: unknown option 'temperature'; known options are mask, keyMask, isCausal, window, scale, `),
+      new RegExp(
+        `^${op}: unknown option 'temperature'; known options are mask, keyMask, isCausal, window, queryOffset, scale, `,
+      ),
     ],
   ];
   refuses(

@@ -18,11 +18,11 @@ struct Params {
   gradient: GradientParams,
   d_key_strides: vec4<u32>,    // elements
   d_value_strides: vec4<u32>,
-  d_value_at: u32,     // element of output at which dV begins
+  d_value_at: u32,     // element at which dV begins: behind dK where one buffer holds both
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(8) var<storage, read_write> output: array<u32>;    // dK [B, Hkv, Nk, D], and from d_value_at on dV [B, Hkv, Nk, Dv]
+@group(0) @binding(8) var<storage, read_write> output: array<u32>;    // dK [B, Hkv, Nk, D]
 
 fn d_key_row(sequence: Sequence, kv_head: u32, key: u32) -> u32 {
   return dot(params.d_key_strides.xyz, vec3<u32>(batch_of(sequence), kv_head, sequence.first_key + key));

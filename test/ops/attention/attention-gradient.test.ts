@@ -1,5 +1,5 @@
 /** Gradients of flash and local attention against the float64 reference, by the kernels that the device takes. */
-import { beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   createBlockMask,
   type Device,
@@ -374,5 +374,25 @@ describe('flashAttention', () => {
         "scoreMod's derivative: line 1, column 1: the source must declare fn score_mod_derivative(f32, u32, u32, u32, u32) -> f32",
       );
     });
+  });
+});
+
+describe.each([8, 9])('with %i storage buffers a kernel', (maxStorageBuffersPerShaderStage) => {
+  let device: Device;
+  let traits: Device['traits'];
+
+  beforeAll(async () => {
+    device = await testDevice();
+    ({ traits } = device);
+    device.traits = { ...traits, maxStorageBuffersPerShaderStage };
+  });
+  afterAll(() => {
+    device.traits = traits;
+  });
+
+  test('dK and dV are right, in one buffer or in two', async (context) => {
+    context.skip(maxStorageBuffersPerShaderStage > device.gpu.limits.maxStorageBuffersPerShaderStage, 'has no more');
+    const problem = randomOperands(random, { heads: 4, kvHeads: 2, queries: 11, keys: 35, dim: 9, valueDim: 7 });
+    for (const dtype of ['float32', 'float16'] as const) await check(problem, dtype);
   });
 });

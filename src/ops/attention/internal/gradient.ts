@@ -1,5 +1,6 @@
 /** The gradient of the fused attention ops: its kernels one after the other. All tensors have four axes. */
 import {
+  hasValuesApart,
   planKeyGradient,
   planMaskGradient,
   planQueryGradient,
@@ -77,10 +78,10 @@ export function attentionGradient(
     results['q'] = dQuery;
   }
   if (needsKeys) {
-    const { both, dKey, dValue } = emptyLike(op, k, v);
+    const { outputs, dKey, dValue } = hasValuesApart(traits) ? apart(op, k, v) : joined(op, k, v);
     const places = { dKey: operandOf(dKey), dValue: operandOf(dValue) };
     for (const launch of planKeyGradient(backward, places, traits, kernels)) {
-      enqueue(op, launch, { ...operands, output: both });
+      enqueue(op, launch, { ...operands, ...outputs });
     }
     results['k'] = dKey;
     results['v'] = dValue;
@@ -98,8 +99,20 @@ export function attentionGradient(
   return results;
 }
 
-/** Tensors of k's and v's shapes and orders of axes, one behind the other in a buffer. */
-function emptyLike(op: string, k: Tensor, v: Tensor): { both: Tensor; dKey: Tensor; dValue: Tensor } {
+/** Tensors of k's and v's shapes and orders of axes, and the kernel's bindings for them. */
+interface KeyGradients {
+  readonly dKey: Tensor;
+  readonly dValue: Tensor;
+  readonly outputs: Readonly<Record<string, Tensor>>;
+}
+
+function apart(op: string, k: Tensor, v: Tensor): KeyGradients {
+  const [dKey, dValue] = [k, v].map((tensor) => tensor.device.empty(tensor.shape, tensor.dtype, op, axesLike(tensor)));
+  return { dKey, dValue, outputs: { output: dKey, value_output: dValue } };
+}
+
+/** One behind the other in a buffer. */
+function joined(op: string, k: Tensor, v: Tensor): KeyGradients {
   const dtype = k.dtype as FloatDType;
   const sizes = [k, v].map((tensor) => {
     const columns = tensor.shape.at(-1)!;
@@ -114,5 +127,5 @@ function emptyLike(op: string, k: Tensor, v: Tensor): { both: Tensor; dKey: Tens
     const padded = both.slice(0, start, start + size).reshape(stored);
     return (inRows ? padded.transpose(1, 2) : padded).slice(-1, 0, columns);
   };
-  return { both, dKey: part(k, 0, sizes[0]), dValue: part(v, sizes[0], sizes[1]) };
+  return { dKey: part(k, 0, sizes[0]), dValue: part(v, sizes[0], sizes[1]), outputs: { output: both } };
 }

@@ -1,0 +1,14 @@
+// parts: store
+//
+// Where dV is written, for devices with the eight storage buffers that WebGPU promises: behind dK, in `output`. On devices with
+// more, src/kernels/attention-gradient.ts puts value-output-apart in the place of this part. Names IS_F16 of the shader that
+// uses it.
+
+// As store_quad and stored_quad.
+fn store_value_quad(element: u32, values: vec4<f32>, count: u32) {
+  store_quad(element, values, count, IS_F16);
+}
+
+fn stored_value_quad(element: u32, count: u32) -> vec4<f32> {
+  return stored_quad(element, count, IS_F16);
+}
