@@ -3,8 +3,8 @@
 // FlashAttention forward: O = softmax(scale · Q Kᵀ + mask) V in O(length) memory.
 //
 // q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv] → output [B, H, Nq, Dv], log_sum_exp [B, H, Nq].
-// One workgroup owns BLOCK_Q query rows of one head and walks the keys from the first, BLOCK_K at a time; with a
-// causal mask it stops at the last key that any of its rows may see.
+// One workgroup owns BLOCK_Q query rows of one head. It walks from the first key that any of its rows may see, which a
+// window moves, to the last, which a causal mask moves, BLOCK_K at a time. It passes over the empty blocks of a block mask.
 //
 // Dao, "FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning", 2023.
 
@@ -27,7 +27,11 @@ fn main(
   var rows = begin_rows(tile, lane);
   let begin = begin_key(tile, BLOCK_K);
   for (var first_key = begin; first_key < tile.keys.y; first_key = next_key(tile, first_key + BLOCK_K)) {
-    attend_to(tile, first_key, first_key == begin, lane, &rows);
+    var s = Scores();
+    score_keys(tile, first_key, first_key == begin, lane, &s);
+    let is_visible = tile_sees(tile, first_key, first_key + BLOCK_K - 1u);
+    if MODIFIES_SCORES || !is_visible { modify_scores(tile, first_key, is_visible, lane, &s); }
+    add_keys(tile, first_key, lane, &s, &rows);
   }
   finish_rows(tile, lane, &rows);
 }

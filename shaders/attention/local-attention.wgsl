@@ -1,4 +1,4 @@
-// parts: attention/forward, attention/tile, attention/work, launch
+// parts: attention/forward, attention/modifiers, attention/tile, attention/visibility, attention/work, launch
 //
 // Banded attention: query i sees the keys of its window, [i + offset - left, i + offset + right], and no others are
 // read. O = softmax over the band of (scale · Q Kᵀ + mask) V, in O(length · window) work and O(length) memory.
@@ -6,11 +6,29 @@
 // q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv] → output [B, H, Nq, Dv], log_sum_exp [B, H, Nq].
 // One workgroup owns BLOCK_Q query rows of one head. Their bands together are BLOCK_Q + left + right keys; it walks
 // them from the band's own first key, not from a multiple of BLOCK_K, so that it visits
-// ⌈(BLOCK_Q + left + right) / BLOCK_K⌉ tiles and never one more:
+// T = ⌈(BLOCK_Q + left + right) / BLOCK_K⌉ tiles and never one more:
 //
 //     k  0 1 2 3 4 5 6 7 8 9        BLOCK_Q = 2, left = right = 2, BLOCK_K = 3:
 //     q 4 . . a a a b b . . .       rows 4 and 5 see keys 2 … 7, in two tiles a and b
 //     q 5 . . . a a b b b . .
+//
+// The band's edges cross two of these few tiles (one holds both where the band is narrow). Where nothing but the band and
+// the key length hides keys, they are hidden in registers, without the barriers and the way through workgroup memory that
+// a mask takes: 5 to 10 % less time at ±16 on lavapipe and SwiftShader.
+//
+// Neighbouring query tiles share most of their bands, and each stages its own. From L2 a tile of 32 rows reads K and V of
+// its band once, and Q once for each of T tiles of keys: 48, 120 and 216 KiB at ±16, ±64 and ±128 (f32, D = Dv = 64, tiles
+// of 32 keys; twice that at 128), 11 operations a byte. On RDNA3 staging K and V is 15 % of what a step issues, so that
+// sharing them could not save more. What was tried (8 heads of 4096; processor time on lavapipe and SwiftShader):
+//
+//   - Keeping keys for the next query tile. The whole band takes 32, 80 and 144 KiB of workgroup memory, and devices have
+//     16 to 48. Keeping the last tile, with walks there and back, takes 27 KiB (43 at 128 dims) and saves one staging in
+//     T. It was no faster than the same kernel without: 0 % at ±16 and between 9 % more and 3 % less at ±64.
+//   - Two query tiles at once along the union of their bands, T + 1 tiles. They read 40, 88 and 152 KiB for 32 rows from
+//     the same 14.5 KiB of workgroup memory, and issue 6 to 9 % less; the 2.3 bytes from workgroup memory for each
+//     multiply-add, which bound this kernel, stay. SwiftShader took 6 to 16 % less time, lavapipe between 8 % less and
+//     6 % more, and four times as long to compile. Half as many workgroups have work, the registers of two tiles (168
+//     for 120 on RDNA3) do not hold O at 128 value dims, and Q kept in workgroup memory would save as many bytes.
 //
 // Beltagy, Peters & Cohan, "Longformer: The Long-Document Transformer", 2020 (sliding window).
 
@@ -19,6 +37,21 @@ const VALUE_DIM: u32 = 64u;     // bucket of the value dim, a multiple of 32: th
 const BLOCK_Q: u32 = 32u;       // query rows a workgroup, a multiple of WORKGROUP / 8
 const BLOCK_K: u32 = 32u;       // keys a step of the online softmax, a multiple of 4
 const WORKGROUP: u32 = 64u;     // invocations: 8 to a row
+
+// Hides the keys out of each row's band, and those past the tile's last.
+fn hide_out_of_band(tile: Tile, first_key: u32, lane: u32, s: ptr<function, Scores>) {
+  let x = lane % LANES;
+  let y = lane / LANES;
+  for (var r = 0u; r < ROWS; r++) {
+    let position = i32(query_of(tile, row_of(tile, y + ROW_LANES * r))) + tile.sequence.query_offset;
+    let first = vec4<i32>(position - params.visibility.band_left);
+    let last = vec4<i32>(min(position + params.visibility.band_right, i32(tile.keys.y) - 1));
+    for (var g = 0u; g < QUADS; g++) {
+      let keys = vec4<i32>(i32(first_key + 4u * (x + LANES * g))) + vec4<i32>(0, 1, 2, 3);
+      (*s)[r * QUADS + g] = select(vec4<f32>(HIDDEN), (*s)[r * QUADS + g], (keys >= first) & (keys <= last));
+    }
+  }
+}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -30,10 +63,19 @@ fn main(
   if index >= params.groups { return; }
   let tile = tile_of(index);
   if tile.first_row >= tile.end_row { return; }
+  let has_band_only = !MODIFIES_SCORES && !HAS_MASK_MOD
+    && params.visibility.mask_kind == NO_MASK && params.visibility.has_key_mask == 0u;
   var rows = begin_rows(tile, lane);
-  let begin = begin_key(tile, BLOCK_K);
-  for (var first_key = begin; first_key < tile.keys.y; first_key = next_key(tile, first_key + BLOCK_K)) {
-    attend_to(tile, first_key, first_key == begin, lane, &rows);
+  for (var first_key = tile.keys.x; first_key < tile.keys.y; first_key += BLOCK_K) {
+    var s = Scores();
+    score_keys(tile, first_key, first_key == tile.keys.x, lane, &s);
+    let is_visible = tile_sees(tile, first_key, first_key + BLOCK_K - 1u);
+    if has_band_only {
+      if !is_visible { hide_out_of_band(tile, first_key, lane, &s); }
+    } else if MODIFIES_SCORES || !is_visible {
+      modify_scores(tile, first_key, is_visible, lane, &s);
+    }
+    add_keys(tile, first_key, lane, &s, &rows);
   }
   finish_rows(tile, lane, &rows);
 }

@@ -201,15 +201,17 @@ function streamVariant(
 
 /** A variant's shader, with its own constants. */
 function kernelOf(problem: AttentionProblem, variant: AttentionVariant): { shader: Shader; constants: Constants } {
-  const { op, kernelsOf, dtype, headDim, valueDim, k, v } = problem;
+  const { op, kernelsOf, dtype, headDim, valueDim, k, v, options } = problem;
   const storage = { IS_F16: dtype === 'float16' };
   const dim = DIM_BUCKETS.find((size) => Math.max(headDim, valueDim) <= size)!;
   switch (variant.family) {
     case 'tile': {
       const { blockQ, blockK, workgroup } = variant;
       const tile = { BLOCK_Q: blockQ, BLOCK_K: blockK, WORKGROUP: workgroup };
+      // local attention's walk does not know of blocks
+      const isBanded = kernelsOf === 'localAttention' && options.maskBlock === undefined;
       return {
-        shader: kernelsOf === 'localAttention' ? localShader : flashShader,
+        shader: isBanded ? localShader : flashShader,
         constants: { ...storage, VALUE_DIM: valueDimBucket(op, valueDim), ...tile },
       };
     }

@@ -134,13 +134,21 @@ describe('chooseTile', () => {
 describe('planAttention', () => {
   const plan = planAttention;
 
-  test('flash and local attention have tile kernels of their own', () => {
-    const shaderOf = (kernelsOf: AttentionProblem['kernelsOf']) =>
-      plan(attentionProblem({ kernelsOf }), DEFAULTS).shader.name;
-    expect([shaderOf('flashAttention'), shaderOf('localAttention')]).toEqual([
-      'attention/flash-attention',
-      'attention/local-attention',
-    ]);
+  test('flash and local attention have tile kernels of their own, but for block masks', () => {
+    const shaderOf = (given: Partial<AttentionProblem>) => plan(attentionProblem(given), DEFAULTS).shader.name;
+    expect(shaderOf({ kernelsOf: 'flashAttention' })).toBe('attention/flash-attention');
+    expect(shaderOf({ kernelsOf: 'localAttention' })).toBe('attention/local-attention');
+    const blocks = withOptions({ maskBlock: 32 });
+    expect(shaderOf({ kernelsOf: 'localAttention', ...blocks })).toBe('attention/flash-attention');
+  });
+
+  test('they share all other kernels', () => {
+    for (const queryLength of [1, 128]) {
+      const flash = plan(attentionProblem({ queryLength, keyLength: 128 }), CPU_DRIVER);
+      const local = plan(attentionProblem({ queryLength, keyLength: 128, kernelsOf: 'localAttention' }), CPU_DRIVER);
+      expect(local).toEqual(flash);
+      expect(flash.choice.variant.family).toBe(queryLength === 1 ? 'stream' : 'subgroup');
+    }
   });
 
   test('is a pure function', () => {

@@ -31,6 +31,9 @@ const QUADS: u32 = (KEY_QUADS + 7u) / 8u;  // key quads an invocation in S
 const P_PITCH: u32 = KEY_QUADS + 1u;
 const CHUNKS: u32 = VALUE_DIM / DIM_STEP;  // column chunks of O
 
+// An invocation's share of S.
+alias Scores = array<vec4<f32>, ROWS * QUADS>;
+
 // What an invocation keeps of its rows while the workgroup walks along the keys.
 struct Rows {
   o: array<vec4<f32>, ROWS * CHUNKS>,
@@ -116,12 +119,11 @@ fn begin_rows(tile: Tile, lane: u32) -> Rows {
   return rows;
 }
 
-// Attends the rows to the keys [first_key, first_key + BLOCK_K) of the tile's. `is_first` says that nothing is staged yet.
-fn attend_to(tile: Tile, first_key: u32, is_first: bool, lane: u32, rows: ptr<function, Rows>) {
+// S of the keys [first_key, first_key + BLOCK_K) of the tile's. `is_first` says that nothing is staged yet.
+fn score_keys(tile: Tile, first_key: u32, is_first: bool, lane: u32, s: ptr<function, Scores>) {
   let x = lane % LANES;
   let y = lane / LANES;
-  var s: array<vec4<f32>, ROWS * QUADS> = array<vec4<f32>, ROWS * QUADS>();
-  for (var i = 0u; i < ROWS * QUADS; i++) { s[i] = vec4<f32>(0.0); }
+  for (var i = 0u; i < ROWS * QUADS; i++) { (*s)[i] = vec4<f32>(0.0); }
 
   for (var d = 0u; d < params.inputs.head_dim; d += DIM_STEP) {
     workgroupBarrier();
@@ -140,38 +142,47 @@ fn attend_to(tile: Tile, first_key: u32, is_first: bool, lane: u32, rows: ptr<fu
         let k3 = kv_chunk[(quad + 3u * KEY_QUADS) * PITCH + step];
         for (var r = 0u; r < ROWS; r++) {
           let row = q_chunk[(y + ROW_LANES * r) * PITCH + step];
-          s[r * QUADS + g] += vec4<f32>(dot(row, k0), dot(row, k1), dot(row, k2), dot(row, k3));
+          (*s)[r * QUADS + g] += vec4<f32>(dot(row, k0), dot(row, k1), dot(row, k2), dot(row, k3));
         }
       }
     }
   }
 
-  for (var i = 0u; i < ROWS * QUADS; i++) { s[i] *= params.score.scale; }
-  let is_visible = tile_sees(tile, first_key, first_key + BLOCK_K - 1u);
-  if MODIFIES_SCORES || !is_visible {
-    // through P's memory, so that the predicate is compiled once and lanes walk along a row of the mask
-    for (var r = 0u; r < ROWS; r++) {
-      for (var g = 0u; g < QUADS; g++) {
-        if x + LANES * g < KEY_QUADS { p_tile[(y + ROW_LANES * r) * P_PITCH + x + LANES * g] = s[r * QUADS + g]; }
-      }
-    }
-    workgroupBarrier();
-    for (var i = lane; i < BLOCK_Q * KEY_QUADS; i += WORKGROUP) {
-      mask_quad(tile, first_key, i / KEY_QUADS, i % KEY_QUADS, is_visible);
-    }
-    workgroupBarrier();
-    for (var r = 0u; r < ROWS; r++) {
-      for (var g = 0u; g < QUADS; g++) {
-        s[r * QUADS + g] = p_tile[(y + ROW_LANES * r) * P_PITCH + min(x + LANES * g, KEY_QUADS - 1u)];
-      }
+  for (var i = 0u; i < ROWS * QUADS; i++) { (*s)[i] *= params.score.scale; }
+}
+
+// Lets the options modify the scores, and hides the keys that may not be attended to where some may not be. The scores go
+// through P's memory, so that the predicate is compiled once and lanes walk along a row of the mask.
+fn modify_scores(tile: Tile, first_key: u32, is_visible: bool, lane: u32, s: ptr<function, Scores>) {
+  let x = lane % LANES;
+  let y = lane / LANES;
+  for (var r = 0u; r < ROWS; r++) {
+    for (var g = 0u; g < QUADS; g++) {
+      if x + LANES * g < KEY_QUADS { p_tile[(y + ROW_LANES * r) * P_PITCH + x + LANES * g] = (*s)[r * QUADS + g]; }
     }
   }
+  workgroupBarrier();
+  for (var i = lane; i < BLOCK_Q * KEY_QUADS; i += WORKGROUP) {
+    mask_quad(tile, first_key, i / KEY_QUADS, i % KEY_QUADS, is_visible);
+  }
+  workgroupBarrier();
+  for (var r = 0u; r < ROWS; r++) {
+    for (var g = 0u; g < QUADS; g++) {
+      (*s)[r * QUADS + g] = p_tile[(y + ROW_LANES * r) * P_PITCH + min(x + LANES * g, KEY_QUADS - 1u)];
+    }
+  }
+}
+
+// P from S, and what the keys add to the rows.
+fn add_keys(tile: Tile, first_key: u32, lane: u32, s: ptr<function, Scores>, rows: ptr<function, Rows>) {
+  let x = lane % LANES;
+  let y = lane / LANES;
   for (var r = 0u; r < ROWS; r++) {
     var highest = HIDDEN;
     for (var g = 0u; g < QUADS; g++) {
       // lanes past a block of fewer than 32 keys computed the last quad again
-      if x + LANES * g >= KEY_QUADS { s[r * QUADS + g] = vec4<f32>(HIDDEN); }
-      let scores = s[r * QUADS + g];
+      if x + LANES * g >= KEY_QUADS { (*s)[r * QUADS + g] = vec4<f32>(HIDDEN); }
+      let scores = (*s)[r * QUADS + g];
       highest = max(highest, max(max(scores.x, scores.y), max(scores.z, scores.w)));
     }
     row_partial[(y + ROW_LANES * r) * LANES + x] = highest;
@@ -189,7 +200,7 @@ fn attend_to(tile: Tile, first_key: u32, is_first: bool, lane: u32, rows: ptr<fu
     (*rows).sum[r] *= rescale;
     for (var c = 0u; c < CHUNKS; c++) { (*rows).o[r * CHUNKS + c] *= rescale; }
     for (var g = 0u; g < QUADS; g++) {
-      let p = exp(s[r * QUADS + g] - vec4<f32>(shift));
+      let p = exp((*s)[r * QUADS + g] - vec4<f32>(shift));
       (*rows).sum[r] += p.x + p.y + p.z + p.w;
       if x + LANES * g < KEY_QUADS { p_tile[row * P_PITCH + x + LANES * g] = kept_part(tile, row, first_key, x + LANES * g, p); }
     }

@@ -1,13 +1,18 @@
+/**
+ * localAttention shares its checks, its launches and all kernels but one with flashAttention, whose tests are about those.
+ * These are about the window, and about the tile kernel that walks along a band.
+ */
 import { describe, expect, test } from 'vitest';
-import type { Window } from '../../../src/index.ts';
+import { localAttention, type Device } from '../../../src/index.ts';
+import { testDevice } from '../../device.ts';
 import { Random } from '../../random.ts';
 import { expectClose } from '../../reference/compare.ts';
+import type { HostArray } from '../../reference/host-array.ts';
 import { tolerances } from '../../reference/tolerances.ts';
+import { anyMask } from './any-modifiers.ts';
 import { expectAttention, runAttention } from './attention-run.ts';
-import { boolMask, describeAttention, floatMask, map, randomOperands } from './attention-suite.ts';
-import { pinKernel } from './pinned.ts';
-
-describeAttention('localAttention');
+import { boolMask, floatMask, map, randomOperands } from './attention-suite.ts';
+import { pinKernel, skipTilesOnWideSubgroups } from './pinned.ts';
 
 const WINDOWS: readonly (readonly [left: number, right: number])[] = [
   [0, 0],
@@ -23,23 +28,135 @@ const WINDOWS: readonly (readonly [left: number, right: number])[] = [
   [-1, -1],
 ];
 
-describe('localAttention', () => {
-  describe.each(WINDOWS)('window %i to the left and %i to the right', (left, right) => {
-    test.each([
+// the kernel that is localAttention's own, and one that it shares
+describe.each(['tile-32x32', 'subgroup'])('by %s', (kernel) => {
+  pinKernel('localAttention', kernel);
+
+  test.each(WINDOWS)('window %i to the left and %i to the right', async (left, right) => {
+    for (const [queries, keys] of [
       [41, 41],
       [35, 70],
       [70, 35],
       [3, 100],
       [100, 3],
-    ])('lengths %i and %i', async (queries, keys) => {
+    ]) {
       const operands = randomOperands(new Random(queries), { batch: 1, queries, keys });
-      for (const align of [undefined, 'top-left', 'bottom-right'] as const) {
-        for (const isCausal of [false, 'top-left', 'bottom-right'] as const) {
-          const window: Window = align ? { left, right, align } : { left, right };
-          await expectAttention('localAttention', { ...operands, window, isCausal }, 'float32');
+      for (const align of ['top-left', 'bottom-right'] as const) {
+        for (const isCausal of [false, 'bottom-right'] as const) {
+          await expectAttention('localAttention', { ...operands, window: { left, right, align }, isCausal }, 'float32');
         }
       }
+    }
+  });
+});
+
+describe('the walk along a band', () => {
+  pinKernel('localAttention', 'tile-32x32');
+
+  test('beside what hides keys and modifies scores', async () => {
+    const random = new Random(2);
+    const [queries, keys] = [70, 65];
+    const operands = randomOperands(random, { heads: 4, kvHeads: 2, queries, keys, dim: 20, valueDim: 7 });
+    const keyMask = boolMask(random, [2, keys], 0.7);
+    const window = { left: 4, right: 9 };
+    for (const options of [
+      { keyMask },
+      { mask: boolMask(random, [queries, keys]) },
+      { mask: floatMask(random, [2, 1, queries, keys]), keyMask },
+      { softcap: 2, sinks: { shape: [4], data: random.normals([4]) } },
+      { keyLengths: [65, 13], queryOffset: [3, -5] },
+      { dropoutP: 0.3, dropoutSeed: 5 },
+    ]) {
+      await expectAttention('localAttention', { ...operands, ...options, window }, 'float32');
+    }
+  });
+
+  test('beside a mask modifier', async () => {
+    const [queries, keys] = [40, 65];
+    const maskMod = (_b: number, _h: number, i: number, j: number) => (i + j) % 3 > 0;
+    const modifiers = (device: Device) => ({ maskMod: anyMask(device, [1, 1, queries, keys], maskMod) });
+    const operands = randomOperands(new Random(3), { queries, keys });
+    const window = { left: 20, right: 9 };
+    await expectAttention('localAttention', { ...operands, modifiers, maskMod, window }, 'float32');
+  });
+
+  test('of packed sequences', async () => {
+    const [queryOffsets, keyOffsets] = [
+      [0, 1, 1, 40, 45],
+      [0, 3, 40, 40, 80],
+    ];
+    const operands = randomOperands(new Random(6), { batch: 1, heads: 4, kvHeads: 2, queries: 45, keys: 80 });
+    const window = { left: 5, right: 2, align: 'bottom-right' as const };
+    await expectAttention('localAttention', { ...operands, queryOffsets, keyOffsets, window }, 'float32');
+  });
+
+  test('of few queries of grouped heads, whose keys are split', async () => {
+    const operands = randomOperands(new Random(7), { heads: 6, kvHeads: 2, queries: 3, keys: 1100 });
+    for (const window of [
+      { left: 600, right: 0, align: 'bottom-right' as const },
+      { left: 0, right: 700 },
+    ]) {
+      await expectAttention('localAttention', { ...operands, window }, 'float32');
+    }
+  });
+});
+
+describe('64 keys at a time', () => {
+  pinKernel('localAttention', 'tile-16x64');
+  skipTilesOnWideSubgroups('tile-16x64');
+
+  test.each([
+    [0, 0],
+    [3, 40],
+    [80, 5],
+  ])('window %i to the left and %i to the right', async (left, right) => {
+    const operands = randomOperands(new Random(8), { queries: 70, keys: 130 });
+    await expectAttention('localAttention', { ...operands, window: { left, right } }, 'float32');
+  });
+});
+
+describe('localAttention', () => {
+  test.each(WINDOWS)('aligns a window of %i to the left and %i to the right with causality', async (left, right) => {
+    for (const [queries, keys] of [
+      [35, 70],
+      [70, 35],
+    ]) {
+      const operands = randomOperands(new Random(queries), { batch: 1, queries, keys });
+      for (const isCausal of [false, 'top-left', 'bottom-right'] as const) {
+        await expectAttention('localAttention', { ...operands, window: { left, right }, isCausal }, 'float32');
+      }
+    }
+  });
+
+  test('takes what flashAttention takes', async () => {
+    const random = new Random(9);
+    const window = { left: 5, right: 3 };
+    const options = { isCausal: 'bottom-right' as const, scale: 0.3 };
+    for (const layout of [
+      { axes: [0, 2, 1, 3] },
+      { axes: [0, 1, 3, 2] },
+      { before: [0, 0, 1, 1], after: [0, 0, 2, 3] },
+    ]) {
+      const operands = randomOperands(random, { heads: 4, kvHeads: 2, queries: 13, valueDim: 5 });
+      const layouts = { q: layout, k: layout, v: layout };
+      await expectAttention('localAttention', { ...operands, ...options, window, layouts }, 'float16');
+    }
+    const { q, k, v } = randomOperands(random, { heads: 1 });
+    const drop = ({ shape: [batch, , ...rest], data }: HostArray) => ({ shape: [batch, ...rest], data });
+    await expectAttention('localAttention', { q: drop(q), k: drop(k), v: drop(v), ...options, window }, 'float32');
+  });
+
+  test('returns the log-sum-exp where asked for, and leaves live memory as it was', async () => {
+    const device = await testDevice();
+    const { live } = device.memory();
+    device.scope(() => {
+      const x = device.randn([1, 1, 5, 8]);
+      const window = { left: 1, right: 1 };
+      expect(Object.keys(localAttention(x, x, x, { window }))).toEqual(['output']);
+      const both = localAttention(x, x, x, { window, returnLogSumExp: true });
+      expect(Object.keys(both).sort()).toEqual(['logSumExp', 'output']);
     });
+    expect(device.memory().live).toBe(live);
   });
 
   test('in float16, with masks of every kind', async () => {
@@ -95,35 +212,6 @@ describe('localAttention', () => {
           expectClose(ofRow(output), ofRow(clean.output), tolerances[dtype].attention, `row ${row}`);
         });
       }
-    }
-  });
-});
-
-describe('localAttention, pinned to tile-32x32', () => {
-  pinKernel('localAttention', 'tile-32x32');
-
-  test.each(WINDOWS)('window %i to the left and %i to the right', async (left, right) => {
-    for (const [queries, keys] of [
-      [41, 41],
-      [35, 70],
-      [70, 35],
-      [100, 3],
-    ]) {
-      const operands = randomOperands(new Random(queries), { batch: 1, queries, keys });
-      for (const align of ['top-left', 'bottom-right'] as const) {
-        for (const isCausal of [false, 'bottom-right'] as const) {
-          await expectAttention('localAttention', { ...operands, window: { left, right, align }, isCausal }, 'float32');
-        }
-      }
-    }
-  });
-
-  test('with masks of every kind', async () => {
-    const random = new Random(2);
-    const operands = randomOperands(random, { heads: 4, kvHeads: 2, queries: 70, keys: 65, dim: 20, valueDim: 7 });
-    const masks = { mask: floatMask(random, [2, 1, 70, 65]), keyMask: boolMask(random, [2, 65], 0.7) };
-    for (const dtype of ['float32', 'float16'] as const) {
-      await expectAttention('localAttention', { ...operands, ...masks, window: { left: 4, right: 9 } }, dtype);
     }
   });
 });
