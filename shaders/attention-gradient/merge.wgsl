@@ -1,4 +1,4 @@
-// parts: launch, special, store
+// parts: drivers, launch, reduce, special, store
 //
 // The gradient of attention merged from parts of the keys (see merge-attention): of g for the output O and h for the
 // log-sum-exp L,
@@ -33,34 +33,14 @@ struct Params {
 
 const WORKGROUP: u32 = 128u;
 
-var<workgroup> partial: array<f32, WORKGROUP>;
-
 fn part_lse(part: u32, row: u32) -> f32 {
   let bits = part_log_sum_exp[part * params.rows + row];
   return select(bitcast<f32>(bits), LOWEST, bits == MINUS_INFINITY_BITS);
 }
 
-// exp(L_p - shift); NaN itself, not its exponential, which SwiftShader makes a number.
+// exp(L_p - shift)
 fn share(part: u32, row: u32, shift: f32) -> f32 {
-  let lse = part_lse(part, row);
-  return select(exp(lse - shift), lse, is_nan(lse));
-}
-
-// The sum over the lanes of a row, for each of them. Every invocation must call it.
-fn row_sum(value: f32, index: u32) -> f32 {
-  let lane = index % LANES;
-  var sum = value;
-  workgroupBarrier();
-  partial[index] = sum;
-  for (var half = LANES / 2u; half > 0u; half /= 2u) {
-    workgroupBarrier();
-    if lane < half {
-      sum += partial[index + half];
-      partial[index] = sum;
-    }
-  }
-  workgroupBarrier();
-  return partial[index - lane];
+  return swiftshader_exp(part_lse(part, row) - shift);
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -91,7 +71,7 @@ fn main(
     for (var column = lane; column < end; column += LANES) {
       product += gradient[row * params.value_dim + column] * part_output[first + column];
     }
-    product = row_sum(product, index);
+    product = sum_over_lanes(vec4<f32>(product), index, lane, LANES, 1u).x;
     total += weight * product;
     if lane == 0u && own < params.rows { part_gradient[p * params.rows + row] = product; }
   }

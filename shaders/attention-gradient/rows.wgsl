@@ -1,4 +1,4 @@
-// parts: element, launch, operand, special
+// parts: element, launch, operand, quad, reduce, special
 //
 // What the kernels of attention's gradient want to know of each row: its log-sum-exp L (0 for a row that saw no key, where
 // it is -∞), and
@@ -39,34 +39,18 @@ struct Params {
 
 const WORKGROUP: u32 = 64u;
 
-var<workgroup> partial: array<f32, WORKGROUP>;
-
-fn o_element(element: u32) -> f32 {
-  return decode_at(o[vector_of(element, IS_F16)], element, IS_F16);
-}
-
-fn o_quad(row: u32, column: u32) -> vec4<f32> {
-  if params.o.vectors != 0u && column + 4u <= params.value_dim {
-    return decode_quad(o[vector_of(row + column, IS_F16)], row + column, IS_F16);
-  }
+fn o_quad(at: Quad) -> vec4<f32> {
+  if at.is_vector { return decode_quad(o[vector_of(at.first, IS_F16)], at.first, IS_F16); }
   var quad = vec4<f32>(0.0);
-  for (var i = column; i < min(column + 4u, params.value_dim); i++) {
-    quad[i - column] = o_element(row + i * params.o.strides.w);
-  }
+  for (var i = 0u; i < at.count; i++) { quad[i] = decode_at(o[vector_of(neighbour(at, i), IS_F16)], neighbour(at, i), IS_F16); }
   return quad;
 }
 
-fn d_output_element(element: u32) -> f32 {
-  return decode_at(d_output[vector_of(element, IS_F16)], element, IS_F16);
-}
-
-fn d_output_quad(row: u32, column: u32) -> vec4<f32> {
-  if params.d_output.vectors != 0u && column + 4u <= params.value_dim {
-    return decode_quad(d_output[vector_of(row + column, IS_F16)], row + column, IS_F16);
-  }
+fn d_output_quad(at: Quad) -> vec4<f32> {
+  if at.is_vector { return decode_quad(d_output[vector_of(at.first, IS_F16)], at.first, IS_F16); }
   var quad = vec4<f32>(0.0);
-  for (var i = column; i < min(column + 4u, params.value_dim); i++) {
-    quad[i - column] = d_output_element(row + i * params.d_output.strides.w);
+  for (var i = 0u; i < at.count; i++) {
+    quad[i] = decode_at(d_output[vector_of(neighbour(at, i), IS_F16)], neighbour(at, i), IS_F16);
   }
   return quad;
 }
@@ -91,19 +75,13 @@ fn main(
     let o_row = row_of_operand(params.o, place);
     let d_row = row_of_operand(params.d_output, place);
     for (var column = 4u * lane; column < params.value_dim; column += 4u * LANES) {
-      let values = o_quad(o_row, column);
-      // of a row without keys, which is 0, whatever its gradient holds
-      sum += dot(select(values * d_output_quad(d_row, column), vec4<f32>(0.0), values == vec4<f32>(0.0)), vec4<f32>(1.0));
+      let values = o_quad(operand_quad(params.o, o_row, column, params.value_dim));
+      let gradients = d_output_quad(operand_quad(params.d_output, d_row, column, params.value_dim));
+      // the output of a row without keys is 0, whatever its gradient holds
+      sum += dot(select(values * gradients, vec4<f32>(0.0), values == vec4<f32>(0.0)), vec4<f32>(1.0));
     }
   }
-  partial[index] = sum;
-  for (var half = LANES / 2u; half > 0u; half /= 2u) {
-    workgroupBarrier();
-    if lane < half {
-      sum += partial[index + half];
-      partial[index] = sum;
-    }
-  }
+  sum = sum_over_lanes(vec4<f32>(sum), index, lane, LANES, 1u).x;
   if row >= params.rows || lane != 0u { return; }
   if params.has_d_log_sum_exp != 0u {
     sum -= d_log_sum_exp[params.d_log_sum_exp_offset + dot(place, params.d_log_sum_exp_strides)];

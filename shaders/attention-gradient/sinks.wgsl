@@ -1,4 +1,4 @@
-// parts: launch, special
+// parts: drivers, launch, reduce, special
 //
 // The gradient of attention's sinks, logits that take weight and have no value: with each row's log-sum-exp L and
 // D = rowsum(dO ∘ O) - dL,
@@ -25,8 +25,6 @@ struct Params {
 
 const WORKGROUP: u32 = 64u;
 
-var<workgroup> partial: array<f32, WORKGROUP>;
-
 @compute @workgroup_size(WORKGROUP)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
@@ -39,18 +37,9 @@ fn main(
   var sum = 0.0;
   for (var i = lane; i < params.rows; i += WORKGROUP) {
     let row = params.stats_at + (i / params.length * params.heads + head) * params.length + i % params.length;
-    let above = sink - bitcast<f32>(table[row]);
-    // NaN itself, not its exponential, which SwiftShader makes a number
-    let weight = select(exp(above), above, is_nan(above));
+    let weight = swiftshader_exp(sink - bitcast<f32>(table[row]));
     sum -= select(weight * bitcast<f32>(table[row + params.stats_pitch]), 0.0, weight == 0.0);
   }
-  partial[lane] = sum;
-  for (var half = WORKGROUP / 2u; half > 0u; half /= 2u) {
-    workgroupBarrier();
-    if lane < half {
-      sum += partial[lane + half];
-      partial[lane] = sum;
-    }
-  }
+  sum = sum_over_lanes(vec4<f32>(sum), lane, lane, WORKGROUP, 1u).x;
   if lane == 0u { output[head] = sum; }
 }

@@ -39,7 +39,7 @@ var<workgroup> b_not_finite: atomic<u32>;
 
 // Where quad number `quad` of the staged row `k` of `quads` lies: each four rows are turned, so that neither the eight
 // lanes that stage along K nor lanes that stage along the row meet in a bank.
-fn slot(k: u32, quad: u32, quads: u32) -> u32 {
+fn staged_at(k: u32, quad: u32, quads: u32) -> u32 {
   return k * quads + ((quad + k / 4u * (8u / STEP_QUADS)) & (quads - 1u));
 }
 
@@ -82,17 +82,17 @@ fn main(
     if b_lane < B_BLOCKS { b_values = b_block(bases.y, k + 4u * b_k, first_column + 4u * b_column); }
     workgroupBarrier();
     for (var i = 0u; i < 4u; i++) {
-      if a_lane < A_BLOCKS { a_tile[slot(4u * a_k + i, a_row, ROW_QUADS)] = a_values[i]; }
-      if b_lane < B_BLOCKS { b_tile[slot(4u * b_k + i, b_column, COLUMN_QUADS)] = b_values[i]; }
+      if a_lane < A_BLOCKS { a_tile[staged_at(4u * a_k + i, a_row, ROW_QUADS)] = a_values[i]; }
+      if b_lane < B_BLOCKS { b_tile[staged_at(4u * b_k + i, b_column, COLUMN_QUADS)] = b_values[i]; }
     }
     if ZERO_ANNIHILATES && any_special(b_values) { atomicStore(&b_not_finite, 1u); }
     workgroupBarrier();
     let guarded = ZERO_ANNIHILATES && atomicLoad(&b_not_finite) != 0u;
     for (var step = 0u; step < STEP; step++) {
       var columns: array<vec4<f32>, QUADS> = array<vec4<f32>, QUADS>();
-      for (var j = 0u; j < QUADS; j++) { columns[j] = b_tile[slot(step, x + X * j, COLUMN_QUADS)]; }
+      for (var j = 0u; j < QUADS; j++) { columns[j] = b_tile[staged_at(step, x + X * j, COLUMN_QUADS)]; }
       for (var i = 0u; i < QUADS; i++) {
-        let rows = a_tile[slot(step, y + Y * i, ROW_QUADS)];
+        let rows = a_tile[staged_at(step, y + Y * i, ROW_QUADS)];
         for (var j = 0u; j < QUADS; j++) {
           let at = 4u * (i * QUADS + j);
           sums[at] += product(rows.x, columns[j], guarded);

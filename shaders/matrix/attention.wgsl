@@ -134,8 +134,8 @@ fn rows_of(base: u32, strides: vec4<u32>, columns: u32) -> Rows {
   return Rows(base, strides.z, strides.w, columns, reads_octets(base, strides.z, strides.w, columns));
 }
 
-fn slot_at(at: u32, slot: u32) -> u32 {
-  return at + (slot / ROW_OCTETS) * ROW_PITCH + slot % ROW_OCTETS;
+fn octet_place(at: u32, number: u32) -> u32 {
+  return at + (number / ROW_OCTETS) * ROW_PITCH + number % ROW_OCTETS;
 }
 
 // An invocation's share of rows [first, first + BLOCK_K); zeros from `end` on, and where rows are no octets.
@@ -144,10 +144,10 @@ fn fetch(
 ) -> array<vec4<u32>, SHARE> {
   var octets: array<vec4<u32>, SHARE> = array<vec4<u32>, SHARE>();
   for (var i = 0u; i < SHARE; i++) {
-    let slot = invocation + i * WORKGROUP;
-    let row = first + slot / ROW_OCTETS;
-    let column = 8u * (slot % ROW_OCTETS);
-    if rows.are_octets && slot < TILE_OCTETS && row < end && column < rows.columns {
+    let number = invocation + i * WORKGROUP;
+    let row = first + number / ROW_OCTETS;
+    let column = 8u * (number % ROW_OCTETS);
+    if rows.are_octets && number < TILE_OCTETS && row < end && column < rows.columns {
       octets[i] = (*buffer)[(rows.base + row * rows.pitch + column) >> 3u];
     }
   }
@@ -156,8 +156,8 @@ fn fetch(
 
 fn stage(at: u32, octets: array<vec4<u32>, SHARE>, invocation: u32) {
   for (var i = 0u; i < SHARE; i++) {
-    let slot = invocation + i * WORKGROUP;
-    if slot < TILE_OCTETS { put_octet(slot_at(at, slot), octets[i]); }
+    let number = invocation + i * WORKGROUP;
+    if number < TILE_OCTETS { put_octet(octet_place(at, number), octets[i]); }
   }
 }
 
@@ -167,15 +167,15 @@ fn gather(
   makes_finite: bool, invocation: u32,
 ) -> bool {
   var special = vec4<u32>(0u);
-  for (var slot = invocation; slot < count * ROW_OCTETS; slot += WORKGROUP) {
-    let row = first + slot / ROW_OCTETS;
-    let column = 8u * (slot % ROW_OCTETS);
+  for (var number = invocation; number < count * ROW_OCTETS; number += WORKGROUP) {
+    let row = first + number / ROW_OCTETS;
+    let column = 8u * (number % ROW_OCTETS);
     var octet = vec4<u32>(0u);
     if row < end && column < rows.columns {
       octet = octet_of(buffer, rows.base + row * rows.pitch, rows.step, column, rows.columns, rows.are_octets);
     }
     special |= special_bits(octet);
-    put_octet(slot_at(at, slot), select(octet, finite_octet(octet), makes_finite));
+    put_octet(octet_place(at, number), select(octet, finite_octet(octet), makes_finite));
   }
   return any(special != vec4<u32>(0u));
 }
@@ -220,7 +220,7 @@ fn mask_scores(tile: Tile, first_key: u32, invocation: u32) {
     let row = i / KEY_QUADS;
     let query = row_of(tile, row);
     let at = row * S_PITCH + i % KEY_QUADS;
-    var scores = params.score.scale * quad_at(at);
+    var scores = params.score.scale * get_quad(at);
     for (var j = 0u; j < 4u; j++) {
       scores[j] = masked_score(tile.sequence, scores[j], tile.head, query, first_key + 4u * (i % KEY_QUADS) + j);
     }
@@ -239,7 +239,7 @@ fn weigh(
     var scores: array<vec4<f32>, SEGMENT_QUADS> = array<vec4<f32>, SEGMENT_QUADS>();
     var highest = HIDDEN;
     for (var i = 0u; i < SEGMENT_QUADS; i++) {
-      scores[i] = scale * quad_at(segment_at(subgroup, lane, r) + i);
+      scores[i] = scale * get_quad(segment_at(subgroup, lane, r) + i);
       highest = max(highest, max(max(scores[i].x, scores[i].y), max(scores[i].z, scores[i].w)));
     }
     for (var distance = SUBGROUP_ROWS; distance < SUBGROUP; distance *= 2u) {
@@ -329,7 +329,7 @@ fn visit_chunk(
   for (var r = 0u; r < ROWS; r++) {
     for (var i = 0u; i < SEGMENT_QUADS; i++) {
       let at = segment_at(subgroup, lane, r) + i;
-      put_quad(at, factors[r] * quad_at(at));
+      put_quad(at, factors[r] * get_quad(at));
     }
   }
   workgroupBarrier();
@@ -351,7 +351,7 @@ fn write_chunk(chunk: u32, tile: Tile, invocation: u32) {
     let row = tile.first_row + i / KEY_QUADS;
     let column = output_column(chunk, i % KEY_QUADS);
     if row < tile.end_row && column < params.inputs.value_dim {
-      let quad = quad_at((i / KEY_QUADS) * S_PITCH + i % KEY_QUADS);
+      let quad = get_quad((i / KEY_QUADS) * S_PITCH + i % KEY_QUADS);
       store_quad(output_row(tile, row) + column, quad, min(params.inputs.value_dim - column, 4u), OUT_F16);
     }
   }

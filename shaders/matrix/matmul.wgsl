@@ -92,12 +92,12 @@ fn b_lines(base: u32) -> Lines {
   return lines_of(base, params.b.strides, vec2<u32>(params.depth, params.columns));
 }
 
-// Octet number `slot` of the stage that begins at (line, element) `first`; zeros outside of the matrix.
+// Octet number `number` of the stage that begins at (line, element) `first`; zeros outside of the matrix.
 fn octet_in(
-  buffer: ptr<storage, array<vec4<u32>>, read>, lines: Lines, first: vec2<u32>, slot: u32, line_octets: u32,
+  buffer: ptr<storage, array<vec4<u32>>, read>, lines: Lines, first: vec2<u32>, number: u32, line_octets: u32,
 ) -> vec4<u32> {
-  let line = first.x + slot / line_octets;
-  let element = first.y + 8u * (slot % line_octets);
+  let line = first.x + number / line_octets;
+  let element = first.y + 8u * (number % line_octets);
   if line >= lines.lines || element >= lines.elements { return vec4<u32>(0u); }
   return octet_of(buffer, lines.base + line * lines.pitch, lines.step, element, lines.elements, lines.are_octets);
 }
@@ -132,27 +132,27 @@ fn fetch_b(lines: Lines, first: vec2<u32>, invocation: u32) -> array<vec4<u32>, 
 
 fn stage_a(octets: array<vec4<u32>, A_SHARE>, lines: Lines, first: vec2<u32>, at: u32, invocation: u32) {
   if !lines.are_octets {
-    for (var slot = invocation; slot < A_LINES * A_OCTETS; slot += WORKGROUP) {
-      put_octet(at + (slot / A_OCTETS) * A_PITCH + slot % A_OCTETS, octet_in(&a, lines, first, slot, A_OCTETS));
+    for (var number = invocation; number < A_LINES * A_OCTETS; number += WORKGROUP) {
+      put_octet(at + (number / A_OCTETS) * A_PITCH + number % A_OCTETS, octet_in(&a, lines, first, number, A_OCTETS));
     }
     return;
   }
   for (var i = 0u; i < A_SHARE; i++) {
-    let slot = invocation + i * WORKGROUP;
-    if slot < A_LINES * A_OCTETS { put_octet(at + (slot / A_OCTETS) * A_PITCH + slot % A_OCTETS, octets[i]); }
+    let number = invocation + i * WORKGROUP;
+    if number < A_LINES * A_OCTETS { put_octet(at + (number / A_OCTETS) * A_PITCH + number % A_OCTETS, octets[i]); }
   }
 }
 
 fn stage_b(octets: array<vec4<u32>, B_SHARE>, lines: Lines, first: vec2<u32>, at: u32, invocation: u32) {
   if !lines.are_octets {
-    for (var slot = invocation; slot < B_LINES * B_OCTETS; slot += WORKGROUP) {
-      put_octet(at + B_AT + (slot / B_OCTETS) * B_PITCH + slot % B_OCTETS, octet_in(&b, lines, first, slot, B_OCTETS));
+    for (var number = invocation; number < B_LINES * B_OCTETS; number += WORKGROUP) {
+      put_octet(at + B_AT + (number / B_OCTETS) * B_PITCH + number % B_OCTETS, octet_in(&b, lines, first, number, B_OCTETS));
     }
     return;
   }
   for (var i = 0u; i < B_SHARE; i++) {
-    let slot = invocation + i * WORKGROUP;
-    if slot < B_LINES * B_OCTETS { put_octet(at + B_AT + (slot / B_OCTETS) * B_PITCH + slot % B_OCTETS, octets[i]); }
+    let number = invocation + i * WORKGROUP;
+    if number < B_LINES * B_OCTETS { put_octet(at + B_AT + (number / B_OCTETS) * B_PITCH + number % B_OCTETS, octets[i]); }
   }
 }
 
@@ -193,7 +193,7 @@ fn write_part(
     let column = first.y + 16u * (column_group(subgroup) * COLUMN_PARTS + part % COLUMN_PARTS) + 4u * (i % 4u);
     if row < params.rows && column < params.columns {
       let element = base + row * params.output.row_stride + column;
-      let quad = quad_at(64u * subgroup + i) + bias_quad(column);
+      let quad = get_quad(64u * subgroup + i) + bias_quad(column);
       store_quad(element, quad, min(params.columns - column, 4u), OUT_F16);
     }
   }

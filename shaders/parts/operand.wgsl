@@ -1,3 +1,5 @@
+// parts: quad
+//
 // How the elements of a tensor of four axes lie in its buffer: [batch, head, row, column] in attention.
 
 struct Operand {
@@ -9,4 +11,9 @@ struct Operand {
 // The element at which a row begins.
 fn row_of_operand(operand: Operand, row: vec3<u32>) -> u32 {
   return operand.offset + dot(operand.strides.xyz, row);
+}
+
+// Columns [column, column + 4) of `columns`, of the row that begins at element `row`.
+fn operand_quad(operand: Operand, row: u32, column: u32, columns: u32) -> Quad {
+  return quad_at(row + column * operand.strides.w, operand.strides.w, columns - column, operand.vectors != 0u);
 }

@@ -1,4 +1,4 @@
-// parts: attention/dropout, attention/modifiers, attention/score, attention/visibility, softmax/row, element, launch, operand, special, store
+// parts: attention/dropout, attention/modifiers, attention/score, attention/visibility, softmax/row, drivers, element, launch, operand, quad, store
 //
 // Gradient of the masked softmax over rows (see softmax.wgsl), of its weights W = P ∘ R (R is 0 or 1 / (1 - p) with
 // dropout, else 1) and of the log-sum-exp of the scores s:
@@ -53,19 +53,19 @@ var<workgroup> partial_max: array<f32, WORKGROUP>;
 var<workgroup> partial_sum: array<f32, WORKGROUP>;
 var<workgroup> partial_product: array<f32, WORKGROUP>;
 
+fn d_weights_at(at: Quad) -> vec4<f32> {
+  if at.is_vector { return decode_quad(d_weights[vector_of(at.first, OUT_F16)], at.first, OUT_F16); }
+  var quad = vec4<f32>(0.0);
+  for (var i = 0u; i < at.count; i++) {
+    quad[i] = decode_at(d_weights[vector_of(neighbour(at, i), OUT_F16)], neighbour(at, i), OUT_F16);
+  }
+  return quad;
+}
+
 // R ∘ d_weights of keys [key, key + 4) of the row that begins at element `begin`; 0 where dropped or not to be attended
 // to, whatever it is.
 fn d_weights_quad(row: Row, begin: u32, key: u32, is_hidden: vec4<bool>) -> vec4<f32> {
-  let first = begin + key * params.d_weights.strides.w;
-  var quad = vec4<f32>(0.0);
-  if params.d_weights.vectors != 0u && key + 4u <= params.sequences.key_length {
-    quad = decode_quad(d_weights[vector_of(first, OUT_F16)], first, OUT_F16);
-  } else {
-    for (var i = 0u; i < min(params.sequences.key_length - key, 4u); i++) {
-      let element = first + i * params.d_weights.strides.w;
-      quad[i] = decode_at(d_weights[vector_of(element, OUT_F16)], element, OUT_F16);
-    }
-  }
+  let quad = d_weights_at(operand_quad(params.d_weights, begin, key, params.sequences.key_length));
   let kept = kept_quad(row, key);
   return select(kept * quad, vec4<f32>(0.0), is_hidden | (kept == vec4<f32>(0.0)));
 }
@@ -104,8 +104,7 @@ fn main(
     let s = score_quad(place, key);
     let next = max(highest, max(max(s.x, s.y), max(s.z, s.w)));
     let shift = select(next, 0.0, next == HIDDEN);
-    // NaN itself, not its exponential, which SwiftShader makes a number
-    let p = select(exp(s - vec4<f32>(shift)), s, nan_lanes(s));
+    let p = swiftshader_exp_quad(s - vec4<f32>(shift));
     let rescale = exp(highest - shift);
     sum = sum * rescale + dot(p, vec4<f32>(1.0));
     product = product * rescale + dot(p, d_weights_quad(place, d_begin, key, s == hidden));

@@ -1,4 +1,4 @@
-// parts: attention/dropout, attention/modifiers, attention/score, attention/visibility, softmax/row, element, launch, operand, special, store
+// parts: attention/dropout, attention/modifiers, attention/score, attention/visibility, softmax/row, drivers, element, launch, operand, special, store
 //
 // Masked softmax over rows: output[i, j] = exp(s[i, j] - m_i) / Σ_j exp(s[i, j] - m_i) with s = scale · x + mask and
 // m_i the row's maximum; a key that may not be attended to gets 0, and so does a row without any key. With dropout, a
@@ -87,8 +87,7 @@ fn main(
     let s = score_quad(place, key);
     let next = max(highest, max(max(s.x, s.y), max(s.z, s.w)));
     let shift = select(next, 0.0, next == HIDDEN);
-    // NaN itself, not its exponential, which SwiftShader makes a number
-    let p = select(exp(s - vec4<f32>(shift)), s, nan_lanes(s));
+    let p = swiftshader_exp_quad(s - vec4<f32>(shift));
     sum = sum * exp(highest - shift) + dot(p, vec4<f32>(1.0));
     highest = next;
   }
@@ -123,7 +122,7 @@ fn main(
     if params.scores_stage != 0u { store_scores(base + key, staged_quad(place, key), count); }
   }
   if params.writes_log_sum_exp != 0u && lane == 0u {
-    let value = select(highest + log(sum), sum, is_nan(sum));
+    let value = highest + swiftshader_log(sum);
     log_sum_exp[row] = select(bitcast<u32>(value), MINUS_INFINITY_BITS, is_empty);
   }
 }

@@ -46,7 +46,7 @@ export interface PlannedModifiers<T> {
   readonly insertions: readonly Insertion[];
   /** What the gradient's kernels take beside those. */
   readonly derivatives: readonly Insertion[];
-  /** Captured tensors, in the order of their slots. */
+  /** Captured tensors, in the order of their numbers. */
   readonly captures: readonly T[];
   /** The uniform struct CaptureParams, given the words of `table` at which the captured tensors begin. */
   readonly fields: (offsets: readonly number[]) => UniformValues;
@@ -66,11 +66,11 @@ export function planModifiers<T extends CapturedTensor>(
   const derivatives: Insertion[] = [];
   const insertions = sources.map((source) => {
     const { kind, code, derivativeCode } = source;
-    const slots = [captures.length, numbers.length] as const;
-    if (derivativeCode) derivatives.push(insertionOf(DERIVATIVE.kernelName!, derivativeCode, source, ...slots));
+    const firsts = [captures.length, numbers.length] as const;
+    if (derivativeCode) derivatives.push(insertionOf(DERIVATIVE.kernelName!, derivativeCode, source, ...firsts));
     captures.push(...source.tensors.map(([, tensor]) => tensor));
     numbers.push(...source.numbers.map(([, value]) => value));
-    return insertionOf(SIGNATURES[kind].name, code, source, ...slots);
+    return insertionOf(SIGNATURES[kind].name, code, source, ...firsts);
   });
   const refuse = (what: string, most: number, got: number) => {
     const names = sources.map(({ kind }) => kind).join(' and ');
@@ -82,7 +82,7 @@ export function planModifiers<T extends CapturedTensor>(
   return { insertions, derivatives, captures, fields: (offsets) => captureFields(shapes, numbers, offsets) };
 }
 
-/** A function's text with what reads its captures, whose slots begin at `firstTensor` and `firstNumber`. */
+/** A function's text with what reads its captures, which are numbered from `firstTensor` and `firstNumber` on. */
 function insertionOf(
   name: string,
   { text, explain }: UserFunction,
@@ -105,8 +105,8 @@ export function captureFields(shapes: readonly Shape[], numbers: readonly number
     Array.from({ length: count }, (_, i) => values[i] ?? rest);
   return {
     offsets: fill(offsets, MAX_CAPTURED_TENSORS, 0),
-    shapes: Array.from({ length: MAX_CAPTURED_TENSORS }, (_, slot) =>
-      fill(shapes[slot] ?? [], MAX_CAPTURED_AXES, 1),
+    shapes: Array.from({ length: MAX_CAPTURED_TENSORS }, (_, index) =>
+      fill(shapes[index] ?? [], MAX_CAPTURED_AXES, 1),
     ).flat(),
     numbers: fill(numbers, MAX_CAPTURED_NUMBERS, 0),
   };
@@ -130,7 +130,7 @@ const DECODE: Readonly<Record<DType, string>> = {
 };
 
 /** Reads the element at an index; one past an axis's end is its last. float16 rows are of an even length. */
-function tensorAccessor(name: string, slot: number, dtype: DType, rank: number): string {
+function tensorAccessor(name: string, number: number, dtype: DType, rank: number): string {
   const axes = Array.from({ length: rank }, (_, axis) => axis);
   const index = axes.map((axis) => `min(i${axis}, shape[${axis}] - 1u)`);
   const row = rank > 1 && dtype === 'float16' ? `((shape[${rank - 1}] + 1u) & ~1u)` : `shape[${rank - 1}]`;
@@ -140,14 +140,14 @@ function tensorAccessor(name: string, slot: number, dtype: DType, rank: number):
   }, '');
   return [
     `fn ${name}(${axes.map((axis) => `i${axis}: u32`).join(', ')}) -> ${TYPES[dtype]} {`,
-    `  let shape = params.captures.shapes[${slot}];`,
-    `  let first = params.captures.offsets[${slot}];`,
+    `  let shape = params.captures.shapes[${number}];`,
+    `  let first = params.captures.offsets[${number}];`,
     `  let at = ${at};`,
     `  return ${DECODE[dtype]};`,
     `}`,
   ].join('\n');
 }
 
-function numberAccessor(name: string, slot: number): string {
-  return `fn ${name}() -> f32 { return params.captures.numbers[${Math.floor(slot / 4)}][${slot % 4}]; }`;
+function numberAccessor(name: string, index: number): string {
+  return `fn ${name}() -> f32 { return params.captures.numbers[${Math.floor(index / 4)}][${index % 4}]; }`;
 }

@@ -25,7 +25,7 @@ fn put_quad(at: u32, quad: vec4<f32>) {
   float_quads[at] = quad;
 }
 
-fn quad_at(at: u32) -> vec4<f32> {
+fn get_quad(at: u32) -> vec4<f32> {
   return float_quads[at];
 }
 

@@ -25,7 +25,7 @@ fn put_quad(at: u32, quad: vec4<f32>) {
   for (var i = 0u; i < 4u; i++) { floats[4u * at + i] = quad[i]; }
 }
 
-fn quad_at(at: u32) -> vec4<f32> {
+fn get_quad(at: u32) -> vec4<f32> {
   return vec4<f32>(floats[4u * at], floats[4u * at + 1u], floats[4u * at + 2u], floats[4u * at + 3u]);
 }
 

@@ -1,22 +1,15 @@
-// parts: attention/dropout, attention/modifiers, attention/score, attention/visibility, drivers, element, operand
+// parts: attention/dropout, attention/modifiers, attention/score, attention/visibility, drivers, element, operand, quad
 // A row of scores as the softmax and its gradient read it: where it lies, what becomes of it, and which of its weights are
 // kept. Names `params` (heads, x: Operand) and `x` of the shader that uses it.
 
 const IN_F16: bool = false;      // storage of x
 
-fn x_element(element: u32) -> f32 {
-  return decode_at(x[vector_of(element, IN_F16)], element, IN_F16);
-}
-
 // Columns [key, key + 4) of the row that begins at element `row`; zero past the last.
 fn x_quad(row: u32, key: u32) -> vec4<f32> {
-  if params.x.vectors != 0u && key + 4u <= params.sequences.key_length {
-    return decode_quad(x[vector_of(row + key, IN_F16)], row + key, IN_F16);
-  }
+  let at = operand_quad(params.x, row, key, params.sequences.key_length);
+  if at.is_vector { return decode_quad(x[vector_of(at.first, IN_F16)], at.first, IN_F16); }
   var quad = vec4<f32>(0.0);
-  for (var i = key; i < min(key + 4u, params.sequences.key_length); i++) {
-    quad[i - key] = x_element(row + i * params.x.strides.w);
-  }
+  for (var i = 0u; i < at.count; i++) { quad[i] = decode_at(x[vector_of(neighbour(at, i), IN_F16)], neighbour(at, i), IN_F16); }
   return quad;
 }
 
