@@ -3,16 +3,15 @@ import type { AttentionResult } from '../ops/attention/internal/call.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { attend, CACHED_ATTENTION_OPTIONS, type AttendOptions } from './attend.ts';
 import type { KeyPlaces } from '../kernels/attention.ts';
+import { checkChoice, checkCount } from '../ops/internal/check.ts';
+import { attend, CACHED_ATTENTION_OPTIONS, type AttendOptions } from './attend.ts';
 import { checkPositions, type RotaryTables } from './rotary.ts';
 import {
   allocate,
   append,
   assertAlive,
   checkAppend,
-  checkChoice,
-  checkCount,
   checkRows,
   disposeStorage,
   moveRows,

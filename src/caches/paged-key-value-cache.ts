@@ -1,6 +1,6 @@
 import { ArgumentError } from '../gpu/errors.ts';
 import type { AttentionResult } from '../ops/attention/internal/call.ts';
-import { describe } from '../ops/internal/check.ts';
+import { checkChoice, checkCount, describe } from '../ops/internal/check.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';
@@ -12,8 +12,6 @@ import {
   append,
   assertAlive,
   checkAppend,
-  checkChoice,
-  checkCount,
   checkRows,
   disposeStorage,
   moveRows,

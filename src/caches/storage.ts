@@ -1,7 +1,7 @@
 /** The storage of keys and values that both caches have: what it holds, how rows are written to it, and how it grows. */
 import { ArgumentError } from '../gpu/errors.ts';
 import { planAppend, type AppendPlaces } from '../kernels/cache.ts';
-import { checkFloat, checkSameDevice, describe } from '../ops/internal/check.ts';
+import { checkChoice, checkCount, checkFloat, checkSameDevice } from '../ops/internal/check.ts';
 import { enqueue, operandOf } from '../ops/internal/enqueue.ts';
 import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
@@ -26,21 +26,6 @@ export interface KeyValueOptions {
 }
 
 export const ROW_OPTIONS = ['numKvHeads', 'headDim', 'valueDim', 'dtype'] as const;
-
-/** @throws ArgumentError unless the value is a whole number from `least` on */
-export function checkCount(op: string, name: string, value: unknown, least = 1): asserts value is number {
-  if (!Number.isSafeInteger(value) || (value as number) < least) {
-    throw new ArgumentError(`${op}: ${name} must be an integer of ${least} or more, got ${describe(value)}`);
-  }
-}
-
-/** @throws ArgumentError unless the value is one of the words */
-export function checkChoice(op: string, name: string, value: unknown, choices: readonly string[]): void {
-  if (!choices.includes(value as string)) {
-    const list = choices.map((choice) => `'${choice}'`).join(' or ');
-    throw new ArgumentError(`${op}: ${name} must be ${list}, got ${describe(value)}`);
-  }
-}
 
 /** @throws ArgumentError for sizes or a dtype that do not fit */
 export function checkRows(op: string, { numKvHeads, headDim, valueDim, dtype }: KeyValueOptions): void {

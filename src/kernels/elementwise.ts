@@ -1,4 +1,7 @@
 import shader from '../../shaders/elementwise/elementwise.wgsl';
+import accumulateShader from '../../shaders/elementwise/accumulate.wgsl';
+import copyShader from '../../shaders/elementwise/copy.wgsl';
+import dropoutShader from '../../shaders/elementwise/dropout.wgsl';
 import gradientShader from '../../shaders/elementwise/gradient.wgsl';
 import add from '../../shaders/elementwise/parts/add.wgsl';
 import geluTanh from '../../shaders/elementwise/parts/gelu-tanh.wgsl';
@@ -7,12 +10,14 @@ import multiply from '../../shaders/elementwise/parts/multiply.wgsl';
 import relu from '../../shaders/elementwise/parts/relu.wgsl';
 import silu from '../../shaders/elementwise/parts/silu.wgsl';
 import swiglu from '../../shaders/elementwise/parts/swiglu.wgsl';
+import rotaryShader from '../../shaders/elementwise/rotary-embedding.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
 import { replacePart, type Shader } from '../gpu/shader.ts';
-import type { FloatDType } from '../tensor/dtype.ts';
-import type { Shape } from '../tensor/shape.ts';
-import type { Limits, Operand } from './launch.ts';
-import { quadLaunch } from './rows.ts';
+import { BYTES, type DType, type FloatDType } from '../tensor/dtype.ts';
+import { contiguousStrides, MAX_RANK, rowPitch, sizeOf, storageSize, type Shape } from '../tensor/shape.ts';
+import { foldWorkgroups, readsQuads, type Limits, type Operand } from './launch.ts';
+import { twoWords } from './random.ts';
+import { mergeAxes, quadLaunch, rowAxes } from './rows.ts';
 
 export type OperandName = 'x' | 'y';
 
@@ -92,5 +97,203 @@ export function planElementwiseGradient(problem: ElementwiseGradientProblem, lim
     shader: shaderOf(gradientShader, operation),
     constants: { OF_Y: of === 'y', READS_X: x !== undefined, READS_Y: y !== undefined, F16: dtype === 'float16' },
     ...quadLaunch(problem, { x, y, gradient }, WORKGROUP, limits),
+  };
+}
+
+export interface AccumulateProblem {
+  /** The op's name, for errors. */
+  readonly op: string;
+  readonly shape: Shape;
+  readonly dtype: FloatDType;
+  /** Contiguous, or a slice of what is. */
+  readonly target: Operand;
+  /** Strides 0 where broadcast. */
+  readonly x: Operand;
+}
+
+export function planAccumulate({ op, shape, dtype, target, x }: AccumulateProblem, limits: Limits): Launch {
+  const { shape: lengths, strides } = mergeAxes(shape, target.strides, [x.strides]);
+  const columns = lengths.at(-1)!;
+  const outer = rowAxes(
+    lengths.slice(0, -1),
+    strides.map((all) => all.slice(0, -1)),
+  );
+  const lead = dtype === 'float16' ? target.offset % 2 : 0;
+  const rowQuads = Math.ceil((lead + columns) / 4);
+  const quads = lengths.slice(0, -1).reduce((product, length) => product * length, 1) * rowQuads;
+  const readsVectors = lead === 0 && readsQuads({ strides: strides[1], offset: x.offset }, lengths.length - 1);
+  return {
+    shader: accumulateShader,
+    constants: { F16: dtype === 'float16' },
+    params: {
+      quads,
+      row_quads: rowQuads,
+      columns,
+      lead,
+      shape: outer.shape,
+      target_strides: outer.strides[0].inner,
+      x_strides: outer.strides[1].inner,
+      target_outer_stride: outer.strides[0].outer,
+      x_outer_stride: outer.strides[1].outer,
+      x_column_stride: strides[1].at(-1)!,
+      target_offset: target.offset,
+      x_offset: x.offset,
+      x_vector_loads: readsVectors ? 1 : 0,
+    },
+    workgroups: foldWorkgroups(op, Math.ceil(quads / WORKGROUP), limits),
+  };
+}
+
+export interface DropoutProblem {
+  /** The op's name, for errors. */
+  readonly op: string;
+  /** Of the output, which is row-major. */
+  readonly shape: Shape;
+  readonly dtype: FloatDType;
+  readonly x: Operand;
+  /** Probability with which an element is dropped. */
+  readonly p: number;
+  /** A whole number below 2⁵³. */
+  readonly seed: number;
+}
+
+export function planDropout(problem: DropoutProblem, limits: Limits): Launch {
+  const { dtype, x, p, seed } = problem;
+  const { params, workgroups } = quadLaunch(problem, { x }, WORKGROUP, limits);
+  const scale = p < 1 ? 1 / (1 - p) : 0; // of elements that there are none of
+  return {
+    shader: dropoutShader,
+    constants: { F16: dtype === 'float16' },
+    params: { ...params, p, scale, seed: twoWords(seed) },
+    workgroups,
+  };
+}
+
+export interface CopyProblem {
+  /** The op's name, for errors. */
+  readonly op: string;
+  /** Of x, or of x and y joined. */
+  readonly shape: Shape;
+  /** As many elements, in other rows perhaps. */
+  readonly outputShape: Shape;
+  readonly inDType: DType;
+  readonly outDType: DType;
+  readonly x: Operand;
+  /** Where in the output's storage, in words of 32 bits. */
+  readonly firstWord?: number;
+  /** Of bools, write the logical not. */
+  readonly invert?: boolean;
+  /** Continues x along `axis` from position `split`. */
+  readonly joined?: { readonly y: Operand; readonly axis: number; readonly split: number };
+}
+
+/** Whether the words of x that are copied lie in the order in which they are written. */
+function isFlatCopy({ shape, outputShape, inDType, outDType, x, joined, invert }: CopyProblem): boolean {
+  if (inDType !== outDType || joined || invert) return false;
+  const rows = [shape, outputShape].map((lengths) => rowPitch(lengths.at(-1)!, outDType) === lengths.at(-1)!);
+  const isSame = shape.at(-1) === outputShape.at(-1) || rows.every(Boolean);
+  const dense = contiguousStrides(shape, inDType);
+  const isDense = shape.every((length, axis) => length === 1 || x.strides[axis] === dense[axis]);
+  return isSame && isDense && (x.offset * BYTES[inDType]) % 4 === 0;
+}
+
+/** Row-major copy of a view, with conversion between the float types. */
+export function planCopy(problem: CopyProblem, limits: Limits): Launch {
+  const { op, shape, outputShape, inDType, outDType, x, joined } = problem;
+  const lead = MAX_RANK - shape.length;
+  const padded = (values: readonly number[], fill: number) => [...Array.from({ length: lead }, () => fill), ...values];
+  const lengths = padded(shape, 1);
+  const xStrides = padded(x.strides, 0);
+  const yStrides = padded(joined?.y.strides ?? shape.map(() => 0), 0);
+  const perWord = 4 / BYTES[outDType];
+  const outputRow = outputShape.at(-1)!;
+  const words = Math.ceil(storageSize(outputShape, outDType) / perWord);
+  return {
+    shader: copyShader,
+    constants: {
+      IN_BYTES: BYTES[inDType],
+      OUT_BYTES: BYTES[outDType],
+      INVERT: problem.invert ?? false,
+      IS_FLAT: isFlatCopy(problem),
+    },
+    params: {
+      words,
+      first_word: problem.firstWord ?? 0,
+      size: sizeOf(shape),
+      row_words: Math.ceil(rowPitch(outputRow, outDType) / perWord),
+      output_row: outputRow,
+      split: joined?.split ?? lengths[0],
+      axis: joined ? joined.axis + lead : 0,
+      x_offset: x.offset,
+      y_offset: joined?.y.offset ?? 0,
+      outer_shape: lengths.slice(0, 2),
+      shape: lengths.slice(2),
+      x_outer_strides: xStrides.slice(0, 2),
+      x_strides: xStrides.slice(2),
+      y_outer_strides: yStrides.slice(0, 2),
+      y_strides: yStrides.slice(2),
+    },
+    workgroups: foldWorkgroups(op, Math.ceil(words / WORKGROUP), limits),
+  };
+}
+
+export interface RotaryEmbeddingProblem {
+  /** The op's name, for errors. */
+  readonly op: string;
+  /** [B, H, N, D]. */
+  readonly shape: readonly [number, number, number, number];
+  /** Columns that are turned, even. */
+  readonly rotaryDim: number;
+  /** Rows P of the tables. */
+  readonly tableRows: number;
+  readonly dtype: FloatDType;
+  /** Strides of batch, head, row, column. */
+  readonly x: Operand;
+  /** Its columns are neighbours. */
+  readonly output: Operand;
+  /** Strides of position and pair. */
+  readonly cos: Operand;
+  readonly sin: Operand;
+  /** Position of row 0. */
+  readonly offset: number;
+  /** Strides of batch and row; `all`: the positions themselves, else those of each entry's row 0. */
+  readonly positions?: Operand & { readonly all: boolean };
+  readonly interleaved: boolean;
+  /** By the negative angles. */
+  readonly isInverse: boolean;
+}
+
+export function planRotaryEmbedding(problem: RotaryEmbeddingProblem, limits: Limits): Launch {
+  const { op, shape, dtype, x, output, cos, sin, positions } = problem;
+  const [batch, heads, length, columns] = shape;
+  const rowQuads = Math.ceil(columns / 4);
+  const quads = batch * heads * length * rowQuads;
+  return {
+    shader: rotaryShader,
+    constants: { F16: dtype === 'float16' },
+    params: {
+      quads,
+      row_quads: rowQuads,
+      columns,
+      rotary: problem.rotaryDim,
+      length,
+      heads,
+      table_rows: problem.tableRows,
+      offset: problem.offset,
+      row_step: positions?.all ? 0 : 1,
+      has_positions: positions ? 1 : 0,
+      interleaved: problem.interleaved ? 1 : 0,
+      is_inverse: problem.isInverse ? 1 : 0,
+      x_strides: x.strides,
+      x_offset: x.offset,
+      output_strides: output.strides,
+      positions_strides: positions?.strides ?? [0, 0],
+      positions_offset: positions?.offset ?? 0,
+      cos_strides: cos.strides,
+      sin_strides: sin.strides,
+      cos_offset: cos.offset,
+      sin_offset: sin.offset,
+    },
+    workgroups: foldWorkgroups(op, Math.ceil(quads / WORKGROUP), limits),
   };
 }

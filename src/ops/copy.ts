@@ -1,6 +1,6 @@
 import { record } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
-import { planCopy, type CopyProblem } from '../kernels/copy.ts';
+import { planCopy, type CopyProblem } from '../kernels/elementwise.ts';
 import { BYTES, type DType, type FloatDType } from '../tensor/dtype.ts';
 import { broadcastStrides, formatShape, reshapeStrides, storageSize, type Shape } from '../tensor/shape.ts';
 import { inferShape, type Tensor } from '../tensor/tensor.ts';

@@ -1,5 +1,5 @@
 import { record } from '../autograd/tape.ts';
-import { planDropout } from '../kernels/dropout.ts';
+import { planDropout } from '../kernels/elementwise.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';

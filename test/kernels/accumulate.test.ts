@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { planAccumulate, type AccumulateProblem } from '../../src/kernels/accumulate.ts';
+import { planAccumulate, type AccumulateProblem } from '../../src/kernels/elementwise.ts';
 import { DEFAULTS, dense, frozen } from './problems.ts';
 
 function problem(shape: readonly number[], given: Partial<AccumulateProblem> = {}): AccumulateProblem {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { planCopy, type CopyProblem } from '../../src/kernels/copy.ts';
+import { planCopy, type CopyProblem } from '../../src/kernels/elementwise.ts';
 import { DEFAULTS, dense, frozen } from './problems.ts';
 
 function problem(given: Partial<CopyProblem> = {}): CopyProblem {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { planDropout, type DropoutProblem } from '../../src/kernels/dropout.ts';
+import { planDropout, type DropoutProblem } from '../../src/kernels/elementwise.ts';
 import { DEFAULTS, dense, frozen } from './problems.ts';
 
 const plan = (given: Partial<DropoutProblem> = {}) =>

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { planRotaryEmbedding, type RotaryEmbeddingProblem } from '../../src/kernels/rotary-embedding.ts';
+import { planRotaryEmbedding, type RotaryEmbeddingProblem } from '../../src/kernels/elementwise.ts';
 import { DEFAULTS, dense, frozen } from './problems.ts';
 
 const problem = (given: Partial<RotaryEmbeddingProblem> = {}): RotaryEmbeddingProblem => {

@@ -1,4 +1,4 @@
-import { planAccumulate } from '../../kernels/accumulate.ts';
+import { planAccumulate } from '../../kernels/elementwise.ts';
 import type { FloatDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { enqueue, operandOf } from './enqueue.ts';

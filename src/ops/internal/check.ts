@@ -57,13 +57,26 @@ export function checkFinite(op: string, name: string, value: unknown): asserts v
   }
 }
 
+export function checkCount(op: string, name: string, value: unknown, least = 1): asserts value is number {
+  if (!Number.isSafeInteger(value) || (value as number) < least) {
+    throw new ArgumentError(`${op}: ${name} must be an integer of ${least} or more, got ${describe(value)}`);
+  }
+}
+
+export function checkChoice(op: string, name: string, value: unknown, choices: readonly string[]): void {
+  if (!choices.includes(value as string)) {
+    const list = choices.map((choice) => `'${choice}'`).join(' or ');
+    throw new ArgumentError(`${op}: ${name} must be ${list}, got ${describe(value)}`);
+  }
+}
+
 export function checkProbability(op: string, name: string, value: unknown): asserts value is number {
   if (typeof value !== 'number' || !(value >= 0 && value <= 1)) {
     throw new ArgumentError(`${op}: ${name} must be a number from 0 to 1, got ${describe(value)}`);
   }
 }
 
-/** Of random numbers; undefined leaves the choice to the device. */
+/** A seed of random numbers; undefined leaves the choice to the device. */
 export function checkSeed(op: string, name: string, value: unknown): asserts value is number | undefined {
   if (value !== undefined && !(Number.isSafeInteger(value) && (value as number) >= 0)) {
     throw new ArgumentError(`${op}: ${name} must be a whole number from 0 to 2^53 - 1, got ${describe(value)}`);

@@ -1,4 +1,4 @@
-import { planCopy } from '../../kernels/copy.ts';
+import { planCopy } from '../../kernels/elementwise.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { clone } from '../copy.ts';
 import { enqueue, operandOf } from './enqueue.ts';

@@ -1,6 +1,6 @@
 /** Rotary position embedding of checked tensors: for the op, and for queries of a cache. */
 import { record, records } from '../../autograd/tape.ts';
-import { planRotaryEmbedding, type RotaryEmbeddingProblem } from '../../kernels/rotary-embedding.ts';
+import { planRotaryEmbedding, type RotaryEmbeddingProblem } from '../../kernels/elementwise.ts';
 import type { Device } from '../../tensor/device.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { FloatTensor } from './check.ts';
