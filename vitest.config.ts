@@ -9,6 +9,8 @@ export default defineConfig({
   resolve: { alias: { '#platform': fileURLToPath(new URL('./src/platform/node.ts', import.meta.url)) } },
   test: {
     include: ['test/**/*.test.ts'],
+    // npm run test:matrix has them
+    exclude: process.env['WEBGPU_ATTENTION_MATRIX'] === '1' ? [] : ['test/**/*.matrix.test.ts'],
     // neither what was tuned on the developer's machine is tested, nor the colours that a CI service's environment turns on
     env: { WEBGPU_ATTENTION_TUNING: 'off', NO_COLOR: '1' },
     pool: 'forks',

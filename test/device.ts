@@ -1,11 +1,20 @@
 /**
  * The one device that all test files of a process share: a device and its pipelines are what costs time in software.
- * With WEBGPU_ATTENTION_EXPERIMENTAL=1 it is opened for its tensor cores, if it has any, and ops take those.
+ * With WEBGPU_ATTENTION_EXPERIMENTAL=1 it is opened for its tensor cores, if it has any, and ops take those; with
+ * WEBGPU_ATTENTION_TEST_LIMITS=default it has WebGPU's default limits and no features.
  */
 import { createDevice, type Device } from '../src/index.ts';
+import { openGpuDevice } from './gpu/gpu-device.ts';
 
 let shared: Promise<Device> | undefined;
 
 export function testDevice(): Promise<Device> {
-  return (shared ??= createDevice({ experimental: process.env['WEBGPU_ATTENTION_EXPERIMENTAL'] === '1' }));
+  return (shared ??= open());
+}
+
+async function open(): Promise<Device> {
+  if (process.env['WEBGPU_ATTENTION_TEST_LIMITS'] === 'default') {
+    return createDevice({ gpuDevice: await openGpuDevice() });
+  }
+  return createDevice({ experimental: process.env['WEBGPU_ATTENTION_EXPERIMENTAL'] === '1' });
 }

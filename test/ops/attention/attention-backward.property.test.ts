@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Device } from '../../../src/index.ts';
 import { testDevice } from '../../device.ts';
+import { narrow } from '../../matrix/narrow.ts';
 import { Random } from '../../random.ts';
 import type { OutputGradients } from '../../reference/attention-gradient.ts';
 import { expectClose } from '../../reference/compare.ts';
@@ -39,7 +40,7 @@ const options = {
   group: fc.constantFrom(1, 3),
   // one bucket of head dims
   dim: fc.constantFrom(1, 8, 19, 32),
-  valueDim: fc.constantFrom(7, 32),
+  valueDim: fc.constantFrom(...narrow([7], [7, 32])),
   isCausal: fc.boolean(),
   align: fc.constantFrom('top-left' as const, 'bottom-right' as const),
   window: some(fc.record({ left: bound, right: bound })),

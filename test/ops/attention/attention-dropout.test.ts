@@ -9,11 +9,13 @@ import {
 } from '../../../src/index.ts';
 import { chooseAttention } from '../../../src/kernels/attention.ts';
 import { testDevice } from '../../device.ts';
+import { narrow } from '../../matrix/narrow.ts';
 import { Random } from '../../random.ts';
 import type { HostArray } from '../../reference/host-array.ts';
 import { expectGradients } from './attention-backward-run.ts';
 import { expectAttention, expectEveryOp, type Problem } from './attention-run.ts';
 import { floatMask, randomOperands } from './attention-suite.ts';
+import { type Float } from '../upload.ts';
 
 const random = new Random(61);
 const SEED = 2 ** 40 + 12345; // in both words of the key
@@ -39,18 +41,21 @@ test('of packed sequences, positions count from where each begins', async () => 
   await expectEveryOp({ ...packed, dropoutP: 0.5, dropoutSeed: 7 }, 'float32');
 });
 
-test('float16, sinks, and heads of a group packed in one tile', async () => {
-  const operands = randomOperands(random, { heads: 6, kvHeads: 2, queries: 5, keys: 41 });
-  const sinks = { shape: [6], data: random.normals([6]) };
-  await expectAttention('flashAttention', { ...operands, sinks, dropoutP: 0.4, dropoutSeed: 3 }, 'float16');
-});
+test.each(narrow<Float>(['float32'], ['float32', 'float16']))(
+  '%s, sinks, and heads of a group packed in one tile',
+  async (dtype) => {
+    const operands = randomOperands(random, { heads: 6, kvHeads: 2, queries: 5, keys: 41 });
+    const sinks = { shape: [6], data: random.normals([6]) };
+    await expectAttention('flashAttention', { ...operands, sinks, dropoutP: 0.4, dropoutSeed: 3 }, dtype);
+  },
+);
 
 test('few queries, whose keys are split', async () => {
   const operands = randomOperands(random, { batch: 1, heads: 2, kvHeads: 1, queries: 2, keys: 1100, dim: 8 });
   await expectAttention('flashAttention', { ...operands, dropoutP: 0.25, dropoutSeed: 11 }, 'float32');
 });
 
-describe.each(['tile-32x32', 'subgroup', 'stream'])('kernel %s', (name) => {
+describe.each(narrow([], ['tile-32x32', 'subgroup', 'stream']))('kernel %s', (name) => {
   const problem: Problem = {
     ...randomOperands(random, { heads: 4, kvHeads: 2, queries: 3, keys: 43, dim: 8 }),
     window: { left: 21, right: 1 },

@@ -6,6 +6,7 @@ import { enqueue } from '../../../src/ops/internal/enqueue.ts';
 import { testDevice } from '../../device.ts';
 import { areEmulated, compilesFast, useMatrices } from '../../emulation/emulate-matrices.ts';
 import { attentionProblem } from '../../kernels/problems.ts';
+import { describeInMatrix } from '../../matrix/narrow.ts';
 import { Random } from '../../random.ts';
 import { expectClose } from '../../reference/compare.ts';
 import { tolerances } from '../../reference/tolerances.ts';
@@ -132,7 +133,7 @@ describe('attention, pinned to matrix-32x32', () => {
   });
 });
 
-describe('local attention, pinned to matrix-32x32', () => {
+describeInMatrix('local attention, pinned to matrix-32x32', () => {
   useMatrices();
   pinKernel('localAttention', 'matrix-32x32', 'float16');
 
@@ -146,7 +147,7 @@ describe('local attention, pinned to matrix-32x32', () => {
   });
 });
 
-describe('attention by larger tiles', () => {
+describeInMatrix('attention by larger tiles', () => {
   useMatrices();
 
   const run = async (kernel: string, dim: number) => {

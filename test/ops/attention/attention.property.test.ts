@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Device } from '../../../src/index.ts';
 import { testDevice } from '../../device.ts';
+import { IS_MATRIX } from '../../matrix/narrow.ts';
 import { Random } from '../../random.ts';
 import { type AttentionOp, expectAttention, type Problem } from './attention-run.ts';
 import { boolMask, floatMask, randomOperands } from './attention-suite.ts';
@@ -21,9 +22,9 @@ const sizes = fc.record({
   group: fc.integer({ min: 1, max: 3 }),
   queries: length,
   keys: length,
-  dim: length,
-  // the buckets of 128 and 256 have tests of their own: each costs seconds to compile
-  valueDim: fc.integer({ min: 1, max: 64 }),
+  // larger buckets of head dims have tests of their own: each costs seconds to compile
+  dim: fc.integer({ min: 1, max: IS_MATRIX ? 70 : 32 }),
+  valueDim: fc.integer({ min: 1, max: IS_MATRIX ? 64 : 32 }),
 });
 
 const layout: fc.Arbitrary<Layout | undefined> = fc.option(

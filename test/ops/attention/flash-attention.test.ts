@@ -1,19 +1,27 @@
 import { describe, expect, test } from 'vitest';
 import { flashAttention, type Tensor } from '../../../src/index.ts';
 import { testDevice } from '../../device.ts';
+import { narrow } from '../../matrix/narrow.ts';
 import { Random } from '../../random.ts';
 import { expectAttention } from './attention-run.ts';
 import { boolMask, describeAttention, floatMask, randomOperands } from './attention-suite.ts';
+import { type Float } from '../upload.ts';
 
 describeAttention('flashAttention');
 
 describe('flashAttention', () => {
-  test.each([
-    ['float32', 96],
-    ['float16', 111],
-    ['float32', 160],
-    ['float16', 256],
-  ] as const)('%s, head and value dim %i', async (dtype, dim) => {
+  test.each(
+    narrow<readonly [Float, number]>(
+      [['float32', 256]],
+      [
+        ['float32', 96],
+        ['float16', 111],
+        ['float32', 160],
+        ['float32', 256],
+        ['float16', 256],
+      ],
+    ),
+  )('%s, head and value dim %i', async (dtype, dim) => {
     const random = new Random(dim);
     const operands = randomOperands(random, { batch: 1, heads: 2, kvHeads: 1, queries: 37, keys: 41, dim });
     await expectAttention('flashAttention', operands, dtype);
@@ -21,7 +29,7 @@ describe('flashAttention', () => {
     await expectAttention('flashAttention', { ...operands, ...masks }, dtype);
   });
 
-  test.each([4, 8, 16, 32, 64, 128])('blockSize %i', async (blockSize) => {
+  test.each(narrow([4, 64], [4, 8, 16, 32, 64, 128]))('blockSize %i', async (blockSize) => {
     const random = new Random(blockSize);
     for (const [queries, keys] of [
       [20, 150],
@@ -39,7 +47,7 @@ describe('flashAttention', () => {
     }
   });
 
-  test.each([8, 64])('blockSize %i in float16', async (blockSize) => {
+  test.each(narrow([4], [4, 8, 64]))('blockSize %i in float16', async (blockSize) => {
     const random = new Random(blockSize);
     const problem = { ...randomOperands(random, { queries: 20, keys: 150 }), blockSize };
     await expectAttention('flashAttention', { ...problem, mask: floatMask(random, [20, 150]) }, 'float16');

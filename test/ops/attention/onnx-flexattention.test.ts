@@ -12,6 +12,7 @@ import {
 } from '../../../src/index.ts';
 import { describeConformance, type OnnxCase } from '../../conformance.ts';
 import { testDevice } from '../../device.ts';
+import { narrow } from '../../matrix/narrow.ts';
 import { expectClose } from '../../reference/compare.ts';
 import { ATTENTION_OPS, type AttentionOp } from './attention-run.ts';
 import { call } from './attention-suite.ts';
@@ -46,12 +47,16 @@ describeConformance('onnx_flexattention', (cases) => {
 
   describe.each(ATTENTION_OPS)('%s', (op) => {
     const possible = cases.filter((c) => op === 'scaledDotProductAttention' || !c.attrs['prob_mod']);
-    test.each(possible)('$name', async (c) => {
-      const device = await testDevice();
-      using output = device.scope(() => run(device, c, op));
-      const { shape, data } = c.tensor('Y');
-      expect(output.shape).toEqual(shape);
-      expectClose(await output.data(), data, BAR, c.name);
-    });
+    // each is a kernel of its own, and the fused ops take the modifiers in one place
+    test.each(op === 'scaledDotProductAttention' ? possible : narrow(possible.slice(0, 3), possible))(
+      '$name',
+      async (c) => {
+        const device = await testDevice();
+        using output = device.scope(() => run(device, c, op));
+        const { shape, data } = c.tensor('Y');
+        expect(output.shape).toEqual(shape);
+        expectClose(await output.data(), data, BAR, c.name);
+      },
+    );
   });
 });

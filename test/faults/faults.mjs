@@ -1,0 +1,213 @@
+/**
+ * Faults that the suite must find. Each replaces one text, which must stand exactly once in its file, and names the test files
+ * that are expected to fail.
+ */
+const OPS = 'test/ops/attention';
+const forward = [
+  `${OPS}/attention-options.test.ts`,
+  `${OPS}/flash-attention.test.ts`,
+  `${OPS}/attention-decode.test.ts`,
+];
+const backward = [`${OPS}/attention-gradient.test.ts`, `${OPS}/attention-dropout.test.ts`];
+const caches = [
+  'test/caches/attend.test.ts',
+  'test/caches/key-value-cache.test.ts',
+  'test/caches/paged-key-value-cache.test.ts',
+];
+
+const visibility = 'shaders/attention/parts/visibility.wgsl';
+const score = 'shaders/attention/parts/score.wgsl';
+const forwardPart = 'shaders/attention/parts/forward.wgsl';
+const work = 'shaders/attention/parts/work.wgsl';
+
+export const FAULTS = [
+  {
+    name: 'the band reaches one key further to the right',
+    file: visibility,
+    from: 'i32(key) > position + params.visibility.band_right',
+    to: 'i32(key) > position + params.visibility.band_right + 1',
+    tests: forward,
+  },
+  {
+    name: 'the band begins one key too late on the left',
+    file: visibility,
+    from: 'i32(key) < position - params.visibility.band_left ||',
+    to: 'i32(key) <= position - params.visibility.band_left ||',
+    tests: [`${OPS}/local-attention.test.ts`, ...forward],
+  },
+  {
+    name: 'a bool mask has the other polarity',
+    file: visibility,
+    from: 'return select(HIDDEN, score, byte_at(mask[at >> 2u], at) != 0u);',
+    to: 'return select(HIDDEN, score, byte_at(mask[at >> 2u], at) == 0u);',
+    tests: forward,
+  },
+  {
+    name: 'the key mask is read for the first batch entry only',
+    file: visibility,
+    from: 'dot(vec2<u32>(sequence.index, key), params.visibility.key_mask_strides)',
+    to: 'dot(vec2<u32>(0u, key), params.visibility.key_mask_strides)',
+    tests: forward,
+  },
+  {
+    name: 'key lengths let one key more be seen',
+    file: visibility,
+    from: 'table[given.key_lengths_at + index]), 0,',
+    to: 'table[given.key_lengths_at + index]) + 1, 0,',
+    tests: [...forward, `${OPS}/attention-packed.test.ts`],
+  },
+  {
+    name: 'query offsets of batch entries are not read',
+    file: visibility,
+    from: 'sequence.query_offset = clamp(bitcast<i32>(table[given.query_offsets_at + index]), -FURTHEST, FURTHEST);',
+    to: 'sequence.query_offset = given.query_offset;',
+    tests: forward,
+  },
+  {
+    name: 'the ends are not aligned where lengths vary',
+    file: visibility,
+    from: 'if given.aligns_ends != 0u {',
+    to: 'if given.aligns_ends == 7u {',
+    tests: [...forward, ...caches],
+  },
+  {
+    name: 'a whole tile is taken for visible one key too soon',
+    file: visibility,
+    from: 'i32(last_key) <= i32(first_query) + sequence.query_offset + params.visibility.band_right',
+    to: 'i32(last_key) <= i32(first_query) + 1 + sequence.query_offset + params.visibility.band_right',
+    tests: forward,
+  },
+  {
+    name: 'ALiBi adds',
+    file: score,
+    from: 'let modified = capped_score(score) - slope * distance;',
+    to: 'let modified = capped_score(score) + slope * distance;',
+    tests: forward,
+  },
+  {
+    name: 'the derivative of softcap is 1',
+    file: score,
+    from: 'derivative = 1.0 - (capped / params.score.softcap) * (capped / params.score.softcap);',
+    to: 'derivative = 1.0;',
+    tests: backward,
+  },
+  {
+    name: 'dropout keys its draws by the query head within a group only',
+    file: 'shaders/attention/parts/dropout.wgsl',
+    from: 'sequence.index * params.heads + head, DROPOUT_STREAM)',
+    to: 'sequence.index + head, DROPOUT_STREAM)',
+    tests: [`${OPS}/attention-dropout.test.ts`],
+  },
+  {
+    name: 'every split of the keys has the sink',
+    file: forwardPart,
+    from: '== ABSENT || tile.split != 0u {',
+    to: '== ABSENT {',
+    tests: forward,
+  },
+  {
+    name: 'the ring begins one row late',
+    file: forwardPart,
+    from: 'params.keys.ring_start + key - params.keys.ring_kept;',
+    to: 'params.keys.ring_start + 1u + key - params.keys.ring_kept;',
+    tests: caches,
+  },
+  {
+    name: 'the page table is read for the first batch entry only',
+    file: forwardPart,
+    from: 'tile.sequence.index * params.keys.pages_pitch',
+    to: '0u * params.keys.pages_pitch',
+    tests: caches,
+  },
+  {
+    name: 'query heads read the key heads of another group',
+    file: work,
+    from: 'let kv_head = head / params.inputs.group_size;',
+    to: 'let kv_head = head % (params.heads / params.inputs.group_size);',
+    tests: forward,
+  },
+  {
+    name: 'the last keys of a split are left out',
+    file: work,
+    from: 'return vec2<u32>(begin, min(begin + share, keys.y));',
+    to: 'return vec2<u32>(begin, min(begin + share, keys.y - 1u));',
+    tests: forward,
+  },
+  {
+    name: 'merging weighs parts without the highest log-sum-exp',
+    file: 'shaders/attention/merge.wgsl',
+    from: 'let value = highest + swiftshader_log(sum);',
+    to: 'let value = swiftshader_log(sum);',
+    tests: [`${OPS}/merge-attention.test.ts`, ...forward],
+  },
+  {
+    name: 'the running sum is not rescaled',
+    file: 'shaders/attention/subgroup.wgsl',
+    from: 'row_sum[r] *= rescale;',
+    to: 'row_sum[r] *= 1.0;',
+    tests: forward,
+  },
+  {
+    name: 'D leaves out the gradient of the log-sum-exp',
+    file: 'shaders/attention-gradient/rows.wgsl',
+    from: 'if params.has_d_log_sum_exp != 0u {',
+    to: 'if params.has_d_log_sum_exp == 7u {',
+    tests: backward,
+  },
+  {
+    name: 'dV lies one row further down',
+    file: 'shaders/attention-gradient/parts/key.wgsl',
+    from: 'dot(params.d_value_strides.xyz, vec3<u32>(batch_of(sequence), kv_head, sequence.first_key + key))',
+    to: 'dot(params.d_value_strides.xyz, vec3<u32>(batch_of(sequence), kv_head, sequence.first_key + key + 1u))',
+    tests: backward,
+  },
+  {
+    name: 'a masked key takes part in the softmax gradient',
+    file: 'shaders/softmax/gradient.wgsl',
+    from: 'd_x[i] = select(d_x[i] * derivative, 0.0, is_hidden[i]);',
+    to: 'd_x[i] = d_x[i] * derivative + 1.0;',
+    tests: [`${OPS}/scaled-dot-product-attention-gradient.test.ts`],
+  },
+  {
+    name: 'gradients of a tensor that is used twice overwrite each other',
+    file: 'src/autograd/tape.ts',
+    from: 'if (!this.#gathered && whole) {',
+    to: 'if (whole) {',
+    tests: ['test/autograd/tape.test.ts'],
+  },
+  {
+    name: 'a sliding cache forgets how far it has turned',
+    file: 'src/caches/key-value-cache.ts',
+    from: '(this.#position - this.#sinks) % length',
+    to: '(this.#position - this.#sinks + 1) % length',
+    tests: caches,
+  },
+  {
+    name: 'a transposed operand of a product has the strides of the other axis',
+    file: 'src/ops/internal/matmul-gradient.ts',
+    from: 'const right = transposed.b ? b : b.transpose();',
+    to: 'const right = transposed.b ? b.transpose() : b;',
+    tests: ['test/ops/matmul-gradient.test.ts'],
+  },
+  {
+    name: 'a barrier is missing before sums are read',
+    file: 'shaders/parts/reduce.wgsl',
+    from: '    workgroupBarrier();\n    if lane < half {',
+    to: '    if lane < half {',
+    tests: ['test/ops/softmax.test.ts', 'test/ops/normalise.test.ts', `${OPS}/merge-attention-gradient.test.ts`],
+  },
+  {
+    name: 'rotary pairs turn the other way',
+    file: 'shaders/elementwise/rotary-embedding.wgsl',
+    from: 'select(sine, -sine, is_first',
+    to: 'select(-sine, sine, is_first',
+    tests: ['test/ops/rotary-embedding.test.ts'],
+  },
+];
+
+/** @throws Error unless the fault's text stands in the file exactly once */
+export function plant({ name, file, from, to }, whole) {
+  const places = whole.split(from).length - 1;
+  if (places !== 1) throw new Error(`${name}: expected its text once in ${file}, found it ${places} times`);
+  return whole.replace(from, () => to);
+}
