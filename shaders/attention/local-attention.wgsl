@@ -14,21 +14,23 @@
 //
 // The band's edges cross two of these few tiles (one holds both where the band is narrow). Where nothing but the band and
 // the key length hides keys, they are hidden in registers, without the barriers and the way through workgroup memory that
-// a mask takes: 5 to 10 % less time at ±16 on lavapipe and SwiftShader.
+// a mask takes: 6 % less time at ±16 and 2 % at ±64 on lavapipe; on SwiftShader no difference beyond the noise of 5 to 10 %.
 //
 // Neighbouring query tiles share most of their bands, and each stages its own. From L2 a tile of 32 rows reads K and V of
 // its band once, and Q once for each of T tiles of keys: 48, 120 and 216 KiB at ±16, ±64 and ±128 (f32, D = Dv = 64, tiles
-// of 32 keys; twice that at 128), 11 operations a byte. On RDNA3 staging K and V is 15 % of what a step issues, so that
-// sharing them could not save more. What was tried (8 heads of 4096; processor time on lavapipe and SwiftShader):
+// of 32 keys; twice that at 128), 11 operations a byte. In RDNA3's machine code staging K and V is 15 % of what a step
+// issues, so that sharing them could not save more. What was tried (8 heads of 2048; median processor time of 7 turns on
+// a busy machine, with the same noise; no GPU has run it):
 //
 //   - Keeping keys for the next query tile. The whole band takes 32, 80 and 144 KiB of workgroup memory, and devices have
 //     16 to 48. Keeping the last tile, with walks there and back, takes 27 KiB (43 at 128 dims) and saves one staging in
-//     T. It was no faster than the same kernel without: 0 % at ±16 and between 9 % more and 3 % less at ±64.
+//     T. Against the same kernel without it, lavapipe took 6 % more time at ±16, and as much at ±64 and ±128; SwiftShader
+//     10 % more, 2 % less and 1 % less.
 //   - Two query tiles at once along the union of their bands, T + 1 tiles. They read 40, 88 and 152 KiB for 32 rows from
 //     the same 14.5 KiB of workgroup memory, and issue 6 to 9 % less; the 2.3 bytes from workgroup memory for each
-//     multiply-add, which bound this kernel, stay. SwiftShader took 6 to 16 % less time, lavapipe between 8 % less and
-//     6 % more, and four times as long to compile. Half as many workgroups have work, the registers of two tiles (168
-//     for 120 on RDNA3) do not hold O at 128 value dims, and Q kept in workgroup memory would save as many bytes.
+//     multiply-add, which bound this kernel, stay. Lavapipe took 6, 2 and 10 % more time and four times as long to
+//     compile, SwiftShader 8, 4 and 15 % less. Half as many workgroups have work, the registers of two tiles (168 for 120
+//     on RDNA3) do not hold O at 128 value dims, and Q kept in workgroup memory would save as many bytes.
 //
 // Beltagy, Peters & Cohan, "Longformer: The Long-Document Transformer", 2020 (sliding window).
 
