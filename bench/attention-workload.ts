@@ -8,7 +8,7 @@ import type { AttentionOpName, BenchCase } from './result.ts';
 import { scores } from './scores.ts';
 import type { Workload } from './workload.ts';
 
-/** The operands of a case of attention, what is asked for beside them, and the rows of the output. */
+/** The operands and options of an attention case, and the expected rows of its output. */
 export interface AttentionInputs {
   readonly q: Tensor;
   readonly k: Tensor;
@@ -17,7 +17,7 @@ export interface AttentionInputs {
   readonly expected: (row: number) => Float64Array;
   /** The same operands for the reference. */
   readonly host: Readonly<Record<'q' | 'k' | 'v', TensorData>>;
-  /** What is added to the scores of a query, by its row of q. */
+  /** The bias on the scores of a query, given its row of q. */
   readonly biasOf: (row: number) => Bias;
 }
 

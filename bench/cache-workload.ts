@@ -1,4 +1,4 @@
-/** Cases of the caches: what is appended to them, and attention that reads them. */
+/** Cases of the caches: appending to them, and attention that reads them. */
 import { KeyValueCache, PagedKeyValueCache } from '../src/index.ts';
 import type { AttendOptions, AttentionResult, Device, Tensor } from '../src/index.ts';
 import { uniform } from '../src/tensor/random.ts';
@@ -30,7 +30,7 @@ export async function prepareAttend(inputs: Inputs, bench: BenchCase): Promise<W
   };
 }
 
-/** The result is the last key, read from the cache: of what `attend` gets, the cases of that are the check. */
+/** The result is the last key, read from the cache; the cases of `attend` check the rest. */
 export async function prepareAppend(inputs: Inputs, bench: BenchCase): Promise<Workload> {
   const { keyLength, queryLength, headDim } = attentionSizes(bench);
   const [k, v] = [await inputs.normal(bench.shape), await inputs.normal(bench.shape)];
@@ -70,7 +70,7 @@ function contiguousCache(inputs: Inputs, batch: number, capacity: number, rows: 
   };
 }
 
-/** Keys of a page, as usual. */
+/** Keys of a page: a usual number. */
 const PAGE_SIZE = 32;
 
 function pagedCache(inputs: Inputs, batch: number, capacity: number, rows: Rows): Cache {
@@ -94,7 +94,7 @@ function pagedCache(inputs: Inputs, batch: number, capacity: number, rows: Rows)
   };
 }
 
-/** As other sequences leave them that come and go: in no order. */
+/** Leaves the free pages in no order, as sequences that come and go do. */
 function scatterPages(device: Device, cache: PagedKeyValueCache, { numKvHeads, headDim }: Rows): void {
   const ids = Array.from({ length: cache.numPages }, () => cache.add());
   device.scope(() => {

@@ -2,7 +2,7 @@
 import { flopsOf, largestTensor } from './cost.ts';
 import type { AttentionOpName, BenchCase } from './result.ts';
 
-/** `flashAttention 1x8x1024x64 causal float32`: the op, the shape, what is not usual, the dtype. */
+/** `flashAttention 1x8x1024x64 causal float32`: the op, its shape, its unusual options, its dtype. */
 export function caseName(bench: BenchCase): string {
   const { op, shape, dtype, causal, window, mask, keyLength, keyLengths, kvHeads, heads } = bench;
   const { softcap, alibi, sinks, via, parts } = bench;
@@ -36,7 +36,7 @@ function of(op: BenchCase['op'], shape: readonly number[], rest: Rest = {}): Ben
 const flash = (shape: readonly number[], rest?: Rest) => of('flashAttention', shape, rest);
 const local = (shape: readonly number[], window: number, rest?: Rest) =>
   of('localAttention', shape, { ...rest, window });
-/** One query of many keys. */
+/** One query against many keys. */
 const decode = (keyLength: number, rest?: Rest) => flash([1, 8, 1, 64], { ...rest, keyLength });
 const cached = (op: 'attend' | 'append', keyLength: number, rest?: Rest) =>
   (['KeyValueCache', 'PagedKeyValueCache'] as const).map((cache) =>
@@ -44,14 +44,14 @@ const cached = (op: 'attend' | 'append', keyLength: number, rest?: Rest) =>
   );
 const materialised = (shape: readonly number[], rest?: Rest) => of('scaledDotProductAttention', shape, rest);
 
-/** A pass forward and one back. */
+/** A forward and a backward pass. */
 const train = (op: AttentionOpName, shape: readonly number[], rest?: Rest) => of(`${op}.train`, shape, rest);
 
 const CAUSAL = { causal: true } as const;
 const HALF = { dtype: 'float16' } as const;
 const BAND = { causal: true, window: 256 } as const;
 
-/** The ones that say most: under three minutes on a software driver with two cores. */
+/** The most telling cases: they take under three minutes on a software driver with two cores. */
 export const QUICK: readonly BenchCase[] = [
   of('matmul', [1, 1024, 1024, 1024]),
   of('matmul', [1, 16, 2048, 2048]),
@@ -170,10 +170,10 @@ const MORE: readonly BenchCase[] = [
   of('LocalAttention', [1, 2048, 512], { heads: 8, window: 32 }),
 ];
 
-/** What a case may ask for on a CPU driver, so that all of them take minutes rather than hours. */
+/** The limit for a case on a CPU driver, so that all cases together take minutes rather than hours. */
 const MOST_FLOPS_IN_SOFTWARE = 10e9;
 
-/** All cases that fit the device: its bindings, and on a CPU driver a few seconds a run. */
+/** All cases whose tensors fit the device's bindings and that, on a CPU driver, take at most a few seconds a run. */
 export function fullSet(device: { isSoftware: boolean; maxStorageBufferBindingSize: number }): readonly BenchCase[] {
   const fits = (bench: BenchCase) =>
     largestTensor(bench) <= device.maxStorageBufferBindingSize &&

@@ -4,16 +4,16 @@ import { nearest } from '../src/tensor/options.ts';
 import { caseName, fullSet, QUICK } from './cases.ts';
 import type { BenchCase, OpName } from './result.ts';
 
-/** Words as they were given. */
+/** The options as the user gave them. */
 export interface Choice {
-  /** Alone: the cases of this op. With `shape`: the problem. */
+  /** Chooses the cases of this op; with `shape`, names the op of the problem. */
   readonly op?: string;
   readonly shape?: string;
   readonly dtype?: string;
   readonly window?: string;
   readonly keys?: string;
   readonly causal?: boolean;
-  /** Cases whose name holds this. */
+  /** Chooses the cases whose name contains this. */
   readonly filter?: string;
   readonly full?: boolean;
 }
@@ -21,7 +21,7 @@ export interface Choice {
 type FullSetDevice = Parameters<typeof fullSet>[0];
 
 /**
- * A choice that has been checked, and is yet to see the device.
+ * Checks a choice; the function that it returns applies it to a device.
  *
  * @throws ArgumentError for what no device could run, or a choice of nothing
  */
@@ -89,7 +89,7 @@ const OPS: Readonly<Record<OpName, OpForm>> = {
   LocalAttention: { ...MODULE, window: 'must' },
 };
 
-/** A problem of the user's own. */
+/** The problem that the user describes. */
 function problem(choice: Choice, shapeText: string): BenchCase {
   for (const name of ['filter', 'full'] as const) {
     if (choice[name] !== undefined) {
@@ -126,7 +126,7 @@ function checkOp(given: string): OpName {
   const names = Object.keys(OPS) as OpName[];
   const op = names.find((name) => name === given);
   if (op) return op;
-  // beginnings are the usual abbreviation, too far from the whole name to be taken for a slip
+  // people abbreviate to the beginning, which is too far from the whole name to count as a typo
   const near = names.find((name) => name.toLowerCase().startsWith(given.toLowerCase() || '?')) ?? nearest(given, names);
   const hint = near ? ` (did you mean ${near}?)` : '';
   throw new ArgumentError(`bench: --op must be one of ${names.join(', ')}, got '${given}'${hint}`);
@@ -154,7 +154,7 @@ function parseKeys(op: OpName, { takesKeys }: OpForm, text: string | undefined):
   throw new ArgumentError(`bench: --keys must be a whole number of 1 or more, got '${text}'`);
 }
 
-/** The usual head dim where it divides the width. */
+/** Heads of the usual dim, 64, if that divides the width; otherwise one head. */
 function headsOf(width: number): number {
   return width % 64 === 0 ? width / 64 : 1;
 }

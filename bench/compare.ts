@@ -6,23 +6,23 @@ export interface Change {
   readonly name: string;
   readonly before: Timing;
   readonly after: Timing;
-  /** Of the median: 0.1 is ten per cent slower. */
+  /** The relative change of the median: 0.1 is ten per cent slower. */
   readonly change: number;
   readonly verdict: 'faster' | 'slower' | 'same';
 }
 
 export interface Comparison {
-  /** Cases of both, in the order of the second. */
+  /** Cases that both results have, in the order of the second. */
   readonly changes: readonly Change[];
   readonly onlyBefore: readonly string[];
   readonly onlyAfter: readonly string[];
-  /** What is slower beyond the threshold, and what failed that did not before. */
+  /** Cases that are slower by more than the threshold, and cases that fail and did not before. */
   readonly regressions: readonly string[];
-  /** What else differs, so that the times may say nothing about the kernels. */
+  /** Other differences, because of which the times may say nothing about the kernels. */
   readonly differences: readonly string[];
 }
 
-/** A smaller change is not worth a word, however sure it is, unless the threshold asks for it. */
+/** Smaller changes are not reported, however certain they are, unless the threshold asks for them. */
 const LEAST_CHANGE = 0.03;
 
 /** @param threshold the slowing of a median that counts as a regression: 0.05 is five per cent */
@@ -48,7 +48,7 @@ export function compareResults(before: BenchResult, after: BenchResult, threshol
   };
 }
 
-/** By the GPU's clock where both have it. Medians differ beyond the noise where their intervals do not overlap. */
+/** Uses the GPU's clock if both results have it. Medians differ beyond the noise if their intervals do not overlap. */
 function changeOf(old: CaseResult, now: CaseResult, leastChange: number): Change {
   const [before, after] = old.gpu && now.gpu ? [old.gpu, now.gpu] : [old.wall, now.wall];
   const change = after.median / before.median - 1;
@@ -57,7 +57,7 @@ function changeOf(old: CaseResult, now: CaseResult, leastChange: number): Change
   return { name: now.name, before, after, change, verdict };
 }
 
-/** One clause each. */
+/** One clause for each difference. */
 export function differencesOf(before: Environment, after: Environment): string[] {
   const facts = ({ device, versions, host }: Environment): Readonly<Record<string, string>> => ({
     device: device.name,

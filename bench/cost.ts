@@ -1,4 +1,4 @@
-/** What a problem costs at least, whatever kernel solves it: floating-point operations, and bytes to and from memory. */
+/** The least that a problem costs with any kernel: floating-point operations, and bytes to and from memory. */
 import type { BenchCase, Roof, TrainingOpName } from './result.ts';
 
 /** The attention at the heart of a case, be it an op or a module. */
@@ -11,7 +11,7 @@ export interface AttentionSizes {
   readonly headDim: number;
 }
 
-/** Of any case of attention, a cache's too. */
+/** The sizes of any case of attention, including those of caches. */
 export function attentionSizes({ shape, heads, kvHeads, keyLength }: BenchCase): AttentionSizes {
   if (heads !== undefined) {
     const [batch, queryLength, width] = shape;
@@ -29,8 +29,8 @@ export function attentionSizes({ shape, heads, kvHeads, keyLength }: BenchCase):
 }
 
 /**
- * Pairs of a query and a key that it may attend to, in one head. Masks hide nothing here: what they hold is known only
- * when the kernel reads it.
+ * Pairs of a query and a key that it may attend to, in one head. Masks hide nothing here, because only the kernel reads
+ * their contents.
  */
 export function visiblePairs(
   { queryLength, keyLength }: { queryLength: number; keyLength: number },
@@ -45,22 +45,22 @@ export function visiblePairs(
   return pairs;
 }
 
-/** Those of a head of each batch entry, together. */
+/** The pairs of one head, summed over the batch. */
 function pairsOf(bench: BenchCase): number {
   const { batch, queryLength, keyLength } = attentionSizes(bench);
   const pairs = (keys: number) => visiblePairs({ queryLength, keyLength: keys }, bench);
   return bench.keyLengths?.reduce((sum, keys) => sum + pairs(keys), 0) ?? batch * pairs(keyLength);
 }
 
-/** Subtracting the maximum, the exponential, its sum, the division, and finding the maximum: one each. */
+/** One each for finding the maximum, subtracting it, the exponential, the sum and the division. */
 const SOFTMAX_FLOPS = 5;
 
-/** Products in the backward pass, of which the forward pass has two: scores again, dP = dO · Vᵀ, and dQ, dK, dV. */
+/** Products in the backward pass: the scores again, dP = dO · Vᵀ, dQ, dK and dV. The forward pass has two. */
 const BACKWARD_PRODUCTS = 5;
 
 /**
- * A multiply-add counts two. Attention is its two products, 4 · headDim for each visible pair, as papers count it: the
- * exponentials are left out, and what options do to single scores. Training adds the five of the backward pass, also where
+ * A multiply-add counts as two. Attention counts as its two products, 4 · headDim for each visible pair, as in papers: the
+ * exponentials and the work on single scores are left out. Training adds the five products of the backward pass, even if
  * the scores are stored and so not computed again (Dao et al., "FlashAttention-2", 2023, section 4.1).
  */
 export function flopsOf(bench: BenchCase): number {
@@ -74,7 +74,7 @@ export function flopsOf(bench: BenchCase): number {
   if (isTraining(op)) return (attention * (2 + BACKWARD_PRODUCTS)) / 2;
   if (bench.heads === undefined) return attention;
   const width = heads * headDim;
-  // projections of the query and of the output, then of key and value
+  // projections of the query and the output, then of the key and the value
   return attention + 2 * batch * (2 * queryLength + 2 * keyLength) * width * width;
 }
 
@@ -86,13 +86,13 @@ export function isTraining(op: BenchCase['op']): op is TrainingOpName {
   return op.endsWith('.train');
 }
 
-/** Of a softmax, whose hidden elements need not be read. */
+/** The elements of a softmax that must be read: hidden ones need not be. */
 function visibleElements(bench: BenchCase): number {
   const [batch, heads, queryLength, keyLength] = bench.shape;
   return batch * heads * visiblePairs({ queryLength, keyLength }, bench);
 }
 
-/** Every input that matters read once, every output written once; a module's parameters are inputs. */
+/** Reads every input that matters once and writes every output once; a module's parameters are inputs. */
 export function bytesOf(bench: BenchCase): number {
   const { op, shape, dtype, mask } = bench;
   const element = dtype === 'float16' ? 2 : 4;
@@ -121,7 +121,7 @@ export function bytesOf(bench: BenchCase): number {
   return element * (batch * width * (2 * queryLength + inputs) + parameters) + maskBytes;
 }
 
-/** Of the largest tensor on the way, in bytes: where it does not fit a binding, the case cannot run. */
+/** Bytes of the largest tensor that the case needs: if it does not fit a binding, the case cannot run. */
 export function largestTensor(bench: BenchCase): number {
   const { op, shape, dtype } = bench;
   const element = dtype === 'float16' ? 2 : 4;
@@ -130,7 +130,7 @@ export function largestTensor(bench: BenchCase): number {
     return element * batch * Math.max(rows * depth, depth * columns, rows * columns);
   }
   if (op === 'softmax') return element * product(shape);
-  // the parts are laid beside each other, in float32
+  // the parts lie side by side, in float32
   if (op === 'mergeAttention') return 4 * bench.parts! * product(shape);
   const { batch, heads, kvHeads, headDim, queryLength, keyLength } = attentionSizes(bench);
   // the scores are float32 whatever the operands are
@@ -144,8 +144,8 @@ export function largestTensor(bench: BenchCase): number {
 }
 
 /**
- * The roofline: GFLOP/s that the device allows a problem of so many operations a byte. float16 operands may also be
- * computed with in float32, so that their roof is the higher of the two.
+ * The roofline: the GFLOP/s that the device allows at this many operations a byte. A kernel may also compute on float16
+ * operands in float32, so their roof is the higher of the two.
  */
 export function roofOf(roof: Roof, dtype: BenchCase['dtype'], intensity: number): number {
   const arithmetic = dtype === 'float16' ? Math.max(roof.f32Gflops, roof.f16Gflops ?? 0) : roof.f32Gflops;

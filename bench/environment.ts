@@ -1,4 +1,4 @@
-/** On what a benchmark ran: versions, the GPU and its driver, the machine around it. */
+/** What a benchmark ran on: versions, the GPU and its driver, and the machine. */
 import { createRequire } from 'node:module';
 import { availableParallelism, cpus } from 'node:os';
 import { version } from '../package.json';
@@ -26,7 +26,7 @@ function runtimeVersion(): string {
   return `${name} ${process.versions[name]}`;
 }
 
-/** Undefined where WebGPU is the runtime's own. */
+/** Undefined if the runtime has WebGPU of its own. */
 function webgpuVersion(): string | undefined {
   if ('deno' in process.versions) return undefined;
   try {
@@ -38,15 +38,15 @@ function webgpuVersion(): string | undefined {
 }
 
 function describeDevice({ device, description, vendor, architecture, driver, isSoftware }: DeviceInfo): DeviceRecord {
-  // a CPU driver's own name holds its compiler and its vector width
+  // a CPU driver's name includes its compiler and its vector width
   const hardware = device || description || [vendor, architecture].filter(Boolean).join(' ') || 'unnamed';
   const name = isSoftware ? driver : hardware;
   return { name, vendor, architecture, description, driver, isSoftware };
 }
 
 /**
- * The name of the device's file in `bench/results`: a software driver's own name, since what it calls its device tells
- * the compiler and the processor too; of a GPU its model.
+ * The name of the device's file in `bench/results`: a GPU's model, or the name of a software driver, whose device name also
+ * includes the compiler and the processor.
  */
 export function deviceSlug({ name, driver, isSoftware }: DeviceRecord): string {
   const text = isSoftware ? driver.replace(/ \(.*/, '') : name;

@@ -8,8 +8,8 @@ import type { Bias, Matrix } from './reference.ts';
 import type { BenchCase } from './result.ts';
 
 /**
- * The tensors of one case, and their numbers as the GPU has them: of float16, what rounding left. Each case has others, so
- * that no kernel passes for what another left in the buffer that its output gets.
+ * The tensors of one case, and their numbers as the GPU has them, rounded if they are float16. Each case has different
+ * numbers, so that no kernel passes because of what another left in its output's buffer.
  */
 export class Inputs {
   readonly device: Device;
@@ -51,10 +51,10 @@ function hash(text: string): number {
   return Array.from(text).reduce((sum, letter) => (Math.imul(sum, 31) + letter.charCodeAt(0)) | 0, 0);
 }
 
-/** Of the keys that a mask could hide, this share stays. */
+/** The share of keys that a mask keeps. */
 const KEPT = 0.75;
 
-/** The options that say who sees whom, and the same for the reference: the bias of a batch entry's query. */
+/** The options that say which keys a query sees, and the same for the reference: the bias of a batch entry's query. */
 export async function visibility(
   inputs: Inputs,
   bench: BenchCase,
@@ -89,7 +89,7 @@ export async function visibility(
       return { options: { ...band, mask: tensor }, biasOf: biased((_, query, key) => host[query * keyLength + key]) };
     }
     case 'key': {
-      // padding at the end, as a batch of sequences has it; each entry a little shorter
+      // padding at the end, as in a batch of sequences; each entry is a little shorter than the one before
       const lengths = Array.from({ length: batch }, (_, entry) => Math.max(1, Math.floor(keyLength * KEPT) - entry));
       const kept = Uint8Array.from({ length: batch * keyLength }, (_, i) =>
         Number(i % keyLength < lengths[Math.floor(i / keyLength)]),
@@ -102,7 +102,7 @@ export async function visibility(
   }
 }
 
-/** Of a module, what its `forward` takes: a window is its own. */
+/** The band as options. A module gets no window here, because its constructor takes that. */
 function bandOptions(inputs: Inputs, bench: BenchCase): VisibilityOptions & ModifierOptions {
   const { causal, window, heads, via } = bench;
   if (via === 'mask-mod' || via === 'block-mask') {
@@ -119,7 +119,7 @@ export function rowOf(data: TensorData, row: number, width: number): TensorData 
   return data.subarray(row * width, (row + 1) * width);
 }
 
-/** The matrix numbered `index` of a stack of equal ones. */
+/** The matrix at `index` of a stack of matrices of equal shape. */
 export function matrix(data: TensorData, index: number, { rows, width }: { rows: number; width: number }): Matrix {
   return { data, start: index * rows * width, rows, width };
 }

@@ -4,12 +4,12 @@ import { chooseMatmul } from '../src/kernels/matmul.ts';
 import { attentionSizes, isAppend } from './cost.ts';
 import type { BenchCase } from './result.ts';
 
-/** Of `createBlockMask`, unless it is told otherwise. */
+/** The default of `createBlockMask`. */
 const BLOCK_SIZE = 128;
 
 /**
- * The kernel family and tile that the device runs a case with, of a module that of its attention, of training that of the
- * forward pass; undefined where there is one only, or several run in turn.
+ * The kernel family and tile with which the device runs a case: for a module that of its attention, for training that of
+ * the forward pass. Undefined if there is only one, or if several run in turn.
  */
 export function kernelOf({ traits, kernels }: Device, bench: BenchCase): string | undefined {
   const { op, shape, dtype } = bench;

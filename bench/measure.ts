@@ -1,4 +1,4 @@
-/** One case: checked, warmed up, timed. */
+/** Checks one case, warms it up and times it. */
 import { WebGPUAttentionError } from '../src/index.ts';
 import type { Device, Tensor } from '../src/index.ts';
 import { sizeClass } from '../src/gpu/buffers.ts';
@@ -12,19 +12,19 @@ import { prepare } from './prepare.ts';
 import { medianOf, summarise } from './statistics.ts';
 import type { Workload } from './workload.ts';
 
-/** A result is not that of float64. */
+/** A result differs from that of float64. */
 export class WrongResultError extends WebGPUAttentionError {
   override name = 'WrongResultError';
 }
 
-/** How often a case is timed: until `most` times, or once `milliseconds` have passed and `least` times. */
+/** How often a case is timed: `most` times, or fewer, but at least `least`, once `milliseconds` have passed. */
 export interface Effort {
   readonly least: number;
   readonly most: number;
   readonly milliseconds: number;
 }
 
-/** A CPU's time is dear, but an interval needs five times; on a GPU, whose clock varies, more of them cost little. */
+/** Runs on a CPU are slow, but an interval needs five; on a GPU, whose clock varies, more runs cost little. */
 export function effortOn({ info }: Device, runs?: number): Effort {
   if (runs !== undefined) return { least: runs, most: runs, milliseconds: 0 };
   return info.isSoftware ? { least: 5, most: 9, milliseconds: 1500 } : { least: 7, most: 31, milliseconds: 1000 };
@@ -60,17 +60,18 @@ export async function measure(device: Device, bench: BenchCase, roof: Roof, effo
 }
 
 /**
- * Largest difference allowed, in terms of the largest number of its row: under a causal mask the first rows are a hundred
- * times larger than the last ones, which must not hide behind them. float32: one rounding is 6e-8, a product of thousands
- * of terms and an exponential (up to some 20 roundings in WGSL) add up to 1e-6 or so; one key that is forgotten or seen
- * twice weighs more. float16: one rounding is 5e-4, of the output, and in modules of each projection.
+ * The largest difference allowed, relative to the largest number of the row. It is relative to the row because under a
+ * causal mask the first rows are a hundred times larger than the last, whose errors must not hide behind them. float32: one
+ * rounding is 6e-8, and a product of thousands of terms and an exponential (up to some 20 roundings in WGSL) add up to
+ * about 1e-6; a key that is forgotten or seen twice weighs more. float16: each rounding of the output is 5e-4, and in
+ * modules so is that of each projection.
  */
 const TOLERANCE = { float32: 2e-5, float16: 4e-3 } as const;
 
 /** Rows compared with the reference: the first, the last, and some between. */
 const SAMPLED_ROWS = 16;
 
-/** Runs once, with which everything is compiled. */
+/** Runs once, which compiles everything. */
 export async function check(
   device: Device,
   bench: BenchCase,
@@ -79,7 +80,7 @@ export async function check(
   const outputs: Tensor[] = [];
   const { live } = device.memory();
   const peak = device.runtime.peakDuring(() => outputs.push(...workload.run()));
-  // outputs may share memory with others, or hold more than they are
+  // outputs may share memory with others, or hold more memory than their shapes need
   const needed = Math.min(device.memory().live, live + outputs.reduce((sum, output) => sum + storedBytes(output), 0));
   const extraBytes = Math.max(0, peak - needed);
   const results = await Promise.all(
@@ -111,13 +112,13 @@ export async function check(
   return { error, tolerance, extraBytes };
 }
 
-/** Of the buffer that a tensor of its own would have. */
+/** Bytes of the buffer that the tensor would have if it shared none. */
 function storedBytes({ shape, dtype, size }: Tensor): number {
   const width = shape.at(-1)!;
   return sizeClass((size / width) * rowPitch(width, dtype) * BYTES[dtype]);
 }
 
-/** Spread evenly from the first to the last. */
+/** Rows spread evenly from the first to the last. */
 export function sampledRows(rows: number): number[] {
   const samples = Math.min(rows, SAMPLED_ROWS);
   if (samples === 1) return [0];
@@ -125,21 +126,21 @@ export function sampledRows(rows: number): number[] {
 }
 
 /**
- * Runs that are timed together on the GPU, so that short ones do not find it asleep. What disturbs one disturbs all of
- * them: they are one sample, their median.
+ * Short runs are timed together on the GPU, so that they do not find it asleep. What disturbs one of them disturbs all, so
+ * that together they give one sample, their median.
  */
 const TOGETHER_MS = 5;
 const MOST_TOGETHER = 8;
-/** From here on one run gives both times: reading the GPU's clock adds less than a millisecond to the host's. */
+/** From this time on, one run gives both times: reading the GPU's clock adds less than a millisecond to the host's. */
 const SLOW_MS = 100;
 
-/** GPU and wall time by turns, so that what disturbs the machine disturbs both. The check was the warm-up. */
+/** Takes GPU and wall time in turns, so that what disturbs the machine disturbs both. The check was the warm-up. */
 async function time(device: Device, workload: Workload, effort: Effort): Promise<Pick<CaseResult, 'gpu' | 'wall'>> {
   const { least, most, milliseconds } = effort;
   const start = performance.now();
   const first = await profile(device, workload, 1);
   const together = least < most && first.gpu ? Math.min(MOST_TOGETHER, Math.ceil(TOGETHER_MS / first.gpu)) : 1;
-  // several at once do not tell the wall time of one
+  // several runs at once do not tell the wall time of one
   const isSlow = together === 1 && first.wall >= SLOW_MS;
   const samples = isSlow ? [first] : [];
   while (samples.length < least || (samples.length < most && performance.now() - start < milliseconds)) {
@@ -147,12 +148,12 @@ async function time(device: Device, workload: Workload, effort: Effort): Promise
     samples.push({ gpu, wall: isSlow ? wall : await wallTime(device, workload) });
   }
   const gpu = samples.flatMap((sample) => sample.gpu ?? []);
-  // a clock too coarse for the kernel says 0, which is no time
+  // a clock that is too coarse for the kernel reads 0, which is not a time
   const isTimed = gpu.length > 0 && gpu.every((value) => value > 0);
   return { gpu: isTimed ? summarise(gpu) : undefined, wall: summarise(samples.map(({ wall }) => wall)) };
 }
 
-/** Milliseconds of the median of some runs on the GPU, absent where it cannot tell, and of all of them on the host. */
+/** Milliseconds: the median of the runs on the GPU, absent if it has no clock, and all runs together on the host. */
 async function profile(device: Device, workload: Workload, runs: number): Promise<{ gpu?: number; wall: number }> {
   const start = performance.now();
   const { dispatches } = await device.profile(() => {

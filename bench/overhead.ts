@@ -1,4 +1,4 @@
-/** What one more dispatch, pass and submit costs, from the call to the end of the wait: the slope over many of them. */
+/** The cost of one more dispatch, pass and submit, from the call to the end of the wait: the slope over many of them. */
 import { WebGPUAttentionError } from '../src/index.ts';
 import { BufferUsage, MAP_MODE_READ } from '../src/gpu/usage.ts';
 import type { Roof } from './result.ts';
@@ -8,7 +8,7 @@ const FEW = 32;
 const MANY = 256;
 const REPEATS = 15;
 
-/** Records and submits so many dispatches. */
+/** Records and submits this many dispatches. */
 type Work = (dispatches: number) => void;
 
 export async function measureOverheads(gpu: GPUDevice): Promise<Pick<Roof, 'dispatchUs' | 'passUs' | 'submitUs'>> {

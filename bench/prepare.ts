@@ -18,7 +18,7 @@ import type { BenchCase } from './result.ts';
 import { prepareTraining } from './training-workload.ts';
 import type { Workload } from './workload.ts';
 
-/** Standard normal inputs, of one case the same ones each time. */
+/** Fills the inputs with standard normal numbers, the same ones each time for one case. */
 export async function prepare(device: Device, bench: BenchCase): Promise<Workload> {
   const inputs = new Inputs(device, bench);
   try {

@@ -1,4 +1,4 @@
-/** Single rows of what the ops compute, in float64 from the formulas; shares no code with the kernels. */
+/** Single rows of the ops' results, computed in float64 from the formulas; shares no code with the kernels. */
 
 export type Numbers = ArrayLike<number>;
 
@@ -10,7 +10,7 @@ export interface Matrix {
   readonly width: number;
 }
 
-/** What is added to the score of a key; −Infinity hides it. */
+/** The bias on the score of a key; −Infinity hides the key. */
 export type Bias = (key: number) => number;
 
 /** row · b, for b [depth, columns]. */
@@ -27,7 +27,7 @@ export function times(m: Matrix, x: Numbers): Float64Array {
   return Float64Array.from({ length: m.rows }, (_, i) => dot(m, i, x));
 }
 
-/** softmax(row + bias), of whose weight a sink takes its part; zeros where everything is hidden. */
+/** softmax(row + bias), with a part of the weight left to the sink; zeros if everything is hidden. */
 export function softmaxRow(row: Numbers, bias: Bias, sink = -Infinity): Float64Array {
   const scores = Float64Array.from(row, (score, key) => score + bias(key));
   const max = scores.reduce((a, b) => Math.max(a, b), sink);
@@ -51,13 +51,13 @@ export function attentionRow(
   return matmulRow(softmaxRow(scores, bias, sink), values);
 }
 
-/** A gradient's row, and how large its terms are together: the root of their squares' sum, at most. */
+/** A row of a gradient, and the size of its terms together: the largest root of the sum of their squares. */
 export interface GradientRow {
   readonly row: Float64Array;
   readonly size: number;
 }
 
-/** What the gradients of attention take of one query: of its softmax, and Σ_j weight · (dOutput · v_j). */
+/** What the gradients of attention need from one query: its softmax, and Σ_j weight · (dOutput · v_j). */
 export interface QueryStatistics {
   readonly logSumExp: number;
   readonly mean: number;
@@ -70,7 +70,7 @@ interface Score {
   readonly dWeight: number;
 }
 
-/** Of the keys that a query sees. */
+/** The keys that a query sees. */
 function visibleScores(query: Numbers, dOutput: Numbers, keys: Matrix, values: Matrix, bias: Bias): Score[] {
   const scale = 1 / Math.sqrt(query.length);
   const visible = Array.from({ length: keys.rows }, (_, key) => key).filter((key) => bias(key) > -Infinity);
@@ -94,7 +94,7 @@ export function queryStatistics(
   return statisticsOf(visibleScores(query, dOutput, keys, values, bias));
 }
 
-/** Of attentionRow's query: Σ_j scale · weight_j · (dWeight_j − mean) · k_j. */
+/** The gradient of attentionRow's query: Σ_j scale · weight_j · (dWeight_j − mean) · k_j. */
 export function queryGradientRow(
   ...[query, dOutput, keys, values, bias]: Parameters<typeof visibleScores>
 ): GradientRow {
@@ -108,7 +108,7 @@ export function queryGradientRow(
   return sum;
 }
 
-/** Of one key and its value, from the queries that see it, each with its gradient of the output, bias and statistics. */
+/** The gradients of a key and its value, from the queries that see it, with their output gradients, biases and statistics. */
 export function keyGradientRows(
   key: Numbers,
   value: Numbers,
@@ -192,7 +192,7 @@ export function projectedAttentionRow(
     const weights = softmaxRow(scores, bias);
     const isHidden = weights.every((share) => share === 0);
     const mixed = times(weight(2 * width + first), matmulRow(weights, values));
-    // the weights add up to 1, but for a row without keys, which gives zeros
+    // the weights add up to 1, except in a row without keys, which gives zeros
     merged.set(isHidden ? mixed : mixed.map((value, i) => value + inBias[2 * width + first + i]), first);
   }
   return times({ data: outWeight, start: 0, rows: width, width }, merged).map((value, i) => value + outBias[i]);

@@ -1,4 +1,4 @@
-/** Result files: written for people to read and compare, read with suspicion. */
+/** Writes result files for people to read and compare, and checks every field when reading them. */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ArgumentError } from '../src/index.ts';
@@ -6,7 +6,7 @@ import { differencesOf } from './compare.ts';
 import { deviceSlug } from './environment.ts';
 import { FORMAT, type BenchResult } from './result.ts';
 
-/** Six digits of each number are more than any repetition of the run has; shapes stay on one line. */
+/** Writes six digits of each number, more than a second run would repeat; shapes stay on one line. */
 export function formatResult(result: BenchResult): string {
   const round = (_key: string, value: unknown) =>
     typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(6)) : value;
@@ -36,8 +36,8 @@ export function parseResult(text: string, file: string): BenchResult {
 }
 
 /**
- * Writes the result of a device into the folder of all devices, in place of an earlier one, whose peers it keeps where
- * they were measured on the same machine and driver.
+ * Writes a device's result into the folder, in place of an earlier one. It keeps the earlier peers if they were measured on
+ * the same machine and driver.
  *
  * @returns the path, and the result with the peers
  */
@@ -59,7 +59,7 @@ async function peersIn(path: string, result: BenchResult): Promise<Pick<BenchRes
   return peers && differencesOf(earlier, result).length === 0 ? { peers } : {};
 }
 
-/** What is wrong with a value at a path, if anything. */
+/** Says what is wrong with the value at a path, if anything. */
 type Check = (value: unknown, path: string) => string | undefined;
 
 const number = typed('number');

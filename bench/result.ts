@@ -1,6 +1,6 @@
-/** What a run of the benchmark leaves behind: one JSON file, read by the report, the comparison and the tables. */
+/** The result of a run: one JSON file, which the report, the comparison and the tables read. */
 
-/** Written to the file; readers refuse any other. */
+/** The version of the file's format; readers refuse any other. */
 export const FORMAT = 1;
 
 export interface BenchResult {
@@ -18,14 +18,14 @@ export interface BenchResult {
   readonly host: { readonly platform: string; readonly cpu: string; readonly cores: number };
   readonly roof: Roof;
   readonly cases: readonly CaseResult[];
-  /** Cases that have no figures: their result was wrong, or they could not run. Absent: there were none. */
+  /** Cases that have no figures, because their result was wrong or they could not run. Absent if there are none. */
   readonly failures?: readonly Failure[];
   /** Present after `npm run bench:peers`. */
   readonly peers?: PeersResult;
 }
 
 export interface DeviceRecord {
-  /** The adapter's own name, as `llvmpipe (LLVM 15.0.6, 256 bits)`. */
+  /** The adapter's own name, such as `llvmpipe (LLVM 15.0.6, 256 bits)`. */
   readonly name: string;
   readonly vendor: string;
   readonly architecture: string;
@@ -35,27 +35,27 @@ export interface DeviceRecord {
   readonly isSoftware: boolean;
 }
 
-/** What the device can do, measured by the same run. Absent: it cannot, or it cannot be measured. */
+/** What the device can do, measured in the same run. A field is absent if the device cannot do it, or cannot time it. */
 export interface Roof {
-  /** Billions of floating-point operations a second, a fused multiply-add counting two. */
+  /** Billions of floating-point operations a second; a fused multiply-add counts as two. */
   readonly f32Gflops: number;
   readonly f16Gflops?: number;
   /** Billions of bytes a second, read plus written by a kernel that copies. */
   readonly copyGBs: number;
-  /** Microseconds that one more dispatch, one more pass, one more submit costs. */
+  /** Microseconds that one more dispatch, one more pass and one more submit cost. */
   readonly dispatchUs: number;
   readonly passUs: number;
   readonly submitUs: number;
 }
 
 export interface Failure {
-  /** Of the case. */
+  /** The case's name. */
   readonly name: string;
   /** One sentence. */
   readonly reason: string;
 }
 
-/** Milliseconds over the timed runs. */
+/** Milliseconds of the timed runs. */
 export interface Timing {
   readonly median: number;
   readonly min: number;
@@ -86,7 +86,7 @@ export type CacheOpName =
   | 'PagedKeyValueCache.attend'
   | 'PagedKeyValueCache.append';
 
-/** A pass forward and one back. */
+/** A forward and a backward pass. */
 export type TrainingOpName = `${AttentionOpName}.train`;
 
 /** A problem to measure, as data. */
@@ -102,23 +102,23 @@ export interface BenchCase {
   /** Keys to either side, for windows. */
   readonly window?: number;
   readonly mask?: 'bool' | 'float' | 'key';
-  /** Of the keys, where they are not as many as the queries; of a cache that is appended to, its capacity. */
+  /** Number of keys, if it differs from that of queries; for appending to a cache, its capacity. */
   readonly keyLength?: number;
-  /** Of each batch entry, where their keys are not as many. */
+  /** Number of keys of each batch entry, if these differ. */
   readonly keyLengths?: readonly number[];
-  /** Heads of keys and values, where several heads of the query share one. */
+  /** Heads of keys and values, if several heads of the query share one. */
   readonly kvHeads?: number;
-  /** Of a module. */
+  /** Heads of a module. */
   readonly heads?: number;
-  /** What bounds the scores. */
+  /** The bound of the scores. */
   readonly softcap?: number;
-  /** Linear biases, by the usual slopes 2^(−8 (h + 1) / H). */
+  /** Linear biases with the usual slopes 2^(−8 (h + 1) / H). */
   readonly alibi?: boolean;
   /** A logit for each head that takes weight and has no value. */
   readonly sinks?: boolean;
-  /** What gives the softcap or the biases, or says who sees whom, in place of the op's own options. */
+  /** Gives the softcap, the biases or the visibility in place of the op's own options. */
   readonly via?: 'score-mod' | 'mask-mod' | 'block-mask';
-  /** Partial results that are merged. */
+  /** The number of partial results that are merged. */
   readonly parts?: number;
 }
 
@@ -140,15 +140,15 @@ export interface CaseResult extends BenchCase {
   readonly gflops: number;
   readonly gbs: number;
   /**
-   * `gflops` over the roof that flops / bytes allows: min(rate of the dtype's arithmetic, bandwidth · flops / bytes). Of
-   * what only moves bytes, `gbs` over the bandwidth.
+   * `gflops` over the roof that flops / bytes allows: min(rate of the dtype's arithmetic, bandwidth · flops / bytes). For
+   * a case that only moves bytes, `gbs` over the bandwidth.
    */
   readonly roofShare: number;
   /** Most GPU bytes in use at once beyond the inputs and outputs. */
   readonly extraBytes: number;
 }
 
-/** Times of ours and of peers, a process each, in turns: wall milliseconds from the call to the end of the wait. */
+/** Wall milliseconds of this library and its peers, from the call to the end of the wait; each ran in its own process, in turns. */
 export interface PeersResult {
   readonly date: string;
   readonly rows: readonly PeerRow[];
@@ -164,7 +164,7 @@ export interface PeerEntry {
   /** `webgpu-attention`, `onnxruntime-web (initialised)`, `onnxruntime-node (CPU)` … */
   readonly library: string;
   readonly version: string;
-  /** A CPU library stands there for scale only. */
+  /** False for a CPU library, which is shown for scale only. */
   readonly isWebGpu: boolean;
   readonly timing?: Timing;
   /** Largest absolute difference from float64. */

@@ -1,4 +1,4 @@
-/** What the device can do at best: multiply-adds a second, and bytes a second. */
+/** The most that the device can do: multiply-adds a second, and bytes a second. */
 import type { Bindings, Launch } from '../src/gpu/runtime.ts';
 import type { Shader } from '../src/gpu/shader.ts';
 import { WebGPUAttentionError } from '../src/index.ts';
@@ -9,7 +9,7 @@ import copyRate from './shaders/copy-rate.wgsl';
 import fmaF16 from './shaders/fma-f16.wgsl';
 import fmaF32 from './shaders/fma-f32.wgsl';
 
-/** Of each form of a loop. The fastest counts: whatever else the machine does only ever slows a run down. */
+/** Runs of each form of a loop. The fastest counts, because a busy machine only ever slows a run down. */
 const RUNS = 8;
 
 export async function measureRoof(device: Device): Promise<Roof> {
@@ -23,11 +23,11 @@ export async function measureRoof(device: Device): Promise<Roof> {
 const FMA_WORKGROUP = 64;
 const FLOPS_A_CHAIN_AND_ROUND = 2 * 4 * 8;
 const CHAINS = [2, 4, 8];
-/** After so many rounds every recurrence stands still. */
+/** After this many rounds every recurrence has reached its fixed point. */
 const LEAST_ROUNDS = 8;
 const MOST_ROUNDS = 2 ** 20;
 
-/** Long enough that starting it costs nothing to speak of, short enough for a desktop to stay responsive. */
+/** Long enough that the start hardly counts, short enough that a desktop stays responsive. */
 const LEAST_MS = 20;
 
 /** GFLOP/s with the number of independent chains that suits the device best. */
@@ -64,10 +64,10 @@ const MIB = 2 ** 20;
 const copyRate_WORKGROUP = 256;
 const VECTOR_BYTES = 16;
 const VECTORS = [2, 4, 8];
-/** Elements of the copy that are looked at, at the beginning, the middle and the end. */
+/** Elements of the copy that are checked at the beginning, the middle and the end. */
 const SAMPLE = 4096;
 
-/** GB/s, read plus written, between buffers that no cache holds. */
+/** GB/s, read plus written, between buffers that are too large for any cache. */
 async function copyBandwidth(device: Device): Promise<number> {
   const { maxBufferSize, maxStorageBufferBindingSize } = device.runtime.limits;
   const wanted = (device.info.isSoftware ? 64 : 256) * MIB;
@@ -104,7 +104,7 @@ async function isCopied(output: Tensor, pattern: Uint32Array, start: number): Pr
   return copied.every((value, i) => value === pattern[start + i]);
 }
 
-/** Milliseconds, on the GPU where it can tell. */
+/** Milliseconds by the GPU's clock, or by the host's if there is none. */
 async function timeOf(device: Device, launch: Launch, bindings: Bindings): Promise<number> {
   const start = performance.now();
   const { gpuTime } = await device.profile(() => device.runtime.dispatch(launch, bindings));
@@ -117,7 +117,7 @@ async function fastest(run: () => Promise<number>): Promise<number> {
   return least;
 }
 
-/** Rates of a device that miscalculates would say nothing. */
+/** The rate of a device that miscalculates would mean nothing. */
 class WrongRoofError extends WebGPUAttentionError {
   override name = 'WrongRoofError';
 

@@ -1,4 +1,4 @@
-/** A whole run: first what the device can do, then the cases. */
+/** A whole run: it measures what the device can do, then the cases. */
 import { DeviceLostError, WebGPUAttentionError } from '../src/index.ts';
 import type { Device } from '../src/index.ts';
 import { caseName } from './cases.ts';
@@ -9,13 +9,13 @@ import { measureRoof } from './roof.ts';
 
 export interface RunOptions {
   readonly cases: readonly BenchCase[];
-  /** Timed runs of each case; by default as many as fit a second or so. */
+  /** Timed runs of each case; by default as many as fit in about a second. */
   readonly runs?: number;
-  /** Told what is measured now, and how many cases are done. */
+  /** Receives what is measured now, and how many cases are done. */
   readonly progress?: (name: string, done: number) => void;
 }
 
-/** A case whose result is wrong, or that cannot run, is noted in `failures`, and the others go on. */
+/** Notes a case that gives a wrong result or cannot run in `failures`, and goes on with the others. */
 export async function runBench(device: Device, { cases, runs, progress }: RunOptions): Promise<BenchResult> {
   const date = new Date().toISOString();
   progress?.('the device itself', 0);

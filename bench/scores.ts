@@ -1,13 +1,13 @@
-/** What a case does to its scores besides hiding some: the options of the op, and the same for the reference. */
+/** How a case changes its scores, other than by hiding some: the options of the op, and the same for the reference. */
 import { alibi, softcap } from '../src/index.ts';
 import type { ScoreOptions } from '../src/index.ts';
 import { attentionSizes } from './cost.ts';
 import type { Inputs } from './inputs.ts';
 import type { BenchCase } from './result.ts';
 
-/** Of one head. */
+/** The changes to the scores of one head. */
 interface HeadScores {
-  /** ALiBi's. */
+  /** ALiBi's slope; 0 without it. */
   readonly slope: number;
   readonly softcap?: number;
   readonly sink?: number;

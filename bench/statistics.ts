@@ -1,10 +1,10 @@
-/** What is said about repeated times: the median, since a busy machine only ever makes single runs slower. */
+/** Summarises repeated times by their median, because a busy machine only ever slows single runs down. */
 import { uniform } from '../src/tensor/random.ts';
 import type { Timing } from './result.ts';
 
 const RESAMPLES = 1000;
 
-/** Of at least one time; the same times give the same interval. */
+/** @param milliseconds at least one; the same times give the same interval */
 export function summarise(milliseconds: readonly number[]): Timing {
   const sorted = milliseconds.toSorted((a, b) => a - b);
   const [low, high] = bootstrapInterval(sorted);

@@ -1,4 +1,4 @@
-/** Cases of training: attention, and back from a gradient of its output to those of queries, keys and values. */
+/** Cases of training: attention, then from a gradient of its output to those of queries, keys and values. */
 import type { Tensor } from '../src/index.ts';
 import { attend, attentionInputs } from './attention-workload.ts';
 import { attentionSizes } from './cost.ts';
@@ -9,7 +9,7 @@ import type { Expected, Workload } from './workload.ts';
 
 const OUTPUTS = ['output', 'query', 'key', 'value'] as const;
 
-/** Rows of each of the heads whose keys are looked at, which take every query of the head. */
+/** Rows to check in each sampled head of keys; each takes every query of the head. */
 const SAMPLED_KEYS = 8;
 
 export async function prepareTraining(inputs: Inputs, bench: BenchCase, op: TrainingOpName): Promise<Workload> {
@@ -37,7 +37,7 @@ export async function prepareTraining(inputs: Inputs, bench: BenchCase, op: Trai
     }
     return statistics;
   };
-  /** The queries that see a key of a head of keys. */
+  /** The queries that see a key of one of the key heads. */
   function* seenBy(kvHead: number, key: number) {
     const first = kvHead * group * queryLength;
     for (let row = first; row < first + group * queryLength; row++) {
@@ -70,7 +70,7 @@ export async function prepareTraining(inputs: Inputs, bench: BenchCase, op: Trai
   };
 }
 
-/** The output and the leaves' gradients, which the leaves give up. */
+/** Returns the output and the leaves' gradients, and takes the gradients off the leaves. */
 function withGradients(output: Tensor, dOutput: Tensor, leaves: readonly Tensor[]): Tensor[] {
   output.backward(dOutput);
   const gradients = leaves.map((leaf) => {
@@ -81,7 +81,7 @@ function withGradients(output: Tensor, dOutput: Tensor, leaves: readonly Tensor[
   return [output.detach(), ...gradients];
 }
 
-/** Of the rows from `start` to `end`, the first, the last, and some between. */
+/** The first and the last of the rows from `start` to `end`, and some between. */
 function spread(start: number, end: number): number[] {
   const samples = Math.min(end - start, SAMPLED_KEYS);
   return Array.from({ length: samples }, (_, i) =>

@@ -1,7 +1,7 @@
 import { onnxModel } from './onnx-model.mjs';
 import { additiveMask, operands } from './problems.mjs';
 
-/** Of operands and result. */
+/** The layout of operands and result. */
 export const LAYOUT = 'heads-last';
 
 /** The operands stay what they are: neither folded into a constant result nor packed ahead of the run. */

@@ -1,4 +1,4 @@
-/** All cases of a run with all that was measured of them, as a table of the page. */
+/** The page's table of all cases of a run, with everything that was measured. */
 import { formatBytes, formatError } from '../../src/display/text.ts';
 import type { CaseResult, Timing } from '../result.ts';
 import { digits, isPositive, NOTHING, percent } from './describe.ts';
@@ -6,7 +6,7 @@ import { markup, type Markup } from './markup.ts';
 
 const COLUMNS = ['case', 'kernel', 'GPU ms', 'wall ms', 'GFLOP/s', 'GB/s', 'of the roof', 'extra memory', 'error'];
 
-/** In the cases' own order, under a heading for each op. */
+/** Keeps the order of the cases, under a heading for each op. */
 export function casesTable(cases: readonly CaseResult[]): Markup {
   const sections = [...new Set(cases.map(({ op }) => op))].map(
     (op) =>

@@ -30,17 +30,17 @@ export function familyOf({ op }: CaseResult): Family {
   return FAMILY_OF[op];
 }
 
-/** What stands where a number is missing. */
+/** Shown in place of a missing number. */
 export const NOTHING = '–';
 
-/** `8×1024×64`, `1024³`: lengths of 1 in front say nothing. */
+/** `8×1024×64`, `1024³`: a leading length of 1 is left out. */
 export function shortShape({ op, shape }: CaseResult): string {
   const lengths = shape.slice(shape[0] === 1 && shape.length > 2 ? 1 : 0);
   const isCube = op === 'matmul' && lengths.length === 3 && lengths.every((length) => length === lengths[0]);
   return isCube ? `${lengths[0]}³` : lengths.join('×');
 }
 
-/** `causal, ±64, key mask`; empty where the case is the usual one. */
+/** `causal, ±64, key mask`; empty for the usual case. */
 export function variant(result: CaseResult): string {
   const { causal, window, mask, keyLength, keyLengths, kvHeads, heads, softcap, alibi, sinks, via, parts } = result;
   return [
@@ -61,7 +61,7 @@ export function variant(result: CaseResult): string {
     .join(', ');
 }
 
-/** By the GPU's own clock where there is one. */
+/** The times by the GPU's clock if there is one. */
 export function timing({ gpu, wall }: CaseResult): Timing {
   return gpu ?? wall;
 }
@@ -70,7 +70,7 @@ export function isPositive(value: number): boolean {
   return Number.isFinite(value) && value > 0;
 }
 
-/** Three digits, as `0.0321`, `4.80`, `1,234`. JSON writes what is not finite as null, which counts as missing. */
+/** Three digits, such as `0.0321`, `4.80`, `1,234`. JSON writes infinities and NaN as null, which counts as missing. */
 export function digits(value: number | undefined): string {
   if (!Number.isFinite(value)) return NOTHING;
   const size = Math.abs(value!);

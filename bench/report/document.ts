@@ -8,12 +8,12 @@ const END = '<!-- bench:end -->';
 /**
  * The document with the tables of all results between its markers, GPUs before software drivers.
  *
- * @throws Error where there is no place for them
+ * @throws Error if the document has no markers
  */
 export function withTables(document: string, results: readonly BenchResult[]): string {
   const begin = document.indexOf(BEGIN);
   const end = document.indexOf(END, begin);
-  // without results there need not be a place for them
+  // without results the document needs no markers
   if (begin < 0 && results.length === 0) return document;
   if (begin < 0 || end < 0) {
     throw new Error(`the document must hold ${BEGIN} and after it ${END}, got ${begin < 0 ? 'no begin' : 'no end'}`);

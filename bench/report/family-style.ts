@@ -1,4 +1,4 @@
-/** How each family of ops looks in every chart: a colour of the page's style sheet, and a symbol for who sees no colours. */
+/** How each family of ops looks in every chart: a colour of the page's style sheet, and a symbol that needs no colour. */
 import type { Drawing } from '../../src/display/drawing.ts';
 import type { CaseResult } from '../result.ts';
 import type { Family } from './describe.ts';

@@ -1,4 +1,4 @@
-/** Where a chart has room for text: labels are set only where they hit nothing that is drawn. Lengths are in pixels. */
+/** Finds room for text in a chart: a label is placed only where it covers nothing. Lengths are in pixels. */
 
 export interface Box {
   readonly left: number;
@@ -24,12 +24,12 @@ export interface Label {
   readonly anchor: Spot['anchor'];
 }
 
-/** In ems, in the widest of the usual sans-serif fonts. */
+/** The width of a letter in ems, in the widest of the usual sans-serif fonts. */
 const LETTER = 0.63;
 const WIDE_LETTER = 0.84;
-/** Left free on both sides of a label, so that two in one line do not read as one. */
+/** The gap on both sides of a label, so that two in one line do not read as one. */
 const PADDING = 3;
-/** How far apart the boxes are that stand for a line. */
+/** The distance between the boxes that stand for a line. */
 const STEP = 4;
 
 export class FreeSpace {
@@ -69,7 +69,7 @@ export class FreeSpace {
     );
   }
 
-  /** Sets the text at the first spot that is free, and takes it; undefined where none is. */
+  /** Places the text at the first free spot and takes that; undefined if none is free. */
   place(text: string, [x, y]: Point, spots: readonly Spot[]): Label | undefined {
     for (const { dx, dy, anchor } of spots) {
       const label = { text, x: x + dx, y: y + dy, anchor };
@@ -89,7 +89,7 @@ export class FreeSpace {
   }
 }
 
-/** An estimate from above: there is no font to measure outside of browsers. */
+/** Estimates from above, because there is no font to measure outside of browsers. */
 export function textWidth(text: string, fontSize: number): number {
   const wide = text.match(/[A-Z×±∝%]/g)?.length ?? 0;
   return fontSize * ((text.length - wide) * LETTER + wide * WIDE_LETTER);

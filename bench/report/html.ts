@@ -10,7 +10,7 @@ import { peersSection } from './peers-section.ts';
 import { dotsOf, drawRoofline } from './roofline.ts';
 import { STYLE } from './style.ts';
 
-/** The whole page. What the result lacks (a float16 rate, GPU times, peers) is said or left out. */
+/** The whole page. It says so, or leaves a section out, if the result lacks a float16 rate, GPU times or peers. */
 export function renderHtml(result: BenchResult, drawing: Drawing): string {
   const title = `Attention kernels on ${result.device.name}`;
   const page = markup`<!doctype html>

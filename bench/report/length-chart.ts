@@ -17,7 +17,7 @@ export interface LengthLine {
 export interface LengthDot {
   readonly length: number;
   readonly value: number;
-  /** Ends of the interval; the value itself where there is none. */
+  /** The ends of the interval; the value itself if there is none. */
   readonly low: number;
   readonly high: number;
   readonly title: string;
@@ -30,13 +30,13 @@ export interface ValueAxis {
 }
 
 const SIZE = { width: 500, height: 360 };
-/** Between the end of a line and its name. */
+/** The gap between the end of a line and its name. */
 const GAP = 9;
-/** Longest side of the guides that show slopes. */
+/** The longest side of the guides that show slopes. */
 const GUIDE = 48;
 
 /**
- * @param floor what is shaded below, as lengths and values in order; may be empty
+ * @param floor the top of the shaded area, as lengths and values in order; may be empty
  */
 export function drawLengthChart(
   lines: readonly LengthLine[],
@@ -57,7 +57,7 @@ export function drawLengthChart(
     format: String,
   };
   const names = lines.map(({ name }) => name).join(', ');
-  // room for the names of those lines that reach the end; the others end where there is room inside
+  // leave room for the names of lines that reach the end; the other lines have room inside
   const atEnd = lines.filter((one) => one.dots.some(({ length }) => length === lengths.at(-1)));
   const marginRight = 2 * GAP + Math.max(...atEnd.map(({ name }) => textWidth(name, FONT_SIZE)));
   const chart = new LogChart(
@@ -94,13 +94,13 @@ export function drawLengthChart(
   return chart.draw([...guides, ...marks, ...chart.write(labels)]);
 }
 
-/** The powers of two among the lengths, or where that says little, all of them. */
+/** The powers of two among the lengths, or all lengths if few are powers of two. */
 function lengthTicks(lengths: readonly number[]): readonly number[] {
   const powers = lengths.filter((length) => Number.isInteger(Math.log2(length)));
   return powers.length > 1 ? powers : lengths;
 }
 
-/** How steep growth with N and with N² is, where the corner above the lines is free. */
+/** Guides that show how steeply N and N² grow, if the corner above the lines is free. */
 function drawGuides(chart: LogChart, length: number, value: number, { plot }: Drawing): Markish[] {
   const [x, y] = chart.at(length, value);
   const [xAfter, yAfter] = chart.at(length * 2, value * 4);
@@ -122,8 +122,8 @@ function drawGuides(chart: LogChart, length: number, value: number, { plot }: Dr
 }
 
 /**
- * From the highest line to the lowest, each label right of its line's end, else as near as there is room. Dashed lines
- * come last; one whose solid twin is there is named only where that is easy, since the page says what is dashed.
+ * Places labels from the highest line to the lowest, each to the right of its line's end or as near as there is room. Dashed
+ * lines come last. One that has a solid twin is named only if that is easy, because the page says what dashes mean.
  */
 function labelEnds(chart: LogChart, lines: readonly LengthLine[]): (Label & { fill: string })[] {
   const solid = new Set(lines.filter(({ isDashed }) => !isDashed).map(({ family }) => family));

@@ -1,4 +1,4 @@
-/** Time and memory of attention against its length, for cases that differ in nothing else. */
+/** Time and memory of attention against its length, for cases that differ only in length. */
 import type { Drawing } from '../../src/display/drawing.ts';
 import { formatBytes } from '../../src/display/text.ts';
 import { isTraining } from '../cost.ts';
@@ -9,14 +9,14 @@ import { drawLengthChart, type LengthDot, type LengthLine } from './length-chart
 import { decimalTicks, formatTick } from './log-chart.ts';
 import type { Markup } from './markup.ts';
 
-/** Cases of one batch size, heads, head dim and dtype, of decoding, of training or of neither, in lines of two lengths or more. */
+/** Cases that share batch size, heads, head dim and dtype, and whether they decode or train; each line has two lengths or more. */
 export interface LengthGroup {
   /** `8 heads of 64, float32`. */
   readonly title: string;
   readonly cases: readonly CaseResult[];
 }
 
-/** Those of most cases first. */
+/** The groups with the most cases come first. */
 export function lengthGroups(cases: readonly CaseResult[]): LengthGroup[] {
   return [...groupBy(cases.filter(hasPlace), titleOf)]
     .map(([title, members]) => ({
@@ -27,7 +27,7 @@ export function lengthGroups(cases: readonly CaseResult[]): LengthGroup[] {
     .sort((a, b) => b.cases.length - a.cases.length);
 }
 
-/** Masked cases read more, and those of another key length have two lengths, of which decoding's one is 1. */
+/** Leaves out masked cases, which read more, and cases of two lengths, except decoding, where one of them is 1. */
 function hasPlace(result: CaseResult): boolean {
   const isAttention = ['materialised', 'flash', 'cache', 'local'].includes(familyOf(result)) && result.flops > 0;
   const { median, low, high } = timing(result);
@@ -47,7 +47,7 @@ function titleOf(result: CaseResult): string {
   return `${batch === 1 ? '' : `batch ${batch}, `}${heads} heads of ${headDim}${shared}, ${dtype}${what}`;
 }
 
-/** `flash causal`: what differs but the length. */
+/** `flash causal`: everything that differs, except the length. */
 function lineName(result: CaseResult): string {
   const pages = result.op.startsWith('Paged') ? 'paged ' : '';
   return `${pages}${familyOf(result)} ${variant({ ...result, kvHeads: undefined, keyLength: undefined })}`.trim();
@@ -67,7 +67,7 @@ function groupBy<K, T>(items: readonly T[], keyOf: (item: T) => K): Map<K, T[]> 
   return groups;
 }
 
-/** Of the keys, where they are not as many as the queries. */
+/** The number of keys, if it differs from that of queries. */
 function lengthOf({ shape, keyLength }: CaseResult): number {
   return keyLength ?? shape[2];
 }
@@ -93,8 +93,8 @@ function timeDot(result: CaseResult): LengthDot {
 }
 
 /**
- * Inputs, outputs and what an op needs beyond them. Variants of an op share a line, drawn at the largest of them, and so
- * do ops that need the same.
+ * Inputs, outputs and the memory that an op needs beyond them. Variants of an op share a line, which shows the largest. Ops
+ * that need the same amount share a line too.
  */
 export function drawMemory({ cases }: LengthGroup, drawing: Drawing): Markup {
   const perFamily = [...groupBy(cases, familyOf)].map(([family, members]) => {
@@ -129,7 +129,7 @@ export function drawMemory({ cases }: LengthGroup, drawing: Drawing): Markup {
   );
 }
 
-/** At all lengths of both, of which there is one at least, to within what a chart can show. */
+/** Whether two lines agree at all common lengths, of which there must be one, as closely as a chart can show. */
 function isSame(a: ReadonlyMap<number, number>, b: ReadonlyMap<number, number>): boolean {
   const common = [...a.keys()].filter((length) => b.has(length));
   return common.length > 0 && common.every((length) => Math.abs(a.get(length)! / b.get(length)! - 1) < 0.01);
@@ -139,7 +139,7 @@ function byLength([a]: Point, [b]: Point): number {
   return a - b;
 }
 
-/** Powers of two, a constant factor apart. */
+/** Powers of two, each a constant factor above the last. */
 function byteTicks([low, high]: readonly [number, number]): number[] {
   const [first, last] = [Math.ceil(Math.log2(low)), Math.floor(Math.log2(high))];
   const step = Math.max(1, Math.ceil((last - first) / 7));

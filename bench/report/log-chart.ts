@@ -1,4 +1,4 @@
-/** A chart with two logarithmic axes, drawn by Observable Plot, and where it has room for labels. */
+/** A chart with two logarithmic axes, drawn by Observable Plot, that knows where it has room for labels. */
 import type { Markish, PlotOptions } from '@observablehq/plot';
 import type { Drawing } from '../../src/display/drawing.ts';
 import { FreeSpace, textWidth, type Label, type Point } from './free-space.ts';
@@ -14,11 +14,11 @@ export interface LogAxis {
 export interface ChartOptions {
   readonly width: number;
   readonly height: number;
-  /** Left free beside the frame for labels. */
+  /** The margin beside the frame, for labels. */
   readonly marginRight: number;
   readonly x: LogAxis;
   readonly y: LogAxis;
-  /** For readers who do not see it. */
+  /** The description for readers who cannot see the chart. */
   readonly description: string;
 }
 
@@ -27,7 +27,7 @@ export const INK = 'var(--ink)';
 export const FAINT = 'var(--faint)';
 const MARGIN_TOP = 8;
 const MARGIN_BOTTOM = 44;
-/** Line of the axis label and gaps beside the ticks' text. */
+/** Height of the axis label's line, and the gaps beside the ticks' text. */
 const LABEL_LINE = 28;
 
 export class LogChart {
@@ -56,7 +56,7 @@ export class LogChart {
     return this.#at(x, y);
   }
 
-  /** Labels that were placed in this chart's space, each with its colour. */
+  /** Draws labels that were placed in this chart's space, each in its colour. */
   write(labels: readonly (Label & { readonly fill?: string })[]): Markish[] {
     const { plot } = this.#drawing;
     return (['start', 'middle', 'end'] as const).map((anchor) =>
@@ -74,7 +74,7 @@ export class LogChart {
     );
   }
 
-  /** One text along a line that rises to the right. */
+  /** Writes one text along a line that rises to the right. */
   writeAlong(text: string, [x, y]: Point, degrees: number): Markish {
     const { plot } = this.#drawing;
     return plot.text([text], {
@@ -86,7 +86,7 @@ export class LogChart {
     });
   }
 
-  /** The ticks of the horizontal axis whose text does not run into the one before. */
+  /** The ticks of the horizontal axis whose text does not run into the text before. */
   #spaced({ ticks, format }: LogAxis): number[] {
     const spaced: number[] = [];
     let free = -Infinity;
@@ -128,7 +128,7 @@ export class LogChart {
         plot.gridX(x.ticks, grid),
         plot.gridY(y.ticks, grid),
         plot.frame({ stroke: FAINT }),
-        // as text: Plot drops most of what tickFormat gives on a logarithmic axis
+        // written as text, because Plot drops most of the ticks that tickFormat gives on a logarithmic axis
         plot.axisX(this.#spaced(x), { ...axis, label: x.label, labelOffset: MARGIN_BOTTOM - 6, text: x.format }),
         plot.axisY(y.ticks, { ...axis, label: y.label, labelOffset: left - 6, text: y.format }),
         ...marks,
@@ -138,7 +138,7 @@ export class LogChart {
   }
 }
 
-/** The powers of ten in a domain, or where there are fewer than three, also twice and five times those. */
+/** The powers of ten in a domain; if there are fewer than three, also twice and five times those. */
 export function decimalTicks([low, high]: readonly [number, number]): number[] {
   const steps = Math.log10(high / low) < 2.5 ? [1, 2, 5] : [1];
   const ticks: number[] = [];

@@ -1,4 +1,4 @@
-/** HTML by template: what a template takes in is escaped unless it is markup already. */
+/** HTML by template: values are escaped unless they are markup already. */
 
 export class Markup {
   readonly text: string;

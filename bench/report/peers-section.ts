@@ -1,4 +1,4 @@
-/** Bars of ours and of its peers, one group for each problem. */
+/** Bars of this library and its peers, one group for each problem. */
 import { formatError } from '../../src/display/text.ts';
 import type { PeerEntry, PeersResult } from '../result.ts';
 import { day, digits, NOTHING } from './describe.ts';
@@ -19,7 +19,7 @@ function group(comparison: Comparison): Markup {
   const { name, entries } = comparison.row;
   const own = entries.filter(({ isWebGpu }) => isWebGpu).sort(byTime);
   const others = entries.filter(({ isWebGpu }) => !isWebGpu).sort(byTime);
-  // a CPU library is there for scale only: it must not shrink the bars that are compared
+  // a CPU library is shown for scale only and must not shrink the bars that are compared
   const compared = own.some(({ timing }) => timing) ? own : others;
   const most = Math.max(Number.MIN_VALUE, ...compared.map(({ timing }) => timing?.high ?? 0));
   return markup`<section>

@@ -1,4 +1,4 @@
-/** How ours stands against its peers: over those that run on WebGPU and whose result is right. */
+/** Compares this library with the peers that run on WebGPU and give the right result. */
 import type { PeerEntry, PeerRow, Timing } from '../result.ts';
 
 /** The package's name, as the entries give it. */
@@ -8,11 +8,11 @@ export type Timed = PeerEntry & { readonly timing: Timing };
 
 export interface Comparison {
   readonly row: PeerRow;
-  /** Absent where ours is not there, has no time, or is wrong. */
+  /** Absent if this library was not measured, has no time, or is wrong. */
   readonly ours?: Timed;
   /** The fastest other WebGPU library that is right. */
   readonly best?: Timed;
-  /** The median of `best` over that of ours: above 1, ours is faster. */
+  /** The median of `best` over this library's: above 1, this library is faster. */
   readonly ratio?: number;
 }
 

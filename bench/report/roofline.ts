@@ -1,4 +1,4 @@
-/** The roofline plot: what each case reached against what arithmetic and bandwidth allow at its intensity. */
+/** The roofline plot: the rate that each case reached, under the rate that arithmetic and bandwidth allow at its intensity. */
 import type { Markish } from '@observablehq/plot';
 import type { Drawing } from '../../src/display/drawing.ts';
 import type { BenchResult, CaseResult } from '../result.ts';
@@ -11,12 +11,12 @@ import type { Markup } from './markup.ts';
 
 export interface Dot {
   readonly result: CaseResult;
-  /** Operations a byte. */
+  /** Operations per byte. */
   readonly intensity: number;
   readonly gflops: number;
 }
 
-/** The cases that have a place on logarithmic axes. */
+/** The cases that logarithmic axes can show. */
 export function dotsOf(cases: readonly CaseResult[]): Dot[] {
   return cases
     .map((result) => ({ result, intensity: result.flops / result.bytes, gflops: result.gflops }))
@@ -24,7 +24,7 @@ export function dotsOf(cases: readonly CaseResult[]): Dot[] {
 }
 
 /**
- * Draws all cases that have a place, and labels those for which there is room.
+ * Draws all cases that the axes can show, and labels those for which there is room.
  *
  * @param dots at least one
  */
@@ -42,7 +42,7 @@ export function drawRoofline(
   const highest = Math.max(0, ...ceilings.map(({ gflops }) => gflops));
   const hasSlope = isPositive(roof.copyGBs);
   const ridges = hasSlope ? ceilings.map(({ gflops }) => gflops / roof.copyGBs) : [];
-  // the slope has a length to be seen, and named, even where no case is held by bandwidth
+  // the slope stays long enough to be seen and named, even if bandwidth limits no case
   const intensities = [...ridges.map((ridge) => ridge / 4), ...ridges, ...dots.map(({ intensity }) => intensity)];
   const rates = [...ceilings, ...dots].map(({ gflops }) => gflops);
   const x = { domain: [Math.min(...intensities) / 3, Math.max(...intensities) * 3] as const };
@@ -116,7 +116,7 @@ function titleOf({ result, intensity }: Dot): string {
   return `${name}\n${rate(gflops)} at ${digits(intensity)} FLOP/byte\n${percent(roofShare)} of the roof`;
 }
 
-/** The longest text that has room, as far to the right as it has it, rather above the line than below. */
+/** Places the longest text that has room, as far right as possible, and above the line rather than below. */
 function labelCeiling(chart: LogChart, [low, high]: [Point, Point], texts: readonly string[]): Label | undefined {
   const [from, to] = [chart.at(...low), chart.at(...high)];
   const steps = Array.from({ length: 20 }, (_, i) => (i * (to[0] - from[0])) / 20);
@@ -128,7 +128,7 @@ function labelCeiling(chart: LogChart, [low, high]: [Point, Point], texts: reado
   return undefined;
 }
 
-/** Along the slope, above it, where it hits no dot. */
+/** Places the text along the slope, above it, where it covers no dot. */
 function labelSlope(chart: LogChart, [low, high]: [Point, Point], copyGBs: number): Markish[] {
   const [from, to] = [chart.at(...low), chart.at(...high)];
   const length = Math.hypot(to[0] - from[0], to[1] - from[1]);

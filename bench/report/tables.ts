@@ -1,4 +1,4 @@
-/** A result as markdown: what docs/benchmarks.md shows of it. */
+/** A result as markdown, for docs/benchmarks.md. */
 import type { BenchResult, CaseResult, PeersResult } from '../result.ts';
 import { day, digits, driverName, NOTHING, percent, rate, shortShape, timing, variant } from './describe.ts';
 import { compareRow, isOurs, type Comparison } from './peers.ts';
@@ -76,12 +76,12 @@ function casesTable(cases: readonly CaseResult[]): string {
   return table(['op', 'shape', 'dtype', clock, 'GFLOP/s', 'of the roof'], body);
 }
 
-/** Of cells that are markdown already. */
+/** A table whose cells are markdown already. */
 function table(head: readonly string[], body: readonly (readonly string[])[]): string {
   return [head, head.map(() => '---'), ...body].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 }
 
-/** So that markdown shows the text as it is, on one line. */
+/** Escapes the text, so that markdown shows it as it is, on one line. */
 function escape(text: string): string {
   return text.replace(/\s+/g, ' ').replace(/[\\`*_[\]<>|&~]/g, '\\$&');
 }

@@ -1,4 +1,4 @@
-// The least that a dispatch can do: it counts itself. Each waits for the one before, as those of a forward pass do.
+// The least that a dispatch can do: it counts itself. Each waits for the one before, as in a forward pass.
 
 @group(0) @binding(0) var<storage, read_write> count: array<u32>;
 

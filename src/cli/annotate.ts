@@ -27,7 +27,7 @@ export function annotatedSource({ shader, constants, insertions = [] }: Launch):
 
 const CONSTANT = /^const (\w+)(?:: *\w+)? = ([^;]+);/;
 
-/** Of the constants at module scope, as they are written. */
+/** The initialisers of the constants at module scope, as they are written. */
 function initialisers(source: string): Map<string, string> {
   const found = new Map<string, string>();
   for (const line of source.split('\n')) {

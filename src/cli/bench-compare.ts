@@ -7,7 +7,7 @@ import { parseResult } from '../../bench/result-file.ts';
 import { ArgumentError, WebGPUAttentionError } from '../index.ts';
 import { formatTime, table } from '../display/text.ts';
 
-/** Something became slower than is allowed. */
+/** Something became slower than the threshold allows. */
 export class RegressionError extends WebGPUAttentionError {
   override name = 'RegressionError';
 }

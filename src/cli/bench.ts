@@ -11,27 +11,27 @@ import { ArgumentError, WebGPUAttentionError, type Device } from '../index.ts';
 import { DRAWING_PACKAGES, loadDrawing, type Drawing } from '../display/drawing.ts';
 import { deviceLine, formatBytes, formatError, table } from '../display/text.ts';
 
-/** Words as they were given. */
+/** The options as the user gave them. */
 export interface BenchOptions extends Choice {
   readonly runs?: string;
-  /** `-` is stdout, which then holds nothing else. */
+  /** `-` is stdout, which then receives nothing else. */
   readonly json?: string;
   readonly html?: string;
   /** Keep the result in `bench/results`, under the device's name. */
   readonly save?: boolean;
-  /** Kernels are pinned: the result is not that of the device as it is. */
+  /** Kernels are pinned, so the result does not show the device's own choices. */
   readonly isPinned?: boolean;
 }
 
 export interface Terminal {
   readonly print: (text: string) => void;
-  /** Where what is not the result goes while the result is on stdout. */
+  /** Receives everything else while the result goes to stdout. */
   readonly note: (text: string) => void;
   /** Overwrites one line; absent in a log. */
   readonly progress?: (line: string) => void;
 }
 
-/** A case gave a wrong result, or could not run. */
+/** A case gave a wrong result or could not run. */
 export class BenchFailure extends WebGPUAttentionError {
   override name = 'BenchFailure';
 }
@@ -39,7 +39,7 @@ export class BenchFailure extends WebGPUAttentionError {
 const RESULTS = join('bench', 'results');
 
 /**
- * Checks everything that can be checked without a device, so that no mistake costs minutes.
+ * Checks everything that needs no device, so that no mistake costs minutes.
  *
  * @returns the run; it throws BenchFailure at its end if a case has no figures
  */
@@ -116,7 +116,7 @@ function roofLine({ roof }: BenchResult): string {
 function casesTable(cases: readonly CaseResult[]): string {
   const head = ['case', 'GPU ms', 'wall ms', 'GFLOP/s', 'GB/s', 'of roof', 'memory', 'error'];
   const rows = cases.map(({ name, kernel, gpu, wall, gflops, gbs, roofShare, extraBytes, error }) => [
-    // the op on a line of its own keeps the table as narrow as a terminal
+    // the op has its own line, so that the table fits a terminal
     name.replace(' ', kernel ? ` ${pc.dim(`(${kernel})`)}\n` : '\n'),
     times(gpu),
     times(wall),

@@ -81,8 +81,8 @@ async function dispatch(argv: string[], packageRoot: URL): Promise<void> {
     .command('tune', 'Measure which kernels are the fastest on the adapter; ops take them from then on')
     .option('--op <names>', 'flashAttention, localAttention, matmul; by default all')
     .option('--dtype <types>', 'float32, float16; by default both')
-    .option('--head-dim <lengths>', 'Of attention; by default 32, 64, 128 and 256, on a CPU driver 64')
-    .option('--seconds <count>', 'Try no further kernel after that; by default 60')
+    .option('--head-dim <lengths>', 'Head dims of attention; by default 32, 64, 128 and 256, on a CPU driver 64')
+    .option('--seconds <count>', 'Try no further kernel after this long; by default 60')
     .option(...adapter)
     .option(...EXPERIMENTAL)
     .example((name) => `  $ ${name} tune --op flashAttention --head-dim 64,128`)
@@ -101,7 +101,7 @@ async function dispatch(argv: string[], packageRoot: URL): Promise<void> {
         const kernels = parseKernels(several(options.kernel));
         const words = Object.fromEntries(BENCH_WORDS.map((name) => [name, single(name, options[name])]));
         const switches = Object.fromEntries(BENCH_SWITCHES.map((name) => [name, options[name]]));
-        // what only benchmarks need is loaded by them only
+        // only benchmarks load what only they need
         const { prepareBench } = await import('./bench.ts');
         const run = await prepareBench(
           { ...words, ...switches, isPinned: kernels !== undefined && Object.keys(kernels).length > 0 },
@@ -140,23 +140,26 @@ async function dispatch(argv: string[], packageRoot: URL): Promise<void> {
   else cli.outputHelp();
 }
 
-const EXPERIMENTAL = ['--experimental', 'Let the device offer what is not standard yet, as subgroup matrices'] as const;
+const EXPERIMENTAL = [
+  '--experimental',
+  'Let the device offer features that are not standard yet, such as subgroup matrices',
+] as const;
 
-const KERNEL = ['--kernel <op=name>', 'Pin the kernel of an op, as flashAttention=tile-32x32'] as const;
+const KERNEL = ['--kernel <op=name>', 'Pin the kernel of an op, such as flashAttention=tile-32x32'] as const;
 
 const SHADER_OPTIONS = [
   ['--list', 'Show the ops, what they take, and the kernels that --kernel can name'],
-  ['--shape <lengths>', 'As the list shows them for the op; by default an example'],
+  ['--shape <lengths>', 'The lengths that --list names for the op; by default an example'],
   ['--dtype <type>', 'float32 or float16; by default float32'],
   ['--causal', 'Hide later keys'],
   ['--window <left,right>', 'Keys to the left and right; -1 is unbounded'],
-  ['--keys <count>', 'Keys, where they are not as many as the queries'],
+  ['--keys <count>', 'Number of keys; by default that of the queries'],
   ['--kv-heads <count>', 'Heads of keys and values, where queries share them'],
   ['--mask <type>', 'bool or float'],
   ['--softcap <number>', 'Bound the scores'],
-  ['--dropout <probability>', 'Drop weights, or of dropout elements'],
-  ['--backward', "The kernels of the gradient in place of the op's own"],
-  ['--kernel <name>', 'The kernel to take, of the op or as op=name; by default what the device takes'],
+  ['--dropout <probability>', 'Drop this share of the weights; for dropout, of the elements'],
+  ['--backward', "Print the gradient's kernels instead of the op's own"],
+  ['--kernel <name>', "A kernel of the op, or op=name; by default the device's own choice"],
   EXPERIMENTAL,
 ] as const;
 
@@ -167,15 +170,18 @@ type ShaderWord = (typeof SHADER_WORDS)[number];
 type ShaderSwitch = (typeof SHADER_SWITCHES)[number];
 
 const BENCH_OPTIONS = [
-  ['--full', 'All cases that fit the device, rather than those that say most'],
-  ['--filter <word>', 'Only cases whose name holds this'],
-  ['--op <name>', 'Only cases of this op (name.train: forward and backward); with --shape, that of your own problem'],
+  ['--full', 'Run every case that fits the device, rather than the most telling ones'],
+  ['--filter <word>', 'Run only cases whose name contains this'],
+  [
+    '--op <name>',
+    'Run only cases of this op (name.train: forward and backward); with --shape, the op of your own problem',
+  ],
   ['--shape <lengths>', 'A problem of your own: BxHxNxD of attention, batchxMxNxK of matmul, BxNxE of modules'],
   ['--dtype <type>', 'float32 or float16, with --shape'],
   ['--causal', 'Hide later keys, with --shape'],
   ['--window <keys>', 'Keys to either side, with --shape of attention'],
-  ['--keys <count>', 'Keys, where they are not as many as the queries, with --shape of attention'],
-  ['--runs <count>', 'Timed runs of each case; by default as many as fit a second or so'],
+  ['--keys <count>', 'Number of keys, with --shape of attention; by default that of the queries'],
+  ['--runs <count>', 'Timed runs of each case; by default as many as fit in about a second'],
   EXPERIMENTAL,
   KERNEL,
   ['--json <file>', 'Write the result; - is stdout'],
@@ -186,12 +192,12 @@ const BENCH_OPTIONS = [
 const GENERATE_OPTIONS = [
   ['--model <file>', "llama2.c's .bin; or a Hugging Face folder, or the .safetensors in it"],
   ['--tokenizer <file>', "llama2.c's tokenizer.bin, or tokenizer.json; by default the one in the model's folder"],
-  ['--prompt <text>', 'What the text begins with; without one, it begins with the begin token'],
-  ['--tokens <count>', 'Write at most so many tokens; by default 256'],
+  ['--prompt <text>', 'The beginning of the text; by default the begin token'],
+  ['--tokens <count>', 'Write at most this many tokens; by default 256'],
   ['--temperature <number>', '0 always takes the likeliest token; by default 1'],
-  ['--seed <number>', 'The same one gives the same text; by default a random one'],
-  ['--dtype <type>', 'Of the weights: float32 or float16; by default float32'],
-  ['--cache-dtype <type>', 'Of keys and values: float32 or float16; by default that of the weights'],
+  ['--seed <number>', 'The same seed gives the same text; by default a random seed'],
+  ['--dtype <type>', 'dtype of the weights: float32 or float16; by default float32'],
+  ['--cache-dtype <type>', 'dtype of keys and values: float32 or float16; by default that of the weights'],
   ['--paged', 'Keep keys and values in pages'],
 ] as const;
 
@@ -208,7 +214,7 @@ const GENERATE_WORDS = [
 
 type GenerateWord = (typeof GENERATE_WORDS)[number];
 
-/** Stands before a text, which cac would take for a number or for switches where it looks like them. */
+/** Goes before a text, because cac takes a text for a number or for switches if it looks like them. */
 const TEXT_MARK = '=';
 
 const BENCH_WORDS = ['filter', 'op', 'shape', 'dtype', 'window', 'keys', 'runs', 'json', 'html'] as const;
@@ -217,7 +223,7 @@ const BENCH_SWITCHES = ['full', 'causal', 'save'] as const;
 type BenchWord = (typeof BENCH_WORDS)[number];
 type BenchSwitch = (typeof BENCH_SWITCHES)[number];
 
-/** cac knows commands of one word, takes a lone dash for a switch, and what looks like a number for one. */
+/** cac knows only commands of one word, and takes a lone dash for a switch and numeric text for a number. */
 function joinWords(argv: readonly string[]): string[] {
   const [node, script, ...words] = argv;
   if (words[0] === 'bench' && words[1] === 'compare') words.splice(0, 2, 'bench compare');
@@ -236,7 +242,7 @@ function markPrompt(words: string[]): void {
   words.splice(at, isJoined ? 1 : 2, `--prompt=${TEXT_MARK}${text}`);
 }
 
-/** An option as cac gives it: a number where it looks like one, an array where it stands twice. */
+/** An option as cac gives it: a number if it looks like one, an array if it is given twice. */
 type Given = string | number | (string | number)[] | undefined;
 
 function single(option: string, value: Given): string | undefined {
@@ -255,7 +261,7 @@ function unknownCommand(command: string): ArgumentError {
   return new ArgumentError(`command must be ${known}, got '${command}'${hint}`);
 }
 
-/** Overwrites one line of the terminal; in a log there is none to overwrite. */
+/** Overwrites one line of the terminal; undefined in a log, which has no line to overwrite. */
 function progressLine(): ((text: string) => void) | undefined {
   const { stderr } = process;
   if (!stderr.isTTY) return undefined;
@@ -278,7 +284,7 @@ async function withDevice(
   { adapter, experimental, kernels }: DeviceWords & Pick<DeviceOptions, 'kernels'>,
   work: (device: Device) => void | Promise<void>,
 ): Promise<void> {
-  // createDevice itself refuses what is no adapter
+  // createDevice refuses a word that is not an adapter
   const choice = single('adapter', adapter) as DeviceOptions['adapter'];
   const device = await createDevice({ adapter: choice, experimental, kernels });
   try {
@@ -288,7 +294,7 @@ async function withDevice(
   }
 }
 
-/** What is the user's to mend is one sentence (a folder that cannot be written too); a defect shows where it is. */
+/** A mistake that the user can mend is one sentence, as is a folder that cannot be written; a defect shows its stack. */
 function explain(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const isUsers = error instanceof WebGPUAttentionError || error.name === 'CACError' || 'syscall' in error;

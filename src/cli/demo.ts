@@ -15,11 +15,11 @@ export interface DemoOptions {
   /** Where the attention maps go; made if it does not exist. */
   readonly outFolder: string;
   readonly print: (text: string) => void;
-  /** Told which module runs now, and at the end nothing: a software driver takes seconds for each. */
+  /** Receives the name of the running module, and '' at the end: a software driver takes seconds for each. */
   readonly progress?: (module: string) => void;
 }
 
-/** A result is not PyTorch's. */
+/** A result differs from PyTorch's. */
 export class MismatchError extends WebGPUAttentionError {
   override name = 'MismatchError';
 }

@@ -1,4 +1,4 @@
-/** Which kernels ops take on a device, and why: rows that say the same are one. */
+/** Which kernels ops take on a device, and why; rows that say the same are merged. */
 import type { Device } from '../index.ts';
 import { VALUE_DIM_BUCKETS } from '../kernels/attention.ts';
 import { chooseAttention } from '../kernels/attention.ts';
@@ -51,7 +51,7 @@ export function pinnableKernels({ traits, kernels: { tuned } }: Device): string 
   return table(['op', 'size', 'dtype', 'kernels'], joinRows(joinRows(joinRows(rows, dtype), size), op));
 }
 
-/** Makes one row of those that differ in one column only; what they have there is joined. */
+/** Merges rows that differ in one column only, and joins their cells of that column. */
 export function joinRows(
   rows: readonly (readonly string[])[],
   column: number,
@@ -65,7 +65,7 @@ export function joinRows(
   return [...groups.values()].map((group) => group[0].with(column, join(group.map((row) => row[column]))));
 }
 
-/** `1 to 32`, `33 to 64`, `129 to 256` are `1 to 64, 129 to 256`. */
+/** Joins `1 to 32`, `33 to 64` and `129 to 256` into `1 to 64, 129 to 256`. */
 export function joinRanges(ranges: readonly string[]): string {
   return ranges
     .join(', ')

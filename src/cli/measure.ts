@@ -23,7 +23,7 @@ export interface Outcome {
  * Runs a module in float32 on the example's float16 inputs and weights, which loses nothing.
  *
  * @param tensors the example on the device
- * @param example the same file, for what PyTorch made of it
+ * @param example the same file, which also holds PyTorch's results
  */
 export async function measure(
   device: Device,
@@ -43,7 +43,7 @@ export async function measure(
       results.push({ name, shape: tensor.shape, data, error: largestError(data, expected) });
       tensor.dispose();
     }
-    // that was the warm-up: it has compiled what there is to compile
+    // the first call was the warm-up: it has compiled every kernel
     const gpuTime = await medianTime(device, () => module.forward(inputs));
     return { run, inputShapes: inputs.map(({ shape }) => shape), results, gpuTime };
   } finally {
@@ -65,7 +65,7 @@ export function largestError(actual: ArrayLike<number>, expected: ArrayLike<numb
   return largest;
 }
 
-/** An odd number, which has a middle; few on a CPU, whose time is dear and steady. */
+/** An odd number, so that there is a middle one; few on a CPU, where runs are slow and steady. */
 export function timedRuns({ info }: Device): number {
   return info.isSoftware ? 3 : 15;
 }

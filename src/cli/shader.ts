@@ -9,7 +9,7 @@ import { joinRows, pinnableKernels } from './kernel-tables.ts';
 import { CALLS, type OptionName, type Problem, type Zeros } from './shader-calls.ts';
 import { parseKernels } from './tune.ts';
 
-/** Words as they were given. */
+/** The options as the user gave them. */
 export interface ShaderWords {
   readonly shape?: string;
   readonly dtype?: string;
@@ -24,7 +24,7 @@ export interface ShaderWords {
   readonly kernel?: string;
 }
 
-/** Checks everything that can be checked without a device; `run` prints what the device would compile. */
+/** Checks everything that needs no device; `run` prints what the device would compile. */
 export function prepareShader(
   given: string | undefined,
   words: ShaderWords,

@@ -20,7 +20,7 @@ export interface Run {
   /** The arguments of `forward`, in its order. */
   readonly inputs: readonly string[];
   readonly results: readonly ResultName[];
-  /** Of the constructor. */
+  /** The options of the constructor. */
   readonly options?: Readonly<Record<string, number>>;
   /** @param projections the state dict of a torch.nn.MultiheadAttention(512, 8) */
   build(device: Device, projections: StateDict): BuiltModule;
@@ -114,7 +114,7 @@ function built(
 }
 
 /**
- * The run of one module, whatever its letters' case, or all six.
+ * The run of one module, whose name may be in any case, or all six.
  *
  * @throws ArgumentError for an unknown name
  */
@@ -123,7 +123,7 @@ export function chooseRuns(name?: string): readonly Run[] {
   const chosen = SIX_RUNS.find((run) => run.name.toLowerCase() === name.toLowerCase());
   if (chosen) return [chosen];
   const names = SIX_RUNS.map((run) => run.name);
-  // beginnings are the usual abbreviation, too far from the whole name to be taken for a slip
+  // people abbreviate to the beginning, which is too far from the whole name to count as a typo
   const near = names.find((known) => known.toLowerCase().startsWith(name.toLowerCase() || '?')) ?? nearest(name, names);
   const hint = near ? ` (did you mean ${near}?)` : '';
   throw new ArgumentError(`demo: module must be one of ${names.join(', ')}, got '${name}'${hint}`);

@@ -5,7 +5,7 @@ import { MAX_VALUE_DIM } from '../kernels/attention.ts';
 import type { Device, DeviceOptions, TunedCandidate, TunedChoice, TuneOptions, TuneResult } from '../index.ts';
 import { deviceLine, formatTime, table } from '../display/text.ts';
 
-/** Words as they were given; each may hold several, with commas between. */
+/** The options as the user gave them; each word may list several, separated by commas. */
 export interface TuneWords {
   readonly op: readonly string[];
   readonly dtype: readonly string[];
@@ -19,7 +19,7 @@ export interface Terminal {
   readonly progress?: (line: string) => void;
 }
 
-/** Measures anew what was measured before: that is what the command is for. */
+/** Measures every choice again, even those that were remembered: that is what the command is for. */
 export async function runTune(device: Device, words: TuneWords, { print, progress }: Terminal): Promise<void> {
   print(`Device: ${deviceLine(device.info)}\n`);
   let result: TuneResult;
@@ -39,7 +39,7 @@ export async function runTune(device: Device, words: TuneWords, { print, progres
   if (notKept !== undefined) print(`${pc.yellow('Not remembered')}: ${notKept}`);
 }
 
-/** Only what was given; `device.tune()` refuses what it does not know. */
+/** Passes on only the options that were given; `device.tune()` checks them. */
 function tuneOptions({ op, dtype, headDim, seconds }: TuneWords): TuneOptions {
   const options = {
     ops: listOf(op),
@@ -92,13 +92,13 @@ function timeOf({ milliseconds, note }: TunedCandidate): string {
   return [...time, ...(note === undefined ? [] : [pc.dim(shorten(note))])].join(', ');
 }
 
-/** What a driver says may be long; the table is not. */
+/** A driver's message may be too long for the table. */
 function shorten(note: string): string {
   const [line] = note.split('\n');
   return line.length > 60 ? `${line.slice(0, 59)}…` : line;
 }
 
-/** `flashAttention=tile-32x32` as `createDevice` takes it, which refuses what the device has not. */
+/** Turns `flashAttention=tile-32x32` into what `createDevice` takes; that refuses kernels that the device lacks. */
 export function parseKernels(words: readonly string[]): DeviceOptions['kernels'] {
   const pairs = words.flatMap((word) => word.split(',')).map((word) => word.split('='));
   for (const pair of pairs) {

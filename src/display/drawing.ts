@@ -4,13 +4,13 @@ import type * as Plot from '@observablehq/plot';
 /** Optional peers of this package: a program that draws nothing need not install them. */
 export interface Drawing {
   readonly plot: typeof Plot;
-  /** A DOM outside of browsers. */
+  /** A DOM for use outside of browsers. */
   readonly document: unknown;
 }
 
 export const DRAWING_PACKAGES = ['@observablehq/plot', 'linkedom'] as const;
 
-/** Undefined where the packages that draw are not installed. */
+/** Undefined if the packages are not installed. */
 export async function loadDrawing(): Promise<Drawing | undefined> {
   try {
     const [plot, { DOMParser }] = await Promise.all([import('@observablehq/plot'), import('linkedom')]);

@@ -1,4 +1,4 @@
-/** Attention weights as an SVG of small multiples: for each batch entry one panel a head, with words along both axes. */
+/** Draws attention weights as an SVG: one panel for each head of each batch entry, with words along both axes. */
 import type { Drawing } from './drawing.ts';
 
 /** The weights of one module, [batch, heads, queries, keys] in row-major order. */
@@ -6,10 +6,10 @@ export interface AttentionMaps {
   readonly title: string;
   readonly weights: ArrayLike<number>;
   readonly shape: readonly [batch: number, heads: number, queries: number, keys: number];
-  /** What stands at each position, for each batch entry. */
+  /** The word at each position, for each batch entry. */
   readonly queryLabels: readonly (readonly string[])[];
   readonly keyLabels: readonly (readonly string[])[];
-  /** What each head looks for; absent where there is nothing to say. */
+  /** What each head looks for; absent if nothing is known. */
   readonly headLabels?: readonly string[];
 }
 
@@ -27,9 +27,9 @@ const MARGIN = 20;
 const PANELS_A_ROW = 4;
 const LEGEND = { width: 260, height: 64 };
 const INK = '#222';
-/** From almost white, so that what has no weight recedes; in even steps of lightness. */
+/** Begins almost white, so that keys without weight recede; its lightness changes in even steps. */
 const SCHEME = 'blues';
-/** Cells of less weight show their colour only. */
+/** Cells with less weight than this show only their colour. */
 const LEAST_WRITTEN = 0.05;
 
 /**
@@ -81,7 +81,7 @@ interface PanelBox {
   readonly slantsKeys: boolean;
 }
 
-/** Room for the longest words of any panel, so that all have one size. */
+/** Leaves room for the longest words of any panel, so that all panels have one size. */
 function panelBox({ shape, queryLabels, keyLabels }: AttentionMaps): PanelBox {
   const [, , queries, keys] = shape;
   const queryWidth = longest(queryLabels) * LETTER;
@@ -203,7 +203,7 @@ function formatWeight(weight: number): string {
   return String(Number(weight.toPrecision(2)));
 }
 
-/** The markup of what Plot drew, without its style sheet: the rule `height: auto` is meant for web pages. */
+/** Plot's markup without its style sheet, whose rule `height: auto` is meant for web pages. */
 function svgText(drawn: unknown): string {
   const svg = drawn as { querySelector(selector: string): { remove(): void } | null; outerHTML: string };
   svg.querySelector('style')?.remove();
@@ -234,7 +234,7 @@ function positions(length: number): number[] {
   return Array.from({ length }, (_, i) => i);
 }
 
-/** At least a little, so that the scale has a length where all weights are 0. */
+/** The largest weight, but at least a little, so that the scale has a length even if all weights are 0. */
 function largest(weights: ArrayLike<number>): number {
   return Array.from(weights).reduce((max, weight) => Math.max(max, weight), 1e-3);
 }

@@ -8,7 +8,7 @@ export function formatError(error: number): string {
   return error === 0 ? '0' : error.toExponential(1);
 }
 
-/** Milliseconds with three digits; `–` where the device cannot tell. */
+/** Milliseconds with three digits; `–` if the device has no clock. */
 export function formatTime(milliseconds: number | undefined): string {
   if (milliseconds === undefined) return '–';
   return `${milliseconds >= 100 ? milliseconds.toFixed(0) : milliseconds.toPrecision(3)} ms`;
@@ -19,7 +19,7 @@ export function formatShape(shape: readonly number[]): string {
   return `[${shape.join()}]`;
 }
 
-/** `16 KiB`, `1.5 GiB`: the largest unit that leaves at least one, with at most two decimals. */
+/** `16 KiB`, `1.5 GiB`: the largest unit that gives at least 1, with at most two decimals. */
 export function formatBytes(bytes: number): string {
   const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];
   let unit = 0;
@@ -31,10 +31,10 @@ export function formatBytes(bytes: number): string {
   return `${Number(value.toFixed(2))} ${units[unit]}`;
 }
 
-/** The device in one line: what it is, the driver, and why it was taken. */
+/** One line about the device: its name, its driver, and why it was taken. */
 export function deviceLine(info: DeviceInfo): string {
   const { device, description, vendor, architecture, driver, isSoftware, reason } = info;
-  // on a GPU the description is its driver's version
+  // a GPU's description is the version of its driver
   const own = isSoftware ? description || device : [device, description].filter(Boolean).join(', ');
   const maker = [vendor, architecture].filter(Boolean).join(' ');
   const name = own && maker ? `${own} (${maker})` : own || maker || 'unnamed';

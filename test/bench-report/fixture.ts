@@ -17,7 +17,7 @@ function timing(median: number): Timing {
   return { median, min: 0.95 * median, max: 1.2 * median, low: 0.96 * median, high: 1.04 * median, runs: 15 };
 }
 
-/** Of as many numbers as there are scores. */
+/** Matrices of the scores' size that an op keeps beyond its inputs and outputs. */
 const EXTRA_MATRICES: Partial<Record<OpName, number>> = {
   scaledDotProductAttention: 2,
   'scaledDotProductAttention.train': 3,
