@@ -1,4 +1,4 @@
-// parts: element, launch, special, store
+// parts: cross-entropy/targets, drivers, element, launch, operand, quad, store
 //
 // Gradient of the cross-entropy of rows of logits (see cross-entropy.wgsl) with respect to the logits:
 //
@@ -16,16 +16,12 @@ struct Params {
   row_quads: u32,         // of an output row
   classes: u32,           // V
   smoothing: f32,         // ε
-  ignores: u32,           // there is a target that is ignored
-  ignored: u32,
-  logits_strides: vec2<u32>,  // elements: row, class
-  logits_offset: u32,
-  targets_offset: u32,
   d_loss_stride: u32,     // 0: one for all rows
   d_loss_offset: u32,
   has_share: u32,
   output_pitch: u32,      // elements between output rows
-  vector_loads: u32,      // logits may be read four classes at a time
+  @align(16) logits: MatrixOperand,  // row, class
+  @align(16) targets: TargetParams,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -38,6 +34,15 @@ struct Params {
 
 const WORKGROUP: u32 = 256u;
 
+fn logits_quad(at: Quad) -> vec4<f32> {
+  if at.is_vector { return decode_quad(logits[vector_of(at.first, F16)], at.first, F16); }
+  var quad = vec4<f32>(0.0);
+  for (var i = 0u; i < at.count; i++) {
+    quad[i] = decode_at(logits[vector_of(neighbour(at, i), F16)], neighbour(at, i), F16);
+  }
+  return quad;
+}
+
 @compute @workgroup_size(WORKGROUP)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
@@ -48,29 +53,17 @@ fn main(
   if number >= params.quads { return; }
   let row = number / params.row_quads;
   let class_index = 4u * (number % params.row_quads);
-  let count = min(params.classes - class_index, 4u);
-  let target_class = targets[params.targets_offset + row];
+  let at = matrix_quad(params.logits, row, class_index, params.classes);
+  let target_class = target_of(row);
   let element = row * params.output_pitch + class_index;
-  if params.ignores != 0u && target_class == params.ignored {
-    store_quad(element, vec4<f32>(0.0), count, F16);
+  if is_ignored(target_class) {
+    store_quad(element, vec4<f32>(0.0), at.count, F16);
     return;
   }
-  let first = params.logits_offset + row * params.logits_strides.x + class_index * params.logits_strides.y;
-  var x = vec4<f32>(0.0);
-  if params.vector_loads != 0u && count == 4u {
-    x = decode_quad(logits[vector_of(first, F16)], first, F16);
-  } else {
-    for (var i = 0u; i < count; i++) {
-      let at = first + i * params.logits_strides.y;
-      x[i] = decode_at(logits[vector_of(at, F16)], at, F16);
-    }
-  }
-  let logarithm = statistics[2u * row + 1u];
-  // NaN itself, not its exponential, which SwiftShader makes a number
-  let p = select(exp((x - statistics[2u * row]) - logarithm), vec4<f32>(logarithm), is_nan(logarithm));
+  let p = swiftshader_exp_quad((logits_quad(at) - statistics[2u * row]) - statistics[2u * row + 1u]);
   let classes = vec4<u32>(class_index) + vec4<u32>(0u, 1u, 2u, 3u);
   let wanted = select(vec4<f32>(0.0), vec4<f32>(1.0 - params.smoothing), classes == vec4<u32>(target_class));
   var scale = d_loss[params.d_loss_offset + row * params.d_loss_stride];
   if params.has_share != 0u { scale *= share[0]; }
-  store_quad(element, scale * (p - wanted - params.smoothing / f32(params.classes)), count, F16);
+  store_quad(element, scale * (p - wanted - params.smoothing / f32(params.classes)), at.count, F16);
 }

@@ -1,4 +1,4 @@
-// parts: special
+// parts: cross-entropy/targets, reduce, special
 //
 // The sum of the losses of rows, or their mean over those that are not ignored: NaN where all are, as 0 / 0.
 //
@@ -8,9 +8,7 @@
 struct Params {
   rows: u32,
   is_mean: u32,
-  ignores: u32,           // there is a target that is ignored
-  ignored: u32,
-  targets_offset: u32,
+  @align(16) targets: TargetParams,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -21,35 +19,21 @@ struct Params {
 
 const WORKGROUP: u32 = 256u;
 
-var<workgroup> partial_sum: array<f32, WORKGROUP>;
-var<workgroup> partial_count: array<u32, WORKGROUP>;
-
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(local_invocation_index) lane: u32) {
   var sum = 0.0;
   var count = 0u;
   for (var row = lane; row < params.rows; row += WORKGROUP) {
-    let is_ignored = params.ignores != 0u && targets[params.targets_offset + row] == params.ignored;
-    count += select(1u, 0u, is_ignored);
+    count += select(1u, 0u, is_ignored(target_of(row)));
     sum += losses[row];
   }
-  partial_sum[lane] = sum;
-  partial_count[lane] = count;
-  for (var half = WORKGROUP / 2u; half > 0u; half /= 2u) {
-    workgroupBarrier();
-    if lane < half {
-      sum += partial_sum[lane + half];
-      count += partial_count[lane + half];
-      partial_sum[lane] = sum;
-      partial_count[lane] = count;
-    }
-  }
+  let sums = sum_for_first_lane(vec4<f32>(sum, f32(count), 0.0, 0.0), lane, lane, WORKGROUP, 1u);
   if lane != 0u { return; }
   if params.is_mean == 0u {
-    total[0] = bitcast<u32>(sum);
+    total[0] = bitcast<u32>(sums.x);
     share[0] = 1.0;
     return;
   }
-  total[0] = select(bitcast<u32>(sum / f32(count)), NAN_BITS, count == 0u);
-  share[0] = select(1.0 / f32(count), 0.0, count == 0u);
+  total[0] = select(bitcast<u32>(sums.x / sums.y), NAN_BITS, sums.y == 0.0);
+  share[0] = select(1.0 / sums.y, 0.0, sums.y == 0.0);
 }

@@ -15,14 +15,10 @@ struct Params {
   columns: u32,
   lead: u32,                 // f16: 1 where rows begin in the middle of a word
   shape: vec4<u32>,          // axes before the row, the innermost first
+  x: RowOperand,
   target_strides: vec4<u32>, // elements
-  x_strides: vec4<u32>,
   target_outer_stride: u32,  // of a fifth axis before the row
-  x_outer_stride: u32,
-  x_column_stride: u32,
   target_offset: u32,
-  x_offset: u32,
-  x_vector_loads: u32,       // may be read four columns at a time
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -33,14 +29,14 @@ const WORKGROUP: u32 = 256u;
 
 // Columns [place - lead, place - lead + 4) of the row that begins at element `first`; zero outside.
 fn x_quad(first: u32, place: u32) -> vec4<f32> {
-  if params.x_vector_loads != 0u && place + 4u <= params.columns {
+  if params.x.vectors != 0u && place + 4u <= params.columns {
     return decode_quad(x[vector_of(first + place, F16)], first + place, F16);
   }
   var quad = vec4<f32>(0.0);
   for (var i = 0u; i < 4u; i++) {
     let column = place + i - params.lead;  // wraps around in front of the row
     if column >= params.columns { continue; }
-    let element = first + column * params.x_column_stride;
+    let element = first + column * params.x.column_stride;
     quad[i] = decode_at(x[vector_of(element, F16)], element, F16);
   }
   return quad;
@@ -57,7 +53,7 @@ fn main(
   let axes = row_index(index / params.row_quads, params.shape);
   let place = 4u * (index % params.row_quads);  // from the beginning of the row's first word
   let row = params.target_offset + row_start(axes, params.target_strides, params.target_outer_stride);
-  let addend = x_quad(params.x_offset + row_start(axes, params.x_strides, params.x_outer_stride), place);
+  let addend = x_quad(params.x.offset + row_start(axes, params.x.strides, params.x.outer_stride), place);
   if !F16 {
     for (var i = 0u; i < min(params.columns - place, 4u); i++) {
       let at = row + place + i;

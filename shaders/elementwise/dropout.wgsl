@@ -1,4 +1,4 @@
-// parts: element, launch, random, rows, store
+// parts: element, launch, quad, random, rows, store
 //
 // Dropout (Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014): an element is 0 with
 // probability p, and divided by 1 - p where it is kept. The gradient is the same function of the gradient.
@@ -15,16 +15,12 @@ struct Params {
   quads: u32,             // of the output
   row_quads: u32,         // of an output row
   columns: u32,
+  output_pitch: u32,      // elements between output rows
   p: f32,
   scale: f32,             // 1 / (1 - p)
   seed: vec2<u32>,        // low and high 32 bits
   shape: vec4<u32>,       // axes before the row, the innermost first
-  x_strides: vec4<u32>,   // elements
-  x_outer_stride: u32,    // of a fifth axis before the row
-  x_column_stride: u32,
-  x_offset: u32,
-  x_vector_loads: u32,    // may be read four columns at a time
-  output_pitch: u32,      // elements between output rows
+  x: RowOperand,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -34,14 +30,11 @@ struct Params {
 const WORKGROUP: u32 = 256u;
 const STREAM: u32 = 0x64726f70u;  // keeps its numbers apart from other users'
 
-fn x_quad(first: u32, column: u32, count: u32) -> vec4<f32> {
-  if params.x_vector_loads != 0u && count == 4u {
-    return decode_quad(x[vector_of(first + column, F16)], first + column, F16);
-  }
+fn x_quad(at: Quad) -> vec4<f32> {
+  if at.is_vector { return decode_quad(x[vector_of(at.first, F16)], at.first, F16); }
   var quad = vec4<f32>(0.0);
-  for (var i = 0u; i < count; i++) {
-    let element = first + (column + i) * params.x_column_stride;
-    quad[i] = decode_at(x[vector_of(element, F16)], element, F16);
+  for (var i = 0u; i < at.count; i++) {
+    quad[i] = decode_at(x[vector_of(neighbour(at, i), F16)], neighbour(at, i), F16);
   }
   return quad;
 }
@@ -60,17 +53,16 @@ fn main(
   if quad >= params.quads { return; }
   let row = quad / params.row_quads;
   let column = 4u * (quad % params.row_quads);
-  let count = min(params.columns - column, 4u);
-  let values = x_quad(
-    params.x_offset + row_start(row_index(row, params.shape), params.x_strides, params.x_outer_stride), column, count);
+  let at = row_quad(params.x, row_index(row, params.shape), column, params.columns);
+  let values = x_quad(at);
 
   var index = row * params.columns + column;
   var bits = draw(index);
   var kept = vec4<f32>(0.0);
-  for (var i = 0u; i < count; i++) {
+  for (var i = 0u; i < at.count; i++) {
     if i > 0u && (index & 3u) == 0u { bits = draw(index); }  // in rows that begin within four
     if uniform_of(bits[index & 3u]) >= params.p { kept[i] = params.scale * values[i]; }
     index += 1u;
   }
-  store_quad(row * params.output_pitch + column, kept, count, F16);
+  store_quad(row * params.output_pitch + column, kept, at.count, F16);
 }

@@ -13,18 +13,10 @@ struct Params {
   quads: u32,             // of the output
   row_quads: u32,         // of an output row
   columns: u32,
-  shape: vec4<u32>,       // axes before the row, the innermost first
-  x_strides: vec4<u32>,   // elements
-  y_strides: vec4<u32>,
-  x_outer_stride: u32,    // of a fifth axis before the row
-  y_outer_stride: u32,
-  x_column_stride: u32,
-  y_column_stride: u32,
-  x_offset: u32,
-  y_offset: u32,
   output_pitch: u32,      // elements between output rows
-  x_vector_loads: u32,    // may be read four columns at a time
-  y_vector_loads: u32,
+  shape: vec4<u32>,       // axes before the row, the innermost first
+  x: RowOperand,
+  y: RowOperand,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -62,16 +54,9 @@ fn main(
   if quad >= params.quads { return; }
   let row = quad / params.row_quads;
   let column = 4u * (quad % params.row_quads);
-  let left = params.columns - column;
   let index = row_index(row, params.shape);
-  let x_first = params.x_offset + row_start(index, params.x_strides, params.x_outer_stride);
-  let x_step = params.x_column_stride;
-  let a = x_quad(quad_at(x_first + column * x_step, x_step, left, params.x_vector_loads != 0u));
+  let a = x_quad(row_quad(params.x, index, column, params.columns));
   var b = vec4<f32>(0.0);
-  if BINARY {
-    let y_first = params.y_offset + row_start(index, params.y_strides, params.y_outer_stride);
-    let y_step = params.y_column_stride;
-    b = y_quad(quad_at(y_first + column * y_step, y_step, left, params.y_vector_loads != 0u));
-  }
-  store_quad(row * params.output_pitch + column, value(a, b), min(left, 4u), F16);
+  if BINARY { b = y_quad(row_quad(params.y, index, column, params.columns)); }
+  store_quad(row * params.output_pitch + column, value(a, b), min(params.columns - column, 4u), F16);
 }

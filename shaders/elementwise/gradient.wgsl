@@ -15,23 +15,11 @@ struct Params {
   quads: u32,             // of the output
   row_quads: u32,         // of an output row
   columns: u32,
-  shape: vec4<u32>,       // axes before the row, the innermost first
-  x_strides: vec4<u32>,   // elements
-  y_strides: vec4<u32>,
-  gradient_strides: vec4<u32>,
-  x_outer_stride: u32,    // of a fifth axis before the row
-  y_outer_stride: u32,
-  gradient_outer_stride: u32,
-  x_column_stride: u32,
-  y_column_stride: u32,
-  gradient_column_stride: u32,
-  x_offset: u32,
-  y_offset: u32,
-  gradient_offset: u32,
   output_pitch: u32,      // elements between output rows
-  x_vector_loads: u32,    // may be read four columns at a time
-  y_vector_loads: u32,
-  gradient_vector_loads: u32,
+  shape: vec4<u32>,       // axes before the row, the innermost first
+  x: RowOperand,
+  y: RowOperand,
+  gradient: RowOperand,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -79,24 +67,13 @@ fn main(
   if quad >= params.quads { return; }
   let row = quad / params.row_quads;
   let column = 4u * (quad % params.row_quads);
-  let left = params.columns - column;
   let index = row_index(row, params.shape);
-  let gradient_first = params.gradient_offset + row_start(index, params.gradient_strides, params.gradient_outer_stride);
-  let gradient_step = params.gradient_column_stride;
-  let g = gradient_quad(quad_at(gradient_first + column * gradient_step, gradient_step, left, params.gradient_vector_loads != 0u));
+  let g = gradient_quad(row_quad(params.gradient, index, column, params.columns));
   var a = vec4<f32>(0.0);
-  if READS_X {
-    let x_first = params.x_offset + row_start(index, params.x_strides, params.x_outer_stride);
-    let x_step = params.x_column_stride;
-    a = x_quad(quad_at(x_first + column * x_step, x_step, left, params.x_vector_loads != 0u));
-  }
+  if READS_X { a = x_quad(row_quad(params.x, index, column, params.columns)); }
   var b = vec4<f32>(0.0);
-  if READS_Y {
-    let y_first = params.y_offset + row_start(index, params.y_strides, params.y_outer_stride);
-    let y_step = params.y_column_stride;
-    b = y_quad(quad_at(y_first + column * y_step, y_step, left, params.y_vector_loads != 0u));
-  }
+  if READS_Y { b = y_quad(row_quad(params.y, index, column, params.columns)); }
   var result = gradient_x(g, a, b);
   if OF_Y { result = gradient_y(g, a, b); }
-  store_quad(row * params.output_pitch + column, result, min(left, 4u), F16);
+  store_quad(row * params.output_pitch + column, result, min(params.columns - column, 4u), F16);
 }

@@ -1,4 +1,4 @@
-// parts: element, launch, store
+// parts: element, launch, operand, quad, special, store
 //
 // Rows of a table by their numbers: output[n, :] = weight[ids[n], :]; NaN where the table has no such row.
 //
@@ -12,11 +12,9 @@ struct Params {
   row_quads: u32,         // of an output row
   columns: u32,           // E
   table_rows: u32,        // V
-  weight_strides: vec2<u32>,  // elements: row, column
-  weight_offset: u32,
-  ids_offset: u32,
   output_pitch: u32,      // elements between output rows
-  vector_loads: u32,      // weight may be read four columns at a time
+  ids_offset: u32,
+  @align(16) weight: MatrixOperand,  // row, column
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -25,16 +23,12 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> output: array<u32>;  // [N, E], f32 or f16
 
 const WORKGROUP: u32 = 256u;
-const NAN_BITS: u32 = 0x7fc00000u;
 
-fn weight_quad(row: u32, column: u32, count: u32) -> vec4<f32> {
-  if params.vector_loads != 0u && count == 4u {
-    return decode_quad(weight[vector_of(row + column, F16)], row + column, F16);
-  }
+fn weight_quad(at: Quad) -> vec4<f32> {
+  if at.is_vector { return decode_quad(weight[vector_of(at.first, F16)], at.first, F16); }
   var quad = vec4<f32>(0.0);
-  for (var i = 0u; i < count; i++) {
-    let element = row + (column + i) * params.weight_strides.y;
-    quad[i] = decode_at(weight[vector_of(element, F16)], element, F16);
+  for (var i = 0u; i < at.count; i++) {
+    quad[i] = decode_at(weight[vector_of(neighbour(at, i), F16)], neighbour(at, i), F16);
   }
   return quad;
 }
@@ -53,7 +47,7 @@ fn main(
   let id = ids[params.ids_offset + row];
   var bits = vec4<u32>(NAN_BITS);
   if id < params.table_rows {
-    bits = bitcast<vec4<u32>>(weight_quad(params.weight_offset + id * params.weight_strides.x, column, count));
+    bits = bitcast<vec4<u32>>(weight_quad(matrix_quad(params.weight, id, column, params.columns)));
   }
   store_quad(row * params.output_pitch + column, bitcast<vec4<f32>>(bits), count, F16);
 }

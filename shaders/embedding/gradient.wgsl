@@ -1,4 +1,4 @@
-// parts: element, launch, store
+// parts: element, launch, operand, quad, reduce, store
 //
 // The gradient of rows looked up in a table, with respect to the table: output[v, :] = Σ_{n: ids[n] = v} g[n, :], without
 // atomics and in the order of n, so that it is the same each time.
@@ -21,10 +21,8 @@ struct Params {
   quads: u32,             // of a row
   column_groups: u32,     // workgroups of a row
   lanes: u32,             // invocations that share a quad, a power of two
-  gradient_strides: vec2<u32>,  // elements: row, column
-  gradient_offset: u32,
-  vector_loads: u32,      // gradient may be read four columns at a time
   output_pitch: u32,      // elements between output rows
+  @align(16) gradient: MatrixOperand,  // row, column
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -32,15 +30,11 @@ struct Params {
 @group(0) @binding(2) var<storage, read> gradient: array<vec4<u32>>;   // [N, E], f32 or f16
 @group(0) @binding(3) var<storage, read_write> output: array<u32>;     // [V, E], f32 or f16
 
-var<workgroup> partial: array<vec4<f32>, WORKGROUP>;
-
-fn gradient_quad(row: u32, column: u32, count: u32) -> vec4<f32> {
-  let first = params.gradient_offset + row * params.gradient_strides.x + column * params.gradient_strides.y;
-  if params.vector_loads != 0u && count == 4u { return decode_quad(gradient[vector_of(first, F16)], first, F16); }
+fn gradient_quad(at: Quad) -> vec4<f32> {
+  if at.is_vector { return decode_quad(gradient[vector_of(at.first, F16)], at.first, F16); }
   var quad = vec4<f32>(0.0);
-  for (var i = 0u; i < count; i++) {
-    let element = first + i * params.gradient_strides.y;
-    quad[i] = decode_at(gradient[vector_of(element, F16)], element, F16);
+  for (var i = 0u; i < at.count; i++) {
+    quad[i] = decode_at(gradient[vector_of(neighbour(at, i), F16)], neighbour(at, i), F16);
   }
   return quad;
 }
@@ -61,18 +55,13 @@ fn main(
   let lane = index / wide;
   let quad = (linear % params.column_groups) * wide + index % wide;
   let column = 4u * quad;
-  let count = select(0u, min(params.columns - column, 4u), quad < params.quads);
+  // none past the end, where invocations are here for the barriers
+  let end = select(place, params.count, quad < params.quads);
   var sums = vec4<f32>(0.0);
-  for (var at = place + lane; at < params.count && sorted[at] == id; at += params.lanes) {
-    sums += gradient_quad(sorted[params.count + at], column, count);
+  for (var at = place + lane; at < end && sorted[at] == id; at += params.lanes) {
+    sums += gradient_quad(matrix_quad(params.gradient, sorted[params.count + at], column, params.columns));
   }
-  partial[index] = sums;
-  for (var half = params.lanes / 2u; half > 0u; half /= 2u) {
-    workgroupBarrier();
-    if lane < half {
-      sums += partial[index + half * wide];
-      partial[index] = sums;
-    }
-  }
-  if lane == 0u && count > 0u { store_quad(id * params.output_pitch + column, sums, count, F16); }
+  sums = sum_for_first_lane(sums, index, lane, params.lanes, wide);
+  if lane > 0u || quad >= params.quads { return; }
+  store_quad(id * params.output_pitch + column, sums, min(params.columns - column, 4u), F16);
 }

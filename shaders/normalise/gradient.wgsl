@@ -1,4 +1,4 @@
-// parts: element, launch, store
+// parts: normalise/segments, element, launch, quad, reduce, store
 //
 // Gradient of layer normalisation (Ba et al., "Layer normalization", 2016) and, where not CENTRED, of root-mean-square
 // normalisation (Zhang & Sennrich, "Root mean square layer normalization", 2019), with respect to its input:
@@ -30,7 +30,7 @@ struct Params {
   d_output_offset: u32,
   weight_offset: u32,
   has_weight: u32,
-  vector_loads: u32,      // all may be read four columns at a time
+  vectors: u32,           // four neighbours in a row of any of them always lie in one aligned vector
   writes_d_x: u32,
   writes_statistics: u32,
 }
@@ -44,76 +44,51 @@ struct Params {
 
 const WORKGROUP: u32 = 128u;
 
-var<workgroup> partial: array<vec3<f32>, WORKGROUP>;
-
-// Four neighbours in a row, or as many as there are.
-struct Quad {
-  at: u32,      // element within the row
-  count: u32,
-}
-
-fn quad_at(number: u32, segment_quads: u32) -> Quad {
-  let column = 4u * (number % segment_quads);
-  return Quad(number / segment_quads * params.pitch + column, min(params.columns - column, 4u));
-}
-
-// (x - pivot) - shift; zero past the last.
-fn centred_quad(row: u32, quad: Quad, pivot: f32, shift: f32) -> vec4<f32> {
-  let first = params.x_offset + row + quad.at;
-  var values = vec4<f32>(pivot + shift);
-  if params.vector_loads != 0u && quad.count == 4u {
-    values = decode_quad(x[vector_of(first, F16)], first, F16);
-  } else {
-    for (var i = 0u; i < quad.count; i++) {
-      values[i] = decode_at(x[vector_of(first + i, F16)], first + i, F16);
-    }
+fn x_quad(at: Quad) -> vec4<f32> {
+  if at.is_vector { return decode_quad(x[vector_of(at.first, F16)], at.first, F16); }
+  var quad = vec4<f32>(0.0);
+  for (var i = 0u; i < at.count; i++) {
+    quad[i] = decode_at(x[vector_of(neighbour(at, i), F16)], neighbour(at, i), F16);
   }
+  return quad;
+}
+
+fn d_output_quad(at: Quad) -> vec4<f32> {
+  if at.is_vector { return decode_quad(d_output[vector_of(at.first, F16)], at.first, F16); }
+  var quad = vec4<f32>(0.0);
+  for (var i = 0u; i < at.count; i++) {
+    quad[i] = decode_at(d_output[vector_of(neighbour(at, i), F16)], neighbour(at, i), F16);
+  }
+  return quad;
+}
+
+fn weight_quad(at: Quad) -> vec4<f32> {
+  if at.is_vector { return decode_quad(weight[vector_of(at.first, F16)], at.first, F16); }
+  var quad = vec4<f32>(0.0);
+  for (var i = 0u; i < at.count; i++) {
+    quad[i] = decode_at(weight[vector_of(neighbour(at, i), F16)], neighbour(at, i), F16);
+  }
+  return quad;
+}
+
+// What lies at a place of the row that begins at element `row`.
+fn place_quad(row: u32, place: vec2<u32>) -> Quad {
+  return quad_at(row + place.x * params.pitch + place.y, 1u, params.columns - place.y, params.vectors != 0u);
+}
+
+// (x - pivot) - shift; zero past the last column.
+fn centred_quad(row: u32, place: vec2<u32>, pivot: f32, shift: f32) -> vec4<f32> {
+  let at = place_quad(params.x_offset + row, place);
+  let values = x_quad(at);
   if !CENTRED { return values; }
-  return select(vec4<f32>(0.0), (values - pivot) - shift, vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(quad.count));
+  return select(vec4<f32>(0.0), (values - pivot) - shift, first_lanes(at.count));
 }
 
-fn weight_quad(quad: Quad) -> vec4<f32> {
-  let first = params.weight_offset + quad.at;
-  if params.vector_loads != 0u && quad.count == 4u {
-    return decode_quad(weight[vector_of(first, F16)], first, F16);
-  }
-  var values = vec4<f32>(0.0);
-  for (var i = 0u; i < quad.count; i++) {
-    values[i] = decode_at(weight[vector_of(first + i, F16)], first + i, F16);
-  }
+// d_output · weight; zero past the last column.
+fn gradient_quad(row: u32, place: vec2<u32>) -> vec4<f32> {
+  var values = d_output_quad(place_quad(params.d_output_offset + row, place));
+  if params.has_weight != 0u { values *= weight_quad(place_quad(params.weight_offset, place)); }
   return values;
-}
-
-// d_output · weight; zero past the last.
-fn gradient_quad(row: u32, quad: Quad) -> vec4<f32> {
-  let first = params.d_output_offset + row + quad.at;
-  var values = vec4<f32>(0.0);
-  if params.vector_loads != 0u && quad.count == 4u {
-    values = decode_quad(d_output[vector_of(first, F16)], first, F16);
-  } else {
-    for (var i = 0u; i < quad.count; i++) {
-      values[i] = decode_at(d_output[vector_of(first + i, F16)], first + i, F16);
-    }
-  }
-  if params.has_weight != 0u { values *= weight_quad(quad); }
-  return values;
-}
-
-// The sums over the lanes of a row, for each of them. Every invocation must call it.
-fn row_sums(values: vec3<f32>, index: u32) -> vec3<f32> {
-  let lane = index % LANES;
-  var sums = values;
-  workgroupBarrier();
-  partial[index] = sums;
-  for (var half = LANES / 2u; half > 0u; half /= 2u) {
-    workgroupBarrier();
-    if lane < half {
-      sums += partial[index + half];
-      partial[index] = sums;
-    }
-  }
-  workgroupBarrier();
-  return partial[index - lane];
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -127,9 +102,8 @@ fn main(
   let lane = index % LANES;
   let row = linear * (WORKGROUP / LANES) + index / LANES;
   let base = min(row, params.rows - 1u) * params.row_pitch;
-  let segment_quads = (params.columns + 3u) / 4u;
   // none in rows past the end, which are here for the barriers
-  let quads = select(0u, params.segments * segment_quads, row < params.rows);
+  let quads = select(0u, params.segments * ((params.columns + 3u) / 4u), row < params.rows);
   let size = f32(params.segments * params.columns);
   let one = vec4<f32>(1.0);
 
@@ -139,30 +113,33 @@ fn main(
     let first = params.x_offset + base;
     pivot = decode_at(x[vector_of(first, F16)], first, F16);
     var sums = vec4<f32>(0.0);
-    for (var i = lane; i < quads; i += LANES) { sums += centred_quad(base, quad_at(i, segment_quads), pivot, 0.0); }
-    shift = row_sums(vec3<f32>(dot(sums, one), 0.0, 0.0), index).x / size;
+    for (var i = lane; i < quads; i += LANES) {
+      sums += centred_quad(base, segment_place(i, params.columns), pivot, 0.0);
+    }
+    shift = dot(sum_over_lanes(sums, index, lane, LANES, 1u), one) / size;
   }
   var squares = vec4<f32>(0.0);
   var gradients = vec4<f32>(0.0);
   var products = vec4<f32>(0.0);
   for (var i = lane; i < quads; i += LANES) {
-    let quad = quad_at(i, segment_quads);
-    let difference = centred_quad(base, quad, pivot, shift);
-    let gradient = gradient_quad(base, quad);
+    let place = segment_place(i, params.columns);
+    let difference = centred_quad(base, place, pivot, shift);
+    let gradient = gradient_quad(base, place);
     squares += difference * difference;
     gradients += gradient;
     products += gradient * difference;
   }
-  let sums = row_sums(vec3<f32>(dot(squares, one), dot(gradients, one), dot(products, one)), index) / size;
+  let terms = vec4<f32>(dot(squares, one), dot(gradients, one), dot(products, one), 0.0);
+  let sums = sum_over_lanes(terms, index, lane, LANES, 1u) / size;
   let normaliser = 1.0 / sqrt(sums.x + params.epsilon);
   let mean_gradient = select(0.0, sums.y, CENTRED);
   let slope = sums.z * normaliser * normaliser;
 
   for (var i = lane; params.writes_d_x != 0u && i < quads; i += LANES) {
-    let quad = quad_at(i, segment_quads);
-    let difference = centred_quad(base, quad, pivot, shift);
-    let values = (gradient_quad(base, quad) - mean_gradient - difference * slope) * normaliser;
-    store_quad(base + quad.at, values, quad.count, F16);
+    let place = segment_place(i, params.columns);
+    let difference = centred_quad(base, place, pivot, shift);
+    let values = (gradient_quad(base, place) - mean_gradient - difference * slope) * normaliser;
+    store_quad(base + place.x * params.pitch + place.y, values, min(params.columns - place.y, 4u), F16);
   }
   if params.writes_statistics != 0u && lane == 0u && row < params.rows {
     statistics[2u * row] = pivot + shift;

@@ -1,4 +1,4 @@
-// parts: element, launch, rows, store
+// parts: normalise/segments, element, launch, operand, quad, reduce, rows, store
 //
 // Layer normalisation over rows (Ba et al., "Layer normalization", 2016) and, where not CENTRED, root-mean-square
 // normalisation (Zhang & Sennrich, "Root mean square layer normalization", 2019):
@@ -22,22 +22,16 @@ struct Params {
   segments: u32,
   columns: u32,
   epsilon: f32,
-  shape: vec4<u32>,       // axes before the row, the innermost first
-  x_strides: vec4<u32>,   // elements
-  x_outer_stride: u32,    // of a fifth axis before the row
-  x_inner_strides: vec2<u32>,       // segment, column
-  weight_strides: vec2<u32>,
-  bias_strides: vec2<u32>,
-  x_offset: u32,
-  weight_offset: u32,
-  bias_offset: u32,
-  output_row_pitch: u32,
-  output_pitch: u32,      // elements between segments
   has_weight: u32,
   has_bias: u32,
-  x_vector_loads: u32,    // may be read four columns at a time
-  weight_vector_loads: u32,
-  bias_vector_loads: u32,
+  output_row_pitch: u32,  // elements
+  output_pitch: u32,      // elements between segments
+  x_outer_stride: u32,    // elements, of a fifth axis before the row
+  shape: vec4<u32>,       // axes before the row, the innermost first
+  x_strides: vec4<u32>,   // elements, of these
+  @align(16) x: MatrixOperand,       // along a row: segments and columns
+  @align(16) weight: MatrixOperand,
+  @align(16) bias: MatrixOperand,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -48,80 +42,40 @@ struct Params {
 
 const WORKGROUP: u32 = 128u;
 
-var<workgroup> partial: array<f32, WORKGROUP>;
-
-// Four neighbours in a row, or as many as there are.
-struct Quad {
-  segment: u32,
-  column: u32,
-  count: u32,
-}
-
-fn quad_at(number: u32, segment_quads: u32) -> Quad {
-  let column = 4u * (number % segment_quads);
-  return Quad(number / segment_quads, column, min(params.columns - column, 4u));
-}
-
-// Elements from `first` on; zero past the last.
-fn x_quad(row: u32, quad: Quad) -> vec4<f32> {
-  let first = row + dot(vec2<u32>(quad.segment, quad.column), params.x_inner_strides);
-  if params.x_vector_loads != 0u && quad.count == 4u { return decode_quad(x[vector_of(first, F16)], first, F16); }
-  var values = vec4<f32>(0.0);
-  for (var i = 0u; i < quad.count; i++) {
-    let element = first + i * params.x_inner_strides.y;
-    values[i] = decode_at(x[vector_of(element, F16)], element, F16);
+fn x_quad(at: Quad) -> vec4<f32> {
+  if at.is_vector { return decode_quad(x[vector_of(at.first, F16)], at.first, F16); }
+  var quad = vec4<f32>(0.0);
+  for (var i = 0u; i < at.count; i++) {
+    quad[i] = decode_at(x[vector_of(neighbour(at, i), F16)], neighbour(at, i), F16);
   }
-  return values;
+  return quad;
 }
 
-// (x - pivot) - shift; zero past the last.
-fn centred_quad(row: u32, quad: Quad, pivot: f32, shift: f32) -> vec4<f32> {
-  let values = x_quad(row, quad);
+fn weight_quad(at: Quad) -> vec4<f32> {
+  if at.is_vector { return decode_quad(weight[vector_of(at.first, F16)], at.first, F16); }
+  var quad = vec4<f32>(0.0);
+  for (var i = 0u; i < at.count; i++) {
+    quad[i] = decode_at(weight[vector_of(neighbour(at, i), F16)], neighbour(at, i), F16);
+  }
+  return quad;
+}
+
+fn bias_quad(at: Quad) -> vec4<f32> {
+  if at.is_vector { return decode_quad(bias[vector_of(at.first, F16)], at.first, F16); }
+  var quad = vec4<f32>(0.0);
+  for (var i = 0u; i < at.count; i++) {
+    quad[i] = decode_at(bias[vector_of(neighbour(at, i), F16)], neighbour(at, i), F16);
+  }
+  return quad;
+}
+
+// (x - pivot) - shift at a place of the row that begins `row` elements after the first; zero past the last column.
+fn centred_quad(row: u32, place: vec2<u32>, pivot: f32, shift: f32) -> vec4<f32> {
+  var at = matrix_quad(params.x, place.x, place.y, params.columns);
+  at.first += row;
+  let values = x_quad(at);
   if !CENTRED { return values; }
-  return select(vec4<f32>(0.0), (values - pivot) - shift, vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(quad.count));
-}
-
-fn weight_quad(quad: Quad) -> vec4<f32> {
-  let first = params.weight_offset + dot(vec2<u32>(quad.segment, quad.column), params.weight_strides);
-  if params.weight_vector_loads != 0u && quad.count == 4u {
-    return decode_quad(weight[vector_of(first, F16)], first, F16);
-  }
-  var values = vec4<f32>(0.0);
-  for (var i = 0u; i < quad.count; i++) {
-    let element = first + i * params.weight_strides.y;
-    values[i] = decode_at(weight[vector_of(element, F16)], element, F16);
-  }
-  return values;
-}
-
-fn bias_quad(quad: Quad) -> vec4<f32> {
-  let first = params.bias_offset + dot(vec2<u32>(quad.segment, quad.column), params.bias_strides);
-  if params.bias_vector_loads != 0u && quad.count == 4u {
-    return decode_quad(bias[vector_of(first, F16)], first, F16);
-  }
-  var values = vec4<f32>(0.0);
-  for (var i = 0u; i < quad.count; i++) {
-    let element = first + i * params.bias_strides.y;
-    values[i] = decode_at(bias[vector_of(element, F16)], element, F16);
-  }
-  return values;
-}
-
-// The sum over the lanes of a row, for each of them. Every invocation must call it.
-fn row_sum(value: f32, index: u32) -> f32 {
-  let lane = index % LANES;
-  var sum = value;
-  workgroupBarrier();
-  partial[index] = sum;
-  for (var half = LANES / 2u; half > 0u; half /= 2u) {
-    workgroupBarrier();
-    if lane < half {
-      sum += partial[index + half];
-      partial[index] = sum;
-    }
-  }
-  workgroupBarrier();
-  return partial[index - lane];
+  return select(vec4<f32>(0.0), (values - pivot) - shift, first_lanes(at.count));
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -135,37 +89,36 @@ fn main(
   let lane = index % LANES;
   let row = linear * (WORKGROUP / LANES) + index / LANES;
   let axes = row_index(min(row, params.rows - 1u), params.shape);
-  let x_row = params.x_offset + row_start(axes, params.x_strides, params.x_outer_stride);
-  let segment_quads = (params.columns + 3u) / 4u;
+  let x_row = row_start(axes, params.x_strides, params.x_outer_stride);
   // none in rows past the end, which are here for the barriers
-  let quads = select(0u, params.segments * segment_quads, row < params.rows);
+  let quads = select(0u, params.segments * ((params.columns + 3u) / 4u), row < params.rows);
   let size = f32(params.segments * params.columns);
 
   var pivot = 0.0;
   var shift = 0.0;  // the mean is pivot + shift
   if CENTRED {
-    let first = word_index(x_row, F16);
-    pivot = decode_element(x[first >> 2u][first & 3u], x_row, F16);
+    let first = params.x.offset + x_row;
+    pivot = decode_at(x[vector_of(first, F16)], first, F16);
     var sums = vec4<f32>(0.0);
     for (var i = lane; i < quads; i += LANES) {
-      sums += centred_quad(x_row, quad_at(i, segment_quads), pivot, 0.0);
+      sums += centred_quad(x_row, segment_place(i, params.columns), pivot, 0.0);
     }
-    shift = row_sum(dot(sums, vec4<f32>(1.0)), index) / size;
+    shift = dot(sum_over_lanes(sums, index, lane, LANES, 1u), vec4<f32>(1.0)) / size;
   }
   var squares = vec4<f32>(0.0);
   for (var i = lane; i < quads; i += LANES) {
-    let difference = centred_quad(x_row, quad_at(i, segment_quads), pivot, shift);
+    let difference = centred_quad(x_row, segment_place(i, params.columns), pivot, shift);
     squares += difference * difference;
   }
-  let variance = row_sum(dot(squares, vec4<f32>(1.0)), index) / size;
+  let variance = dot(sum_over_lanes(squares, index, lane, LANES, 1u), vec4<f32>(1.0)) / size;
   let normaliser = 1.0 / sqrt(variance + params.epsilon);
 
   let base = row * params.output_row_pitch;
   for (var i = lane; i < quads; i += LANES) {
-    let quad = quad_at(i, segment_quads);
-    var values = centred_quad(x_row, quad, pivot, shift) * normaliser;
-    if params.has_weight != 0u { values *= weight_quad(quad); }
-    if params.has_bias != 0u { values += bias_quad(quad); }
-    store_quad(base + quad.segment * params.output_pitch + quad.column, values, quad.count, F16);
+    let place = segment_place(i, params.columns);
+    var values = centred_quad(x_row, place, pivot, shift) * normaliser;
+    if params.has_weight != 0u { values *= weight_quad(matrix_quad(params.weight, place.x, place.y, params.columns)); }
+    if params.has_bias != 0u { values += bias_quad(matrix_quad(params.bias, place.x, place.y, params.columns)); }
+    store_quad(base + place.x * params.output_pitch + place.y, values, min(params.columns - place.y, 4u), F16);
   }
 }

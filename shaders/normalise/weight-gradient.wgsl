@@ -1,4 +1,4 @@
-// parts: element, launch
+// parts: normalise/segments, element, launch, quad, reduce
 //
 // Gradients of layer and RMS normalisation with respect to weight and bias, which are sums over the columns of a matrix:
 //
@@ -23,7 +23,7 @@ struct Params {
   pitch: u32,             // elements between segments
   x_offset: u32,
   d_output_offset: u32,
-  vector_loads: u32,      // both may be read four columns at a time
+  vectors: u32,           // four neighbours in a row of both always lie in one aligned vector
   writes_d_weight: u32,   // else x and statistics are not read
   writes_d_bias: u32,
 }
@@ -39,25 +39,22 @@ const COLUMN_LANES: u32 = 16u;
 const ROW_LANES: u32 = WORKGROUP / COLUMN_LANES;
 const WORKGROUP: u32 = 128u;
 
-var<workgroup> partial_weight: array<vec4<f32>, WORKGROUP>;
-var<workgroup> partial_bias: array<vec4<f32>, WORKGROUP>;
-
-fn x_quad(first: u32, count: u32) -> vec4<f32> {
-  if params.vector_loads != 0u && count == 4u { return decode_quad(x[vector_of(first, F16)], first, F16); }
-  var values = vec4<f32>(0.0);
-  for (var i = 0u; i < count; i++) {
-    values[i] = decode_at(x[vector_of(first + i, F16)], first + i, F16);
+fn x_quad(at: Quad) -> vec4<f32> {
+  if at.is_vector { return decode_quad(x[vector_of(at.first, F16)], at.first, F16); }
+  var quad = vec4<f32>(0.0);
+  for (var i = 0u; i < at.count; i++) {
+    quad[i] = decode_at(x[vector_of(neighbour(at, i), F16)], neighbour(at, i), F16);
   }
-  return values;
+  return quad;
 }
 
-fn d_output_quad(first: u32, count: u32) -> vec4<f32> {
-  if params.vector_loads != 0u && count == 4u { return decode_quad(d_output[vector_of(first, F16)], first, F16); }
-  var values = vec4<f32>(0.0);
-  for (var i = 0u; i < count; i++) {
-    values[i] = decode_at(d_output[vector_of(first + i, F16)], first + i, F16);
+fn d_output_quad(at: Quad) -> vec4<f32> {
+  if at.is_vector { return decode_quad(d_output[vector_of(at.first, F16)], at.first, F16); }
+  var quad = vec4<f32>(0.0);
+  for (var i = 0u; i < at.count; i++) {
+    quad[i] = decode_at(d_output[vector_of(neighbour(at, i), F16)], neighbour(at, i), F16);
   }
-  return values;
+  return quad;
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -69,38 +66,27 @@ fn main(
   let linear = linear_group(group, groups);
   if linear >= params.groups { return; }
   let chunk = linear / params.column_groups;
-  let number = linear % params.column_groups * COLUMN_LANES + index % COLUMN_LANES;
-  let segment_quads = (params.columns + 3u) / 4u;
-  let column = 4u * (number % segment_quads);
-  let segment = number / segment_quads;
+  let place = segment_place(linear % params.column_groups * COLUMN_LANES + index % COLUMN_LANES, params.columns);
   // none past the last segment, for the barriers
-  let count = select(0u, min(params.columns - column, 4u), segment < params.segments);
+  let count = select(0u, min(params.columns - place.y, 4u), place.x < params.segments);
   let last_row = select(0u, min((chunk + 1u) * params.chunk_rows, params.rows), count > 0u);
 
   var weight_sum = vec4<f32>(0.0);
   var bias_sum = vec4<f32>(0.0);
   for (var row = chunk * params.chunk_rows + index / COLUMN_LANES; row < last_row; row += ROW_LANES) {
-    let at = row * params.row_pitch + segment * params.pitch + column;
-    let gradient = d_output_quad(params.d_output_offset + at, count);
+    let at = row * params.row_pitch + place.x * params.pitch + place.y;
+    let gradient = d_output_quad(quad_at(params.d_output_offset + at, 1u, count, params.vectors != 0u));
     bias_sum += gradient;
     if params.writes_d_weight != 0u {
-      let normalised = (x_quad(params.x_offset + at, count) - statistics[2u * row]) * statistics[2u * row + 1u];
-      weight_sum += gradient * normalised;
+      let values = x_quad(quad_at(params.x_offset + at, 1u, count, params.vectors != 0u));
+      weight_sum += gradient * ((values - statistics[2u * row]) * statistics[2u * row + 1u]);
     }
   }
-  partial_weight[index] = weight_sum;
-  partial_bias[index] = bias_sum;
-  for (var half = ROW_LANES / 2u * COLUMN_LANES; half >= COLUMN_LANES; half /= 2u) {
-    workgroupBarrier();
-    if index < half {
-      weight_sum += partial_weight[index + half];
-      bias_sum += partial_bias[index + half];
-      partial_weight[index] = weight_sum;
-      partial_bias[index] = bias_sum;
-    }
-  }
+  weight_sum = sum_for_first_lane(weight_sum, index, index / COLUMN_LANES, ROW_LANES, COLUMN_LANES);
+  workgroupBarrier();
+  bias_sum = sum_for_first_lane(bias_sum, index, index / COLUMN_LANES, ROW_LANES, COLUMN_LANES);
   if index >= COLUMN_LANES { return; }
-  let element = (chunk * params.segments + segment) * params.columns + column;
+  let element = (chunk * params.segments + place.x) * params.columns + place.y;
   for (var i = 0u; i < count; i++) {
     if params.writes_d_weight != 0u { d_weight[element + i] = weight_sum[i]; }
     if params.writes_d_bias != 0u { d_bias[element + i] = bias_sum[i]; }

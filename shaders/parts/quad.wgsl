@@ -21,6 +21,11 @@ fn quad_at(first: u32, step: u32, left: u32, vectors: bool) -> Quad {
   return Quad(first, step, min(left, 4u), vectors && left >= 4u);
 }
 
+// Those of four that are among the first `count`.
+fn first_lanes(count: u32) -> vec4<bool> {
+  return vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(count);
+}
+
 fn neighbour(at: Quad, i: u32) -> u32 {
   return at.first + i * at.step;
 }

@@ -4,10 +4,9 @@
 var<workgroup> tree: array<vec4<f32>, WORKGROUP>;
 
 // The sum of `value` over `lanes` invocations (a power of two), which stand `step` apart and of which this one is number
-// `lane`: for all of them. Every invocation of the workgroup must call it.
-fn sum_over_lanes(value: vec4<f32>, index: u32, lane: u32, lanes: u32, step: u32) -> vec4<f32> {
+// `lane`: for lane 0. Every invocation of the workgroup must call it, after a barrier if it is not the first sum.
+fn sum_for_first_lane(value: vec4<f32>, index: u32, lane: u32, lanes: u32, step: u32) -> vec4<f32> {
   var sum = value;
-  workgroupBarrier();  // an earlier sum has been read
   tree[index] = sum;
   for (var half = lanes / 2u; half > 0u; half /= 2u) {
     workgroupBarrier();
@@ -16,6 +15,13 @@ fn sum_over_lanes(value: vec4<f32>, index: u32, lane: u32, lanes: u32, step: u32
       tree[index] = sum;
     }
   }
+  return sum;
+}
+
+// The same for all of them. Every invocation of the workgroup must call it.
+fn sum_over_lanes(value: vec4<f32>, index: u32, lane: u32, lanes: u32, step: u32) -> vec4<f32> {
+  workgroupBarrier();  // an earlier sum has been read
+  _ = sum_for_first_lane(value, index, lane, lanes, step);
   workgroupBarrier();
   return tree[index - lane * step];
 }

@@ -1,4 +1,7 @@
-// Where a row of a strided tensor begins: its index along the axes before the row, of which there are at most five.
+// parts: quad
+//
+// Rows of a strided tensor: the index of a row along the axes before it, of which there are at most five, and where an
+// operand has it.
 
 struct RowIndex {
   inner: vec4<u32>,  // along four axes, the innermost first
@@ -17,4 +20,19 @@ fn row_index(row: u32, shape: vec4<u32>) -> RowIndex {
 
 fn row_start(index: RowIndex, strides: vec4<u32>, outer_stride: u32) -> u32 {
   return dot(index.inner, strides) + index.outer * outer_stride;
+}
+
+// Strides are in elements, 0 along an axis that is repeated.
+struct RowOperand {
+  strides: vec4<u32>,  // four axes before the row, the innermost first
+  outer_stride: u32,   // the one before them
+  column_stride: u32,
+  offset: u32,         // elements
+  vectors: u32,        // four neighbours in a row, from a multiple of four on, always lie in one aligned vector
+}
+
+// Columns [column, column + 4) of `columns`.
+fn row_quad(operand: RowOperand, row: RowIndex, column: u32, columns: u32) -> Quad {
+  let first = operand.offset + row_start(row, operand.strides, operand.outer_stride) + column * operand.column_stride;
+  return quad_at(first, operand.column_stride, columns - column, operand.vectors != 0u);
 }

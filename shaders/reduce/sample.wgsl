@@ -1,4 +1,4 @@
-// parts: element, launch, random
+// parts: element, launch, operand, quad, random
 //
 // Draws a column of each row with probability softmax(logits / temperature), by the Gumbel-max trick (Gumbel,
 // "Statistical theory of extreme values", 1954; Maddison et al., "A* sampling", 2014):
@@ -21,9 +21,7 @@ struct Params {
   temperature: f32,
   seed: vec2<u32>,        // 64 bits, the low ones first
   step: vec2<u32>,
-  logits_strides: vec2<u32>,  // elements: row, column
-  logits_offset: u32,
-  vector_loads: u32,      // logits may be read four columns at a time
+  @align(16) logits: MatrixOperand,  // row, column
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -48,13 +46,11 @@ fn gumbel_of(bits: u32) -> f32 {
   return -log(exponential_of(uniform_of(bits)));
 }
 
-fn logits_quad(row: u32, column: u32, count: u32) -> vec4<f32> {
-  let first = row + column * params.logits_strides.y;
-  if params.vector_loads != 0u && count == 4u { return decode_quad(logits[vector_of(first, F16)], first, F16); }
+fn logits_quad(at: Quad) -> vec4<f32> {
+  if at.is_vector { return decode_quad(logits[vector_of(at.first, F16)], at.first, F16); }
   var quad = vec4<f32>(0.0);
-  for (var i = 0u; i < count; i++) {
-    let element = first + i * params.logits_strides.y;
-    quad[i] = decode_at(logits[vector_of(element, F16)], element, F16);
+  for (var i = 0u; i < at.count; i++) {
+    quad[i] = decode_at(logits[vector_of(neighbour(at, i), F16)], neighbour(at, i), F16);
   }
   return quad;
 }
@@ -76,17 +72,16 @@ fn main(
 ) {
   let row = linear_group(group, groups);
   if row >= params.groups { return; }
-  let start = params.logits_offset + row * params.logits_strides.x;
   var best_rank = 0u;
   var best_column = 0u;
   for (var column = 4u * lane; column < params.columns; column += 4u * WORKGROUP) {
-    let count = min(params.columns - column, 4u);
-    let scores = logits_quad(start, column, count);
+    let at = matrix_quad(params.logits, row, column, params.columns);
+    let scores = logits_quad(at);
     var words = vec4<u32>();
     if params.temperature > 0.0 {
       words = philox(vec4<u32>(column / 4u, row, params.step), params.seed);
     }
-    for (var i = 0u; i < count; i++) {
+    for (var i = 0u; i < at.count; i++) {
       var rank = rank_of(scores[i]);
       if params.temperature > 0.0 && rank != 0u {
         rank = rank_of(scores[i] + params.temperature * gumbel_of(words[i]));

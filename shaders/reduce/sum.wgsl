@@ -1,4 +1,4 @@
-// parts: element, launch, rows, store
+// parts: element, launch, quad, reduce, rows, store
 //
 // Sums over some axes: output[i] = Σ_j x[i, j], i over the axes that stay, j over those that go, in f32 and in an order that
 // depends on the shapes and the device alone, so that it is the same each time.
@@ -25,17 +25,13 @@ struct Params {
   lanes: u32,                // invocations that share sums, a power of two
   lanes_first: u32,          // neighbouring invocations do
   scale: f32,                // multiplies the sums
-  x_offset: u32,
-  x_column_stride: u32,      // elements of x between neighbours in an output row
-  x_vector_loads: u32,       // may be read four columns at a time
-  kept_shape: vec4<u32>,     // kept axes before the row, the innermost first
-  kept_strides: vec4<u32>,   // elements of x
-  kept_outer_stride: u32,    // of a fifth axis
   inner_terms: u32,          // along the innermost axis that goes
-  inner_stride: u32,
-  summed_shape: vec4<u32>,   // axes before that
-  summed_strides: vec4<u32>,
+  inner_stride: u32,         // elements
   summed_outer_stride: u32,
+  kept_shape: vec4<u32>,     // kept axes before the row, the innermost first
+  x: RowOperand,             // along the kept axes
+  summed_shape: vec4<u32>,   // axes that go, before the innermost
+  summed_strides: vec4<u32>, // elements
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -44,14 +40,12 @@ struct Params {
 
 const WORKGROUP: u32 = 256u;
 
-var<workgroup> partial: array<vec4<f32>, WORKGROUP>;
-
-fn x_quad(first: u32, count: u32) -> vec4<f32> {
-  if params.x_vector_loads != 0u && count == 4u { return decode_quad(x[vector_of(first, IN_F16)], first, IN_F16); }
+fn x_quad(at: Quad) -> vec4<f32> {
+  // asked anew: llvmpipe takes 1.5 times as long for columns where at.is_vector passes through the loop over terms
+  if params.x.vectors != 0u && at.count == 4u { return decode_quad(x[vector_of(at.first, IN_F16)], at.first, IN_F16); }
   var quad = vec4<f32>(0.0);
-  for (var i = 0u; i < count; i++) {
-    let element = first + i * params.x_column_stride;
-    quad[i] = decode_at(x[vector_of(element, IN_F16)], element, IN_F16);
+  for (var i = 0u; i < at.count; i++) {
+    quad[i] = decode_at(x[vector_of(neighbour(at, i), IN_F16)], neighbour(at, i), IN_F16);
   }
   return quad;
 }
@@ -71,15 +65,12 @@ fn main(
   let quad = (linear % params.quad_groups) * wide + select(index % wide, index / params.lanes, is_first);
   let column = 4u * (quad % params.row_quads);
   let row = quad / params.row_quads;
-  // none past the end, where invocations are here for the barriers
-  let count = select(0u, min(params.columns - column, 4u), quad < params.quads);
   let split = linear / params.quad_groups;
   let begin = split * params.split_terms;
-  let end = select(0u, min(begin + params.split_terms, params.terms), count > 0u);
+  // none past the end, where invocations are here for the barriers
+  let end = select(0u, min(begin + params.split_terms, params.terms), quad < params.quads);
 
-  let kept = row_index(row, params.kept_shape);
-  let first = params.x_offset + row_start(kept, params.kept_strides, params.kept_outer_stride)
-    + column * params.x_column_stride;
+  let first = row_quad(params.x, row_index(row, params.kept_shape), column, params.columns);
   var sums = vec4<f32>(0.0);
   for (var term = begin + lane; term < end; term += params.lanes) {
     var inner = term;
@@ -87,18 +78,13 @@ fn main(
     if params.inner_terms < params.terms {
       inner = term % params.inner_terms;
       let outer = row_index(term / params.inner_terms, params.summed_shape);
-      at += row_start(outer, params.summed_strides, params.summed_outer_stride);
+      at.first += row_start(outer, params.summed_strides, params.summed_outer_stride);
     }
-    sums += x_quad(at + inner * params.inner_stride, count);
+    at.first += inner * params.inner_stride;
+    sums += x_quad(at);
   }
-  partial[index] = sums;
-  for (var half = params.lanes / 2u; half > 0u; half /= 2u) {
-    workgroupBarrier();
-    if lane < half {
-      sums += partial[index + half * step];
-      partial[index] = sums;
-    }
-  }
-  if lane > 0u || count == 0u { return; }
+  sums = sum_for_first_lane(sums, index, lane, params.lanes, step);
+  if lane > 0u || quad >= params.quads { return; }
+  let count = min(params.columns - column, 4u);
   store_quad(split * params.split_pitch + row * params.output_pitch + column, params.scale * sums, count, OUT_F16);
 }

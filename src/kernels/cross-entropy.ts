@@ -1,8 +1,12 @@
+/** Cross-entropy of rows of logits and its gradient: the kernels of shaders/cross-entropy. */
 import shader from '../../shaders/cross-entropy/cross-entropy.wgsl';
+import gradientShader from '../../shaders/cross-entropy/gradient.wgsl';
+import totalShader from '../../shaders/cross-entropy/total.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
+import { rowPitch } from '../tensor/shape.ts';
 import type { Traits } from '../tensor/traits.ts';
-import { foldWorkgroups, readsQuads, type Operand } from './launch.ts';
+import { foldWorkgroups, operandFields, type Limits, type Operand } from './launch.ts';
 import { chooseRowLanes, rowsPerWorkgroup } from './rows.ts';
 
 export interface CrossEntropyProblem {
@@ -19,13 +23,16 @@ export interface CrossEntropyProblem {
   readonly smoothing: number;
 }
 
-/** Uniform fields that name the target which has no loss. */
-export function ignoredParams(ignored: number | undefined) {
-  return { ignores: ignored === undefined ? 0 : 1, ignored: ignored ?? 0 };
+/** What tells which target a row has, and whether it has a loss. */
+type Targets = Pick<CrossEntropyProblem, 'targetsOffset' | 'ignored'>;
+
+/** Twin of the uniform struct `TargetParams` (shaders/cross-entropy/parts/targets.wgsl). */
+function targetFields({ targetsOffset, ignored }: Targets) {
+  return { offset: targetsOffset, ignores: ignored === undefined ? 0 : 1, ignored: ignored ?? 0 };
 }
 
 export function planCrossEntropy(problem: CrossEntropyProblem, traits: Traits): Launch {
-  const { op, rows, classes, dtype, logits, targetsOffset, ignored, smoothing } = problem;
+  const { op, rows, classes, dtype, logits, smoothing } = problem;
   const groups = Math.ceil(rows / rowsPerWorkgroup(classes, traits));
   return {
     shader,
@@ -35,12 +42,52 @@ export function planCrossEntropy(problem: CrossEntropyProblem, traits: Traits): 
       rows,
       classes,
       smoothing,
-      ...ignoredParams(ignored),
-      logits_strides: logits.strides,
-      logits_offset: logits.offset,
-      targets_offset: targetsOffset,
-      vector_loads: readsQuads(logits, 1) ? 1 : 0,
+      logits: operandFields(logits),
+      targets: targetFields(problem),
     },
     workgroups: foldWorkgroups(op, groups, traits),
+  };
+}
+
+export function planCrossEntropyTotal(
+  { rows, ...targets }: Targets & { readonly rows: number },
+  isMean: boolean,
+): Launch {
+  return {
+    shader: totalShader,
+    constants: {},
+    params: { rows, is_mean: isMean ? 1 : 0, targets: targetFields(targets) },
+    workgroups: [1, 1, 1],
+  };
+}
+
+const GRADIENT_WORKGROUP = 256;
+
+export function planCrossEntropyGradient(
+  problem: CrossEntropyProblem,
+  /** Of the loss: one for all rows, or one each. */
+  dLoss: { readonly offset: number; readonly isByRow: boolean },
+  hasShare: boolean,
+  limits: Limits,
+): Launch {
+  const { op, rows, classes, dtype, logits, smoothing } = problem;
+  const rowQuads = Math.ceil(classes / 4);
+  const quads = rows * rowQuads;
+  return {
+    shader: gradientShader,
+    constants: { F16: dtype === 'float16' },
+    params: {
+      quads,
+      row_quads: rowQuads,
+      classes,
+      smoothing,
+      logits: operandFields(logits),
+      targets: targetFields(problem),
+      d_loss_stride: dLoss.isByRow ? 1 : 0,
+      d_loss_offset: dLoss.offset,
+      has_share: hasShare ? 1 : 0,
+      output_pitch: rowPitch(classes, dtype),
+    },
+    workgroups: foldWorkgroups(op, Math.ceil(quads / GRADIENT_WORKGROUP), limits),
   };
 }

@@ -15,9 +15,8 @@ import type { Launch } from '../gpu/runtime.ts';
 import { replacePart, type Shader } from '../gpu/shader.ts';
 import { BYTES, type DType, type FloatDType } from '../tensor/dtype.ts';
 import { contiguousStrides, MAX_RANK, rowPitch, sizeOf, storageSize, type Shape } from '../tensor/shape.ts';
-import { foldWorkgroups, readsQuads, type Limits, type Operand } from './launch.ts';
-import { twoWords } from './random.ts';
-import { mergeAxes, quadLaunch, rowAxes } from './rows.ts';
+import { foldWorkgroups, twoWords, type Limits, type Operand } from './launch.ts';
+import { mergeAxes, quadLaunch, rowOperand, rowShape, rowStrides } from './rows.ts';
 
 export type OperandName = 'x' | 'y';
 
@@ -114,14 +113,11 @@ export interface AccumulateProblem {
 export function planAccumulate({ op, shape, dtype, target, x }: AccumulateProblem, limits: Limits): Launch {
   const { shape: lengths, strides } = mergeAxes(shape, target.strides, [x.strides]);
   const columns = lengths.at(-1)!;
-  const outer = rowAxes(
-    lengths.slice(0, -1),
-    strides.map((all) => all.slice(0, -1)),
-  );
+  const targetRows = rowStrides(strides[0].slice(0, -1));
   const lead = dtype === 'float16' ? target.offset % 2 : 0;
   const rowQuads = Math.ceil((lead + columns) / 4);
-  const quads = lengths.slice(0, -1).reduce((product, length) => product * length, 1) * rowQuads;
-  const readsVectors = lead === 0 && readsQuads({ strides: strides[1], offset: x.offset }, lengths.length - 1);
+  const quads = sizeOf(lengths.slice(0, -1)) * rowQuads;
+  const addend = rowOperand({ strides: strides[1], offset: x.offset });
   return {
     shader: accumulateShader,
     constants: { F16: dtype === 'float16' },
@@ -130,15 +126,11 @@ export function planAccumulate({ op, shape, dtype, target, x }: AccumulateProble
       row_quads: rowQuads,
       columns,
       lead,
-      shape: outer.shape,
-      target_strides: outer.strides[0].inner,
-      x_strides: outer.strides[1].inner,
-      target_outer_stride: outer.strides[0].outer,
-      x_outer_stride: outer.strides[1].outer,
-      x_column_stride: strides[1].at(-1)!,
+      shape: rowShape(lengths.slice(0, -1)),
+      x: { ...addend, vectors: lead === 0 ? addend.vectors : 0 },
+      target_strides: targetRows.strides,
+      target_outer_stride: targetRows.outer_stride,
       target_offset: target.offset,
-      x_offset: x.offset,
-      x_vector_loads: readsVectors ? 1 : 0,
     },
     workgroups: foldWorkgroups(op, Math.ceil(quads / WORKGROUP), limits),
   };

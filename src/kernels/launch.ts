@@ -26,7 +26,16 @@ export function readsQuads({ strides, offset }: Operand, axis: number): boolean 
   return offset % 4 === 0 && strides.every((stride, i) => (i === axis ? stride === 1 : stride % 4 === 0));
 }
 
-/** Twin of the uniform struct `Operand` (shaders/parts/operand.wgsl): a tensor of four axes. */
+/** Twin of the uniform structs `Operand`, a tensor of four axes, and `MatrixOperand`, of two (shaders/parts/operand.wgsl). */
 export function operandFields(operand: Operand) {
-  return { strides: operand.strides, offset: operand.offset, vectors: readsQuads(operand, 3) ? 1 : 0 };
+  return {
+    strides: operand.strides,
+    offset: operand.offset,
+    vectors: readsQuads(operand, operand.strides.length - 1) ? 1 : 0,
+  };
+}
+
+/** A seed or counter below 2⁵³ as Philox takes it, the low 32 bits first: twin of parts/random.wgsl. */
+export function twoWords(value: number): [number, number] {
+  return [value >>> 0, Math.floor(value / 2 ** 32)];
 }

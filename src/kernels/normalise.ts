@@ -1,10 +1,13 @@
+/** Layer and root-mean-square normalisation and their gradients: the kernels of shaders/normalise. */
+import gradientShader from '../../shaders/normalise/gradient.wgsl';
 import shader from '../../shaders/normalise/normalise.wgsl';
+import weightGradientShader from '../../shaders/normalise/weight-gradient.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
-import { coalesce, contiguousStrides, type Shape } from '../tensor/shape.ts';
+import { coalesce, contiguousStrides, sizeOf, type Shape } from '../tensor/shape.ts';
 import type { Traits } from '../tensor/traits.ts';
-import { foldWorkgroups, readsQuads, type Operand } from './launch.ts';
-import { chooseRowLanes, mergeAxes, rowAxes, rowsPerWorkgroup } from './rows.ts';
+import { foldWorkgroups, operandFields, readsQuads, type Operand } from './launch.ts';
+import { chooseRowLanes, mergeAxes, rowShape, rowsPerWorkgroup, rowStrides } from './rows.ts';
 
 export interface NormaliseProblem {
   /** The op's name, for errors. */
@@ -45,13 +48,12 @@ export function planNormalise(problem: NormaliseProblem, traits: Traits): Launch
   const [segments, columns] = lastTwo(inner.shape, 1);
   const [outputInner, xInner, weightInner, biasInner] = inner.strides.map((strides) => lastTwo(strides, 0));
   const outerShape = shape.slice(0, -axes);
-  const rows = outerShape.reduce((product, length) => product * length, 1);
-  const merged = coalesce(outerShape, [x.strides.slice(0, -axes)]);
-  const outer = rowAxes(merged.shape, merged.strides);
+  const rows = sizeOf(outerShape);
+  const outer = coalesce(outerShape, [x.strides.slice(0, -axes)]);
+  const { strides: xStrides, outer_stride: xOuterStride } = rowStrides(outer.strides[0]);
   const size = segments * columns;
   const groups = Math.ceil(rows / rowsPerWorkgroup(size, traits));
-  const vectors = (strides: readonly number[], offset: number) => (readsQuads({ strides, offset }, 1) ? 1 : 0);
-  const xOuter = outer.strides[0];
+  const isVectors = readsQuads({ strides: [...outer.strides[0], ...xInner], offset: x.offset }, outer.shape.length + 1);
   return {
     shader,
     constants: { LANES: chooseRowLanes(size, traits), CENTRED: isCentred, F16: dtype === 'float16' },
@@ -61,27 +63,16 @@ export function planNormalise(problem: NormaliseProblem, traits: Traits): Launch
       segments,
       columns,
       epsilon,
-      shape: outer.shape,
-      x_strides: xOuter.inner,
-      x_outer_stride: xOuter.outer,
-      x_inner_strides: xInner,
-      weight_strides: weightInner,
-      bias_strides: biasInner,
-      x_offset: x.offset,
-      weight_offset: weight?.offset ?? 0,
-      bias_offset: bias?.offset ?? 0,
-      output_row_pitch: axes < shape.length ? contiguousStrides(shape, dtype)[shape.length - axes - 1] : 0,
-      output_pitch: outputInner[0],
       has_weight: weight ? 1 : 0,
       has_bias: bias ? 1 : 0,
-      x_vector_loads: readsQuads(
-        { strides: [...x.strides.slice(0, -axes), ...xInner], offset: x.offset },
-        shape.length - axes + 1,
-      )
-        ? 1
-        : 0,
-      weight_vector_loads: vectors(weightInner, weight?.offset ?? 0),
-      bias_vector_loads: vectors(biasInner, bias?.offset ?? 0),
+      output_row_pitch: axes < shape.length ? contiguousStrides(shape, dtype)[shape.length - axes - 1] : 0,
+      output_pitch: outputInner[0],
+      x_outer_stride: xOuterStride,
+      shape: rowShape(outer.shape),
+      x_strides: xStrides,
+      x: { strides: xInner, offset: x.offset, vectors: isVectors ? 1 : 0 },
+      weight: operandFields({ strides: weightInner, offset: weight?.offset ?? 0 }),
+      bias: operandFields({ strides: biasInner, offset: bias?.offset ?? 0 }),
     },
     workgroups: foldWorkgroups(op, groups, traits),
   };
@@ -90,4 +81,129 @@ export function planNormalise(problem: NormaliseProblem, traits: Traits): Launch
 function lastTwo(values: readonly number[], fill: number): [number, number] {
   const [a, b] = [fill, fill, ...values].slice(-2) as [number, number];
   return [a, b];
+}
+
+export interface NormaliseGradientProblem {
+  /** The op's name, for errors. */
+  readonly op: string;
+  /** Of x, of the output's gradient and of x's, all of them row-major. */
+  readonly shape: Shape;
+  /** How many of the last axes are normalised together. */
+  readonly axes: number;
+  readonly dtype: FloatDType;
+  readonly xOffset: number;
+  readonly dOutputOffset: number;
+  /** Of the row-major weight; absent where there is none. */
+  readonly weightOffset?: number;
+  readonly epsilon: number;
+  /** The mean is subtracted. */
+  readonly isCentred: boolean;
+  readonly writesDX: boolean;
+  readonly writesStatistics: boolean;
+}
+
+/** Rows of a row-major tensor; of odd float16 axes each is several segments. */
+export function rowLayout({ shape, axes, dtype }: { shape: Shape; axes: number; dtype: FloatDType }) {
+  const first = shape.length - axes;
+  const strides = contiguousStrides(shape, dtype);
+  const inner = mergeAxes(shape.slice(first), strides.slice(first), []);
+  const isWhole = inner.shape.length < 2;
+  return {
+    rows: sizeOf(shape.slice(0, first)),
+    segments: isWhole ? 1 : inner.shape[0],
+    columns: inner.shape.at(-1)!,
+    row_pitch: first > 0 ? strides[first - 1] : 0,
+    pitch: isWhole ? 0 : inner.strides[0][0],
+  };
+}
+
+/** Whether such rows, from these offsets on, may be read four columns at a time. */
+export function readsRowQuads(layout: ReturnType<typeof rowLayout>, offsets: readonly number[]): boolean {
+  return [layout.row_pitch, layout.pitch, ...offsets].every((elements) => elements % 4 === 0);
+}
+
+export function planNormaliseGradient(problem: NormaliseGradientProblem, traits: Traits): Launch {
+  const { op, dtype, xOffset, dOutputOffset, weightOffset, epsilon, isCentred } = problem;
+  const layout = rowLayout(problem);
+  const size = layout.segments * layout.columns;
+  const groups = Math.ceil(layout.rows / rowsPerWorkgroup(size, traits));
+  return {
+    shader: gradientShader,
+    constants: { LANES: chooseRowLanes(size, traits), CENTRED: isCentred, F16: dtype === 'float16' },
+    params: {
+      groups,
+      ...layout,
+      epsilon,
+      x_offset: xOffset,
+      d_output_offset: dOutputOffset,
+      weight_offset: weightOffset ?? 0,
+      has_weight: weightOffset === undefined ? 0 : 1,
+      vectors: readsRowQuads(layout, [xOffset, dOutputOffset, weightOffset ?? 0]) ? 1 : 0,
+      writes_d_x: problem.writesDX ? 1 : 0,
+      writes_statistics: problem.writesStatistics ? 1 : 0,
+    },
+    workgroups: foldWorkgroups(op, groups, traits),
+  };
+}
+
+export interface NormaliseWeightGradientProblem {
+  /** The op's name, for errors. */
+  readonly op: string;
+  /** Of x and of the output's gradient, both of them row-major. */
+  readonly shape: Shape;
+  /** How many of the last axes are normalised together. */
+  readonly axes: number;
+  readonly dtype: FloatDType;
+  readonly xOffset: number;
+  readonly dOutputOffset: number;
+  readonly writesDWeight: boolean;
+  readonly writesDBias: boolean;
+}
+
+/** Twins of the constants of weight-gradient.wgsl. */
+const COLUMN_LANES = 16;
+const ROW_LANES = 8;
+/** Rows that an invocation adds up at the least. */
+const LEAST_TERMS = 4;
+const MOST_CHUNKS = 128;
+
+/** Into how many chunks of how many rows the sums are divided: as many as give each of a device's processors some. */
+export function chunkRows(
+  rows: number,
+  columnGroups: number,
+  { isSoftware }: Traits,
+): { chunks: number; size: number } {
+  const wanted = Math.ceil((isSoftware ? 32 : 512) / columnGroups);
+  const most = Math.min(MOST_CHUNKS, Math.ceil(rows / (ROW_LANES * LEAST_TERMS)));
+  const size = Math.ceil(rows / Math.min(wanted, most));
+  return { chunks: Math.ceil(rows / size), size };
+}
+
+/** The launch, and how many chunks' sums it writes. */
+export function planNormaliseWeightGradient(
+  problem: NormaliseWeightGradientProblem,
+  traits: Traits,
+): { launch: Launch; chunks: number } {
+  const { op, dtype, xOffset, dOutputOffset } = problem;
+  const layout = rowLayout(problem);
+  const columnGroups = Math.ceil((layout.segments * Math.ceil(layout.columns / 4)) / COLUMN_LANES);
+  const { chunks, size } = chunkRows(layout.rows, columnGroups, traits);
+  const groups = chunks * columnGroups;
+  const launch = {
+    shader: weightGradientShader,
+    constants: { F16: dtype === 'float16' },
+    params: {
+      groups,
+      ...layout,
+      chunk_rows: size,
+      column_groups: columnGroups,
+      x_offset: xOffset,
+      d_output_offset: dOutputOffset,
+      vectors: readsRowQuads(layout, [xOffset, dOutputOffset]) ? 1 : 0,
+      writes_d_weight: problem.writesDWeight ? 1 : 0,
+      writes_d_bias: problem.writesDBias ? 1 : 0,
+    },
+    workgroups: foldWorkgroups(op, groups, traits),
+  };
+  return { launch, chunks };
 }

@@ -1,26 +1,31 @@
 import type { Launch } from '../gpu/runtime.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
-import { coalesce, contiguousStrides, type Shape } from '../tensor/shape.ts';
+import { coalesce, contiguousStrides, sizeOf, type Shape } from '../tensor/shape.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { foldWorkgroups, readsQuads, type Limits, type Operand } from './launch.ts';
 
-/** Axes before a row, the innermost first: twin of the parameters that parts/rows takes. */
-export interface RowAxes {
-  /** Of four axes; those that there are not have length 1. */
-  readonly shape: readonly number[];
-  /** For each operand, of the four axes and of the one before them. */
-  readonly strides: readonly { readonly inner: readonly number[]; readonly outer: number }[];
+/** The lengths of the axes before a row, at most five: the innermost four first, as parts/rows takes them. */
+export function rowShape(shape: Shape): number[] {
+  return innermostFirst(shape, 1);
 }
 
-/** At most five axes, as those of `coalesce`. */
-export function rowAxes(shape: Shape, strides: readonly (readonly number[])[]): RowAxes {
-  const innermostFirst = (values: readonly number[], fill: number) => [...values.toReversed(), fill, fill, fill, fill];
+/** Their strides, and that of the fifth. */
+export function rowStrides(strides: readonly number[]) {
+  return { strides: innermostFirst(strides, 0), outer_stride: strides.at(-5) ?? 0 };
+}
+
+function innermostFirst(values: readonly number[], fill: number): number[] {
+  return [...values.toReversed(), fill, fill, fill, fill].slice(0, 4);
+}
+
+/** Twin of the uniform struct `RowOperand` (shaders/parts/rows.wgsl): the last axis is the row. */
+export function rowOperand({ strides, offset }: Operand) {
+  const column = strides.length - 1;
   return {
-    shape: innermostFirst(shape, 1).slice(0, 4),
-    strides: strides.map((values) => ({
-      inner: innermostFirst(values, 0).slice(0, 4),
-      outer: values.at(-5) ?? 0,
-    })),
+    ...rowStrides(strides.slice(0, -1)),
+    column_stride: strides[column],
+    offset,
+    vectors: readsQuads({ strides, offset }, column) ? 1 : 0,
   };
 }
 
@@ -41,7 +46,7 @@ export function mergeAxes(
 
 /**
  * Parameters and workgroups of kernels whose invocations compute four columns of one row of the output each: where the
- * output's rows lie and, by name, those of the operands that are broadcast to its shape. An absent operand is read nowhere.
+ * output's rows lie and, by name, a RowOperand for each operand, broadcast to its shape. An absent operand is read nowhere.
  */
 export function quadLaunch(
   problem: { readonly op: string; readonly shape: Shape; readonly dtype: FloatDType },
@@ -57,29 +62,19 @@ export function quadLaunch(
     given.map(({ strides }) => strides),
   );
   const [outputStrides, ...strides] = merged.strides;
-  const columns = merged.shape.at(-1)!;
-  const rowShape = merged.shape.slice(0, -1);
-  const outer = rowAxes(
-    rowShape,
-    strides.map((all) => all.slice(0, -1)),
-  );
-  const rowQuads = Math.ceil(columns / 4);
-  const quads = rowShape.reduce((product, length) => product * length, 1) * rowQuads;
-  const params: Record<string, number | readonly number[]> = {
+  const rowQuads = Math.ceil(merged.shape.at(-1)! / 4);
+  const outerShape = merged.shape.slice(0, -1);
+  const quads = sizeOf(outerShape) * rowQuads;
+  const params = {
     quads,
     row_quads: rowQuads,
-    columns,
-    shape: outer.shape,
+    columns: merged.shape.at(-1)!,
     output_pitch: outputStrides.at(-2) ?? 0,
+    shape: rowShape(outerShape),
+    ...Object.fromEntries(
+      Object.keys(operands).map((name, i) => [name, rowOperand({ strides: strides[i], offset: given[i].offset })]),
+    ),
   };
-  for (const [i, name] of Object.keys(operands).entries()) {
-    const { offset } = given[i];
-    params[`${name}_strides`] = outer.strides[i].inner;
-    params[`${name}_outer_stride`] = outer.strides[i].outer;
-    params[`${name}_column_stride`] = strides[i].at(-1)!;
-    params[`${name}_offset`] = offset;
-    params[`${name}_vector_loads`] = readsQuads({ strides: strides[i], offset }, strides[i].length - 1) ? 1 : 0;
-  }
   return { params, workgroups: foldWorkgroups(op, Math.ceil(quads / workgroup), limits) };
 }
 

@@ -1,8 +1,11 @@
 import { noGrad, record } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
-import { planCrossEntropyGradient } from '../kernels/cross-entropy-gradient.ts';
-import { planCrossEntropyTotal } from '../kernels/cross-entropy-total.ts';
-import { planCrossEntropy, type CrossEntropyProblem } from '../kernels/cross-entropy.ts';
+import {
+  planCrossEntropy,
+  planCrossEntropyGradient,
+  planCrossEntropyTotal,
+  type CrossEntropyProblem,
+} from '../kernels/cross-entropy.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { formatShape } from '../tensor/shape.ts';

@@ -1,9 +1,6 @@
 import { record } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
-import { planEmbeddingGradient } from '../kernels/embedding-gradient.ts';
-import { planEmbedding } from '../kernels/embedding.ts';
-import { planMergeIds } from '../kernels/merge-ids.ts';
-import { planOrderIds, RUN } from '../kernels/order-ids.ts';
+import { planEmbedding, planEmbeddingGradient, planMergeIds, planOrderIds, RUN } from '../kernels/embedding.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { formatShape, MAX_RANK } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';

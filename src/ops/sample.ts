@@ -1,5 +1,5 @@
 import { ArgumentError } from '../gpu/errors.ts';
-import { planSample } from '../kernels/sample.ts';
+import { planSample } from '../kernels/reduce.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';

@@ -1,6 +1,6 @@
 import { record } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
-import { planSum } from '../kernels/sum.ts';
+import { planSum } from '../kernels/reduce.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { formatShape, type Shape } from '../tensor/shape.ts';

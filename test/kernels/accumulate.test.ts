@@ -16,13 +16,13 @@ test('planAccumulate: an invocation owns whole words', () => {
   // columns 3 to 8 of rows of ten f16, which begin and end within words
   const slice = { strides: [10, 1], offset: 3 };
   const half = planAccumulate(problem([4, 6], { dtype: 'float16', target: slice }), DEFAULTS);
-  expect(half.params).toMatchObject({ quads: 8, row_quads: 2, columns: 6, lead: 1, x_vector_loads: 0 });
+  expect(half.params).toMatchObject({ quads: 8, row_quads: 2, columns: 6, lead: 1, x: { vectors: 0 } });
 });
 
 test('planAccumulate: x is read by fours where it lies so', () => {
-  expect(planAccumulate(problem([3, 9]), DEFAULTS).params).toMatchObject({ x_vector_loads: 1 });
+  expect(planAccumulate(problem([3, 9]), DEFAULTS).params).toMatchObject({ x: { vectors: 1 } });
   const transposed = { strides: [1, 3], offset: 0 };
-  expect(planAccumulate(problem([3, 9], { x: transposed }), DEFAULTS).params).toMatchObject({ x_vector_loads: 0 });
+  expect(planAccumulate(problem([3, 9], { x: transposed }), DEFAULTS).params).toMatchObject({ x: { vectors: 0 } });
 });
 
 test('planAccumulate folds more workgroups than one dimension holds', () => {

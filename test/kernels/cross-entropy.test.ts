@@ -1,7 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { planCrossEntropyGradient } from '../../src/kernels/cross-entropy-gradient.ts';
-import { planCrossEntropyTotal } from '../../src/kernels/cross-entropy-total.ts';
-import { planCrossEntropy, type CrossEntropyProblem } from '../../src/kernels/cross-entropy.ts';
+import {
+  planCrossEntropy,
+  planCrossEntropyGradient,
+  planCrossEntropyTotal,
+  type CrossEntropyProblem,
+} from '../../src/kernels/cross-entropy.ts';
 import { CPU_DRIVER, DEFAULTS, dense, frozen } from './problems.ts';
 
 const problem = (given: Partial<CrossEntropyProblem> = {}): CrossEntropyProblem => {
@@ -24,9 +27,13 @@ describe('planCrossEntropy', () => {
   });
 
   test('a target may be ignored, 0 among them', () => {
-    expect(planCrossEntropy(problem(), DEFAULTS).params).toMatchObject({ ignores: 0 });
-    expect(planCrossEntropy(problem({ ignored: 0 }), DEFAULTS).params).toMatchObject({ ignores: 1, ignored: 0 });
-    expect(planCrossEntropyTotal(problem({ ignored: 7 }), true).params).toMatchObject({ ignores: 1, ignored: 7 });
+    expect(planCrossEntropy(problem(), DEFAULTS).params).toMatchObject({ targets: { ignores: 0 } });
+    expect(planCrossEntropy(problem({ ignored: 0 }), DEFAULTS).params).toMatchObject({
+      targets: { ignores: 1, ignored: 0 },
+    });
+    expect(planCrossEntropyTotal(problem({ ignored: 7 }), true).params).toMatchObject({
+      targets: { ignores: 1, ignored: 7 },
+    });
   });
 });
 
@@ -38,7 +45,7 @@ test('planCrossEntropyGradient writes four classes an invocation, of padded rows
     quads: 2000,
     row_quads: 2,
     output_pitch: 8,
-    vector_loads: 1,
+    logits: { strides: [8, 1], vectors: 1 },
     d_loss_stride: 0,
     d_loss_offset: 3,
     has_share: 1,

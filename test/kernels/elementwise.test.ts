@@ -15,7 +15,7 @@ describe('planElementwise', () => {
   });
 
   test('contiguous operands are one row, read by fours', () => {
-    expect(plan({ shape: [2, 3, 5] }).params).toMatchObject({ columns: 30, quads: 8, row_quads: 8, x_vector_loads: 1 });
+    expect(plan({ shape: [2, 3, 5] }).params).toMatchObject({ columns: 30, quads: 8, row_quads: 8, x: { vectors: 1 } });
   });
 
   test('a vector that repeats along rows keeps them apart', () => {
@@ -23,13 +23,12 @@ describe('planElementwise', () => {
       columns: 8,
       quads: 6,
       shape: [3, 1, 1, 1],
-      x_strides: [8, 0, 0, 0],
-      y_strides: [0, 0, 0, 0],
       output_pitch: 8,
-      y_vector_loads: 1,
+      x: { strides: [8, 0, 0, 0] },
+      y: { strides: [0, 0, 0, 0], column_stride: 1, offset: 4, vectors: 1 },
     });
-    expect(plan({ y: { strides: [0, 1], offset: 3 } }).params).toMatchObject({ x_vector_loads: 1, y_vector_loads: 0 });
-    expect(plan({ y: { strides: [1, 0], offset: 0 } }).params).toMatchObject({ y_column_stride: 0, y_vector_loads: 0 });
+    expect(plan({ y: { strides: [0, 1], offset: 3 } }).params).toMatchObject({ x: { vectors: 1 }, y: { vectors: 0 } });
+    expect(plan({ y: { strides: [1, 0], offset: 0 } }).params).toMatchObject({ y: { column_stride: 0, vectors: 0 } });
   });
 
   test('float16 rows are padded to whole words', () => {
@@ -67,14 +66,9 @@ test('planElementwiseGradient: three operands that are broadcast each in its way
     columns: 8,
     quads: 6,
     output_pitch: 8,
-    x_strides: [8, 0, 0, 0],
-    x_vector_loads: 1,
-    y_strides: [0, 0, 0, 0],
-    y_column_stride: 1,
-    y_vector_loads: 0,
-    gradient_column_stride: 0,
-    gradient_offset: 1,
-    gradient_vector_loads: 0,
+    x: { strides: [8, 0, 0, 0], vectors: 1 },
+    y: { strides: [0, 0, 0, 0], column_stride: 1, vectors: 0 },
+    gradient: { column_stride: 0, offset: 1, vectors: 0 },
   });
   expect(workgroups).toEqual([1, 1, 1]);
 });

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ArgumentError } from '../../src/index.ts';
-import { foldWorkgroups, readsQuads } from '../../src/kernels/launch.ts';
+import { foldWorkgroups, readsQuads, twoWords } from '../../src/kernels/launch.ts';
 import { DEFAULTS } from './problems.ts';
 
 const MOST = DEFAULTS.maxComputeWorkgroupsPerDimension;
@@ -71,4 +71,11 @@ describe('readsQuads', () => {
       }),
     );
   });
+});
+
+test('a number of up to 53 bits is two words', () => {
+  expect(twoWords(0)).toEqual([0, 0]);
+  expect(twoWords(2 ** 32 - 1)).toEqual([2 ** 32 - 1, 0]);
+  expect(twoWords(2 ** 32 + 5)).toEqual([5, 1]);
+  expect(twoWords(2 ** 53 - 1)).toEqual([2 ** 32 - 1, 2 ** 21 - 1]);
 });

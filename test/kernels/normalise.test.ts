@@ -1,5 +1,14 @@
 import { describe, expect, test } from 'vitest';
-import { canNormalise, planNormalise, type NormaliseProblem } from '../../src/kernels/normalise.ts';
+import {
+  canNormalise,
+  chunkRows,
+  planNormalise,
+  planNormaliseGradient,
+  planNormaliseWeightGradient,
+  type NormaliseGradientProblem,
+  type NormaliseProblem,
+  type NormaliseWeightGradientProblem,
+} from '../../src/kernels/normalise.ts';
 import { CPU_DRIVER, DEFAULTS, dense, frozen } from './problems.ts';
 
 const problem = (given: Partial<NormaliseProblem> = {}): NormaliseProblem => {
@@ -31,7 +40,7 @@ describe('planNormalise', () => {
       has_weight: 1,
       has_bias: 0,
       output_row_pitch: 24,
-      x_vector_loads: 1,
+      x: { strides: [0, 1], offset: 0, vectors: 1 },
     });
     expect(plan({ axes: 3 }).params).toMatchObject({ rows: 1, columns: 48 });
   });
@@ -41,11 +50,10 @@ describe('planNormalise', () => {
     expect(plan({ ...given, weight: { strides: [8, 1], offset: 8 } }).params).toMatchObject({
       segments: 3,
       columns: 7,
-      x_inner_strides: [8, 1],
-      weight_strides: [8, 1],
       output_row_pitch: 24,
       output_pitch: 8,
-      weight_vector_loads: 1,
+      x: { strides: [8, 1] },
+      weight: { strides: [8, 1], offset: 8, vectors: 1 },
     });
   });
 
@@ -57,5 +65,80 @@ describe('planNormalise', () => {
 
   test('folds more workgroups than one dimension holds', () => {
     expect(plan({ shape: [70_000, 1000] }).workgroups).toEqual([35_000, 2, 1]);
+  });
+});
+
+const place = { op: 'test', shape: [2, 3, 8], axes: 1, dtype: 'float32', xOffset: 0, dOutputOffset: 0 } as const;
+
+describe('planNormaliseGradient', () => {
+  const problem = (given: Partial<NormaliseGradientProblem> = {}): NormaliseGradientProblem => ({
+    ...place,
+    epsilon: 1,
+    isCentred: true,
+    writesDX: true,
+    writesStatistics: false,
+    ...given,
+  });
+  const plan = (given?: Partial<NormaliseGradientProblem>) => planNormaliseGradient(problem(given), DEFAULTS);
+
+  test('is a pure function', () => {
+    const given = frozen(problem());
+    expect(planNormaliseGradient(given, DEFAULTS)).toEqual(planNormaliseGradient(given, DEFAULTS));
+  });
+
+  test('short rows share a workgroup, long ones have one each', () => {
+    expect(plan({ shape: [100, 256] })).toMatchObject({ constants: { LANES: 16 }, workgroups: [13, 1, 1] });
+    expect(plan({ shape: [100, 257] })).toMatchObject({ constants: { LANES: 128 }, workgroups: [100, 1, 1] });
+    expect(planNormaliseGradient(problem({ shape: [100, 257] }), CPU_DRIVER).constants['LANES']).toBe(4);
+    expect(plan({ shape: [70_000, 1000] }).workgroups).toEqual([35_000, 2, 1]);
+  });
+
+  test('several axes merge into one row, but odd float16 ones into segments', () => {
+    const shape = [2, 3, 7];
+    const row = { rows: 2, segments: 1, columns: 21, row_pitch: 21, pitch: 0, vectors: 0 };
+    expect(plan({ shape, axes: 2 }).params).toMatchObject(row);
+    const segments = { rows: 2, segments: 3, columns: 7, row_pitch: 24, pitch: 8, vectors: 1 };
+    expect(plan({ shape, axes: 2, dtype: 'float16' }).params).toMatchObject(segments);
+    expect(plan({ shape: [3, 1], axes: 2, dtype: 'float16' }).params).toMatchObject({
+      rows: 1,
+      segments: 3,
+      columns: 1,
+    });
+  });
+
+  test('vectors are read where all operands begin at one', () => {
+    expect(plan().params['vectors']).toBe(1);
+    expect(plan({ xOffset: 4, weightOffset: 8 }).params).toMatchObject({ vectors: 1, has_weight: 1 });
+    for (const given of [{ xOffset: 2 }, { dOutputOffset: 2 }, { weightOffset: 2 }, { shape: [4, 6] }]) {
+      expect(plan(given).params['vectors']).toBe(0);
+    }
+  });
+});
+
+describe('planNormaliseWeightGradient', () => {
+  const problem: NormaliseWeightGradientProblem = { ...place, writesDWeight: true, writesDBias: false };
+
+  test('chunks hold all rows, and no more of them than a GPU has use for', () => {
+    for (const rows of [1, 31, 32, 33, 1000, 4096, 100_000]) {
+      for (const columnGroups of [1, 3, 1000]) {
+        for (const traits of [DEFAULTS, CPU_DRIVER]) {
+          const { chunks, size } = chunkRows(rows, columnGroups, traits);
+          expect(chunks * size).toBeGreaterThanOrEqual(rows);
+          expect((chunks - 1) * size).toBeLessThan(rows);
+          expect(chunks).toBeLessThanOrEqual(128);
+        }
+      }
+    }
+    expect(chunkRows(32, 1, DEFAULTS).chunks).toBe(1);
+    expect(chunkRows(100_000, 1, DEFAULTS).chunks).toBe(128);
+    expect(chunkRows(100_000, 1, CPU_DRIVER).chunks).toBe(32);
+    expect(chunkRows(100_000, 512, DEFAULTS).chunks).toBe(1);
+  });
+
+  test('a workgroup for 64 columns of a chunk', () => {
+    const { launch, chunks } = planNormaliseWeightGradient({ ...problem, shape: [4096, 1000] }, DEFAULTS);
+    expect(chunks).toBe(32);
+    expect(launch.params).toMatchObject({ column_groups: 16, chunk_rows: 128, groups: 512, vectors: 1 });
+    expect(launch.workgroups).toEqual([512, 1, 1]);
   });
 });

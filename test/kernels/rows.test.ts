@@ -1,24 +1,25 @@
 import { describe, expect, test } from 'vitest';
-import { mergeAxes, rowAxes } from '../../src/kernels/rows.ts';
+import { mergeAxes, rowOperand, rowShape, rowStrides } from '../../src/kernels/rows.ts';
 
-describe('rowAxes', () => {
-  test('the innermost axis first; a fifth apart', () => {
-    expect(rowAxes([], [[], []])).toEqual({
-      shape: [1, 1, 1, 1],
-      strides: [
-        { inner: [0, 0, 0, 0], outer: 0 },
-        { inner: [0, 0, 0, 0], outer: 0 },
-      ],
-    });
-    expect(rowAxes([2, 3], [[30, 10]])).toEqual({
-      shape: [3, 2, 1, 1],
-      strides: [{ inner: [10, 30, 0, 0], outer: 0 }],
-    });
-    expect(rowAxes([2, 3, 4, 5, 6], [[9, 8, 7, 6, 5]])).toEqual({
-      shape: [6, 5, 4, 3],
-      strides: [{ inner: [5, 6, 7, 8], outer: 9 }],
-    });
+test('of the axes before a row, the innermost comes first, and a fifth apart', () => {
+  expect(rowShape([])).toEqual([1, 1, 1, 1]);
+  expect(rowShape([2, 3])).toEqual([3, 2, 1, 1]);
+  expect(rowShape([2, 3, 4, 5, 6])).toEqual([6, 5, 4, 3]);
+  expect(rowStrides([])).toEqual({ strides: [0, 0, 0, 0], outer_stride: 0 });
+  expect(rowStrides([30, 10])).toEqual({ strides: [10, 30, 0, 0], outer_stride: 0 });
+  expect(rowStrides([9, 8, 7, 6, 5])).toEqual({ strides: [5, 6, 7, 8], outer_stride: 9 });
+});
+
+test('an operand is read by fours where all its rows begin at a vector and its columns are neighbours', () => {
+  const at = (strides: readonly number[], offset: number) => rowOperand({ strides, offset });
+  expect(at([24, 8, 1], 4)).toEqual({
+    strides: [8, 24, 0, 0],
+    outer_stride: 0,
+    column_stride: 1,
+    offset: 4,
+    vectors: 1,
   });
+  for (const other of [at([24, 6, 1], 4), at([24, 8, 1], 2), at([24, 8, 2], 4)]) expect(other.vectors).toBe(0);
 });
 
 describe('mergeAxes', () => {

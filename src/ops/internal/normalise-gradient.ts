@@ -1,5 +1,4 @@
-import { planNormaliseGradient } from '../../kernels/normalise-gradient.ts';
-import { planNormaliseWeightGradient } from '../../kernels/normalise-weight-gradient.ts';
+import { planNormaliseGradient, planNormaliseWeightGradient } from '../../kernels/normalise.ts';
 import type { FloatDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { cast, contiguous } from '../copy.ts';

@@ -6,7 +6,7 @@ import { ArgumentError } from '../../../gpu/errors.ts';
 import type { UniformValues } from '../../../gpu/reflect.ts';
 import type { Constants } from '../../../gpu/shader.ts';
 import type { OptionFields } from '../../../kernels/attention.ts';
-import { twoWords } from '../../../kernels/random.ts';
+import { twoWords } from '../../../kernels/launch.ts';
 import type { Device } from '../../../tensor/device.ts';
 import { formatShape, type Shape } from '../../../tensor/shape.ts';
 import { Tensor } from '../../../tensor/tensor.ts';

@@ -1,10 +1,12 @@
-import shader from '../../shaders/reduce/sum.wgsl';
+/** Sums over axes, and drawing a column of each row: the kernels of shaders/reduce. */
+import sampleShader from '../../shaders/reduce/sample.wgsl';
+import sumShader from '../../shaders/reduce/sum.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { coalesce, contiguousStrides, sizeOf, type Shape } from '../tensor/shape.ts';
 import type { Traits } from '../tensor/traits.ts';
-import { foldWorkgroups, readsQuads, type Operand } from './launch.ts';
-import { mergeAxes, rowAxes } from './rows.ts';
+import { foldWorkgroups, operandFields, twoWords, type Operand } from './launch.ts';
+import { mergeAxes, rowOperand, rowShape, rowStrides } from './rows.ts';
 
 export interface SumProblem {
   /** The op's name, for errors. */
@@ -49,7 +51,7 @@ export function planSum(problem: SumProblem, traits: Traits): SumPlan {
   const innerTerms = summed.shape.at(-1) ?? 1;
   const innerStride = summed.strides[0].at(-1) ?? 0;
   const terms = sizeOf(summedShape);
-  const outer = rowAxes(summed.shape.slice(0, -1), [summed.strides[0].slice(0, -1)]);
+  const outer = rowStrides(summed.strides[0].slice(0, -1));
 
   const place = (strides: readonly number[]) => mergeAxes(keptShape, strides, [keptStrides]);
   const columnsOf = ({ shape: lengths }: { shape: Shape }) => lengths.at(-1)!;
@@ -64,14 +66,12 @@ export function planSum(problem: SumProblem, traits: Traits): SumPlan {
   const outDType = splits > 1 ? 'float32' : problem.outDType;
 
   const merged = splits > 1 ? place(contiguousStrides(keptShape, outDType)) : whole;
-  const kept = rowAxes(merged.shape.slice(0, -1), [merged.strides[1].slice(0, -1)]);
   const quads = quadsOf(merged);
   const quadGroups = Math.ceil((quads * lanes) / WORKGROUP);
-  // every other stride must be one of whole quads
-  const readStrides = [...merged.strides[1], ...summed.strides[0]];
-  const column = merged.strides[1].length - 1;
+  const kept = rowOperand({ strides: merged.strides[1], offset: x.offset });
+  const readsVectors = kept.vectors === 1 && summed.strides[0].every((stride) => stride % 4 === 0);
   return {
-    shader,
+    shader: sumShader,
     splits,
     constants: { IN_F16: inDType === 'float16', OUT_F16: outDType === 'float16' },
     params: {
@@ -87,17 +87,13 @@ export function planSum(problem: SumProblem, traits: Traits): SumPlan {
       lanes,
       lanes_first: lanesFirst ? 1 : 0,
       scale: splits > 1 ? 1 : problem.scale,
-      x_offset: x.offset,
-      x_column_stride: merged.strides[1].at(-1)!,
-      x_vector_loads: readsQuads({ strides: readStrides, offset: x.offset }, column) ? 1 : 0,
-      kept_shape: kept.shape,
-      kept_strides: kept.strides[0].inner,
-      kept_outer_stride: kept.strides[0].outer,
       inner_terms: innerTerms,
       inner_stride: innerStride,
-      summed_shape: outer.shape,
-      summed_strides: outer.strides[0].inner,
-      summed_outer_stride: outer.strides[0].outer,
+      summed_outer_stride: outer.outer_stride,
+      kept_shape: rowShape(merged.shape.slice(0, -1)),
+      x: { ...kept, vectors: readsVectors ? 1 : 0 },
+      summed_shape: rowShape(summed.shape.slice(0, -1)),
+      summed_strides: outer.strides,
     },
     workgroups: foldWorkgroups(op, quadGroups * splits, traits),
   };
@@ -122,4 +118,40 @@ function chooseSplitTerms(groups: number, terms: number, lanes: number, { isSoft
 /** The least of at least `count`. */
 function powerOfTwo(count: number): number {
   return 2 ** Math.max(0, Math.ceil(Math.log2(count)));
+}
+
+export interface SampleProblem {
+  /** The op's name, for errors. */
+  readonly op: string;
+  readonly rows: number;
+  readonly columns: number;
+  readonly dtype: FloatDType;
+  /** Strides of row and column. */
+  readonly logits: Operand;
+  readonly temperature: number;
+  /** Safe integers of at least 0. */
+  readonly seed: number;
+  readonly step: number;
+}
+
+/** A CPU driver pays for each level of the tree that combines the invocations. */
+function chooseSampleWorkgroup({ isSoftware }: Traits): number {
+  return isSoftware ? 8 : 128;
+}
+
+export function planSample(problem: SampleProblem, traits: Traits): Launch {
+  const { op, rows, columns, dtype, logits, temperature, seed, step } = problem;
+  return {
+    shader: sampleShader,
+    constants: { WORKGROUP: chooseSampleWorkgroup(traits), F16: dtype === 'float16' },
+    params: {
+      groups: rows,
+      columns,
+      temperature,
+      seed: twoWords(seed),
+      step: twoWords(step),
+      logits: operandFields(logits),
+    },
+    workgroups: foldWorkgroups(op, rows, traits),
+  };
 }
