@@ -1,4 +1,4 @@
-// parts: attention/dropout, attention/modifiers, attention/score, attention/visibility, softmax/row, drivers, element, launch, operand, quad, store
+// parts: attention/dropout, attention/modifiers, attention/score, attention/visibility, softmax/row, element, launch, online-softmax, operand, quad, store
 //
 // Gradient of the masked softmax over rows (see softmax.wgsl), of its weights W = P ∘ R (R is 0 or 1 / (1 - p) with
 // dropout, else 1) and of the log-sum-exp of the scores s:
@@ -49,10 +49,6 @@ struct Params {
 
 const WORKGROUP: u32 = 128u;
 
-var<workgroup> partial_max: array<f32, WORKGROUP>;
-var<workgroup> partial_sum: array<f32, WORKGROUP>;
-var<workgroup> partial_product: array<f32, WORKGROUP>;
-
 fn d_weights_at(at: Quad) -> vec4<f32> {
   if at.is_vector { return decode_quad(d_weights[vector_of(at.first, OUT_F16)], at.first, OUT_F16); }
   var quad = vec4<f32>(0.0);
@@ -79,7 +75,6 @@ fn main(
   let linear = linear_group(group, groups);
   if linear >= params.groups { return; }
   let lane = index % LANES;
-  let first = index - lane;
   let row = linear * (WORKGROUP / LANES) + index / LANES;
   // rows past the end compute the last one again and write nothing: barriers need every invocation
   let read_row = min(row, params.rows - 1u);
@@ -97,55 +92,24 @@ fn main(
   let has_sink = params.sinks_at != ABSENT;
   var sink = HIDDEN;
   if has_sink { sink = max(bitcast<f32>(table[params.sinks_at + place.head]), HIDDEN); }
-  var highest = select(HIDDEN, sink, lane == 0u);
-  var sum = select(0.0, 1.0, lane == 0u && sink != HIDDEN);
-  var product = 0.0;  // of the exponentials and R ∘ d_weights
+  var softmax = OnlineSoftmax(HIDDEN, 0.0, 0.0, 0.0);  // and with it the sum of R ∘ d_weights
+  if lane == 0u && sink != HIDDEN { softmax = OnlineSoftmax(sink, 1.0, 0.0, 0.0); }
   for (var key = 4u * lane; key < params.sequences.key_length; key += 4u * LANES) {
     let s = score_quad(place, key);
-    let next = max(highest, max(max(s.x, s.y), max(s.z, s.w)));
-    let shift = select(next, 0.0, next == HIDDEN);
-    let p = swiftshader_exp_quad(s - vec4<f32>(shift));
-    let rescale = exp(highest - shift);
-    sum = sum * rescale + dot(p, vec4<f32>(1.0));
-    product = product * rescale + dot(p, d_weights_quad(place, d_begin, key, s == hidden));
-    highest = next;
+    softmax = add_weighted_scores(softmax, s, d_weights_quad(place, d_begin, key, s == hidden));
   }
-  partial_max[index] = highest;
-  partial_sum[index] = sum;
-  partial_product[index] = product;
-  for (var half = LANES / 2u; half > 0u; half /= 2u) {
-    workgroupBarrier();
-    if lane < half {
-      let other = partial_max[index + half];
-      let next = max(highest, other);
-      let shift = select(next, 0.0, next == HIDDEN);
-      let parts = vec2<f32>(exp(highest - shift), exp(other - shift));
-      sum = sum * parts.x + partial_sum[index + half] * parts.y;
-      product = product * parts.x + partial_product[index + half] * parts.y;
-      highest = next;
-      partial_max[index] = highest;
-      partial_sum[index] = sum;
-      partial_product[index] = product;
-    }
-  }
-  if lane == 0u {
-    let is_empty = sum == 0.0;  // the largest score of any other row counts 1; NaN is not empty
-    let normaliser = select(1.0 / sum, 0.0, is_empty);
-    var change = product * normaliser;  // D - d_lse
-    if params.has_d_log_sum_exp != 0u { change -= row_values[read_row]; }
-    change = select(change, 0.0, is_empty);
-    partial_sum[first] = normaliser;
-    partial_product[first] = change;
-    if has_sink && params.writes_d_sinks != 0u && row < params.rows {
-      row_values[row] = -exp(sink - select(highest, 0.0, highest == HIDDEN)) * normaliser * change;
-    }
-  }
-  workgroupBarrier();
+  softmax = softmax_over_lanes(softmax, index, LANES);
+  let shift = softmax_shift(softmax.highest);
+  let is_empty = softmax.sum == 0.0;  // the largest score of any other row counts 1; NaN is not empty
+  let normaliser = select(1.0 / softmax.sum, 0.0, is_empty);
+  var change = softmax.product * normaliser;  // D - d_lse
+  if params.has_d_log_sum_exp != 0u { change -= row_values[read_row]; }
+  change = select(change, 0.0, is_empty);
+  storageBarrier();  // every lane has read d_lse
   if row >= params.rows { return; }
-  highest = partial_max[first];
-  let normaliser = partial_sum[first];
-  let change = partial_product[first];
-  let shift = select(highest, 0.0, highest == HIDDEN);
+  if has_sink && params.writes_d_sinks != 0u && lane == 0u {
+    row_values[row] = -exp(sink - shift) * normaliser * change;
+  }
 
   for (var key = 4u * lane; key < params.sequences.key_length; key += 4u * LANES) {
     let s = score_quad(place, key);

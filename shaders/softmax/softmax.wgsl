@@ -1,4 +1,4 @@
-// parts: attention/dropout, attention/modifiers, attention/score, attention/visibility, softmax/row, drivers, element, launch, operand, special, store
+// parts: attention/dropout, attention/modifiers, attention/score, attention/visibility, softmax/row, drivers, element, launch, online-softmax, operand, special, store
 //
 // Masked softmax over rows: output[i, j] = exp(s[i, j] - m_i) / Σ_j exp(s[i, j] - m_i) with s = scale · x + mask and
 // m_i the row's maximum; a key that may not be attended to gets 0, and so does a row without any key. With dropout, a
@@ -40,9 +40,6 @@ struct Params {
 
 const WORKGROUP: u32 = 128u;
 
-var<workgroup> partial_max: array<f32, WORKGROUP>;
-var<workgroup> partial_sum: array<f32, WORKGROUP>;
-
 // Those of them that the caller asked for, as they are after one of the stages.
 fn staged_quad(row: Row, key: u32) -> vec4<f32> {
   if params.scores_stage == 3u { return score_quad(row, key); }
@@ -71,44 +68,22 @@ fn main(
   let linear = linear_group(group, groups);
   if linear >= params.groups { return; }
   let lane = index % LANES;
-  let first = index - lane;
   let row = linear * (WORKGROUP / LANES) + index / LANES;
   // rows past the end compute the last one again and write nothing: barriers need every invocation
   let read_row = min(row, params.rows - 1u);
   let place = row_at(read_row);
 
-  var highest = HIDDEN;
-  var sum = 0.0;
+  var softmax = OnlineSoftmax(HIDDEN, 0.0, 0.0, 0.0);
   if lane == 0u && params.sinks_at != ABSENT {
-    highest = max(bitcast<f32>(table[params.sinks_at + place.head]), HIDDEN);
-    sum = select(1.0, 0.0, highest == HIDDEN);
+    softmax.highest = max(bitcast<f32>(table[params.sinks_at + place.head]), HIDDEN);
+    softmax.sum = select(1.0, 0.0, softmax.highest == HIDDEN);
   }
   for (var key = 4u * lane; key < params.sequences.key_length; key += 4u * LANES) {
-    let s = score_quad(place, key);
-    let next = max(highest, max(max(s.x, s.y), max(s.z, s.w)));
-    let shift = select(next, 0.0, next == HIDDEN);
-    let p = swiftshader_exp_quad(s - vec4<f32>(shift));
-    sum = sum * exp(highest - shift) + dot(p, vec4<f32>(1.0));
-    highest = next;
+    softmax = add_scores(softmax, score_quad(place, key));
   }
-  partial_max[index] = highest;
-  partial_sum[index] = sum;
-  for (var half = LANES / 2u; half > 0u; half /= 2u) {
-    workgroupBarrier();
-    if lane < half {
-      let other = partial_max[index + half];
-      let next = max(highest, other);
-      let shift = select(next, 0.0, next == HIDDEN);
-      sum = sum * exp(highest - shift) + partial_sum[index + half] * exp(other - shift);
-      highest = next;
-      partial_max[index] = highest;
-      partial_sum[index] = sum;
-    }
-  }
-  workgroupBarrier();
-  highest = partial_max[first];
-  sum = partial_sum[first];
-  let shift = select(highest, 0.0, highest == HIDDEN);
+  softmax = softmax_over_lanes(softmax, index, LANES);
+  let sum = softmax.sum;
+  let shift = softmax_shift(softmax.highest);
   let is_empty = sum == 0.0;  // the largest score of any other row counts 1; NaN is not empty
   let normaliser = select(1.0 / sum, 0.0, is_empty);
   if row >= params.rows { return; }
@@ -122,7 +97,7 @@ fn main(
     if params.scores_stage != 0u { store_scores(base + key, staged_quad(place, key), count); }
   }
   if params.writes_log_sum_exp != 0u && lane == 0u {
-    let value = highest + swiftshader_log(sum);
+    let value = softmax.highest + swiftshader_log(sum);
     log_sum_exp[row] = select(bitcast<u32>(value), MINUS_INFINITY_BITS, is_empty);
   }
 }
