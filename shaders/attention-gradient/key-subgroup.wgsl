@@ -1,13 +1,13 @@
 // parts: attention-gradient/key, attention-gradient/pair, attention-gradient/subgroup, attention-gradient/value-output, attention/dropout, attention/inputs, attention/score, attention/visibility, drivers, element, launch, special, store
 //
 // The gradients of k and v without workgroup memory or barriers, for drivers on which those are dear (CPUs):
-// dK = scale · dS'ᵀ Q and dV = (P ∘ M)ᵀ dO, as in parts/attention-gradient, in O(length) memory.
+// dK = scale · dS'ᵀ Q and dV = (P ∘ M)ᵀ dO, as in attention-gradient/pair, in O(length) memory.
 //
 // q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv], d_output [B, H, Nq, Dv] → output: dK [B, Hkv, Nk, D], and from
 // d_value_at on dV [B, Hkv, Nk, Dv]. One workgroup is one subgroup. A lane owns ROWS keys, with their k, v, dK and
 // dV in registers; for each query head that reads them, one after the other, it walks the queries whose bands hold any of
-// its keys, BLOCK_Q at a time (see attention-gradient-key). Of each query, lane i loads the i-th quads of q and of dO, and
-// shuffles hand them round (see attention-subgroup). A step has three parts, as in attention-gradient-query-subgroup:
+// its keys, BLOCK_Q at a time (see attention-gradient/key). Of each query, lane i loads the i-th quads of q and of dO, and
+// shuffles hand them round (see attention/subgroup). A step has three parts, as in attention-gradient/query-subgroup:
 //
 //     scores    two queries a round: S = q · k         the queries' quads are kept for the last part
 //     weights   two queries a round: dP = dO · v       dO's quads too
@@ -44,7 +44,7 @@ fn gradient_quad(row: u32, column: u32) -> vec4<f32> {
   return select(quad, vec4<f32>(0.0), column >= params.inputs.value_dim);
 }
 
-// Of the key in place r of this lane, dropout's factors for four queries from `first_query` on. A draw is for four keys,
+// Dropout's factors of the key in place r of this lane, for four queries from `first_query` on. A draw is for four keys,
 // those of four neighbouring lanes: each draws for one of the queries.
 fn dropout_factors(tile: KeyTile, head: u32, first_query: u32, r: u32, lane: u32) -> vec4<f32> {
   if !HAS_DROPOUT { return vec4<f32>(1.0); }

@@ -1,6 +1,6 @@
 // parts: attention-gradient/key, attention-gradient/pair, attention-gradient/tile, attention-gradient/value-output, attention/dropout, attention/inputs, attention/score, launch, special, store
 //
-// The gradients of k and v: dK = scale · dS'ᵀ Q and dV = (P ∘ M)ᵀ dO, as in parts/attention-gradient, in O(length) memory.
+// The gradients of k and v: dK = scale · dS'ᵀ Q and dV = (P ∘ M)ᵀ dO, as in attention-gradient/pair, in O(length) memory.
 //
 // q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv], d_output [B, H, Nq, Dv] → dK [B, Hkv, Nk, D] and dV [B, Hkv, Nk, Dv]. One workgroup owns OWN_ROWS keys of one key head. For each query head that
 // reads it, one after the other, it walks the queries whose bands hold any of its keys, 32 at a time: with a causal mask
@@ -52,7 +52,7 @@ fn stage_v(tile: KeyTile, first_column: u32, lane: u32) {
   }
 }
 
-// Of what multiplies dS' the finite part.
+// Stages rows; those that multiply dS' (`is_factor`) by their finite part only.
 fn stage_q(tile: KeyTile, head: u32, first_query: u32, first_column: u32, is_factor: bool, lane: u32) {
   let begin = query_row(tile.sequence, head, first_query);
   for (var i = lane; i < OTHER_ROWS * LANES; i += WORKGROUP) {

@@ -1,6 +1,6 @@
 // parts: attention-gradient/pair, attention-gradient/tile, attention/dropout, attention/inputs, attention/modifiers, attention/score, attention/visibility, launch, store
 //
-// The gradient of a float mask: dS of parts/attention-gradient, summed over the axes along which the mask is broadcast.
+// The gradient of a float mask: dS of attention-gradient/pair, summed over the axes along which the mask is broadcast.
 //
 // q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv], d_output [B, H, Nq, Dv] → output, the mask's own shape: of batch,
 // head, query and key each B, H, Nq, Nk or 1. One workgroup owns 32 × 32 elements of the mask, along a broadcast axis the

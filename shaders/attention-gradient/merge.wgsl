@@ -1,6 +1,6 @@
 // parts: drivers, launch, reduce, special, store
 //
-// The gradient of attention merged from parts of the keys (see merge-attention): of g for the output O and h for the
+// The gradient of attention merged from parts of the keys (see attention/merge): of g for the output O and h for the
 // log-sum-exp L,
 //
 //     w_p = exp(L_p - L)      dO_p = w_p · g      dL_p = w_p · (g · O_p - g · O + h),  g · O = Σ_p w_p (g · O_p)

@@ -1,12 +1,12 @@
 // parts: attention-gradient/pair, attention-gradient/query, attention-gradient/subgroup, attention/aligned, attention/dropout, attention/inputs, attention/score, attention/visibility, attention/work, drivers, launch, special, store
 //
 // The gradient of q without workgroup memory or barriers, for drivers on which those are dear (CPUs):
-// dQ = scale · dS' K, with dS' as in parts/attention-gradient, in O(length) memory.
+// dQ = scale · dS' K, with dS' as in attention-gradient/pair, in O(length) memory.
 //
 // q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv], d_output [B, H, Nq, Dv] → output dQ [B, H, Nq, D].
 // One workgroup is one subgroup. A lane owns ROWS query rows, with their q, dO and dQ in registers, and walks the keys of
 // their bands, BLOCK_K at a time, passing over empty blocks of a block mask, as forward. Of each key, lane i loads the i-th
-// quads of k and of v, and shuffles hand them round (see attention-subgroup). A step has three parts:
+// quads of k and of v, and shuffles hand them round (see attention/subgroup). A step has three parts:
 //
 //     scores    two keys a round: S = q · k            the keys' quads are kept for the last part
 //     weights   two keys a round: dP = dO · v

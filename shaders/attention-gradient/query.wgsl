@@ -1,6 +1,6 @@
 // parts: attention-gradient/pair, attention-gradient/query, attention-gradient/tile, attention/dropout, attention/inputs, attention/score, attention/work, launch, special, store
 //
-// The gradient of q: dQ = scale · dS' K, with dS' as in parts/attention-gradient, in O(length) memory.
+// The gradient of q: dQ = scale · dS' K, with dS' as in attention-gradient/pair, in O(length) memory.
 //
 // q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv], d_output [B, H, Nq, Dv] → output dQ [B, H, Nq, D].
 // One workgroup owns OWN_ROWS query rows of one head and walks the keys of their bands, 32 at a time, passing over empty
@@ -40,7 +40,7 @@ fn stage_d_output(tile: Tile, first_column: u32, lane: u32) {
   }
 }
 
-// Of what multiplies dS' the finite part.
+// Stages rows; those that multiply dS' (`is_factor`) by their finite part only.
 fn stage_k(tile: Tile, first_key: u32, first_column: u32, is_factor: bool, lane: u32) {
   for (var i = lane; i < OTHER_ROWS * LANES; i += WORKGROUP) {
     let key = first_key + i / LANES;

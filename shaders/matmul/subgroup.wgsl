@@ -13,7 +13,7 @@
 //
 // A tile is 32·SUBGROUP·QUADS·K floating-point operations for 16·(SUBGROUP + QUADS)·K bytes read (f32), from a CPU's
 // cache. What is rare stands in a loop that runs no round, and arrays are indexed by the variables of loops as long as
-// they are: see attention-subgroup.
+// they are: see attention/subgroup.
 
 enable subgroups;
 

@@ -27,7 +27,7 @@ struct Params {
 
 const WORKGROUP: u32 = 256u;
 
-// Of four elements from `element` on, some that are in a row and not finite.
+// Whether any of four elements from `element` on lies in a row and is not finite.
 fn has_special_at(element: u32, values: vec4<f32>) -> bool {
   let places = vec4<u32>(0u, 1u, 2u, 3u) + element;
   var holds = places < vec4<u32>(params.size);

@@ -134,7 +134,7 @@ function fieldsOf(name: string, members: readonly MemberInfo[], base: number): U
   return fields;
 }
 
-/** Of a scalar or a vector. */
+/** Type and number of the scalars in a scalar or a vector. */
 function scalarsOf(info: TypeInfo): { type: ScalarType; count: number } | undefined {
   const vector = /^vec([234])$/.exec(info.name);
   const type = vector ? (info as TemplateInfo).format?.name : info.name;

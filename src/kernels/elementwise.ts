@@ -49,7 +49,7 @@ export interface ElementwiseProblem {
   /** The op's name, for errors. */
   readonly op: string;
   readonly operation: ElementwiseOp;
-  /** Of the output, which is row-major. */
+  /** Shape of the row-major output. */
   readonly shape: Shape;
   readonly dtype: FloatDType;
   /** Strides of the output's axes, 0 where broadcast. */
@@ -60,7 +60,7 @@ export interface ElementwiseProblem {
 export interface ElementwiseGradientProblem extends ElementwiseProblem {
   /** The operand whose gradient is computed; x and y are given where it reads them. */
   readonly of: OperandName;
-  /** Of the result. */
+  /** Gradient of the result. */
   readonly gradient: Operand;
 }
 
@@ -139,7 +139,7 @@ export function planAccumulate({ op, shape, dtype, target, x }: AccumulateProble
 export interface DropoutProblem {
   /** The op's name, for errors. */
   readonly op: string;
-  /** Of the output, which is row-major. */
+  /** Shape of the row-major output. */
   readonly shape: Shape;
   readonly dtype: FloatDType;
   readonly x: Operand;
@@ -164,7 +164,7 @@ export function planDropout(problem: DropoutProblem, limits: Limits): Launch {
 export interface CopyProblem {
   /** The op's name, for errors. */
   readonly op: string;
-  /** Of x, or of x and y joined. */
+  /** Shape of x, or of x and y joined. */
   readonly shape: Shape;
   /** As many elements, in other rows perhaps. */
   readonly outputShape: Shape;
@@ -173,7 +173,7 @@ export interface CopyProblem {
   readonly x: Operand;
   /** Where in the output's storage, in words of 32 bits. */
   readonly firstWord?: number;
-  /** Of bools, write the logical not. */
+  /** Writes the logical not of bools. */
   readonly invert?: boolean;
   /** Continues x along `axis` from position `split`. */
   readonly joined?: { readonly y: Operand; readonly axis: number; readonly split: number };

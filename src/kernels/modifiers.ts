@@ -19,7 +19,7 @@ export const SIGNATURES: Readonly<Record<ModifierKind, Signature>> = {
   maskMod: { name: 'mask_mod', parameters: ['u32', 'u32', 'u32', 'u32'], result: 'bool' },
 };
 
-/** Of what a score modifier may bring, ∂ score_mod / ∂ score. */
+/** ∂ score_mod / ∂ score, which a score modifier may bring. */
 export const DERIVATIVE: Signature = {
   ...SIGNATURES.scoreMod,
   name: 'score_mod_derivative',

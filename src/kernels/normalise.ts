@@ -12,13 +12,13 @@ import { chooseRowLanes, mergeAxes, rowShape, rowsPerWorkgroup, rowStrides } fro
 export interface NormaliseProblem {
   /** The op's name, for errors. */
   readonly op: string;
-  /** Of x and of the output, which is row-major. */
+  /** Shape of x and of the row-major output. */
   readonly shape: Shape;
   /** How many of the last axes are normalised together. */
   readonly axes: number;
   readonly dtype: FloatDType;
   readonly x: Operand;
-  /** Of the normalised axes. */
+  /** Lies along the normalised axes, as does the bias. */
   readonly weight?: Operand;
   readonly bias?: Operand;
   readonly epsilon: number;

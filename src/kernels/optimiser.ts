@@ -14,7 +14,7 @@ import { foldWorkgroups, type Limits } from './launch.ts';
 export interface UpdateProblem {
   /** The call's name, for errors. */
   readonly op: string;
-  /** Of the parameter and its gradient, which lie row-major from their storages' starts. */
+  /** Dtype of the parameter and its gradient, which lie row-major from their storages' starts. */
   readonly dtype: FloatDType;
   /** Elements that the parameter takes, the padding of float16 rows included. */
   readonly size: number;
@@ -92,7 +92,7 @@ export interface OptimiserStepProblem {
   /** Parameters with a gradient. */
   readonly count: number;
   readonly lr: number;
-  /** Of the bias corrections 1 − βᵗ; 0 where there is none. */
+  /** The β of the bias corrections 1 − βᵗ; 0 where there is none. */
   readonly betas: readonly [number, number];
   /** Where the gradients were checked, if they were. */
   readonly foundAt?: number;

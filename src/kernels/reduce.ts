@@ -17,7 +17,7 @@ export interface SumProblem {
   readonly x: Operand;
   /** Which axes go. */
   readonly axes: ReadonlySet<number>;
-  /** Of the output along the axes that stay; it is row-major. */
+  /** Strides of the row-major output along the axes that stay. */
   readonly strides: readonly number[];
   /** Multiplies the sums. */
   readonly scale: number;

@@ -28,7 +28,7 @@ export interface LanguageModelConfig {
 export interface LanguageModel {
   readonly device: Device;
   readonly config: LanguageModelConfig;
-  /** Of weights, activations and logits. */
+  /** Dtype of weights, activations and logits. */
   readonly dtype: FloatDType;
   /** The longest text, in tokens; at most the config's `maxLength`. */
   readonly maxLength: number;
@@ -47,7 +47,7 @@ export interface LanguageModel {
 }
 
 export interface ModelOptions {
-  /** Of weights, activations and logits; default `'float32'`. Weights of a file are converted. */
+  /** Dtype of weights, activations and logits; default `'float32'`. Weights of a file are converted. */
   dtype?: FloatDType;
   /** The longest text, in tokens, which rotary tables are made for; default all positions that the model has. */
   maxLength?: number;

@@ -12,9 +12,9 @@ export interface EmbeddingOptions {
   numEmbeddings: number;
   /** Their length. */
   embeddingDim: number;
-  /** Of the table, and so of the output; default `'float32'`. */
+  /** Dtype of the table, and so of the output; default `'float32'`. */
   dtype?: FloatDType;
-  /** Of the initial table; default the device's next one, so that no two modules start alike. */
+  /** Seed of the initial table; default the device's next one, so that no two modules start alike. */
   seed?: number;
 }
 

@@ -14,7 +14,7 @@ export interface FlashAttentionModuleOptions extends AttentionDropoutOptions {
   blockSize?: number;
 }
 
-/** Of the op's options, those that are the module's. */
+/** Options of the op that the module takes itself. */
 const OWN_OPTIONS: readonly string[] = ['scale', 'dropoutP'];
 const FORWARD_OPTIONS = ATTENTION_OPTIONS.filter((name) => !OWN_OPTIONS.includes(name));
 

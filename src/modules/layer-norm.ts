@@ -18,7 +18,7 @@ export interface LayerNormModuleOptions {
   elementwiseAffine?: boolean;
   /** Whether there is a bias beside the weight; default true. */
   bias?: boolean;
-  /** Of the weights, and so of the input; default `'float32'`. */
+  /** Dtype of the weights, and so of the input; default `'float32'`. */
   dtype?: FloatDType;
 }
 

@@ -13,9 +13,9 @@ export interface LinearModuleOptions {
   outFeatures: number;
   /** Default true. */
   bias?: boolean;
-  /** Of the weights, and so of the input; default `'float32'`. */
+  /** Dtype of the weights, and so of the input; default `'float32'`. */
   dtype?: FloatDType;
-  /** Of the initial weights; default the device's next one, so that no two modules start alike. */
+  /** Seed of the initial weights; default the device's next one, so that no two modules start alike. */
   seed?: number;
 }
 

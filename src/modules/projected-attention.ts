@@ -23,9 +23,9 @@ export interface ProjectionOptions extends AttentionDropoutOptions {
   numHeads: number;
   /** Biases on the four projections; default true. */
   bias?: boolean;
-  /** Of the weights, and so of the inputs; default `'float32'`. */
+  /** Dtype of the weights, and so of the inputs; default `'float32'`. */
   dtype?: FloatDType;
-  /** Of the initial weights; default the device's next one, so that no two modules start alike. */
+  /** Seed of the initial weights; default the device's next one, so that no two modules start alike. */
   seed?: number;
 }
 

@@ -16,7 +16,7 @@ export interface RmsNormModuleOptions {
   eps?: number;
   /** Whether there is a weight; default true. */
   elementwiseAffine?: boolean;
-  /** Of the weight, and so of the input; default `'float32'`. */
+  /** Dtype of the weight, and so of the input; default `'float32'`. */
   dtype?: FloatDType;
 }
 

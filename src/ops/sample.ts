@@ -9,7 +9,7 @@ import { enqueue, operandOf } from './internal/enqueue.ts';
 export interface SampleOptions {
   /** Divides the logits; 0 takes the largest of each row. Default 1. */
   temperature?: number;
-  /** Of the random numbers, an integer of at least 0; default the device's next one, so that no two calls draw alike. */
+  /** Seed of the random numbers, an integer of at least 0; default the device's next one, so that no two calls draw alike. */
   seed?: number;
   /** Further draws under one seed, an integer of at least 0; default 0. A loop that decodes counts it up. */
   step?: number;

@@ -13,7 +13,7 @@ import { checkAmount, checkParameters, type OptimiserParameters } from './parame
 
 /** What distinguishes an optimiser. */
 export interface Rule {
-  /** Of the bias corrections; 0 where there is none. */
+  /** Decay rates that the bias corrections use; 0 where there is none. */
   readonly betas: readonly [number, number];
   /** What is remembered of each parameter's gradients, by torch's names. */
   readonly memories: readonly string[];

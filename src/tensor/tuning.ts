@@ -11,7 +11,7 @@ export interface TuneOptions {
   /** Default both. */
   dtypes?: readonly FloatDType[];
   /**
-   * Of the attention ops, 1 to 256; one stands for all that share its kernels (up to 32, 64, 128, 256). Default all
+   * Head dims of the attention ops, 1 to 256; one stands for all that share its kernels (up to 32, 64, 128, 256). Default all
    * four, on a CPU driver 64 alone.
    */
   headDims?: readonly number[];
@@ -45,7 +45,7 @@ export interface TuneResult {
 export interface TunedChoice {
   readonly op: TunableOp;
   readonly dtype: FloatDType;
-  /** Of attention the largest head dim; of matmul `narrow`, `few` or `many` blocks of 64 × 64. */
+  /** Attention's largest head dim; matmul's `narrow`, `few` or `many` blocks of 64 × 64. */
   readonly sizeClass: string | number;
   readonly kernel: string;
   /** Day of the measurement; undefined where there was none, and the default stays. */

@@ -57,7 +57,7 @@ const lives = fc.record({
   ...rows,
   batch: fc.integer({ min: 1, max: 3 }),
   capacity: fc.integer({ min: 1, max: 12 }),
-  /** Of the capacity; undefined: no eviction. */
+  /** How many places of the capacity are sinks; undefined: no eviction. */
   sinks: fc.option(fc.integer({ min: 0, max: 11 }), { nil: undefined }),
   steps: fc.array(
     fc.oneof(

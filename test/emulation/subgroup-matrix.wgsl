@@ -43,7 +43,7 @@ fn emulated_half(element: u32) -> f32 {
   return select(pair.x, pair.y, (element & 1u) == 1u);
 }
 
-// Of the sixteen lines that begin `pitch` halves apart, those of the lane.
+// The lane's share of the sixteen lines that begin `pitch` halves apart.
 fn emulated_load(first: u32, pitch: u32, step: u32) -> array<f32, 16u * LANE_LINES> {
   var lines: array<f32, 16u * LANE_LINES> = array<f32, 16u * LANE_LINES>();
   let lane = emulated_lane();

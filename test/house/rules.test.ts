@@ -1,7 +1,14 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { importErrors, nameErrors, partErrors, shaderImportErrors, uninitialisedVars } from './rules.ts';
+import {
+  importErrors,
+  nameErrors,
+  partErrors,
+  shaderImportErrors,
+  truncatedComments,
+  uninitialisedVars,
+} from './rules.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -150,6 +157,34 @@ describe('each shader is imported in exactly one file', () => {
     expect(shaderImportErrors(files, [])).toHaveLength(1);
     expect(shaderImportErrors(files, [one, importer('src/kernels/b.ts', 'a')])).toHaveLength(1);
     expect(shaderImportErrors(files, [one, importer('src/kernels/b.ts', 'c')])).toHaveLength(1);
+  });
+});
+
+describe('no comment begins with "Of"', () => {
+  test('in src, shaders and bench', () => {
+    const paths = filesIn('src', 'shaders', 'bench').filter((path) => /\.(?:ts|mjs|wgsl)$/.test(path));
+    expect(paths.length).toBeGreaterThan(0);
+    expect(paths.flatMap((path) => truncatedComments(path, read(path)))).toEqual([]);
+  });
+
+  test.each([
+    ['a docstring', '/** Of the output. */'],
+    ['a line', '// Of the output.'],
+    ['a line of a block', '/**\n   * Of the output.\n   */'],
+    ['the end of a line', 'const width = 4; // Of the output.'],
+  ])('%s is refused', (_name, source) => {
+    expect(truncatedComments('a.ts', source)).toHaveLength(1);
+  });
+
+  test('what names its subject is accepted', () => {
+    const source = [
+      '/** Dtype of the output. */',
+      '// Often slow.',
+      '// Rows',
+      '// of the output.',
+      "f('Of the output.');",
+    ];
+    expect(truncatedComments('a.ts', source.join('\n'))).toEqual([]);
   });
 });
 

@@ -192,6 +192,17 @@ export function shaderImportErrors(
   return errors;
 }
 
+/** Comments that begin with "Of": they leave out what they speak of, and a reader must find it in the code below. */
+export function truncatedComments(file: string, source: string): string[] {
+  return source
+    .split('\n')
+    .flatMap((line, i) =>
+      /(?:\/\/|\/\*\*?|^\s*\*)\s+Of\b/.test(line)
+        ? [`${file}:${i + 1}: a comment must name what it speaks of first`]
+        : [],
+    );
+}
+
 /** Names that readers and tools look for. */
 const USUAL_NAMES = ['README.md', '.npmrc'];
 

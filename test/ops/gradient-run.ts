@@ -15,7 +15,7 @@ export interface GradientProblem {
   readonly inputs: readonly HostArray[];
   op(inputs: readonly Tensor[]): Tensor;
   reference(inputs: readonly HostArray[]): HostArray;
-  /** Of each input, and of the gradient that is given for the result. */
+  /** Layout of each input; `gradientLayout` is that of the gradient given for the result. */
   readonly layouts?: readonly (Layout | undefined)[];
   readonly gradientLayout?: Layout;
   /** The gradient that is given repeats along these axes, with stride 0. */

@@ -13,7 +13,7 @@ const random = new Random(59);
 const normals = (...shape: number[]): HostArray => ({ shape, data: random.normals(shape) });
 
 describe.each(['float32', 'float16'] as const)('gradients in %s', (dtype) => {
-  /** Of a, b and, where there is one, bias. */
+  /** Checks the gradients of a, of b and of a bias if there is one. */
   const expectProduct = (
     a: HostArray,
     b: HostArray,

@@ -30,7 +30,7 @@ export interface AttentionGradients {
   q: Float64HostArray;
   k: Float64HostArray;
   v: Float64HostArray;
-  /** Of a mask of numbers. */
+  /** Gradient of a mask of numbers. */
   mask?: Float64HostArray;
   sinks?: Float64HostArray;
 }

@@ -6,12 +6,12 @@ import { visibility } from './visibility.ts';
 
 /** One query of one head. Hidden keys have score −∞ and weight 0. */
 export interface AttentionRow {
-  /** Of q [B, H, Nq, D], flattened to rows. */
+  /** Row of q [B, H, Nq, D], flattened to rows. */
   readonly row: number;
   readonly head: number;
-  /** Of k and v, flattened to rows. */
+  /** First row of k and v, flattened to rows. */
   readonly firstKey: number;
-  /** Of a key, hidden or not: before and after the cap. */
+  /** Score of a key, hidden or not, before the cap; `capped` is that after it. */
   readonly scaled: (key: number) => number;
   readonly capped: (key: number) => number;
   /** ∂ score / ∂ scaled, of a key that is not hidden. */

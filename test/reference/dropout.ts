@@ -15,13 +15,13 @@ export interface Dropout {
   readonly keep: (batch: number, head: number, query: number, key: number) => boolean;
 }
 
-/** Of attention's weights, for so many heads of queries. In packed batches, queries and keys count within the sequence `batch`. */
+/** Dropout of attention's weights, for so many heads of queries. In packed batches, queries and keys count within the sequence `batch`. */
 export function attentionDropout(p: number, seed: number, heads: number): Dropout {
   const words = rememberedWords(seed);
   return { p, keep: (b, h, i, j) => isKept(words(Math.floor(j / 4), i, b * heads + h, 0x61747464)[j % 4], p) };
 }
 
-/** Of a tensor's elements in row-major order. */
+/** Which of a tensor's elements stay, in row-major order. */
 export function dropoutKeeps(size: number, p: number, seed: number): boolean[] {
   const words = rememberedWords(seed);
   return Array.from({ length: size }, (_, n) => isKept(words(Math.floor(n / 4), 0, 0, 0x64726f70)[n % 4], p));

@@ -26,7 +26,7 @@ export interface ReferenceLayer {
   readonly w1: Numbers;
   readonly w2: Numbers;
   readonly w3: Numbers;
-  /** Of Wq, Wk, Wv, Wo and of W1, W2, W3, where there are any. */
+  /** Biases of Wq, Wk, Wv, Wo and of W1, W2, W3, where there are any. */
   readonly biases?: Partial<Record<'wq' | 'wk' | 'wv' | 'wo' | 'w1' | 'w2' | 'w3', Numbers>>;
 }
 

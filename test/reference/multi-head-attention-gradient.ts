@@ -23,7 +23,7 @@ import {
 import { visibility } from './visibility.ts';
 
 export interface MultiHeadAttentionGradients {
-  /** Of query, key and value. */
+  /** Gradients of query, key and value. */
   inputs: HostArray[];
   /** By the names of the state. */
   state: Record<string, HostArray>;

@@ -15,7 +15,7 @@ export const tolerances = {
   /** Stored and reread without arithmetic. */
   exact: { atol: 0, rtol: 0 },
   float32: {
-    /** Of attention: two products of the forward pass', and sums over up to some hundred queries. */
+    /** Attention's gradients: two products of the forward pass', and sums over up to some hundred queries. */
     gradient: { atol: 1e-6, rtol: 2e-5 },
     /** Scores sum up to 256 products, values up to some thousand weights: errors of about 30 u; exp may be off by 3 + 2|x| ulp in WGSL. */
     attention: { atol: 2e-5, rtol: 2e-5 },
@@ -34,9 +34,9 @@ export const tolerances = {
     normalised: { atol: 2e-6, rtol: 1e-5 },
     /** The same, with three sums; differences of two digits' cancellation, or sums over up to 90 rows. */
     normalisedGradient: { atol: 1e-5, rtol: 2e-5 },
-    /** Of up to 20,000 numbers of magnitude about 1, in lanes of some hundred each. */
+    /** Sums of up to 20,000 numbers of magnitude about 1, in lanes of some hundred each. */
     sum: { atol: 3e-5, rtol: 1e-6 },
-    /** Of elementwise functions, products and sums of up to some hundred terms. Finite differences are right to 1e-9. */
+    /** Gradients of elementwise functions, products and sums of up to some hundred terms. Finite differences are right to 1e-9. */
     opGradient: { atol: 1e-5, rtol: 2e-5 },
     /** A weight times differences of gradients up to 4, which inherit its relative error; the mask's are sums of up to 200. */
     softmaxGradient: { atol: 4e-6, rtol: 4e-5 },
@@ -50,7 +50,7 @@ export const tolerances = {
     module: { atol: 5e-5, rtol: 5e-5 },
     /** The same again, and sums over all rows. */
     moduleGradient: { atol: 5e-5, rtol: 5e-5 },
-    /** Of a language model: up to five layers of attention and products of up to 172 terms; errors of 1e-5 are usual. */
+    /** A language model: up to five layers of attention and products of up to 172 terms; errors of 1e-5 are usual. */
     logits: { atol: 5e-5, rtol: 1e-5 },
     /** Five steps of an optimiser, each of some 15 roundings of numbers that grow with the gradients, up to some hundred. */
     updated: { atol: 1e-6, rtol: 2e-6 },
@@ -58,7 +58,7 @@ export const tolerances = {
   float16: {
     /** Arithmetic is float32; what is left is one rounding on storing the result, with one more ulp of room. */
     attention: { atol: 5e-4, rtol: 1e-3 },
-    /** Of attention: of the stored output (or weights) and their gradients, each rounded once, and once on storing. */
+    /** Attention's gradients: errors of the stored output (or weights) and their gradients, each rounded once, and once on storing. */
     gradient: { atol: 1e-3, rtol: 1e-3 },
     weights: { atol: 2e-4, rtol: 1e-3 },
     logSumExp: { atol: 2e-5, rtol: 1e-6 },
@@ -79,7 +79,7 @@ export const tolerances = {
     rotated: { atol: 1e-5, rtol: 6e-4 },
     /** Projections are stored in float16 between the stages, and their roundings add up over the rows that follow. */
     module: { atol: 4e-3, rtol: 4e-3 },
-    /** Of a language model whose keys and values alone are float16: one rounding of each, carried through up to five layers. */
+    /** A language model whose keys and values alone are float16: one rounding of each, carried through up to five layers. */
     logits: { atol: 3e-2, rtol: 1e-3 },
     /** Every activation is rounded too, and the logits themselves. */
     llama: { atol: 6e-2, rtol: 2e-3 },

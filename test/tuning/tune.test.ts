@@ -22,7 +22,7 @@ import { matmulProblem, type TuningProblem } from '../../src/tuning/problems.ts'
 import { candidates as candidatesOf, tuneProblems } from '../../src/tuning/tune.ts';
 import { testDevice } from '../device.ts';
 
-/** Of which every kernel compiles in no time, and is run once. */
+/** A problem for which every kernel compiles in no time. Each is run once. */
 const TINY = { rows: 37, columns: 40, depth: 24 };
 const ONCE = { effort: { least: 1, most: 1, milliseconds: 0, warmUp: 0 }, keeps: false };
 

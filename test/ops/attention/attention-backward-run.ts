@@ -23,7 +23,7 @@ import { type Float, stored, upload } from '../upload.ts';
 export const LEAVES = ['q', 'k', 'v', 'mask', 'sinks'] as const;
 export type Leaf = (typeof LEAVES)[number];
 
-/** Of the operands, of a mask of numbers, and of sinks that are a tensor. */
+/** Gradients of the operands, of a mask of numbers, and of sinks that are a tensor. */
 export type Gradients<T> = Partial<Record<Leaf, T>>;
 
 /** The leaves of one call, with their gradients enqueued; the caller owns them. Only scaledDotProductAttention has weights. */

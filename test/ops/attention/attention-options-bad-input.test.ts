@@ -117,7 +117,7 @@ const CASES: readonly Case[] = [
 
 const rising = (name: string) => `${name} must be whole numbers rising from 0 to the total length 5`;
 
-/** Of a packed problem, [1, H, N, D]. */
+/** Bad inputs of a packed problem, [1, H, N, D]. */
 const PACKED: readonly Case[] = [
   [
     'query offsets alone',

@@ -63,7 +63,7 @@ export const ABSENT = 0xffffffff;
 /** Sequences of a packed batch. */
 export interface Packing {
   readonly count: number;
-  /** Of the longest sequence. */
+  /** Lengths of the longest sequence. */
   readonly queryLength: number;
   readonly keyLength: number;
   /** Cumulative query lengths, then those of keys. */
