@@ -41,7 +41,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;         // [B, H, Nq, Nk], f32 or f16
 @group(0) @binding(2) var<storage, read> mask: array<u32>;            // broadcast to [B, H, Nq, Nk]
 @group(0) @binding(3) var<storage, read> key_mask: array<u32>;        // [B, Nk], bool
-@group(0) @binding(4) var<storage, read> table: array<u32>;           // small inputs joined, see src/ops/table.ts
+@group(0) @binding(4) var<storage, read> table: array<u32>;           // small inputs joined, see src/ops/internal/table.ts
 @group(0) @binding(5) var<storage, read> d_weights: array<vec4<u32>>; // [B, H, Nq, Nk], f32 or f16
 @group(0) @binding(6) var<storage, read_write> row_values: array<f32>;  // [B, H, Nq]: d_lse, then the sink's gradient
 @group(0) @binding(7) var<storage, read_write> output: array<u32>;    // d_x [B, H, Nq, Nk], f32 or f16

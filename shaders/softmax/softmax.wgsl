@@ -33,7 +33,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;         // [B, H, Nq, Nk], f32 or f16
 @group(0) @binding(2) var<storage, read> mask: array<u32>;            // broadcast to [B, H, Nq, Nk]
 @group(0) @binding(3) var<storage, read> key_mask: array<u32>;        // [B, Nk], bool
-@group(0) @binding(4) var<storage, read> table: array<u32>;           // small inputs joined, see src/ops/table.ts
+@group(0) @binding(4) var<storage, read> table: array<u32>;           // small inputs joined, see src/ops/internal/table.ts
 @group(0) @binding(5) var<storage, read_write> output: array<u32>;    // [B, H, Nq, Nk], f32 or f16
 @group(0) @binding(6) var<storage, read_write> log_sum_exp: array<u32>;  // [B, H, Nq], f32
 @group(0) @binding(7) var<storage, read_write> scores: array<u32>;    // [B, H, Nq, Nk], dtype of output

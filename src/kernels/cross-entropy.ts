@@ -65,7 +65,7 @@ const GRADIENT_WORKGROUP = 256;
 
 export function planCrossEntropyGradient(
   problem: CrossEntropyProblem,
-  /** Of the loss: one for all rows, or one each. */
+  /** Where the gradient of the loss lies: one for all rows, or one each. */
   dLoss: { readonly offset: number; readonly isByRow: boolean },
   hasShare: boolean,
   limits: Limits,

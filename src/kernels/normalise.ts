@@ -86,14 +86,14 @@ function lastTwo(values: readonly number[], fill: number): [number, number] {
 export interface NormaliseGradientProblem {
   /** The op's name, for errors. */
   readonly op: string;
-  /** Of x, of the output's gradient and of x's, all of them row-major. */
+  /** Shape of x, of the gradient of the output and of that of x; all are row-major. */
   readonly shape: Shape;
   /** How many of the last axes are normalised together. */
   readonly axes: number;
   readonly dtype: FloatDType;
   readonly xOffset: number;
   readonly dOutputOffset: number;
-  /** Of the row-major weight; absent where there is none. */
+  /** Element at which the row-major weight begins; absent where there is none. */
   readonly weightOffset?: number;
   readonly epsilon: number;
   /** The mean is subtracted. */
@@ -149,7 +149,7 @@ export function planNormaliseGradient(problem: NormaliseGradientProblem, traits:
 export interface NormaliseWeightGradientProblem {
   /** The op's name, for errors. */
   readonly op: string;
-  /** Of x and of the output's gradient, both of them row-major. */
+  /** Shape of x and of the gradient of the output; both are row-major. */
   readonly shape: Shape;
   /** How many of the last axes are normalised together. */
   readonly axes: number;
