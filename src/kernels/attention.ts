@@ -152,7 +152,7 @@ export function tileBytes(blockQ: number, blockK: number): number {
  * invocation keeps four rows at most, of max(blockK, 32) / 8 scores and valueDim / 8 outputs each; two where those are
  * many.
  */
-export function tileVariants(valueDim: number, blockK: number, traits: Traits): TileVariant[] {
+function tileVariants(valueDim: number, blockK: number, traits: Traits): TileVariant[] {
   const mostRows = valueDim > 128 || blockK > 32 ? 2 : 4;
   const most = Math.min(MOST_INVOCATIONS, traits.maxComputeInvocationsPerWorkgroup);
   return BLOCK_QS.map((blockQ): TileVariant => {

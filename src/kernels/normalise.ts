@@ -103,7 +103,7 @@ export interface NormaliseGradientProblem {
 }
 
 /** Rows of a row-major tensor; of odd float16 axes each is several segments. */
-export function rowLayout({ shape, axes, dtype }: { shape: Shape; axes: number; dtype: FloatDType }) {
+function rowLayout({ shape, axes, dtype }: { shape: Shape; axes: number; dtype: FloatDType }) {
   const first = shape.length - axes;
   const strides = contiguousStrides(shape, dtype);
   const inner = mergeAxes(shape.slice(first), strides.slice(first), []);
@@ -118,7 +118,7 @@ export function rowLayout({ shape, axes, dtype }: { shape: Shape; axes: number; 
 }
 
 /** Whether such rows, from these offsets on, may be read four columns at a time. */
-export function readsRowQuads(layout: ReturnType<typeof rowLayout>, offsets: readonly number[]): boolean {
+function readsRowQuads(layout: ReturnType<typeof rowLayout>, offsets: readonly number[]): boolean {
   return [layout.row_pitch, layout.pitch, ...offsets].every((elements) => elements % 4 === 0);
 }
 
