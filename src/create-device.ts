@@ -1,6 +1,6 @@
 /**
- * Opens devices. A device lies below the ops, but `device.tune()` measures ops and `tensor.backward()` runs them: this file
- * lies above all of them, and hands a new device its tuner and its tape.
+ * Opens devices. The class `Device` is below the ops and cannot import them, but `device.tune()` measures ops and
+ * `tensor.backward()` runs them. This file is above all of them, and gives a new device its tuner and its tape.
  */
 import { makeTape } from './autograd/tape.ts';
 import { arithmetic } from './ops/internal/arithmetic.ts';
@@ -11,10 +11,10 @@ import { probeMatrices } from './tuning/probe-matrices.ts';
 import { tune } from './tuning/tune.ts';
 
 /**
- * Opens a GPU. Ops take the kernels that `kernels` names, else those that `device.tune()` found on such a device before,
- * else those that suit its class.
+ * Opens a GPU. Ops take the kernels that `kernels` names, else those that `device.tune()` found earlier on the same kind of
+ * device, else those that suit the device's class.
  *
- * @throws AdapterNotFoundError where there is no adapter of the wanted kind
+ * @throws AdapterNotFoundError if there is no adapter of the wanted kind
  */
 export async function createDevice(options: DeviceOptions = {}): Promise<Device> {
   const tape = makeTape(arithmetic);

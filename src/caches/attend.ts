@@ -17,7 +17,7 @@ export const CACHED_ATTENTION_OPTIONS = ATTENTION_OPTIONS.filter(
 
 /** What a cache holds. */
 export interface KeyValueStore {
-  /** [B, Hkv, capacity, D], or of pages [numPages, Hkv, pageSize, D]. */
+  /** [B, Hkv, capacity, D]; in pages [numPages, Hkv, pageSize, D]. */
   readonly k: Tensor;
   /** The same with Dv. */
   readonly v: Tensor;
@@ -28,17 +28,17 @@ export interface KeyValueStore {
 }
 
 export interface AttendOptions extends CachedAttentionOptions {
-  /** Rotates the queries by their absolute positions first: what the keys were appended with. */
+  /** Rotates the queries by their absolute positions first. Pass the tables that the keys were appended with. */
   rotary?: RotaryTables;
 }
 
 /**
- * Attention of q [B, H, Nq, D] to what a cache holds. float32 queries may read a float16 cache; the result has the query's
- * dtype. `isCausal` is 'bottom-right' unless given, and masks are over the keys that the longest batch entry holds.
- * `queryOffset` says where the queries stand among the keys held, and so which positions they are rotated by. By default
- * they stand at the last `lengths` keys, which by default are Nq.
+ * Attention of q [B, H, Nq, D] to what a cache holds. float32 queries may read a float16 cache. The result has the query's
+ * dtype. `isCausal` is 'bottom-right' by default. Masks are over the keys that the longest batch entry holds.
+ * `queryOffset` is the position of the first query among the keys held, and decides by which positions the queries are
+ * rotated. By default the queries are at the last `lengths` keys, and `lengths` is Nq by default.
  *
- * @param evicted keys that came before those held
+ * @param evicted number of keys that the cache no longer holds
  */
 export function attend(
   op: string,

@@ -21,13 +21,13 @@ import {
 } from './storage.ts';
 
 export interface KeyValueCacheOptions extends KeyValueOptions {
-  /** Number of sequences side by side, all of one length. */
+  /** Number of sequences, all of the same length. */
   batch: number;
-  /** Number of keys that there is room for in each sequence. */
+  /** Number of keys that fit, for each sequence. */
   capacity: number;
   /**
-   * What happens to a key for which there is no room: `'none'` (the default) refuses it or grows, `'sliding'` lets it take
-   * the place of the oldest key, except for the first `sinks` ones.
+   * What happens to a key when the cache is full: `'none'` (the default) refuses it or grows, `'sliding'` replaces the
+   * oldest key, except for the first `sinks` ones.
    */
   eviction?: 'none' | 'sliding';
   /** With `eviction: 'sliding'`, how many of the first keys stay forever; default 0. */
@@ -37,22 +37,22 @@ export interface KeyValueCacheOptions extends KeyValueOptions {
 }
 
 export interface AppendOptions {
-  /** Rotates the keys by their positions on the way: a `RotaryEmbedding`, or tables like its. */
+  /** Rotates the keys by their positions as they are appended: a `RotaryEmbedding`, or tables like its. */
   rotary?: RotaryTables;
 }
 
 const OPTIONS = [...ROW_OPTIONS, 'batch', 'capacity', 'eviction', 'sinks', 'growth'];
 
 /**
- * The keys and values of a batch of sequences that grow together, for decoding: allocated once, appended to in place, and
- * read where they lie. An append is one small dispatch and allocates nothing below the capacity.
+ * The keys and values of a batch of sequences that grow together, for decoding. They are allocated once, and are appended to
+ * and read in place. An append is one small dispatch and allocates nothing below the capacity.
  *
- * With `eviction: 'sliding'` it is a ring (StreamingLLM, Xiao et al. 2023): the oldest key goes when a new one needs its
- * place, and the first `sinks` stay. What attention then calls a key's position is its place among the keys held, oldest
- * first: distances, and so causal masks, windows and ALiBi, are true between all keys but the sinks, which seem as near as
- * if nothing lay between. Rotary positions are absolute (`position`), unlike StreamingLLM's, which count places in the
- * cache, so that the tables must reach to the end of the stream. An append comes before its own queries: for each of N
- * new queries to see the W keys up to its own, the ring needs a capacity, without the sinks, of at least W + N − 1.
+ * With `eviction: 'sliding'` it is a ring (StreamingLLM, Xiao et al. 2023): a new key replaces the oldest, and the first
+ * `sinks` stay. Attention then takes as a key's position its place among the keys held, oldest first. So distances, and with
+ * them causal masks, windows and ALiBi, are right between all keys except the sinks, which seem to come directly before the
+ * other keys. Rotary positions are absolute (`position`), so the tables must reach to the end of the stream.
+ * (StreamingLLM's count places in the cache.) Keys are appended before their own queries attend. For each of N new queries
+ * to see the W keys up to its own, the ring needs a capacity, without the sinks, of at least W + N − 1.
  */
 export class KeyValueCache {
   readonly device: Device;
@@ -93,31 +93,31 @@ export class KeyValueCache {
     this.#storage = allocate(op, device, batch, capacity, rows);
   }
 
-  /** Keys held of each sequence. */
+  /** Number of keys held of each sequence. */
   get length(): number {
     return Math.min(this.#position, this.#capacity);
   }
 
-  /** Keys appended to each sequence in all: the absolute position of the next. */
+  /** Number of keys ever appended to each sequence, which is the absolute position of the next. */
   get position(): number {
     return this.#position;
   }
 
-  /** Keys that there is room for in each sequence. */
+  /** Number of keys that fit, for each sequence. */
   get capacity(): number {
     return this.#capacity;
   }
 
   /**
-   * The cache's own storage of keys, [B, Hkv, capacity, D]: do not dispose it, and take it anew after growth. Slots from
-   * `length` on hold anything. The key of position p lies in slot p; in a sliding cache, from `sinks` on, in slot
-   * sinks + (p − sinks) mod (capacity − sinks).
+   * The cache's own storage of keys, [B, Hkv, capacity, D]: do not dispose it, and read this property again after growth.
+   * The contents of slots from `length` on are undefined. The key of position p is in slot p. In a sliding cache, from
+   * position `sinks` on, it is in slot sinks + (p − sinks) mod (capacity − sinks).
    */
   get keys(): Tensor {
     return this.#storage.k;
   }
 
-  /** The cache's own storage of values, [B, Hkv, capacity, Dv], as that of keys. */
+  /** The cache's own storage of values, [B, Hkv, capacity, Dv], laid out like `keys`. */
   get values(): Tensor {
     return this.#storage.v;
   }
@@ -142,18 +142,18 @@ export class KeyValueCache {
     const end = this.#position + length;
     checkPositions(op, rotary, end);
     if (!this.#slides && end > this.#capacity) this.#makeRoom(op, length, end);
-    // without eviction, the whole block is a ring on which no key comes round
+    // without eviction, the whole block is a ring in which no key wraps around
     append(op, k, v, this.#storage, { kind: 'ring', position: this.#position, kept: this.#sinks }, rotary);
     this.#position = end;
   }
 
   /**
-   * Attention of queries to the keys held, read where they lie, for the tokens appended last: append them first. Takes
-   * the options of `flashAttention` but for lengths, which the cache knows; `isCausal` is `'bottom-right'` unless given,
-   * and key positions in options (masks, windows, `queryOffset`, modifiers) are places among the keys held, oldest first.
+   * Attention of the queries of the last tokens to the keys held, read in place. Append the tokens first. Takes the options
+   * of `flashAttention` except for lengths, which the cache knows. `isCausal` is `'bottom-right'` by default. Options
+   * (masks, windows, `queryOffset`, modifiers) count the keys held, oldest first.
    *
    * @param q [B, H, Nq, D] with Hkv dividing H; float32 or float16, whatever the cache stores; any strides
-   * @returns output [B, H, Nq, Dv] of q's dtype, and where asked for the log-sum-exp
+   * @returns output [B, H, Nq, Dv] of q's dtype, and the log-sum-exp if asked for
    * @throws ArgumentError for shapes, dtypes or options that do not fit, and for a cache without keys
    */
   attend(q: Tensor, options: AttendOptions = {}): AttentionResult {
@@ -166,7 +166,7 @@ export class KeyValueCache {
     return attend(op, q, store, options, this.#position - length);
   }
 
-  /** Forgets all keys; the storage stays. */
+  /** Forgets all keys, and keeps the storage. */
   reset(): void {
     assertAlive('KeyValueCache.reset', this.#storage);
     this.#position = 0;

@@ -25,21 +25,21 @@ export interface PagedKeyValueCacheOptions extends KeyValueOptions {
   numPages: number;
   /** Number of keys in a page, a power of two. */
   pageSize: number;
-  /** Whether an append that finds too few free pages is an `'error'` (the default) or doubles them. */
+  /** Whether an append with too few free pages is an `'error'` (the default) or doubles the pool. */
   growth?: 'error' | 'double';
 }
 
 export interface PagedAppendOptions {
-  /** Rotates the keys by their positions on the way: a `RotaryEmbedding`, or tables like its. */
+  /** Rotates the keys by their positions as they are appended: a `RotaryEmbedding`, or tables like its. */
   rotary?: RotaryTables;
-  /** How many of the N rows are real in each entry of the batch, the first ones; default N. */
+  /** How many of the N rows are real in each batch entry, counted from the first; default N. */
   lengths?: readonly number[];
 }
 
 export interface PagedAttendOptions extends AttendOptions {
   /**
-   * How many of the Nq rows are real in each entry of the batch, the first ones, as they were appended; they stand at the
-   * last keys. It replaces `queryOffset`; default Nq. With `rotary`, the tables must reach the last row, real or not.
+   * How many of the Nq rows are real in each batch entry, as in `append`. The real rows are the queries of the last keys.
+   * Takes the place of `queryOffset`; default Nq. With `rotary`, the tables must reach the last row, real or not.
    */
   lengths?: readonly number[];
 }
@@ -47,12 +47,12 @@ export interface PagedAttendOptions extends AttendOptions {
 const OPTIONS = [...ROW_OPTIONS, 'numPages', 'pageSize', 'growth'];
 
 /**
- * The keys and values of any number of sequences, in pages of one pool (PagedAttention, Kwon et al. 2023): a sequence
- * takes a page when it needs one, `fork` shares pages between sequences until one of them writes (copy-on-write), and
- * `free` gives them back.
+ * The keys and values of any number of sequences, in pages of one pool (PagedAttention, Kwon et al. 2023). A sequence
+ * takes a page when it needs one. `fork` shares pages between sequences until one of them writes (copy-on-write). `free`
+ * returns the pages to the pool.
  *
- * A page that was freed may go to another sequence while work that reads it is recorded but not done: commands run in the
- * order in which they were recorded, so that earlier work still finds what it was to read.
+ * A freed page may go to another sequence while recorded work that reads it is still pending. That is safe, because commands
+ * run in the order in which they were recorded.
  */
 export class PagedKeyValueCache {
   readonly device: Device;
@@ -84,7 +84,7 @@ export class PagedKeyValueCache {
     this.#storage = allocate(op, device, numPages, pageSize, rows);
   }
 
-  /** Pages in all, free or not. */
+  /** Number of pages, free or not. */
   get numPages(): number {
     return this.#pool.size;
   }
@@ -93,12 +93,12 @@ export class PagedKeyValueCache {
     return this.#pool.free;
   }
 
-  /** The cache's own storage of keys, [numPages, Hkv, pageSize, D]: do not dispose it, and take it anew after growth. */
+  /** The cache's own storage of keys, [numPages, Hkv, pageSize, D]: do not dispose it, and read it again after growth. */
   get keys(): Tensor {
     return this.#storage.k;
   }
 
-  /** The cache's own storage of values, [numPages, Hkv, pageSize, Dv], as that of keys. */
+  /** The cache's own storage of values, [numPages, Hkv, pageSize, Dv], laid out like `keys`. */
   get values(): Tensor {
     return this.#storage.v;
   }
@@ -107,17 +107,17 @@ export class PagedKeyValueCache {
     return this.#storage.k.disposed;
   }
 
-  /** Adds a sequence without keys, and returns its id, which no other sequence ever has. It takes a page only when it needs one. */
+  /** Adds a sequence without keys, and returns its id, which is never used again. It takes a page only when it needs one. */
   add(): number {
     assertAlive('PagedKeyValueCache.add', this.#storage);
     return this.#enter({ length: 0, pages: [] });
   }
 
   /**
-   * Adds a sequence that has another's keys without copying them. Both hold the same pages, and whichever appends first to
-   * a partly filled page gets its own copy of it.
+   * Adds a sequence with another's keys, without copying them. Both hold the same pages, and whichever appends first to a
+   * partly filled page gets its own copy of it.
    *
-   * @throws ArgumentError unless `id` is a sequence's
+   * @throws ArgumentError unless `id` is the id of a sequence
    */
   fork(id: number): number {
     const op = 'PagedKeyValueCache.fork';
@@ -130,7 +130,7 @@ export class PagedKeyValueCache {
   /**
    * Ends a sequence and frees the pages that no other sequence holds.
    *
-   * @throws ArgumentError unless `id` is that of a sequence, which it is not after an earlier call
+   * @throws ArgumentError unless `id` is the id of a sequence that has not been freed
    */
   free(id: number): void {
     const op = 'PagedKeyValueCache.free';
@@ -145,14 +145,14 @@ export class PagedKeyValueCache {
     return this.#sequence('PagedKeyValueCache.length', 'id', id).length;
   }
 
-  /** The pages of a sequence, first to last: key j lies in row j mod pageSize of page ⌊j / pageSize⌋ of these. */
+  /** The pages of a sequence, first to last: key j is in row j mod pageSize of the ⌊j / pageSize⌋-th of them. */
   pages(id: number): readonly number[] {
     return [...this.#sequence('PagedKeyValueCache.pages', 'id', id).pages];
   }
 
   /**
-   * Appends up to N keys and values to each of some sequences: entry b of k and v to `ids[b]`, of which the first
-   * `lengths[b]` rows are real.
+   * Appends up to N keys and values to each of some sequences: the first `lengths[b]` rows of entry b of k and v to
+   * `ids[b]`.
    *
    * @param ids B different sequences
    * @param k [B, Hkv, N, D]; float32 or float16, whatever the cache stores; any strides
@@ -198,14 +198,13 @@ export class PagedKeyValueCache {
 
   /**
    * Attention of queries to the keys of sequences, read in their pages: entry b of q to all keys of `ids[b]`. Append the
-   * tokens of the queries first. Takes the options of `flashAttention` but for key lengths, which the cache knows;
-   * `isCausal` is `'bottom-right'` unless given.
+   * tokens of the queries first. Takes the options of `flashAttention` except for key lengths, which the cache knows.
+   * `isCausal` is `'bottom-right'` by default.
    *
    * @param ids B sequences
    * @param q [B, H, Nq, D] with Hkv dividing H; float32 or float16, whatever the cache stores; any strides
-   * @returns output [B, H, Nq, Dv] of q's dtype, of which rows past `lengths` mean nothing, and where asked for the
-   *   log-sum-exp
-   * @throws ArgumentError for ids, shapes, dtypes or options that do not fit, and where no sequence has keys
+   * @returns output [B, H, Nq, Dv] of q's dtype, and the log-sum-exp if asked for; rows past `lengths` are meaningless
+   * @throws ArgumentError for ids, shapes, dtypes or options that do not fit, and if no sequence has keys
    */
   attend(ids: readonly number[], q: Tensor, options: PagedAttendOptions = {}): AttentionResult {
     const op = 'PagedKeyValueCache.attend';

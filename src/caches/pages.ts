@@ -1,4 +1,4 @@
-/** Tracks which pages are free and who holds the others, and plans which of them an append takes. It knows page numbers only. */
+/** Tracks which pages are free and who holds the others, and plans which pages an append takes. It knows only page numbers. */
 import type { PagedRows } from '../kernels/cache.ts';
 
 /** Tracks which pages are free, and how many sequences hold each of the others. */
@@ -43,7 +43,7 @@ export class PagePool {
     this.#holders[page]++;
   }
 
-  /** Removes a holder. A page without holders is free. Pages that `take` gave and that are released in reverse order lie as before. */
+  /** Removes a holder. A page without holders is free. Releasing taken pages in reverse order restores the order of free pages. */
   release(page: number): void {
     if (--this.#holders[page] === 0) this.#free.push(page);
   }
@@ -62,9 +62,9 @@ export interface Addition {
   readonly count: number;
   /** The last page, if it is partly filled and the append writes to it. */
   readonly partial: number | undefined;
-  /** Whether others hold that page too, so that the sequence gets a copy of it. */
+  /** Whether others hold that page too. The sequence then gets a copy of it. */
   readonly copies: boolean;
-  /** Number of free pages that it takes, the copy's included. */
+  /** Number of free pages that it takes, including the one for the copy. */
   readonly wanted: number;
 }
 
@@ -75,7 +75,7 @@ export function planAdditions(
   pageSize: number,
   holders: (page: number) => number,
 ): Addition[] {
-  /** For each page, how many of the sequences before get a copy of it and hold it no longer. */
+  /** For each page, how many of the earlier sequences get a copy of it and no longer hold it. */
   const left = new Map<number, number>();
   return sequences.map((sequence, b) => {
     const { length, pages } = sequence;
@@ -88,7 +88,7 @@ export function planAdditions(
   });
 }
 
-/** Hands out `taken`, which are as many pages as the additions want in all, and returns where each writes its rows. */
+/** Hands out `taken`, which are as many pages as all additions need, and returns where each addition writes its rows. */
 export function assignPages(additions: readonly Addition[], taken: readonly number[]): PagedRows[] {
   let next = 0;
   return additions.map(({ sequence, count, partial, copies, wanted }) => {

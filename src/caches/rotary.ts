@@ -57,7 +57,7 @@ export function checkPositions(op: string, rotary: RotaryTables | undefined, end
  *
  * @param keys the cache's own
  * @param queryOffset the place of each batch entry's first query among the keys held
- * @param evicted keys that came before those held
+ * @param evicted number of keys that the cache no longer holds
  */
 export function rotateQueries(
   op: string,

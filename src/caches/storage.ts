@@ -21,7 +21,7 @@ export interface KeyValueOptions {
   headDim: number;
   /** Elements of a value, Dv; default headDim. */
   valueDim?: number;
-  /** Dtype of what is stored. Keys and values are converted on the way. Default float32. */
+  /** Dtype of the stored keys and values, to which an append converts. Default float32. */
   dtype?: FloatDType;
 }
 
@@ -105,7 +105,7 @@ export function checkAppend(
   return k.shape[2];
 }
 
-/** Writes checked rows in one dispatch. Pages take one upload as well, and one more dispatch where some are copied. */
+/** Writes checked rows in one dispatch. Pages take one upload as well, and one more dispatch if some are copied. */
 export function append(
   op: string,
   k: Tensor,
@@ -147,8 +147,8 @@ export function append(
 }
 
 /**
- * Copies the first `length` rows of every block into larger storage, and gives the old one up. Work that was recorded
- * before still reads that: its memory is used anew only by what is recorded later.
+ * Copies the first `length` rows of every block into larger storage, and disposes the old one. Work that was recorded
+ * before still reads the old one, because only later work can reuse its memory.
  */
 export function moveRows(op: string, from: CacheStorage, to: CacheStorage, length: number): void {
   const { device } = from.k;

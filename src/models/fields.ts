@@ -1,6 +1,6 @@
 import { LoadError } from '../gpu/errors.ts';
 
-/** Reads a user's JSON object field by field. A field that does not fit is an error of one sentence; one that is null counts as absent. */
+/** Reads a user's JSON object field by field. A field that does not fit is an error of one sentence. null counts as absent. */
 export class Fields {
   /** The call that reads the object, for errors. */
   readonly call: string;

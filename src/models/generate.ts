@@ -8,13 +8,13 @@ import { checkCacheOptions, type ModelCache, type ModelCacheOptions } from './mo
 import type { LanguageModel } from './model.ts';
 
 export interface GenerateOptions {
-  /** Most tokens to generate; default 256. A text also ends when the model has no position left. */
+  /** Maximum number of tokens to generate; default 256. A text also ends when the model has no position left. */
   maxTokens?: number;
   /** Divides the logits; 0 takes the likeliest token. Default 1. */
   temperature?: number;
   /** Seed of the random numbers, an integer of at least 0; default the device's next one. */
   seed?: number;
-  /** Tokens any of which ends the text, such as a checkpoint's `endTokens`; default none. */
+  /** Tokens that end the text, such as a checkpoint's `endTokens`; default none. */
   endTokens?: readonly number[];
   /** Dtype of the cached keys and values; default the model's dtype. */
   cacheDType?: FloatDType;
@@ -26,7 +26,7 @@ export interface GenerateResult {
   readonly promptTokens: number;
   /** Number of tokens that were yielded. */
   readonly tokens: number;
-  /** Why the text ended: an end token came, or it reached the most tokens or positions. */
+  /** Why the text ended: an end token came, or the text reached the limit of tokens or positions. */
   readonly reason: 'end' | 'length';
   /** Milliseconds until the first token was there. On first use this includes the compilation of kernels. */
   readonly prefillTime: number;
@@ -36,7 +36,7 @@ export interface GenerateResult {
 
 const OPTIONS = ['maxTokens', 'temperature', 'seed', 'endTokens', 'cacheDType', 'cacheKind'];
 
-/** Most tokens of a prompt that are computed at once, so that their activations stay small. */
+/** Number of tokens of a prompt that are computed at once, so that their activations stay small. */
 const CHUNK = 512;
 
 /**

@@ -11,7 +11,7 @@ import { checkWeights } from './weights.ts';
 const ARCHITECTURES: Readonly<Record<string, Architecture>> = { LlamaForCausalLM: LLAMA };
 
 /**
- * Reads a model of any architecture that is known, as `readHuggingFaceLlama` reads one.
+ * Reads a model of any known architecture, as `readHuggingFaceLlama` does for Llama.
  *
  * @param call for errors
  */
@@ -25,11 +25,11 @@ export function readHuggingFaceModel(
 
 /**
  * Reads a `LlamaForCausalLM` from the text of its config.json and the bytes of its safetensors, one or several shards.
- * Weights may be F32, F16 or BF16. Of rotary scaling, the types `default`, `linear`, `llama3` and `yarn` are known.
+ * Weights may be F32, F16 or BF16. Rotary scaling may be `default`, `linear`, `llama3` or `yarn`.
  *
  * @returns weights that are views of `files`
- * @throws LoadError, one sentence, for another architecture, an option of it that is not supported, files that are no
- *   safetensors, and missing, unexpected or misshapen weights
+ * @throws LoadError, one sentence, for another architecture, an unsupported option, files that are not safetensors, and
+ *   missing, unexpected or misshapen weights
  */
 export function readHuggingFaceLlama(config: string, files: readonly Uint8Array[]): LlamaCheckpoint {
   return readAs('readHuggingFaceLlama', { LlamaForCausalLM: LLAMA }, config, files).checkpoint;

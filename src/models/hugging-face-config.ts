@@ -1,4 +1,4 @@
-/** What the config.json of many architectures have in common. */
+/** Reads the fields that config.json has in many architectures. */
 import type { RotaryScaling } from '../modules/rotary-embedding.ts';
 import type { Fields } from './fields.ts';
 import type { LanguageModelConfig } from './model.ts';
@@ -18,7 +18,7 @@ export function readSizes(fields: Fields): LanguageModelConfig & { readonly head
   return { embedDim, numHeads, numKvHeads, headDim, maxLength, numLayers, vocabSize: fields.size('vocab_size') };
 }
 
-/** `rope_theta` and `rope_scaling`, which newer files have together in `rope_parameters`. */
+/** Reads `rope_theta` and `rope_scaling`, which newer files join in `rope_parameters`. */
 export function readRotary(fields: Fields): { readonly ropeBase: number; readonly ropeScaling?: RotaryScaling } {
   const together = fields.child('rope_parameters');
   const ropeBase = (together ?? fields).positive('rope_theta', 10000);
@@ -43,7 +43,7 @@ function readScaling(fields: Fields): RotaryScaling | undefined {
         originalMaxLength: fields.size('original_max_position_embeddings'),
       };
     case 'yarn':
-      // only the defaults of these are known
+      // only the defaults of these are supported
       for (const name of ['attention_factor', 'mscale', 'mscale_all_dim', 'truncate'])
         fields.refuseUnless(name, [null]);
       return {
@@ -58,7 +58,7 @@ function readScaling(fields: Fields): RotaryScaling | undefined {
   }
 }
 
-/** The tokens that begin and end a text; values that are no tokens are left out. */
+/** The tokens that begin and end a text. Values that are not tokens are left out. */
 export function readTokens(fields: Fields): { readonly beginToken: number | undefined; readonly endTokens: number[] } {
   const begin = fields.value('bos_token_id');
   return {

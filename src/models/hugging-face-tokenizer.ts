@@ -12,14 +12,14 @@ interface AddedToken {
   readonly content: string;
   /** Whether it is left out of decoded text. */
   readonly isSpecial: boolean;
-  /** White space before or after it, which it swallows. */
+  /** Whether it swallows white space before it, and after it. */
   readonly strips: readonly [before: boolean, after: boolean];
 }
 
 /**
  * Reads the text of a `tokenizer.json` whose model is byte-pair encoding, byte-level (GPT-2, Llama 3, SmolLM) or
  * SentencePiece's with byte fallback (Llama 2). `encode` does what Hugging Face's `tokenizers` does, special tokens in the
- * text included, and adds what the file's template puts in front of a text. It leaves out what the template puts behind.
+ * text included. It adds the tokens that the file's template puts before a text, but not those that it puts after.
  *
  * @throws LoadError, one sentence, for another kind of model and for unknown stages
  */
@@ -140,7 +140,7 @@ function readPrefix(fields: Fields | undefined): number[] {
   }
 }
 
-/** Returns what encodes one word by the vocabulary and merges of the model. */
+/** Returns a function that encodes one word by the vocabulary and merges of the model. */
 function readModel(fields: Fields, vocabulary: ReadonlyMap<string, number>): (word: string) => number[] {
   // an empty affix counts as none
   fields.refuseUnless('continuing_subword_prefix', ['', null]);
@@ -168,7 +168,7 @@ function readModel(fields: Fields, vocabulary: ReadonlyMap<string, number>): (wo
   };
 }
 
-/** Merges by their left and right tokens. */
+/** The merges, by their left and right tokens. */
 function readMerges(fields: Fields, vocabulary: ReadonlyMap<string, number>): Map<number, Map<number, Merge>> {
   const merges = new Map<number, Map<number, Merge>>();
   for (const [rank, pair] of fields.list('merges').entries()) {
@@ -191,7 +191,7 @@ function readByteTokens(vocabulary: ReadonlyMap<string, number>): (number | unde
   );
 }
 
-/** Returns what decodes a piece, and whether the tokenizer itself added the text's first space. */
+/** Returns a function that decodes a piece, and whether the tokenizer itself added the text's first space. */
 function readDecoder(fields: Fields): [(piece: string) => Uint8Array | string, boolean] {
   const type = fields.text('type');
   if (type === 'ByteLevel') return [fromByteCharacters, false];

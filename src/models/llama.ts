@@ -25,9 +25,9 @@ import { checkWeights, joinNames, uploadWeights } from './weights.ts';
 
 /** The sizes and constants of a model; names as in modules. */
 export interface LlamaConfig extends LanguageModelConfig {
-  /** Width of the feed-forward's inside. */
+  /** Width of the hidden layer of the feed-forward block. */
   readonly hiddenDim: number;
-  /** D, even: all of a head is rotated. */
+  /** D. It is even, because the whole head is rotated. */
   readonly headDim: number;
   readonly normEps: number;
   readonly ropeBase: number;
@@ -38,7 +38,7 @@ export interface LlamaConfig extends LanguageModelConfig {
   readonly tiesClassifier: boolean;
   /** Biases on the four projections around attention. Default false. */
   readonly attentionBias?: boolean;
-  /** Biases in the feed-forward. Default false. */
+  /** Biases in the feed-forward block. Default false. */
   readonly feedForwardBias?: boolean;
 }
 
@@ -98,7 +98,7 @@ function weightShapes(config: LlamaConfig): Map<string, Shape> {
   return shapes;
 }
 
-/** Weights that are multiplied by the same input lie in one tensor, so that one product serves all of them. */
+/** Weights that are multiplied by the same input are in one tensor, so that one product serves all of them. */
 const JOINED: Readonly<Record<string, readonly string[]>> = {
   qkv_proj: ['q_proj', 'k_proj', 'v_proj'],
   gate_up_proj: ['gate_proj', 'up_proj'],
@@ -106,8 +106,8 @@ const JOINED: Readonly<Record<string, readonly string[]>> = {
 
 /**
  * A language model of the Llama architecture (Touvron et al. 2023, arXiv:2302.13971): pre-normalised layers of rotary
- * attention with grouped key heads and a SwiGLU feed-forward, without dropout. It is for inference and records nothing for
- * gradients.
+ * attention with grouped key heads and a SwiGLU feed-forward block, without dropout. It is for inference and records nothing
+ * for gradients.
  *
  * Its state dict has Hugging Face's names, except that `q_proj`, `k_proj` and `v_proj` are joined to `qkv_proj`, and
  * `gate_proj` and `up_proj` to `gate_up_proj`.
@@ -121,7 +121,8 @@ export class Llama extends Module implements LanguageModel {
 
   /**
    * @param checkpoint as `readLlama2c` or `readHuggingFaceLlama` returns it; not needed afterwards
-   * @throws LoadError for weights that do not fit the config, ArgumentError for options, or for what the device cannot hold
+   * @throws LoadError for weights that do not fit the config
+   * @throws ArgumentError for options that do not fit, or a model that the device cannot hold
    */
   constructor(
     device: Device,
@@ -150,7 +151,7 @@ export class Llama extends Module implements LanguageModel {
         this.register(joined, uploadWeights(device, parts, dtype));
       }
     } catch (error) {
-      this.dispose(); // what was made before memory ran out has no other owner
+      this.dispose(); // tensors made before memory ran out have no other owner
       throw error;
     }
     this.requiresGrad(false);
@@ -167,13 +168,13 @@ export class Llama extends Module implements LanguageModel {
   }
 
   /**
-   * Appends tokens to every sequence of a cache, and scores the tokens that may follow the last. An id that is not a token,
-   * which only the GPU sees, gives NaN.
+   * Appends tokens to every sequence of a cache, and scores the tokens that may follow the last. Only the GPU sees the ids. One
+   * that is not a token gives NaN.
    *
    * @param ids [B, N]; int32 or uint32
    * @param cache made by this model's `createCache`
    * @returns logits [B, vocabSize] after the last token, of the model's dtype
-   * @throws ArgumentError, with the cache as it was, for ids or a cache that do not fit, or for want of room
+   * @throws ArgumentError for ids or a cache that do not fit, or a full cache; the cache is then as before
    */
   forward(ids: Tensor, cache: ModelCache): Tensor {
     checkStep('Llama.forward', ids, cache, this.config.numLayers);
@@ -185,7 +186,7 @@ export class Llama extends Module implements LanguageModel {
     super.dispose();
   }
 
-  /** Takes checked ids [B, N] to logits [B, V] after the last. */
+  /** Computes the logits [B, V] after the last of checked ids [B, N]. */
   #run(ids: Tensor, cache: ModelCache): Tensor {
     const { embedDim, vocabSize } = this.config;
     const { batch, layers } = cache;

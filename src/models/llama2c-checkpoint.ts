@@ -6,7 +6,7 @@ import type { HostWeight } from './model.ts';
 import { MAX_LAYERS } from './weights.ts';
 
 const HEADER_BYTES = 28;
-/** A header with a larger size is taken for garbage. Products of sizes up to this one are exact. */
+/** A header with a larger size is refused as garbage. Products of sizes up to this one are exact. */
 const MAX_SIZE = 2 ** 22;
 
 /** The first bytes of other formats that a user might give. */

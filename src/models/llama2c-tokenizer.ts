@@ -9,11 +9,11 @@ const BEGIN = 1;
 const BYTE_PIECE = /^<0x([0-9A-F]{2})>$/;
 
 /**
- * Reads llama2.c's `tokenizer.bin`: an int32, the longest piece's length, then for each token a float32 score, an int32
+ * Reads llama2.c's `tokenizer.bin`: the longest piece's length as an int32, then for each token a float32 score, an int32
  * length and the piece's bytes. It is SentencePiece's byte-pair encoding: a text gets a space in front, and a character
- * that is no piece becomes its bytes. Neighbours whose joint text is a piece are joined, the best score first.
+ * that is not a piece becomes its bytes. Neighbours whose joint text is a piece are joined, the best score first.
  *
- * @param vocabSize number of the model's tokens, if the file is to be checked against it
+ * @param vocabSize number of the model's tokens; if given, the file is checked against it
  * @throws LoadError, one sentence, for a file of another format, one that is cut off, and one of another model
  */
 export function readLlama2cTokenizer(file: Uint8Array, vocabSize?: number): Tokenizer {
@@ -89,7 +89,7 @@ function readPieces(file: Uint8Array): { pieces: string[]; scores: number[] } {
   if (file.length < 4) fail("begin with its longest piece's length");
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
   const longest = view.getInt32(0, true);
-  // the longest pieces in use have a few hundred bytes
+  // the longest pieces of real tokenizers have a few hundred bytes
   if (longest < 1 || longest > 65536) fail(`begin with its longest piece's length, got ${longest}`);
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   const pieces: string[] = [];

@@ -11,15 +11,15 @@ import { formatShape } from '../tensor/shape.ts';
 import { Tensor } from '../tensor/tensor.ts';
 
 export interface ModelCacheOptions {
-  /** Number of sequences side by side, all of one length; default 1. */
+  /** Number of sequences, all of the same length; default 1. */
   batch?: number;
-  /** Number of positions that there is room for; default all that the model has. */
+  /** Number of positions that fit; default all that the model has. */
   capacity?: number;
   /** Dtype of the stored keys and values; default the model's. */
   dtype?: FloatDType;
   /** How keys and values are stored; default `'contiguous'`. */
   kind?: 'contiguous' | 'paged';
-  /** Keys of a page, a power of two; default 32. */
+  /** Number of keys in a page, a power of two; default 32. */
   pageSize?: number;
 }
 
@@ -57,7 +57,7 @@ export function checkCacheOptions(
   }
 }
 
-/** @throws ArgumentError unless ids [B, N] may be appended to a cache, and it is one of a model with so many layers */
+/** @throws ArgumentError unless ids [B, N] may be appended to a cache, and the cache is of a model with `numLayers` layers */
 export function checkStep(call: string, ids: Tensor, cache: ModelCache, numLayers: number): void {
   if (!(ids instanceof Tensor) || (ids.dtype !== 'int32' && ids.dtype !== 'uint32')) {
     throw new ArgumentError(`${call}: ids must be an int32 or uint32 tensor, got ${describe(ids)}`);
@@ -78,8 +78,8 @@ export function checkStep(call: string, ids: Tensor, cache: ModelCache, numLayer
 }
 
 /**
- * The keys and values of all layers of a model, made by its `createCache`. If `forward` fails half way through the
- * layers, for want of memory, they hold different numbers of keys: `reset()` makes the cache usable again.
+ * The keys and values of all layers of a model, made by its `createCache`. If `forward` runs out of memory half way through
+ * the layers, they hold different numbers of keys. `reset()` makes the cache usable again.
  */
 export class ModelCache {
   readonly batch: number;
@@ -121,7 +121,7 @@ export class ModelCache {
         );
       }
     } catch (error) {
-      for (const layer of layers) layer.dispose(); // what was made before memory ran out has no other owner
+      for (const layer of layers) layer.dispose(); // layers made before memory ran out have no other owner
       throw error;
     }
     this.layers = layers;
@@ -137,7 +137,7 @@ export class ModelCache {
     this.#length += count;
   }
 
-  /** Forgets all positions; the storage stays. */
+  /** Forgets all positions, and keeps the storage. */
   reset(): void {
     for (const layer of this.layers) layer.reset();
     this.#length = 0;

@@ -1,4 +1,4 @@
-/** The interface of a language model, whatever its architecture. `generate` and the command line know no more of one. */
+/** The interface of a language model of any architecture. `generate` and the command line know nothing else about one. */
 import { ArgumentError } from '../gpu/errors.ts';
 import { describe } from '../ops/internal/check.ts';
 import type { SafetensorsEntry } from '../io/safetensors.ts';
@@ -49,7 +49,7 @@ export interface LanguageModel {
 export interface ModelOptions {
   /** Dtype of weights, activations and logits; default `'float32'`. Weights of a file are converted. */
   dtype?: FloatDType;
-  /** The longest text, in tokens, which rotary tables are made for; default all positions that the model has. */
+  /** The longest text, in tokens. It sets the length of the rotary tables. Default all positions that the model has. */
   maxLength?: number;
 }
 
@@ -63,11 +63,11 @@ export interface Checkpoint<Config = LanguageModelConfig> {
   readonly weights: Readonly<Record<string, HostWeight>>;
   /** The token that begins a text, if the model has one. */
   readonly beginToken: number | undefined;
-  /** Tokens any of which ends a text. */
+  /** Tokens that end a text. */
   readonly endTokens: readonly number[];
 }
 
-/** How models of one architecture are read and made. */
+/** How to read and make models of one architecture. */
 export interface Architecture<Config extends LanguageModelConfig = LanguageModelConfig> {
   /** The name that users know: 'Llama'. */
   readonly name: string;

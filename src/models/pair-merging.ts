@@ -4,7 +4,7 @@ export interface Merge {
   readonly symbol: number;
 }
 
-/** A pair that could be merged when it was noted. An earlier merge may have taken one of the two since. */
+/** A pair that could be merged when it was noted. Another merge may have taken one of the two since. */
 interface Candidate {
   readonly rank: number;
   /** Index of the left symbol. */
@@ -18,7 +18,7 @@ interface Candidate {
  * Encodes one word by byte pairs (Sennrich et al. 2016, arXiv:1508.07909): merges the pair of the least rank, the leftmost
  * among equals, until no pair is left. Takes O(n log n) in the number of symbols.
  *
- * @param mergeOf what two neighbouring symbols become, or undefined where they do not merge
+ * @param mergeOf what two neighbouring symbols become, or undefined if they do not merge
  */
 export function mergePairs(
   symbols: readonly number[],

@@ -192,7 +192,7 @@ export function escape(text: string): string {
 let byteCharacters: readonly string[] | undefined;
 let byteOf: ReadonlyMap<string, number> | undefined;
 
-/** GPT-2's table of a character for each byte: printable Latin-1 stands for itself, other bytes take characters from U+0100 on. */
+/** GPT-2's character for each byte: printable Latin-1 stands for itself, other bytes take characters from U+0100 on. */
 function charactersOfBytes(): readonly string[] {
   let next = 0x100;
   byteCharacters ??= Array.from({ length: 256 }, (_, byte) => {

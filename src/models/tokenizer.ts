@@ -1,4 +1,4 @@
-/** The interface of a tokenizer, whatever file it comes from. */
+/** The interface of a tokenizer, from any kind of file. */
 
 export interface Tokenizer {
   /** Number of tokens that the file lists. A padded model may have ids beyond them. */
@@ -14,7 +14,7 @@ export interface Tokenizer {
 }
 
 /**
- * Decodes text token by token. The bytes of a character may be spread over several tokens; it comes with the last of them.
+ * Decodes text token by token. If the bytes of a character are spread over several tokens, it comes with the last of them.
  * Bytes that are not UTF-8 become U+FFFD.
  */
 export class TextStream {
@@ -40,7 +40,7 @@ export class TextStream {
     return this.#decoder.decode(bytes, { stream: true });
   }
 
-  /** Ends the text, and returns what is left of a character that was cut off. */
+  /** Ends the text, and returns the rest of a character that was cut off. */
   end(): string {
     return this.#decoder.decode();
   }

@@ -1,4 +1,4 @@
-/** Weights on the host: whether they are the model's, and their way to the device. */
+/** Checks weights on the host against the model, and uploads them. */
 import { LoadError } from '../gpu/errors.ts';
 import { elementsOf } from '../io/safetensors.ts';
 import { listProblems } from '../modules/load-state.ts';
@@ -9,9 +9,9 @@ import { formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { Architecture, Checkpoint, HostWeight, LanguageModelConfig } from './model.ts';
 
-/** Each layer is listed by its weights' names before any of them is looked for. */
+/** A limit, because the names of all layers' weights are listed before any of them is looked for. */
 export const MAX_LAYERS = 4096;
-/** Problems told in one error. */
+/** Number of problems that one error lists. */
 const LISTED = 4;
 
 /** @throws LoadError, naming the call, that lists the first of the missing, unexpected and misshapen weights */
@@ -34,10 +34,10 @@ export function checkWeights<Config extends LanguageModelConfig>(
 }
 
 /**
- * Groups weights that are multiplied by the same input and so become one tensor, whose product does for all of them.
+ * Groups weights that are multiplied by the same input. They become one tensor, so that one product serves all of them.
  *
  * @param names weights of the file, `model.layers.0.self_attn.q_proj.weight`
- * @param joins by the name of a joined map those of its parts, `qkv_proj: ['q_proj', 'k_proj', 'v_proj']`
+ * @param joins for the name of each joined map the names of its parts, `qkv_proj: ['q_proj', 'k_proj', 'v_proj']`
  * @returns for each tensor of the model the weights whose rows it holds, one below the other
  */
 export function joinNames(
@@ -54,7 +54,7 @@ export function joinNames(
   return joined;
 }
 
-/** Makes one tensor of weights with equally long rows, one below the other. */
+/** Makes one tensor from weights with equally long rows, one below the other. */
 export function uploadWeights(device: Device, weights: readonly HostWeight[], dtype: FloatDType): Tensor {
   const rows = weights.reduce((sum, { shape }) => sum + shape[0], 0);
   const shape = [rows, ...weights[0].shape.slice(1)];

@@ -1,19 +1,19 @@
-/** Dropout of attention weights, as the attention modules have it: in training mode alone. */
+/** Dropout of attention weights in the attention modules, which drop only in training mode. */
 
 export interface AttentionDropoutOptions {
   /**
-   * The probability with which each attention weight is dropped in training mode, after the softmax; what is kept is divided
+   * The probability with which each attention weight is dropped in training mode, after the softmax. The others are divided
    * by 1 − dropoutP. From 0 to 1, default 0.
    */
   dropoutP?: number;
 }
 
 export interface AttentionDropoutForwardOptions {
-  /** Determines which weights are dropped, on every device alike; default the device's next seed, another one each time. */
+  /** Determines which weights are dropped, the same on every device. Default the device's next seed, a new one each time. */
   dropoutSeed?: number;
 }
 
-/** What the op is to drop: nothing outside of training mode. */
+/** The dropout options for the op: none outside training mode. */
 export function droppedBy(
   { training, dropoutP }: { readonly training: boolean; readonly dropoutP: number },
   dropoutSeed: number | undefined,

@@ -13,7 +13,7 @@ export function checkSizes(name: string, sizes: Readonly<Record<string, unknown>
   }
 }
 
-/** The axes of `normalizedShape`, which may be the length of one. */
+/** The axes of `normalizedShape`, which may be the length of a single axis. */
 export function normalizedAxes(name: string, normalizedShape: number | Shape): Shape {
   const axes: readonly unknown[] = Array.isArray(normalizedShape) ? normalizedShape : [normalizedShape];
   if (axes.length > 0 && axes.every((length) => Number.isInteger(length) && (length as number) >= 1)) {

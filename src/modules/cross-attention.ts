@@ -18,11 +18,11 @@ export interface CrossAttentionOptions extends ProjectionOptions {
 }
 
 /**
- * Multi-head attention of one sequence to another; one product makes k and v where the widths agree. State dict:
+ * Multi-head attention of one sequence to another. If kvDim equals embedDim, one product makes k and v. State dict:
  * torch.nn.MultiheadAttention's with `kdim` and `vdim` of kvDim.
  */
 export class CrossAttention extends ProjectedAttention {
-  /** @throws ArgumentError for options that do not fit, as numHeads that does not divide embedDim */
+  /** @throws ArgumentError for options that do not fit, such as numHeads that does not divide embedDim */
   constructor(device: Device, options: CrossAttentionOptions) {
     const name = 'CrossAttention';
     checkOptions(name, options, [...PROJECTION_OPTIONS, 'kvDim']);
@@ -31,8 +31,8 @@ export class CrossAttention extends ProjectedAttention {
   }
 
   /**
-   * @param x [B, Nq, embedDim], which asks
-   * @param context [B, Nk, kvDim], which is attended to
+   * @param x [B, Nq, embedDim], the queries
+   * @param context [B, Nk, kvDim], the keys and values
    */
   forward(x: Tensor, context: Tensor, options: AttentionForwardOptions = {}): AttentionModuleResult {
     this.checkInput('x', x, this.embedDim);

@@ -9,7 +9,7 @@ export interface DropoutModuleOptions {
   p?: number;
 }
 
-/** The op `dropout` in training mode, and nothing outside of it, as torch.nn.Dropout. */
+/** Applies the op `dropout` in training mode, and does nothing otherwise, as torch.nn.Dropout. */
 export class Dropout extends Module {
   readonly p: number;
 
@@ -25,8 +25,8 @@ export class Dropout extends Module {
 
   /**
    * @param x any shape; float32 or float16
-   * @param options `seed` determines what is dropped; default the device's next one, another each time
-   * @returns a tensor of x's shape and dtype; where nothing is dropped another handle on x
+   * @param options `seed` determines what is dropped; default the device's next seed, a new one each time
+   * @returns a tensor of x's shape and dtype; if nothing is dropped, another handle on x
    */
   forward(x: Tensor, options: { seed?: number } = {}): Tensor {
     checkOptions(`${this.name}.forward`, options, ['seed']);

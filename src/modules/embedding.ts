@@ -14,7 +14,7 @@ export interface EmbeddingOptions {
   embeddingDim: number;
   /** Dtype of the table, and so of the output; default `'float32'`. */
   dtype?: FloatDType;
-  /** Seed of the initial table; default the device's next one, so that no two modules start alike. */
+  /** Seed of the initial table; default the device's next seed, so that each module starts differently. */
   seed?: number;
 }
 

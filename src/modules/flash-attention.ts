@@ -24,7 +24,7 @@ export class FlashAttention extends Module {
   readonly blockSize: number | undefined;
   readonly dropoutP: number;
 
-  /** @throws ArgumentError for a scale that is not finite, a blockSize that is no power of two from 4 to 128, or a dropoutP out of range */
+  /** @throws ArgumentError for a scale that is not finite, or a blockSize or dropoutP out of range */
   constructor(options: FlashAttentionModuleOptions = {}) {
     const name = 'FlashAttention';
     checkOptions(name, options, ['scale', 'blockSize', 'dropoutP']);
@@ -42,7 +42,7 @@ export class FlashAttention extends Module {
    * @param q [B, H, Nq, D], or [B, Nq, D] for one head
    * @param k [B, Hkv, Nk, D]
    * @param v [B, Hkv, Nk, Dv]
-   * @param options those of `flashAttention` but for `scale`, `blockSize` and `dropoutP`
+   * @param options those of `flashAttention` except for `scale`, `blockSize` and `dropoutP`
    * @returns output [B, H, Nq, Dv], and with `returnLogSumExp` logSumExp [B, H, Nq]
    */
   forward(

@@ -1,4 +1,4 @@
-/** Initial weights as PyTorch's, drawn on the host from one seeded stream for each module. */
+/** Initial weights distributed as in PyTorch, drawn on the host from one seeded stream for each module. */
 import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { normal, uniform } from '../tensor/random.ts';

@@ -12,18 +12,18 @@ import { Module } from './module.ts';
 export interface LayerNormModuleOptions {
   /** The input's last axes, or the length of the last. */
   normalizedShape: number | Shape;
-  /** Is added to the variance; default 1e-5. */
+  /** Added to the variance; default 1e-5. */
   eps?: number;
   /** Whether there are a weight and a bias; default true. */
   elementwiseAffine?: boolean;
-  /** Whether there is a bias beside the weight; default true. */
+  /** Whether there is a bias besides the weight; default true. */
   bias?: boolean;
   /** Dtype of the weights, and so of the input; default `'float32'`. */
   dtype?: FloatDType;
 }
 
 /**
- * Layer normalisation, with torch.nn.LayerNorm's state dict: `weight` and `bias` [normalizedShape...], at first ones and
+ * Layer normalisation, with torch.nn.LayerNorm's state dict: `weight` and `bias` [normalizedShape...], initially ones and
  * zeros.
  */
 export class LayerNorm extends Module {

@@ -15,7 +15,7 @@ export interface LinearModuleOptions {
   bias?: boolean;
   /** Dtype of the weights, and so of the input; default `'float32'`. */
   dtype?: FloatDType;
-  /** Seed of the initial weights; default the device's next one, so that no two modules start alike. */
+  /** Seed of the initial weights; default the device's next seed, so that each module starts differently. */
   seed?: number;
 }
 

@@ -33,9 +33,9 @@ export function checkState(call: string, dict: StateDict, entries: ReadonlyMap<s
 }
 
 /**
- * Holds what was given under some names against what there should be.
+ * Compares the values given by name with the expected entries.
  *
- * @param problemOf what is wrong with a value, if anything, or with there being none
+ * @param problemOf what is wrong with a value or with its absence, if anything
  * @returns a phrase for each name that is missing, does not fit or is unexpected
  */
 export function listProblems<Value, Entry>(

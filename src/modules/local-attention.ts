@@ -18,7 +18,7 @@ export interface LocalAttentionModuleOptions extends ProjectionOptions {
 export class LocalAttention extends ProjectedAttention {
   readonly windowSize: number;
 
-  /** @throws ArgumentError for options that do not fit, as a negative or fractional windowSize */
+  /** @throws ArgumentError for options that do not fit, such as a negative or fractional windowSize */
   constructor(device: Device, options: LocalAttentionModuleOptions) {
     const name = 'LocalAttention';
     checkOptions(name, options, [...PROJECTION_OPTIONS, 'windowSize']);

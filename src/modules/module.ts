@@ -4,7 +4,7 @@ import { checkState, copyState, type StateDict, type StateEntry } from './load-s
 import type { Tensor } from '../tensor/tensor.ts';
 
 /**
- * What every module has, in the spirit of torch.nn.Module: tensors and modules of its own, by name.
+ * The base of every module, in the spirit of torch.nn.Module. It holds tensors and inner modules by name.
  *
  *     class Block extends Module {
  *       readonly norm: LayerNorm;
@@ -28,12 +28,12 @@ export abstract class Module {
     this.name = name;
   }
 
-  /** Whether the module is in training mode, as it is at first: attention and `Dropout` drop in that alone. */
+  /** Whether the module is in training mode, as it is at first. Attention and `Dropout` drop only in that mode. */
   get training(): boolean {
     return this.#training;
   }
 
-  /** Switches to training mode (or, with false, out of it), with all modules inside. */
+  /** Switches this module and all inner modules to training mode, or with false out of it. */
   train(mode = true): this {
     this.#training = mode;
     for (const module of this.#modules.values()) module.train(mode);
@@ -46,30 +46,30 @@ export abstract class Module {
   }
 
   /**
-   * Whether gradients are to be found for the module's tensors, as at first they are (with false: as torch's
-   * requires_grad_(False), to leave them as they are while others are trained).
+   * Says whether the module's tensors require gradients, as they do at first. False freezes the module, like torch's
+   * requires_grad_(False).
    */
   requiresGrad(requires = true): this {
     for (const parameter of this.parameters()) parameter.requiresGrad = requires;
     return this;
   }
 
-  /** The tensors of the module and of those inside, in the order of the state dict, each once; do not dispose them. */
+  /** The tensors of this and all inner modules, in the order of the state dict, each once. Do not dispose them. */
   parameters(): Tensor[] {
     return [...new Set(this.#named().values())];
   }
 
   /**
-   * The same by name, of a module inside with its name and a dot before: `blocks.0.attn.in_proj_weight`. These are the
-   * tensors themselves; do not dispose them.
+   * The same tensors by name. The names of inner modules are prefixes: `blocks.0.attn.in_proj_weight`. These are the
+   * tensors themselves. Do not dispose them.
    */
   stateDict(): Record<string, Tensor> {
     return Object.fromEntries(this.#named());
   }
 
   /**
-   * Copies a state dict into the module's tensors, in place and converted to their dtypes, so that an optimiser which has
-   * them goes on. The caller keeps the given tensors.
+   * Copies a state dict into the module's tensors, in place and converted to their dtypes. An optimiser of these tensors
+   * stays valid. The caller still owns the given tensors.
    *
    * @throws LoadError that lists all missing and unexpected keys and all wrong shapes; the module is then as before
    */
@@ -86,12 +86,12 @@ export abstract class Module {
     copyState(call, dict, named);
   }
 
-  /** Gives up the gradients of all parameters. */
+  /** Drops the gradients of all parameters. */
   zeroGrad(): void {
     for (const parameter of this.parameters()) parameter.grad = undefined;
   }
 
-  /** Frees the tensors of the module and of those inside. Calling it again does nothing. */
+  /** Frees the tensors of this and all inner modules. Calling it again does nothing. */
   dispose(): void {
     for (const parameter of this.#parameters.values()) parameter.dispose();
     for (const module of this.#modules.values()) module.dispose();
@@ -102,10 +102,10 @@ export abstract class Module {
   }
 
   /**
-   * Adds a parameter, which from now on requires a gradient; the module owns the tensor, whatever scope it was made in.
+   * Adds a parameter, which from now on requires a gradient. The module owns the tensor, whatever scope it was made in.
    *
-   * @param tensor float32 or float16; a tensor of its own, neither a view nor the result of a recorded call
-   * @throws ArgumentError for a name that is taken, or such a tensor
+   * @param tensor float32 or float16; neither a view nor the result of a recorded call
+   * @throws ArgumentError for a name that is taken, or a tensor that does not fit
    */
   protected register(name: string, tensor: Tensor): void {
     this.#checkName(name);
@@ -121,11 +121,11 @@ export abstract class Module {
   }
 
   /**
-   * Adds a module inside this one, which owns it from now on: it is trained, saved, switched and disposed with this one.
+   * Adds an inner module, which this one owns from now on: both are trained, saved, switched and disposed together.
    *
-   * @param name before those of its tensors in the state dict: `attn`, or `blocks.0` for one of a list
-   * @returns the module
-   * @throws ArgumentError for a name that is taken, or what is no module
+   * @param name prefix of its tensors' names in the state dict: `attn`, or `blocks.0` for one of a list
+   * @returns the inner module
+   * @throws ArgumentError for a name that is taken, or a value that is not a module
    */
   protected registerModule<T extends Module>(name: string, module: T): T {
     this.#checkName(name);
@@ -136,7 +136,7 @@ export abstract class Module {
     return module;
   }
 
-  /** A parameter of its own by its name in the state dict. */
+  /** One of this module's own parameters, by its name in the state dict. */
   protected parameter(name: string): Tensor | undefined {
     return this.#parameters.get(name);
   }

@@ -33,7 +33,7 @@ export class MultiHeadAttention extends ProjectedAttention {
   readonly #addZeroAttn: boolean;
   readonly #appendsKeys: boolean;
 
-  /** @throws ArgumentError for options that do not fit, as numHeads that does not divide embedDim */
+  /** @throws ArgumentError for options that do not fit, such as numHeads that does not divide embedDim */
   constructor(device: Device, options: MultiHeadAttentionOptions) {
     const name = 'MultiHeadAttention';
     checkOptions(name, options, [...PROJECTION_OPTIONS, 'kDim', 'vDim', 'addBiasKv', 'addZeroAttn']);
@@ -69,7 +69,7 @@ export class MultiHeadAttention extends ProjectedAttention {
     });
   }
 
-  /** Masks for keys of which the last `appended` were appended and may always be attended to. */
+  /** Extends the masks to the last `appended` of the keys, which may always be attended to. */
   #extend(options: AttentionForwardOptions, keyLength: number, appended: number): AttentionForwardOptions {
     if (appended === 0) return options;
     const extend = (mask: Tensor) => {

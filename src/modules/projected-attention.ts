@@ -25,7 +25,7 @@ export interface ProjectionOptions extends AttentionDropoutOptions {
   bias?: boolean;
   /** Dtype of the weights, and so of the inputs; default `'float32'`. */
   dtype?: FloatDType;
-  /** Seed of the initial weights; default the device's next one, so that no two modules start alike. */
+  /** Seed of the initial weights; default the device's next seed, so that each module starts differently. */
   seed?: number;
 }
 
@@ -39,7 +39,7 @@ interface FullOptions extends ProjectionOptions {
 
 /** `mask` is [Nq, Nk], or broadcasts to [B, H, Nq, Nk] with four axes. */
 export interface AttentionForwardOptions extends VisibilityOptions, AttentionDropoutForwardOptions {
-  /** Also return the weights, which takes the materialised path. Default false. */
+  /** Also return the weights. Attention is then materialised rather than fused. Default false. */
   needWeights?: boolean;
   /** With `needWeights`, return the mean of the weights over the heads. Default false (PyTorch: true). */
   averageWeights?: boolean;
@@ -63,7 +63,7 @@ export interface Heads {
 
 /**
  * The projections around attention that the weighted modules share, with torch.nn.MultiheadAttention's parameters:
- * `in_proj_weight` [3E, E] (rows of q, k, v), or where kDim or vDim differs from E `q_proj_weight` [E, E],
+ * `in_proj_weight` [3E, E] (rows of q, k, v), or if kDim or vDim differs from E `q_proj_weight` [E, E],
  * `k_proj_weight` [E, kDim], `v_proj_weight` [E, vDim]; `in_proj_bias` [3E]; `bias_k`, `bias_v` [1, 1, E];
  * `out_proj.weight` [E, E], `out_proj.bias` [E].
  */
@@ -99,7 +99,7 @@ export abstract class ProjectedAttention extends Module {
     try {
       this.#initialise(new Initialiser(device, dtype, seed), bias, addBiasKv);
     } catch (error) {
-      this.dispose(); // what was made before memory ran out has no other owner
+      this.dispose(); // tensors made before memory ran out have no other owner
       throw error;
     }
   }
@@ -220,7 +220,7 @@ export abstract class ProjectedAttention extends Module {
 
   /** The projections numbered [first, end) of q, k, v: rows of the packed weight, or one separate weight. */
   #linear(x: Tensor, first: number, end: number): Tensor {
-    // all three are no slice: the gradient of one is added to zeros
+    // do not slice if all three are wanted: the gradient of a slice is added to zeros
     const rows = (joint: Tensor | undefined): Tensor | undefined =>
       end - first === 3 ? joint : joint?.slice(0, first * this.embedDim, end * this.embedDim);
     const weight =

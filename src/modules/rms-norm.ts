@@ -12,7 +12,7 @@ import { Module } from './module.ts';
 export interface RmsNormModuleOptions {
   /** The input's last axes, or the length of the last. */
   normalizedShape: number | Shape;
-  /** Is added to the mean square; default 1e-5. */
+  /** Added to the mean square; default 1e-5. */
   eps?: number;
   /** Whether there is a weight; default true. */
   elementwiseAffine?: boolean;
@@ -20,7 +20,7 @@ export interface RmsNormModuleOptions {
   dtype?: FloatDType;
 }
 
-/** Root-mean-square normalisation, with torch.nn.RMSNorm's state dict: `weight` [normalizedShape...], at first ones. */
+/** Root-mean-square normalisation, with torch.nn.RMSNorm's state dict: `weight` [normalizedShape...], initially ones. */
 export class RMSNorm extends Module {
   readonly normalizedShape: Shape;
   readonly eps: number;

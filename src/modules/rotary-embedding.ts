@@ -11,13 +11,13 @@ import { checkScaling, rotaryFrequencies, type RotaryScaling } from './rotary-fr
 export type { RotaryScaling } from './rotary-frequencies.ts';
 
 export interface RotaryEmbeddingModuleOptions {
-  /** R, the columns of a head that are turned: its head dim, or less. Even. */
+  /** R, the number of columns of a head that are rotated: the head dim, or less. Even. */
   dim: number;
-  /** Pair i turns by base^(−2i/dim) a position; default 10000. */
+  /** Pair i rotates by base^(−2i/dim) radians per position; default 10000. */
   base?: number;
-  /** P: positions 0 to P − 1 can be asked for. */
+  /** P: the tables have positions 0 to P − 1. */
   maxLength: number;
-  /** Turns columns 2i and 2i + 1 together, as llama2.c; default i and i + R/2, as GPT-NeoX and Hugging Face. */
+  /** Rotates columns 2i and 2i + 1 together, as llama2.c does; default i and i + R/2, as in GPT-NeoX and Hugging Face. */
   interleaved?: boolean;
   /** For longer texts than the model was trained on. */
   scaling?: RotaryScaling;
@@ -25,17 +25,17 @@ export interface RotaryEmbeddingModuleOptions {
 
 /**
  * Rotary position embedding with its tables, `cos` and `sin` [maxLength, dim / 2], made in float64 and stored in float32.
- * They have no part in the state dict.
+ * The state dict does not contain them.
  */
 export class RotaryEmbedding extends Module {
   readonly dim: number;
   readonly maxLength: number;
   readonly interleaved: boolean;
-  /** What YaRN multiplies the tables by, and so the scores of rotated queries and keys by its square; else 1. */
+  /** The factor by which YaRN multiplies the tables, and so the scores by its square; without YaRN, 1. */
   readonly attentionFactor: number;
-  /** float32 [maxLength, dim / 2], of the attention factor times the cosines; the module owns it. */
+  /** float32 [maxLength, dim / 2]: the attention factor times the cosines. The module owns it. */
   readonly cos: Tensor;
-  /** float32 [maxLength, dim / 2], of the attention factor times the sines; the module owns it. */
+  /** float32 [maxLength, dim / 2]: the attention factor times the sines. The module owns it. */
   readonly sin: Tensor;
 
   /** @throws ArgumentError for options that do not fit */
@@ -71,7 +71,7 @@ export class RotaryEmbedding extends Module {
   }
 
   /**
-   * Turns queries or keys by their positions, of which the first is `offset`.
+   * Rotates queries or keys by their positions, which start at `offset`.
    *
    * @param x [B, H, N, D] or [B, N, D] with D ≥ dim; float32 or float16
    * @returns a tensor of x's shape and dtype

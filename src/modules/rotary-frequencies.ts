@@ -1,4 +1,4 @@
-/** How fast each pair of a rotary embedding turns, in float64, with Hugging Face's ways to stretch it to longer texts. */
+/** How fast each pair of a rotary embedding rotates, in float64, with Hugging Face's ways to stretch it to longer texts. */
 import { ArgumentError } from '../gpu/errors.ts';
 import { describe } from '../ops/internal/check.ts';
 import { checkOptions } from '../tensor/options.ts';
@@ -7,10 +7,10 @@ import { checkOptions } from '../tensor/options.ts';
 export type RotaryScaling =
   /** Position interpolation: divides positions by the factor (Chen et al. 2023). */
   | { type: 'linear'; factor: number }
-  /** A base of base · factor^(dim / (dim − 2)), so that the slowest pair alone turns slower by the factor. */
+  /** A base of base · factor^(dim / (dim − 2)), which slows the slowest pair by the factor and leaves the fastest as it is. */
   | { type: 'ntk'; factor: number }
-  /** Llama 3.1's: divides by the factor what turns less than `lowFreqFactor` times in `originalMaxLength`, and keeps what turns
-   * more than `highFreqFactor` times. */
+  /** Llama 3.1's: slows pairs that rotate less than `lowFreqFactor` times in `originalMaxLength` by the factor, and keeps pairs
+   * that rotate more than `highFreqFactor` times. */
   | { type: 'llama3'; factor: number; lowFreqFactor: number; highFreqFactor: number; originalMaxLength: number }
   /** YaRN (Peng et al. 2023): the same with `betaSlow` (default 1) and `betaFast` (default 32), blended along the pairs. */
   | { type: 'yarn'; factor: number; originalMaxLength: number; betaFast?: number; betaSlow?: number };
@@ -48,7 +48,7 @@ export function checkScaling(name: string, dim: number, scaling: RotaryScaling):
 
 const DEFAULTS = { betaFast: 32, betaSlow: 1 };
 
-/** Radians a position for each of dim / 2 pairs, and what the tables are multiplied by. */
+/** Radians per position for each of dim / 2 pairs, and the factor by which the tables are multiplied. */
 export function rotaryFrequencies(
   dim: number,
   base: number,
@@ -73,7 +73,7 @@ export function rotaryFrequencies(
     }
     case 'yarn': {
       const { factor, originalMaxLength, betaFast, betaSlow } = { ...DEFAULTS, ...scaling };
-      // the pair, as a fraction, that turns so many times in the original length
+      // the index, as a fraction, of the pair that rotates this many times in the original length
       const pairOf = (turns: number) =>
         (dim * Math.log(originalMaxLength / (2 * Math.PI * turns))) / (2 * Math.log(base));
       const low = Math.max(Math.floor(pairOf(betaFast)), 0);

@@ -39,7 +39,7 @@ export class ScaledDotProductAttention extends Module {
    * @param q [B, H, Nq, D], or [B, Nq, D] for one head
    * @param k [B, Hkv, Nk, D]
    * @param v [B, Hkv, Nk, Dv]
-   * @param options those of the op `scaledDotProductAttention` but for `scale` and `dropoutP`; `needWeights` is its `returnWeights`
+   * @param options those of the op `scaledDotProductAttention` except for `scale` and `dropoutP`; `needWeights` is its `returnWeights`
    * @returns output [B, H, Nq, Dv], and with `needWeights` weights [B, H, Nq, Nk]
    */
   forward(

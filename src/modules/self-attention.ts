@@ -12,7 +12,7 @@ import {
 
 /** Multi-head attention of a sequence to itself; one product makes q, k and v. State dict: torch.nn.MultiheadAttention's. */
 export class SelfAttention extends ProjectedAttention {
-  /** @throws ArgumentError for options that do not fit, as numHeads that does not divide embedDim */
+  /** @throws ArgumentError for options that do not fit, such as numHeads that does not divide embedDim */
   constructor(device: Device, options: ProjectionOptions) {
     const name = 'SelfAttention';
     checkOptions(name, options, PROJECTION_OPTIONS);

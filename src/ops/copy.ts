@@ -8,7 +8,7 @@ import { checkAlike, checkFloat, checkTensor, describe } from './internal/check.
 import { enqueue, operandOf } from './internal/enqueue.ts';
 import { sumTo } from './sum.ts';
 
-/** x in row-major order without gaps: another handle on x where it lies so already, else a copy. Any dtype. */
+/** x in row-major order without gaps: another handle on x if x is so already, else a copy. Any dtype. */
 export function contiguous(x: Tensor): Tensor {
   checkTensor('contiguous', 'x', x);
   return x.isContiguous ? x.reshape(x.shape) : copy('contiguous', x, x.dtype, x.shape);
@@ -21,10 +21,10 @@ export function clone(x: Tensor): Tensor {
 }
 
 /**
- * x's elements, in row-major order, in another shape, of which one length may be −1: a view where there is one
+ * x's elements, in row-major order, in another shape. One length may be −1. The result is a view if one exists
  * (`x.reshape`), else a copy.
  *
- * @throws ArgumentError where the sizes differ
+ * @throws ArgumentError if the sizes differ
  */
 export function reshape(x: Tensor, shape: Shape): Tensor {
   checkTensor('reshape', 'x', x);
@@ -34,7 +34,7 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
 }
 
 /**
- * x converted between float32 and float16, rounding to nearest even; another handle on x where it has the dtype.
+ * x converted between float32 and float16, rounded to nearest even. Another handle on x if it has the dtype already.
  *
  * @throws ArgumentError for a dtype that is not a float
  */
@@ -99,7 +99,7 @@ function copy(op: string, x: Tensor, dtype: DType, outputShape: Shape): Tensor {
     op,
     inputs: { x },
     outputs: [output],
-    // a float tensor: others require no gradient
+    // x is a float tensor, because others require no gradient
     backward: ([gradient]) => ({ x: cast(reshape(gradient!, shape), xDType as FloatDType) }),
   });
   return output;
@@ -119,10 +119,10 @@ function run(
   return output;
 }
 
-/** Writes x's elements, or of f16 and bools the words that hold them, in row-major order to words of `target` from `firstWord` on. */
+/** Writes x's elements in row-major order to `target` from word `firstWord` on. f16 and bools are copied in whole words. */
 export function copyWords(op: string, x: Tensor, target: Tensor, firstWord: number): void {
   const bytes = BYTES[x.dtype];
-  // smaller elements are copied as they lie: x must be contiguous and begin at a word
+  // smaller elements are copied as whole words: x must be contiguous and begin at a word
   const words = bytes === 4 ? x.shape : [wordsOf(x)];
   const from = bytes === 4 ? operandOf(x) : { strides: [1], offset: (x.offset * bytes) / 4 };
   const launch = planCopy(

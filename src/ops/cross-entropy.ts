@@ -17,21 +17,21 @@ import { enqueue, operandOf } from './internal/enqueue.ts';
 export interface CrossEntropyOptions {
   /** Rows with this target have no loss and no gradient, and do not count in the mean. Default −100. */
   ignoreIndex?: number;
-  /** What becomes of the rows' losses: their mean over the rows that are not ignored, their sum, or they stay. Default `'mean'`. */
+  /** Returns the mean of the losses over the rows that are not ignored, their sum, or each row's loss. Default `'mean'`. */
   reduction?: 'mean' | 'sum' | 'none';
   /** From 0 to 1: how much of each target is spread evenly over all classes (Szegedy et al., 2016). Default 0. */
   labelSmoothing?: number;
 }
 
 /**
- * −log softmax(logits)[target] for each row, as torch.nn.functional.cross_entropy, but that the classes are the last axis.
- * The softmax is not written to memory, neither here nor for the gradient, and logits may be large. A target that is
- * no class (negative or not below V, but for ignoreIndex), which only the GPU sees, gives a loss and a gradient of NaN;
- * so does a mean over no rows give a loss of NaN, with a gradient of 0.
+ * −log softmax(logits)[target] for each row, as torch.nn.functional.cross_entropy, except that the classes are the last axis.
+ * The softmax is never written to memory, not even for the gradient, and logits may be large. Only the GPU sees the targets.
+ * One that is not a class (negative or not below V, and not ignoreIndex) gives a loss and a gradient of NaN. A mean over no
+ * rows gives a loss of NaN and a gradient of 0.
  *
  * @param logits [..., V]; float32 or float16; any strides, some of which take a copy
  * @param targets [...]; int32 or uint32
- * @returns float32, whatever logits are, so that a scale of the loss has room: [1], or of targets' shape for `'none'`
+ * @returns float32 for either dtype, so that a scaled loss does not overflow: [1], or of targets' shape for `'none'`
  * @throws ArgumentError for shapes, dtypes or options that do not fit
  */
 export function crossEntropy(logits: Tensor, targets: Tensor, options: CrossEntropyOptions = {}): Tensor {
@@ -113,7 +113,7 @@ function rowsOf(logits: Tensor): Tensor {
   return reshape(logits, [-1, logits.shape.at(-1)!]);
 }
 
-/** The target to ignore as it is stored; undefined where no target of this dtype can be it. */
+/** The target to ignore as it is stored, or undefined if no target of this dtype can have that value. */
 function checkIgnored(op: string, { dtype }: Tensor, index: number | undefined = -100): number | undefined {
   if (!Number.isInteger(index) || index < -(2 ** 31) || index >= 2 ** 32) {
     throw new ArgumentError(`${op}: ignoreIndex must be a whole number of 32 bits, got ${describe(index)}`);

@@ -9,14 +9,14 @@ import { enqueue, operandOf } from './internal/enqueue.ts';
 export interface DropoutOptions {
   /** Probability with which an element is dropped, from 0 to 1; default 0.5. */
   p?: number;
-  /** A whole number from 0 to 2^53 − 1; default the device's next one, so that no two calls drop alike. */
+  /** A whole number from 0 to 2^53 − 1. Default the device's next seed, so that each call drops other elements. */
   seed?: number;
 }
 
 /**
- * 0 in the place of an element with probability p, and what is kept divided by 1 − p (Srivastava et al. 2014), as
- * torch.nn.functional.dropout with training=True. What is dropped depends on the seed and on the element's row-major
- * index alone (Philox): it is the same on every device, and for every dtype and layout. NaN and infinities are dropped too.
+ * Replaces each element by 0 with probability p, and divides the others by 1 − p (Srivastava et al. 2014), as
+ * torch.nn.functional.dropout with training=True. Only the seed and an element's row-major index decide whether it is
+ * dropped (Philox), so the result is the same on every device, dtype and layout. NaN and infinities are dropped too.
  *
  * @param x any shape; float32 or float16; any strides
  * @returns a tensor of x's shape and dtype, row-major

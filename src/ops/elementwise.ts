@@ -17,7 +17,7 @@ import { enqueue, operandOf } from './internal/enqueue.ts';
 import { sumTo } from './sum.ts';
 
 export interface GeluOptions {
-  /** `'tanh'` takes the approximation by a tanh; default `'none'`. */
+  /** `'tanh'` uses the approximation by a tanh; default `'none'`. */
   approximate?: 'none' | 'tanh';
 }
 
@@ -51,7 +51,7 @@ export function silu(x: Tensor): Tensor {
 }
 
 /**
- * max(x, 0), as torch.nn.functional.relu. Its gradient is 0 at 0, and that of the result where x is NaN.
+ * max(x, 0), as torch.nn.functional.relu. Its gradient at 0 is 0. If x is NaN, it is the gradient of the result.
  *
  * @param x any shape; float32 or float16; any strides
  * @returns a tensor of x's shape and dtype, row-major
@@ -86,8 +86,8 @@ export function multiply(x: Tensor, y: Tensor): Tensor {
 }
 
 /**
- * silu(gate) · up, what lies between the projections of a SwiGLU feed-forward block (Shazeer 2020) as in Llama; broadcast
- * by NumPy's rules.
+ * silu(gate) · up, broadcast by NumPy's rules: the step between the projections of a SwiGLU feed-forward block (Shazeer
+ * 2020), as in Llama.
  *
  * @param gate any shape; float32 or float16; any strides
  * @param up of the same dtype, its shape broadcasts with gate's
@@ -103,7 +103,7 @@ function unary(op: ElementwiseOp, x: Tensor, operation = op): Tensor {
   return run(op, operation, x.shape, { x });
 }
 
-/** `operands` are two, by their names in errors. */
+/** `operands` are the two operands by their names in errors. */
 function binary(op: ElementwiseOp, operands: Readonly<Record<string, Tensor>>): Tensor {
   const [[first, x], [second, y]] = Object.entries(operands) as [[string, Tensor], [string, Tensor]];
   checkFloat(op, first, x);
@@ -118,7 +118,7 @@ function binary(op: ElementwiseOp, operands: Readonly<Record<string, Tensor>>): 
   return run(op, op, shape, { x, y }, { x: first, y: second });
 }
 
-/** The op on checked operands, and its gradient on the tape, for which it saves what the table says. */
+/** Runs the op on checked operands and records its gradient, for which it saves what the table says. */
 function run(
   op: string,
   operation: ElementwiseOp,

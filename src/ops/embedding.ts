@@ -9,8 +9,8 @@ import { contiguous, reshape } from './copy.ts';
 import { enqueue, operandOf } from './internal/enqueue.ts';
 
 /**
- * Rows of a table by their numbers, as torch.nn.functional.embedding. An id that is negative or not below V, which only
- * the GPU sees, gives a row of NaN, and no gradient.
+ * Rows of a table by their numbers, as torch.nn.functional.embedding. Only the GPU sees the ids. One that is negative or not
+ * below V gives a row of NaN, and no gradient.
  *
  * @param ids [...], up to five axes; int32 or uint32; any strides
  * @param weight [V, E]; float32 or float16; any strides
@@ -56,7 +56,7 @@ function lookUp(op: string, ids: Tensor, weight: FloatTensor): Tensor {
   });
 }
 
-/** The sum of the gradient's rows for each of the table's; out-of-range ids contribute nothing. */
+/** For each row of the table, the sum of the gradient's rows that used it. Out-of-range ids contribute nothing. */
 function gradientOfTable(op: string, gradient: Tensor, ids: Tensor, tableRows: number): Tensor {
   const { device } = ids;
   const dtype = gradient.dtype as FloatDType;
@@ -72,7 +72,7 @@ function gradientOfTable(op: string, gradient: Tensor, ids: Tensor, tableRows: n
   });
 }
 
-/** uint32 [2, N] of contiguous ids: in order, those alike in the order in which they came, and where each stood. */
+/** uint32 [2, N] from contiguous ids: the ids in order (equal ones in their original order), and where each came from. */
 function orderOf(op: string, ids: Tensor): Tensor {
   const { device, size: count, offset: idsOffset } = ids;
   const empty = () => device.empty([2, count], 'uint32', op);

@@ -64,7 +64,7 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
   return output;
 }
 
-/** A bias is read as a row of neighbours. */
+/** The bias as a contiguous row, as kernels read it. */
 function rowOf(bias: Tensor): Tensor {
   if (bias.strides[0] === 1 || bias.shape[0] === 1) return bias;
   throw new ArgumentError(`matmul: bias must be contiguous, got a view with stride ${bias.strides[0]}`);

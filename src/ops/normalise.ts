@@ -12,16 +12,16 @@ import { normaliseGradient } from './internal/normalise-gradient.ts';
 export interface RmsNormOptions {
   /** Multiplies the result: normalizedShape, of x's dtype. */
   weight?: Tensor;
-  /** Is added to the mean square; default 1e-5. */
+  /** Added to the mean square; default 1e-5. */
   eps?: number;
 }
 
 export interface LayerNormOptions {
   /** Multiplies the result: normalizedShape, of x's dtype. */
   weight?: Tensor;
-  /** Is added at the end: normalizedShape, of x's dtype. */
+  /** Added at the end: normalizedShape, of x's dtype. */
   bias?: Tensor;
-  /** Is added to the variance; default 1e-5. */
+  /** Added to the variance; default 1e-5. */
   eps?: number;
 }
 
@@ -42,8 +42,8 @@ export function layerNorm(x: Tensor, normalizedShape: number | Shape, options: L
 }
 
 /**
- * x / √(mean(x²) + eps) · weight, over the last axes together (Zhang & Sennrich 2019), as torch.nn.functional.rms_norm
- * but for eps, whose default there depends on the dtype. Sums are float32.
+ * x / √(mean(x²) + eps) · weight, over the last axes together (Zhang & Sennrich 2019), as torch.nn.functional.rms_norm.
+ * Only the default of eps differs, which depends on the dtype in torch. Sums are float32.
  *
  * @param x [..., normalizedShape...]; float32 or float16; any strides, some of which take a copy
  * @param normalizedShape x's last axes, or the length of the last

@@ -5,29 +5,29 @@ import type { Tensor } from '../tensor/tensor.ts';
 import { checkBoolean, checkFloat, checkIntegers, checkSameDevice, checkTensor, describe } from './internal/check.ts';
 import { rotate } from './internal/rotate.ts';
 
-/** Where the rows stand: at most one of the two. */
+/** The positions of the rows. Give at most one of the two. */
 export interface RotaryPositions {
   /** Position of row 0, or one for each batch entry; default 0. */
   offset?: number | readonly number[];
-  /** Position of every row: int32 or uint32 [B, N], of which B may be 1. */
+  /** Position of every row: int32 or uint32 [B, N], where B may be 1. */
   positions?: Tensor;
 }
 
 export interface RotaryEmbeddingOptions extends RotaryPositions {
-  /** Turns columns 2i and 2i + 1 together, as llama2.c; default i and i + R/2, as GPT-NeoX and Hugging Face. */
+  /** Rotates columns 2i and 2i + 1 together, as llama2.c does; default i and i + R/2, as in GPT-NeoX and Hugging Face. */
   interleaved?: boolean;
 }
 
 /**
- * Rotary position embedding (Su et al. 2021): turns pairs of the first R columns of each row by its position's angles;
- * the others pass through. A position in `positions` that the tables do not have, which only the GPU sees, gives NaN in
- * the columns that are turned.
+ * Rotary position embedding (Su et al. 2021): rotates pairs of the first R columns of each row by its position's angles.
+ * The other columns pass through. Only the GPU sees `positions`. One that the tables do not have gives NaN in the rotated
+ * columns.
  *
  * @param x [B, H, N, D] or [B, N, D]; float32 or float16; any strides
  * @param cos float32 [P, R/2] with R ≤ D; row p holds the cosines of position p's angles
  * @param sin float32 [P, R/2]; neither table has a gradient
- * @returns a tensor of x's shape and dtype. Row-major, but where x's heads lie inside its rows ([B, N, H, D] in memory)
- *   so do the output's
+ * @returns a tensor of x's shape and dtype. Row-major, with one exception: if x's heads lie inside its rows
+ *   ([B, N, H, D] in memory), so do the output's
  * @throws ArgumentError for shapes, dtypes or options that do not fit, or an offset that leaves the tables
  */
 export function rotaryEmbedding(x: Tensor, cos: Tensor, sin: Tensor, options: RotaryEmbeddingOptions = {}): Tensor {

@@ -9,19 +9,19 @@ import { enqueue, operandOf } from './internal/enqueue.ts';
 export interface SampleOptions {
   /** Divides the logits; 0 takes the largest of each row. Default 1. */
   temperature?: number;
-  /** Seed of the random numbers, an integer of at least 0; default the device's next one, so that no two calls draw alike. */
+  /** Seed of the random numbers, an integer of at least 0. Default the device's next seed, so that each call draws anew. */
   seed?: number;
-  /** Further draws under one seed, an integer of at least 0; default 0. A loop that decodes counts it up. */
+  /** Number of the draw under one seed, an integer of at least 0; default 0. A decoding loop increments it. */
   step?: number;
 }
 
 /**
  * Draws a column of each row with probability softmax(logits / temperature) (Gumbel-max). The noise is a function of
- * seed, step, row and column (Philox): the same on every device, up to the rounding of a logarithm. The lowest of equal
- * columns wins; NaN wins over no number.
+ * seed, step, row and column (Philox): the same on every device, up to the rounding of a logarithm. The first of equal
+ * columns wins. NaN loses to every number.
  *
  * @param logits [B, V] or [V]; float32 or float16; any strides
- * @returns uint32 [B]; of [V], [1]
+ * @returns uint32 [B], or [1] for logits [V]
  * @throws ArgumentError for shapes, dtypes or options that do not fit
  */
 export function sample(logits: Tensor, options: SampleOptions = {}): Tensor {

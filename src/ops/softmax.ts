@@ -10,7 +10,7 @@ import type { Causal } from './attention/internal/visibility.ts';
 import { weigh, weighGradient } from './attention/internal/weigh.ts';
 
 export interface SoftmaxOptions {
-  /** bool: true = keeps its place; float (of x's dtype): added to the scaled x. Broadcasts to x's shape. */
+  /** bool: true = kept, false = weight 0; float (of x's dtype): added to the scaled x. Broadcasts to x's shape. */
   mask?: Tensor;
   /** Multiplies x; default 1. */
   scale?: number;
@@ -67,7 +67,7 @@ export function softmax(x: Tensor, options: SoftmaxOptions = {}): Tensor {
   });
 }
 
-/** [B, H, Nq, Nk] of scores of `rank` axes, of which three are [B, Nq, Nk], or of a mask that broadcasts to them. */
+/** As [B, H, Nq, Nk]: scores of `rank` axes (three are [B, Nq, Nk]), or a mask that broadcasts to them. */
 function withFourAxes(tensor: Tensor, rank: number): Tensor {
   const { shape } = tensor;
   const aligned = [...Array.from({ length: rank - shape.length }, () => 1), ...shape];

@@ -37,7 +37,7 @@ export function mean(x: Tensor, options: SumOptions = {}): Tensor {
   return reduce('mean', x, options, (terms) => 1 / terms);
 }
 
-/** The sum over the axes along which `shape` was broadcast to x's: the gradient of broadcasting. */
+/** The sum over the axes along which `shape` was broadcast to x's shape. This is the gradient of broadcasting. */
 export function sumTo(x: Tensor, shape: Shape): Tensor {
   const lead = x.rank - shape.length;
   const axes = new Set(x.shape.flatMap((length, i) => (i < lead || shape[i - lead] !== length ? [i] : [])));
@@ -80,7 +80,7 @@ function checkAxes(op: string, x: Tensor, axes: SumOptions['axes']): Set<number>
   throw new ArgumentError(`${op}: axes must be distinct axes of x ${formatShape(x.shape)}, got ${describe(axes)}`);
 }
 
-/** The sum over axes, row-major, of another dtype where given. Sums are float32. */
+/** The sum over axes, row-major, in another dtype if one is given. Sums are float32. */
 export function sumOver(
   op: string,
   x: Tensor,

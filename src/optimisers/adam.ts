@@ -9,11 +9,11 @@ import { checkAmount, type OptimiserParameters } from './parameters.ts';
 export interface AdamOptions {
   /** The learning rate; default 1e-3. */
   lr?: number;
-  /** How much of the mean gradient and of the mean square is kept in a step; default [0.9, 0.999]. */
+  /** The share of the mean gradient and of the mean square that a step keeps; default [0.9, 0.999]. */
   betas?: readonly [number, number];
-  /** Is added to the root of the mean square; default 1e-8. */
+  /** Added to the root of the mean square; default 1e-8. */
   eps?: number;
-  /** Times the parameter is added to its gradient (`Adam`, default 0), or times lr taken off it (`AdamW`, default 0.01). */
+  /** `Adam` adds weightDecay · parameter to the gradient (default 0); `AdamW` subtracts lr · weightDecay · parameter (0.01). */
   weightDecay?: number;
 }
 
@@ -40,7 +40,8 @@ export class Adam extends Optimiser {
 }
 
 /**
- * Adam with weight decay apart from the gradient (Loshchilov & Hutter 2019), as torch.optim.AdamW. State as `Adam`'s.
+ * Adam with weight decay separate from the gradient (Loshchilov & Hutter 2019), as torch.optim.AdamW. Its state is like
+ * `Adam`'s.
  */
 export class AdamW extends Optimiser {
   /**

@@ -11,20 +11,19 @@ import { checkParameters, type OptimiserParameters } from './parameters.ts';
 
 export interface ClipGradNormOptions {
   /**
-   * The scaler by whose scale the gradients are still too large: their norm is taken, and compared with `maxNorm`, as if they
-   * were not.
+   * The scaler whose scale is still in the gradients. The norm is that of the gradients divided by the scale.
    */
   scaler?: GradScaler;
 }
 
 /**
  * Multiplies all gradients, in place, by min(1, maxNorm / (norm + 1e-6)), with `norm` the L2 norm of all of them together, as
- * torch.nn.utils.clip_grad_norm_ with its defaults: of a norm that is not finite, gradients become 0 or NaN. All on the GPU, in
- * a fixed order; nothing waits.
+ * torch.nn.utils.clip_grad_norm_ with its defaults. If the norm is not finite, gradients become 0 or NaN. It runs on the GPU, in
+ * a fixed order, and does not wait.
  *
  * @param parameters of one device; those without a gradient do not count
- * @param maxNorm at least 0; Infinity to measure only: the gradients stay as they are
- * @returns the norm before, float32 [1]
+ * @param maxNorm at least 0; Infinity only measures, and leaves the gradients as they are
+ * @returns the norm before clipping, float32 [1]
  * @throws ArgumentError for parameters or options that do not fit
  */
 export function clipGradNorm(

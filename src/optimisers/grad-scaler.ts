@@ -13,7 +13,7 @@ import { flatGradient, ownGradient } from './gradients.ts';
 import { Optimiser } from './optimiser.ts';
 
 export interface GradScalerOptions {
-  /** What the loss is multiplied by at first; default 65536. */
+  /** The first factor of the loss; default 65536. */
   initScale?: number;
   /** Multiplies the scale after `growthInterval` steps without overflow; more than 1, default 2. */
   growthFactor?: number;
@@ -23,18 +23,18 @@ export interface GradScalerOptions {
   growthInterval?: number;
 }
 
-/** Optimisers that one scaler can serve between two updates. */
+/** The number of optimisers that one scaler can serve between two updates. */
 const MOST_OPTIMISERS = 64;
 
 /**
- * Multiplies the loss, so that gradients which are small do not vanish in float16, as torch.amp.GradScaler (Micikevicius et
+ * Multiplies the loss, so that small gradients do not vanish in float16, as torch.amp.GradScaler (Micikevicius et
  * al., "Mixed precision training", 2018):
  *
  *     scaler.scale(loss).backward();
- *     scaler.step(optimiser);   // divides the gradients; makes no step where one of them is not finite
- *     scaler.update();          // makes the scale smaller then, and larger after many steps without
+ *     scaler.step(optimiser);   // divides the gradients; skips the step if one of them is not finite
+ *     scaler.update();          // lowers the scale after a skipped step, raises it after many others
  *
- * Whether a step is made is decided on the GPU, and nothing waits.
+ * The GPU decides whether a step is skipped, and nothing waits.
  */
 export class GradScaler {
   readonly #device: Device;
@@ -43,9 +43,9 @@ export class GradScaler {
   readonly #scale: Tensor;
   /** uint32 [1]: steps since the scale was changed. */
   readonly #streak: Tensor;
-  /** uint32 [optimisers]: not 0 where a gradient of that optimiser's was not finite. */
+  /** uint32 [optimisers]: not 0 if one of the optimiser's gradients was not finite. */
   readonly #found: Tensor;
-  /** What was done since the last update. */
+  /** The optimisers that were unscaled or stepped since the last update. */
   readonly #used = new Map<Optimiser, { readonly at: number; stage: 'unscaled' | 'stepped' }>();
 
   /** @throws ArgumentError for options that do not fit */
@@ -92,10 +92,10 @@ export class GradScaler {
   }
 
   /**
-   * Divides an optimiser's gradients by the scale now, in place, to change them before its step. Those of float16 parameters
-   * are rounded to float16 by it, and small ones vanish: `clipGradNorm` takes the scaler instead.
+   * Divides an optimiser's gradients by the scale now, in place, so that you can change them before its step. This rounds the
+   * gradients of float16 parameters to float16, and small ones vanish. To clip, pass the scaler to `clipGradNorm` instead.
    *
-   * @throws ArgumentError where it was called since the last `update()`, or `step` was
+   * @throws ArgumentError if it or `step` was called for this optimiser since the last `update()`
    */
   unscale(optimiser: Optimiser): void {
     const call = 'GradScaler.unscale';
@@ -111,10 +111,10 @@ export class GradScaler {
   }
 
   /**
-   * An optimiser's step with its gradients divided by the scale, unless one of them is not finite: then nothing of the
-   * optimiser or of its parameters changes, and its step does not count.
+   * An optimiser's step with its gradients divided by the scale. If one of them is not finite, neither the optimiser nor its
+   * parameters change, and the step does not count.
    *
-   * @throws ArgumentError where it was called since the last `update()`
+   * @throws ArgumentError if it was called for this optimiser since the last `update()`
    */
   step(optimiser: Optimiser): void {
     const call = 'GradScaler.step';
@@ -144,7 +144,7 @@ export class GradScaler {
     this.#used.clear();
   }
 
-  /** The tensors themselves, do not dispose them: `scale` float32 [1], `growth_tracker` uint32 [1]. */
+  /** `scale` float32 [1] and `growth_tracker` uint32 [1]. These are the tensors themselves. Do not dispose them. */
   stateDict(): Record<string, Tensor> {
     this.#assertAlive('GradScaler.stateDict');
     return { scale: this.#scale, growth_tracker: this.#streak };
@@ -181,7 +181,7 @@ export class GradScaler {
     if (this.#scale.disposed) throw new ArgumentError(`${call}: the scaler must not be disposed`);
   }
 
-  /** Where this optimiser's gradients are noted. */
+  /** The index of this optimiser in `#found`. */
   #place(call: string, optimiser: Optimiser): number {
     this.#assertAlive(call);
     if (!(optimiser instanceof Optimiser)) {
@@ -194,7 +194,7 @@ export class GradScaler {
     );
   }
 
-  /** Notes whether all gradients are finite, and divides them by the scale where they are to be. */
+  /** Notes whether all gradients are finite, and divides them by the scale if `divides` is true. */
   #check(op: string, optimiser: Optimiser, foundAt: number, divides: boolean): void {
     const parameters = optimiser.parametersWithGradient(op);
     for (const parameter of parameters) checkSameDevice(op, 'the scaler', this.#scale, 'optimiser', parameter);

@@ -1,16 +1,16 @@
-/** Gradients as kernels take them that walk all of a tensor's storage. */
+/** Gradients for kernels that read a tensor's whole storage in order. */
 import { clone } from '../ops/copy.ts';
 import type { FloatTensor } from '../ops/internal/check.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 
-/** A parameter's gradient, row-major from the start of a storage that is not the parameter's: itself, or a copy in the scope. */
+/** A parameter's gradient, or a copy in the scope, row-major from the start of storage that is not the parameter's. */
 export function flatGradient(call: string, parameter: Tensor): FloatTensor {
   const gradient = parameter.grad!;
   const isApart = gradient.storage(call) !== parameter.storage(call);
   return (isFlat(gradient) && isApart ? gradient : clone(gradient)) as FloatTensor;
 }
 
-/** The same, to be changed in place: nobody else sees its elements. */
+/** The same, for changes in place: nobody else sees its elements. */
 export function ownGradient(parameter: Tensor): FloatTensor {
   const gradient = parameter.grad!;
   if (!isFlat(gradient) || !gradient.isUnshared) {

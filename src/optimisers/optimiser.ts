@@ -15,7 +15,7 @@ import { checkAmount, checkParameters, type OptimiserParameters } from './parame
 export interface Rule {
   /** Decay rates that the bias corrections use; 0 where there is none. */
   readonly betas: readonly [number, number];
-  /** What is remembered of each parameter's gradients, by torch's names. */
+  /** The moments that are kept for each parameter, by torch's names. */
   readonly memories: readonly string[];
   /**
    * Records the update of one parameter.
@@ -31,16 +31,16 @@ export interface Rule {
   ): void;
 }
 
-/** What was found out on the GPU about the gradients of a step; made by `GradScaler`. */
+/** What the GPU found out about the gradients of a step; `GradScaler` makes it. */
 export interface GradientCheck {
-  /** uint32: at `at` not 0 where a gradient is not finite, and nothing is to be changed. */
+  /** uint32: element `at` is not 0 if a gradient is not finite, and then nothing may change. */
   readonly found: Tensor;
   readonly at: number;
-  /** float32 [1]: the gradients are so many times too large. */
+  /** float32 [1]: the factor by which the gradients are too large. */
   readonly scale?: Tensor;
 }
 
-/** float32 of a parameter's shape. Where the parameter's rows are padded, so are these, and `view` leaves that out. */
+/** float32 of a parameter's shape. If the parameter's rows are padded, so are these, and `view` leaves the padding out. */
 interface Stored {
   readonly whole: Tensor;
   readonly view: Tensor;
@@ -52,7 +52,7 @@ interface Slot {
   readonly name: string;
   readonly parameter: FloatTensor;
   readonly index: number;
-  /** Once there was a gradient: the memories, and of float16 the parameter itself in float32. */
+  /** The moments, and for float16 the parameter itself in float32. Present after the first gradient. */
   state?: State;
   /** A view of its step. */
   step?: Tensor;
@@ -62,11 +62,12 @@ const STEP = 'step';
 const MASTER = 'master';
 
 /**
- * What the optimisers have in common, in the spirit of torch.optim.Optimizer. One kernel updates a parameter in place, in one
- * pass over it, its gradient and what is remembered; all of it is enqueued, and nothing waits.
+ * The base of the optimisers, in the spirit of torch.optim.Optimizer. One kernel updates a parameter in place, in one pass over
+ * the parameter, its gradient and its state. The work is enqueued, and nothing waits.
  *
- * Parameters without a gradient are left as they are. float16 parameters are kept in float32 inside, where small steps add
- * up, and are rounded from that; one that was changed from outside (by `loadStateDict`) goes on from its new value.
+ * Parameters without a gradient are left as they are. The optimiser keeps a float32 copy of each float16 parameter, in which
+ * small steps add up, and rounds the parameter from it. If a parameter was changed from outside (by `loadStateDict`), the
+ * optimiser continues from its new value.
  */
 export abstract class Optimiser {
   /** The class's name, for errors. */
@@ -75,11 +76,11 @@ export abstract class Optimiser {
   readonly #slots: readonly Slot[];
   readonly #rule: Rule;
   #lr!: number;
-  /** float32 [parameters]: how many steps each has made. Counted on the GPU, which alone knows of those that are left out. */
+  /** float32 [parameters]: how many steps each has made. Counted on the GPU, because only the GPU knows of skipped steps. */
   #steps: Tensor;
-  /** float32 [parameters, 4]: what the kernel reads of a step. */
+  /** float32 [parameters, 4]: what the kernel reads about a step. */
   readonly #settings: Tensor;
-  /** The numbers of the parameters that had a gradient last. */
+  /** The numbers of the parameters that had a gradient in the last step. */
   #present: { readonly indices: readonly number[]; readonly words: Tensor } | undefined;
   #disposed = false;
 
@@ -109,16 +110,15 @@ export abstract class Optimiser {
     this.apply();
   }
 
-  /** Gives up the gradients of all parameters. */
+  /** Drops the gradients of all parameters. */
   zeroGrad(): void {
     for (const { parameter } of this.#slots) if (!parameter.disposed) parameter.grad = undefined;
   }
 
   /**
-   * What is remembered of the parameters that had a gradient, by name: torch's `step.<parameter>` [1],
-   * `exp_avg.<parameter>` and the like, and `master.<parameter>`, a float16 parameter in float32. All are float32, and
-   * `saveSafetensors` takes them. These are the tensors themselves: do not dispose them; the next `loadStateDict` or
-   * `dispose` does.
+   * The state of the parameters that had a gradient, by name: torch's `step.<parameter>` [1], `exp_avg.<parameter>` and the
+   * like, and `master.<parameter>`, a float16 parameter in float32. All are float32, and `saveSafetensors` takes them. These
+   * are the tensors themselves. Do not dispose them. The next `loadStateDict` or `dispose` does.
    */
   stateDict(): Record<string, Tensor> {
     this.#assertAlive('stateDict');
@@ -133,8 +133,8 @@ export abstract class Optimiser {
   }
 
   /**
-   * Copies what `stateDict` of an optimiser of the same kind and parameters returned. A parameter of which it holds nothing
-   * begins anew. The caller keeps the tensors. Load the parameters themselves too: they are not in it.
+   * Copies the state dict of an optimiser of the same kind and parameters. A parameter without an entry starts again. The
+   * caller still owns the given tensors. Load the parameters themselves too, because they are not in the dict.
    *
    * @throws LoadError that lists all missing and unexpected keys and all wrong shapes; the optimiser is then as before
    */
@@ -143,7 +143,7 @@ export abstract class Optimiser {
     this.#assertAlive('loadStateDict');
     checkState(call, dict, this.#entries());
     noGrad(() => {
-      // all is made before anything is given up: there may be no room for it
+      // make everything new before disposing anything old, because memory may run out
       const { steps, states } = this.#device.scope(() => {
         const made = this.#device.zeros([this.#slots.length]);
         return {
@@ -168,7 +168,7 @@ export abstract class Optimiser {
     });
   }
 
-  /** Frees what is remembered; the parameters are their owners'. Calling it again does nothing. */
+  /** Frees the state, but not the parameters, which have other owners. Calling it again does nothing. */
   dispose(): void {
     this.#disposed = true;
     for (const slot of this.#slots) this.#forget(slot);
@@ -187,7 +187,7 @@ export abstract class Optimiser {
     return this.#withGradient(call).map(({ parameter }) => parameter);
   }
 
-  /** @internal A step, of which the GPU may find that it is not to be made. */
+  /** @internal A step that the GPU may skip. */
   apply(check?: GradientCheck): void {
     const op = `${this.name}.step`;
     this.#assertAlive('step');
@@ -241,7 +241,7 @@ export abstract class Optimiser {
     return this.#slots.filter(({ parameter }) => parameter.grad !== undefined);
   }
 
-  /** The state of a parameter that has its first gradient. */
+  /** Makes the state of a parameter at its first gradient. */
   #begin(slot: Slot): void {
     const { parameter } = slot;
     const nothing = this.#device.zeros([1]).expand(parameter.shape);
@@ -276,7 +276,7 @@ export abstract class Optimiser {
     slot.step = undefined;
   }
 
-  /** A copy, in the scope, of float32 numbers of a parameter's shape, in rows as its own. */
+  /** A copy, in the scope, of float32 numbers of a parameter's shape, with the parameter's row pitch. */
   #stored({ parameter }: Slot, x: Tensor): Stored {
     const { shape, dtype } = parameter;
     const last = shape.at(-1)!;
@@ -288,13 +288,13 @@ export abstract class Optimiser {
     return { whole, view: whole.slice(-1, 0, last) };
   }
 
-  /** The names of what is stored of a parameter. */
+  /** The names of what is stored for a parameter. */
   #keysOf({ parameter }: Slot): string[] {
     const { memories } = this.#rule;
     return [...(memories.length > 0 ? [STEP] : []), ...memories, ...(parameter.dtype === 'float16' ? [MASTER] : [])];
   }
 
-  /** What a state dict may hold: of each parameter all, or nothing. */
+  /** What a state dict may hold: for each parameter all of its entries, or none. */
   #entries(): Map<string, StateEntry> {
     const entries = new Map<string, StateEntry>();
     for (const slot of this.#slots) {
@@ -307,7 +307,7 @@ export abstract class Optimiser {
     return entries;
   }
 
-  /** Made once for steps in which the same parameters have gradients. */
+  /** Cached as long as the same parameters have gradients. */
   #wordsOf(op: string, slots: readonly Slot[]): Tensor {
     const indices = slots.map(({ index }) => index);
     const known = this.#present;

@@ -1,4 +1,4 @@
-/** What optimisers and what works with gradients are given. */
+/** The parameters that optimisers, and functions that work with gradients, take. */
 import { ArgumentError } from '../gpu/errors.ts';
 import { checkFloat, describe } from '../ops/internal/check.ts';
 import { Tensor } from '../tensor/tensor.ts';
@@ -7,9 +7,9 @@ import { Tensor } from '../tensor/tensor.ts';
 export type OptimiserParameters = readonly Tensor[] | Readonly<Record<string, Tensor>>;
 
 /**
- * Parameters by name, of a list by their numbers; one that has two names has the first.
+ * Parameters by name, or by number for a list. A parameter with two names appears under the first.
  *
- * @throws ArgumentError unless they are float tensors of one device, tensors of their own, at least one
+ * @throws ArgumentError unless there is at least one, and all are float tensors of one device and neither views nor results
  */
 export function checkParameters(call: string, parameters: OptimiserParameters): ReadonlyMap<string, Tensor> {
   if (parameters === null || typeof parameters !== 'object' || parameters instanceof Tensor) {

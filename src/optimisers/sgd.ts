@@ -9,13 +9,13 @@ import { checkAmount, type OptimiserParameters } from './parameters.ts';
 export interface SgdOptions {
   /** The learning rate. */
   lr: number;
-  /** Share of the last step's direction that is kept; default 0. */
+  /** The share of the last step's direction that a step keeps; default 0. */
   momentum?: number;
-  /** Share of the gradient that is left out of the momentum, but in the first step; default 0. */
+  /** The share of the gradient that is left out of the momentum, except in the first step; default 0. */
   dampening?: number;
   /** Looks ahead along the momentum; default false. */
   nesterov?: boolean;
-  /** Times the parameter is added to its gradient; default 0. */
+  /** weightDecay · parameter is added to the gradient; default 0. */
   weightDecay?: number;
 }
 

@@ -17,35 +17,35 @@ import type { TunableOp, TuneOptions, Tuner, TuneResult } from './tuning.ts';
 export interface DeviceOptions {
   /**
    * `'hardware'`: a GPU or an error; `'software'`: a CPU driver (`'lavapipe'` or `'embedded'` name one). By default the
-   * high-performance GPU, else a software driver, which is said once on stderr.
+   * high-performance GPU, else a software driver, which a line on stderr announces once.
    */
   adapter?: AdapterChoice;
   /** A device that the caller made and keeps: `dispose()` leaves it alive. */
   gpuDevice?: GPUDevice;
-  /** Most bytes of GPU memory for tensors; past it ops throw OutOfMemoryError. Default 4 GiB on software, else none. */
+  /** Maximum bytes of GPU memory for tensors. Beyond it ops throw OutOfMemoryError. Default 4 GiB on software, else no limit. */
   memoryBudget?: number;
   /**
    * Ask for WebGPU features that are not standard yet: tensor cores (subgroup matrices), which ops then use for float16.
-   * In Node that switches Dawn's unsafe features on.
+   * In Node this enables Dawn's unsafe features.
    */
   experimental?: boolean;
   /**
-   * Kernels that ops are to take, by the names that `webgpu-attention info` and `tune` show:
-   * `{ flashAttention: 'tile-32x32' }`. A problem that the named kernel cannot compute is computed by the kernel that it would
-   * get without the option, and a call of `flashAttention` with `blockSize` by a tile of so many keys. The gradient of an op
-   * takes kernels of the same family, pinned or tuned, where that family has any.
+   * Pins the kernels of ops, by the names that `webgpu-attention info` and `tune` show: `{ flashAttention: 'tile-32x32' }`. If
+   * the named kernel cannot compute a problem, the op chooses as it would without the option. A call of `flashAttention` with
+   * `blockSize` takes a tile of that many keys. The gradient of an op takes kernels of the pinned or tuned kernel's family, if
+   * that family has any.
    */
   kernels?: Partial<Record<TunableOp, string>>;
-  /** Take the kernels that `tune()` found on such a device before, and remember what it finds. Default true. */
+  /** Take the kernels that `tune()` found earlier on the same kind of device, and remember what it finds. Default true. */
   remembersTuning?: boolean;
 }
 
 export interface DeviceInfo {
   readonly vendor: string;
   readonly architecture: string;
-  /** The adapter's own name, as `NVIDIA H100`. */
+  /** The adapter's own name, such as `NVIDIA H100`. */
   readonly device: string;
-  /** What the driver says of itself. */
+  /** The driver's description of itself. */
   readonly description: string;
   /** `'hardware'`, or the software driver's name. */
   readonly driver: string;
@@ -54,14 +54,14 @@ export interface DeviceInfo {
   readonly isSoftware: boolean;
   readonly features: readonly string[];
   readonly limits: Readonly<Record<string, number>>;
-  /** 0 where the driver does not tell. */
+  /** 0 if the driver does not report it. */
   readonly subgroupMinSize: number;
   readonly subgroupMaxSize: number;
 }
 
 export interface Profile<T> {
   readonly value: T;
-  /** Milliseconds on the GPU over all dispatches; undefined where the device has no timestamp queries. */
+  /** Milliseconds on the GPU over all dispatches; undefined if the device has no timestamp queries. */
   readonly gpuTime: number | undefined;
   readonly dispatches: readonly DispatchTime[];
 }
@@ -83,12 +83,12 @@ const WANTED_FEATURES: readonly GPUFeatureName[] = ['timestamp-query', 'shader-f
 
 const SOFTWARE_BUDGET = 4 * 2 ** 30;
 
-/** Bytes from which on an upload would rather wait for recorded work than take a buffer of its own. */
+/** Uploads of more bytes than this submit recorded work first if they can then reuse a buffer. */
 const LARGE_UPLOAD = 16 * 1024;
 
 const OPTIONS = ['adapter', 'gpuDevice', 'memoryBudget', 'experimental', 'kernels', 'remembersTuning'];
 
-/** Opens a GPU for `createDevice`, which sees to the choice of kernels; tuner and tape lie above and are handed down. */
+/** Opens a GPU for `createDevice`, which chooses the kernels. Tuner and tape are above this file, and are passed in. */
 export async function openDevice(options: DeviceOptions, tuner: Tuner, tape: Tape): Promise<Device> {
   checkOptions('createDevice', options, OPTIONS);
   const { adapter: choice, gpuDevice, memoryBudget, experimental = false, remembersTuning } = options;
@@ -164,18 +164,18 @@ function traitsOf({ limits, features }: GPUDevice, info: DeviceInfo): Traits {
 /** What `device.tensor` accepts; a Uint16Array holds raw float16 bits. */
 export type TensorSource = readonly number[] | Float32Array | Uint8Array | Int32Array | Uint32Array | Uint16Array;
 
-/** A GPU with its memory and recorded work: makes tensors, and waits for them. */
+/** A GPU with its memory and recorded work. It makes tensors, and waits for them. */
 export class Device {
   readonly info: DeviceInfo;
-  /** The WebGPU device, for code of your own that shares buffers with tensors. */
+  /** The WebGPU device, for your own code that shares buffers with tensors. */
   readonly gpu: GPUDevice;
   /** @internal The runtime below; for this library's ops. */
   readonly runtime: Runtime;
-  /** @internal What kernels are planned for; `createDevice` adds what has to be tried. */
+  /** @internal The device's traits that kernels are planned for. `createDevice` adds those that have to be tried out. */
   traits: Traits;
-  /** @internal Where gradients come from. */
+  /** @internal Records calls and computes gradients. */
   readonly tape: Tape;
-  /** @internal Which kernels ops take; they only read it. */
+  /** @internal Which kernels ops take. Ops only read it. */
   kernels: KernelChoices = { pinned: new Map(), tuned: new Map() };
   readonly #ownsGpu: boolean;
   readonly #tuner: Tuner;
@@ -183,7 +183,7 @@ export class Device {
   #nextSeed = 0;
   readonly #scopes: Set<Tensor>[] = [];
 
-  /** Made by `createDevice`. */
+  /** `createDevice` calls it. */
   constructor(
     gpu: GPUDevice,
     info: DeviceInfo,
@@ -203,17 +203,17 @@ export class Device {
   }
 
   /**
-   * A tensor from the host's numbers in row-major order. float32 and float16 take numbers or a Float32Array (float16
+   * A tensor from numbers on the host in row-major order. float32 and float16 take numbers or a Float32Array (float16
    * also its raw bits as a Uint16Array), bool a Uint8Array of zeros and ones, int32 and uint32 their typed arrays.
-   * `requiresGrad` as the tensor's property.
+   * `requiresGrad` sets the tensor's property.
    *
-   * @throws ArgumentError where the data does not fit the shape or dtype, or the tensor does not fit the device
+   * @throws ArgumentError if the data does not fit the shape or dtype, or the tensor does not fit the device
    */
   tensor(data: TensorSource, shape: Shape, options: { dtype?: DType; requiresGrad?: boolean } = {}): Tensor {
     checkOptions('device.tensor', options, ['dtype', 'requiresGrad']);
     const dtype = options.dtype ?? defaultDType(data);
     const bytes = this.#checkFit('device.tensor', shape, dtype);
-    // a large buffer is worth a submit, if that lets it be used again
+    // for a large buffer it is worth submitting first, so that one can be reused
     const buffer = bytes > LARGE_UPLOAD ? this.runtime.acquire(bytes) : this.runtime.acquireToWrite(bytes);
     const tensor = this.#over(buffer, shape, dtype);
     try {
@@ -240,8 +240,8 @@ export class Device {
   }
 
   /**
-   * Standard normal numbers. The same `seed` gives the same values on every device; without one, each call takes the
-   * device's next, 0, 1, 2, …
+   * Standard normal numbers. The same `seed` gives the same values on every device. Without one, each call takes the
+   * device's next seed, 0, 1, 2, …
    */
   randn(shape: Shape, options: { seed?: number; dtype?: DType; requiresGrad?: boolean } = {}): Tensor {
     checkOptions('device.randn', options, ['seed', 'dtype', 'requiresGrad']);
@@ -256,8 +256,8 @@ export class Device {
   }
 
   /**
-   * A tensor over a buffer that the caller made on this device's `gpu` and keeps: never freed or recycled here.
-   * The elements are row-major from the buffer's start; float16 rows are padded to an even length.
+   * A tensor over a buffer that the caller made on this device's `gpu`. The caller keeps the buffer, which is never freed or
+   * recycled here. The elements are row-major from the buffer's start; float16 rows are padded to an even length.
    *
    * The buffer needs STORAGE and COPY_SRC usage, and at least the tensor's bytes rounded up to 16. Call `flush()`
    * before you write to it again: ops that read it may be recorded but not yet submitted.
@@ -282,7 +282,7 @@ export class Device {
     return new Tensor(this, new Storage(this.runtime.adopt(buffer, bytes)), dtype, view);
   }
 
-  /** @internal A tensor whose elements are yet to be written by a kernel. `axes` orders its memory, outermost axis first. */
+  /** @internal A tensor whose elements a kernel has yet to write. `axes` orders its memory, outermost axis first. */
   empty(shape: Shape, dtype: DType, caller: string, axes?: readonly number[]): Tensor {
     checkShape(caller, shape);
     const order = axes ?? shape.map((_, axis) => axis);
@@ -294,11 +294,11 @@ export class Device {
   }
 
   /**
-   * @internal A few words of the host's for a kernel to read, as uint32 [count or more]. However many are made while work
-   * is recorded, none of them makes it wait: each lies in a buffer that nothing recorded uses.
+   * @internal A few words from the host for a kernel to read, as uint32 [count or more]. Making them never flushes recorded
+   * work, because each is in a buffer that no recorded work uses.
    */
   words(words: readonly number[] | Uint32Array<ArrayBuffer>, caller: string): Tensor {
-    const shape = [2 ** Math.ceil(Math.log2(Math.max(1, words.length)))]; // few sizes, so that buffers are found again
+    const shape = [2 ** Math.ceil(Math.log2(Math.max(1, words.length)))]; // few sizes, so that buffers are reused
     const buffer = this.runtime.acquireToWrite(this.#checkFit(caller, shape, 'uint32'));
     const tensor = this.#over(buffer, shape, 'uint32');
     this.runtime.write(buffer, bytesOf(Uint32Array.from(words)));
@@ -310,7 +310,7 @@ export class Device {
     this.runtime.flush();
   }
 
-  /** Submits recorded work and waits for the GPU; rejects with the first failure since the last wait. */
+  /** Submits recorded work and waits for the GPU. Rejects with the first failure since the last wait. */
   async sync(): Promise<void> {
     await this.runtime.wait();
   }
@@ -343,7 +343,7 @@ export class Device {
     return result;
   }
 
-  /** Runs `work`, which calls ops and must not be async, waits, and tells the time of each dispatch on the GPU. */
+  /** Runs `work`, which calls ops and must not be async. Waits, and returns the GPU time of each dispatch. */
   async profile<T>(work: () => T): Promise<Profile<T>> {
     const { value, dispatches } = await this.runtime.time(() => refusePromise('device.profile', work()));
     const gpuTime = dispatches?.reduce((sum, dispatch) => sum + dispatch.gpuTime, 0);
@@ -351,16 +351,16 @@ export class Device {
   }
 
   /**
-   * Measures which kernel is the fastest for each op, dtype and class of sizes; ops take it from then on, on this device
-   * and on later ones of the same adapter, driver and version of this package. A kernel is taken only if its result is
-   * the default's and it is at least 5 % faster. What was measured before is not measured again.
+   * Measures which kernel is the fastest for each op, dtype and class of sizes. Ops take it from then on, on this device
+   * and on later ones of the same adapter, driver and version of this package. A kernel is taken only if its result agrees
+   * with the default's and it is at least 5 % faster. What was measured before is not measured again.
    *
-   * Compiles and runs every kernel, for about `timeBudget` at most. Work that the device does meanwhile falsifies the
-   * times, and what goes wrong in it may be taken for a kernel's failure.
+   * Compiles and runs every kernel, for about `timeBudget` at most. Run nothing else on the device meanwhile: it would distort
+   * the times, and its errors could be taken for a kernel's failure.
    *
    * @throws ArgumentError for unknown options, and while an earlier call is running
-   * @throws what a default kernel fails with, except for want of memory
-   * @throws DeviceLostError where the device is lost or disposed meanwhile
+   * @throws the error of a default kernel that fails, unless it ran out of memory
+   * @throws DeviceLostError if the device is lost or disposed meanwhile
    */
   async tune(options: TuneOptions = {}): Promise<TuneResult> {
     if (this.#isTuning) throw new ArgumentError('device.tune: an earlier call must have ended, but is still running');
@@ -372,7 +372,7 @@ export class Device {
     }
   }
 
-  /** Frees everything; the process can exit by itself afterwards. Calling it again does nothing. */
+  /** Frees everything, so that the process can exit by itself. Calling it again does nothing. */
   dispose(): void {
     this.runtime.dispose(this.#ownsGpu);
   }
@@ -391,7 +391,7 @@ export class Device {
     this.#scopes.at(-1)?.add(tensor);
   }
 
-  /** @internal A seed that nothing on this device was made from by default. */
+  /** @internal A seed that has not been a default on this device before. */
   nextSeed(): number {
     return this.#nextSeed++;
   }
@@ -485,7 +485,7 @@ function padRows(bits: Uint16Array, length: number): Uint16Array {
   return padded;
 }
 
-/** The array's bytes; copied when they lie in shared memory, which WebGPU does not take. */
+/** The array's bytes, copied if they are in shared memory, which WebGPU does not accept. */
 function bytesOf(data: Exclude<TensorSource, readonly number[]>): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   return bytes.buffer instanceof ArrayBuffer ? (bytes as Uint8Array<ArrayBuffer>) : new Uint8Array(bytes);

@@ -1,6 +1,6 @@
 import { ArgumentError } from '../gpu/errors.ts';
 
-/** Refuses an option that the call does not know, naming the nearest one that it does. */
+/** Refuses an option that the call does not know, and names the nearest one that it knows. */
 export function checkOptions(call: string, options: object, known: readonly string[]): void {
   if (options === null || typeof options !== 'object' || Array.isArray(options)) {
     throw new ArgumentError(`${call}: options must be an object, got ${String(options)}`);
@@ -13,7 +13,7 @@ export function checkOptions(call: string, options: object, known: readonly stri
   }
 }
 
-/** The known word that shares most with the given one, if at most half of the letters differ. */
+/** The known word that is most like the given one, if at most half of the letters differ. */
 export function nearest(word: string, known: readonly string[]): string | undefined {
   let best: string | undefined;
   let least = 0.5;
@@ -39,7 +39,7 @@ function editDistance(a: string, b: string): number {
   return row[b.length];
 }
 
-/** What an async function does after its first `await` would escape the call that it was passed to. */
+/** Refuses async functions: what one does after its first `await` would escape the call that it was passed to. */
 export function refusePromise<T>(call: string, result: T): T {
   if (!(result instanceof Promise)) return result;
   result.catch(() => undefined);

@@ -15,7 +15,7 @@ export function formatShape(shape: Shape): string {
   return `[${shape.join(', ')}]`;
 }
 
-/** @throws ArgumentError, naming the call, unless the shape is one that a tensor can have */
+/** @throws ArgumentError, naming the call, unless a tensor can have this shape */
 export function checkShape(call: string, shape: Shape): void {
   const valid =
     Array.isArray(shape) &&
@@ -54,7 +54,7 @@ export function extent(shape: Shape, strides: readonly number[]): number {
   return shape.reduce((last, length, axis) => last + (length - 1) * strides[axis], 1);
 }
 
-/** NumPy's broadcast of shapes, or undefined where they do not fit. */
+/** NumPy's broadcast of shapes, or undefined if they do not fit. */
 export function broadcastShapes(a: Shape, b: Shape): number[] | undefined {
   const rank = Math.max(a.length, b.length);
   const shape: number[] = [];
@@ -67,7 +67,7 @@ export function broadcastShapes(a: Shape, b: Shape): number[] | undefined {
   return shape;
 }
 
-/** Strides of a view broadcast to `target`, or undefined where the shapes do not fit. */
+/** Strides of a view broadcast to `target`, or undefined if the shapes do not fit. */
 export function broadcastStrides(shape: Shape, strides: readonly number[], target: Shape): number[] | undefined {
   const lead = target.length - shape.length;
   if (lead < 0) return undefined;
@@ -80,7 +80,7 @@ export function broadcastStrides(shape: Shape, strides: readonly number[], targe
   return result;
 }
 
-/** Strides that show the same elements in `target`'s shape without a copy, or undefined where there are none. */
+/** Strides that show the same elements in `target`'s shape without a copy, or undefined if there are none. */
 export function reshapeStrides(shape: Shape, strides: readonly number[], target: Shape): number[] | undefined {
   const oldAxes = shape.map((length, axis) => ({ length, stride: strides[axis] })).filter(({ length }) => length !== 1);
   const result: number[] = Array.from({ length: target.length }, () => 1);
@@ -115,7 +115,7 @@ export function reshapeStrides(shape: Shape, strides: readonly number[], target:
   return result;
 }
 
-/** Merges neighbouring axes that every one of `strides` walks evenly; drops axes of length 1. */
+/** Merges neighbouring axes that act as one axis in each of `strides`, and drops axes of length 1. */
 export function coalesce(
   shape: Shape,
   strides: readonly (readonly number[])[],

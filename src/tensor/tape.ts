@@ -1,17 +1,17 @@
-/** What this room knows of gradients: nothing but who keeps them. The tape itself lies above, and is handed down. */
+/** All that this room knows about gradients: who keeps them. The tape itself is above, and is passed in. */
 import type { Shape } from './shape.ts';
 import type { Tensor } from './tensor.ts';
 
-/** Where a tensor came from and its gradient goes. Made by the tape; tensors hold it as they hold their storage. */
+/** Where a tensor came from and its gradient goes. The tape makes it. Tensors hold it as they hold their storage. */
 export interface Origin {
-  /** The user's own, whose gradient is kept; else the result of a call. */
+  /** Whether it is the user's own tensor, whose gradient is kept, rather than the result of a call. */
   readonly isLeaf: boolean;
   grad: Tensor | undefined;
   hold(): void;
   release(): void;
 }
 
-/** How a view was taken of another tensor. */
+/** How a view was made from another tensor. */
 export type ViewStep =
   | { readonly kind: 'reshape' | 'expand'; readonly from: Shape }
   | { readonly kind: 'transpose'; readonly axes: readonly [number, number] }

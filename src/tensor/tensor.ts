@@ -43,7 +43,7 @@ export class Storage {
   }
 }
 
-/** Where a tensor's elements lie in its storage. */
+/** Where a tensor's elements are in its storage. */
 export interface View {
   readonly shape: Shape;
   /** Elements between neighbours along each axis. */
@@ -91,18 +91,18 @@ export class Tensor {
     return this.#disposed;
   }
 
-  /** Whether the elements lie in row-major order without gaps (but for float16's row padding). */
+  /** Whether the elements are in row-major order without gaps (except for float16's row padding). */
   get isContiguous(): boolean {
     const strides = contiguousStrides(this.shape, this.dtype);
     return this.shape.every((length, axis) => length === 1 || strides[axis] === this.strides[axis]);
   }
 
   /**
-   * Whether calls on this tensor are recorded, so that `backward()` on what comes of them finds its gradient. Set it on a
-   * float tensor of your own (a leaf) before it is used; results and views of such tensors require a gradient by themselves.
-   * With false a leaf gives up its `grad`, and what was recorded before does not reach it any more.
+   * Whether calls on this tensor are recorded, so that `backward()` on their results computes its gradient. Set it on a float
+   * tensor of your own (a leaf) before you use it. Results and views of such tensors require a gradient automatically. Setting
+   * it to false drops the leaf's `grad`, and gradients of earlier calls no longer reach the leaf.
    *
-   * @throws ArgumentError for other dtypes, and for false on a result, which `detach()` takes off the tape instead
+   * @throws ArgumentError for other dtypes, and for false on a result; use `detach()` on a result instead
    */
   get requiresGrad(): boolean {
     return this.#origin !== undefined;
@@ -126,9 +126,9 @@ export class Tensor {
   }
 
   /**
-   * The gradient that `backward()` calls have added up, of this tensor's shape and dtype; undefined before the first, and on
-   * tensors that are not leaves. It belongs to this tensor and goes with it: `clone` it to keep it longer. Assign undefined,
-   * or dispose it, to begin anew.
+   * The gradient that `backward()` calls have added up, of this tensor's shape and dtype. It is undefined before the first
+   * call, and on tensors that are not leaves. It is disposed with this tensor: `clone` it to keep it longer. To clear it,
+   * assign undefined or dispose it.
    */
   get grad(): Tensor | undefined {
     return this.#origin?.grad;
@@ -160,13 +160,13 @@ export class Tensor {
   }
 
   /**
-   * Adds the gradient of this tensor with respect to every leaf that it was computed from to the leaf's `grad`, as
-   * torch.Tensor.backward. What the calls saved is freed as they are walked, so a second walk needs a second forward pass.
-   * Records work and returns, as ops do.
+   * Computes the gradient of this tensor with respect to every leaf that it was computed from, and adds it to the leaf's
+   * `grad`, as torch.Tensor.backward. It frees what the recorded calls saved, so a second pass needs a second forward pass.
+   * Queues its work and returns, as ops do.
    *
    * @param gradient of some scalar with respect to this tensor, of its shape and dtype; default 1 for a single element
-   * @throws ArgumentError where no path leads to a leaf, a call was walked before or has no gradient, something that was
-   *   saved has been changed since, or the gradient does not fit; no `grad` has changed then
+   * @throws ArgumentError if no path leads to a leaf, a call has no gradient or was in an earlier backward pass, a saved
+   *   tensor has been changed since, or the gradient does not fit; no `grad` has changed then
    */
   backward(gradient?: Tensor): void {
     this.device.tape.backward(this, gradient);
@@ -189,7 +189,7 @@ export class Tensor {
     this.#origin = origin;
   }
 
-  /** @internal A handle of its own on the same elements, off the tape and out of any scope. */
+  /** @internal Another handle on the same elements, off the tape and out of any scope. */
   hold(): Tensor {
     const handle = this.detach();
     this.device.keep(handle);
@@ -201,7 +201,7 @@ export class Tensor {
     return this.#storage.isUnshared;
   }
 
-  /** @internal The storage is no larger than a tensor of this shape takes. */
+  /** @internal The storage is no larger than a tensor of this shape needs. */
   get fillsStorage(): boolean {
     return this.#storage.buffer.bytes <= sizeClass(storageSize(this.shape, this.dtype) * BYTES[this.dtype]);
   }
@@ -218,8 +218,8 @@ export class Tensor {
 
   /**
    * The WebGPU buffer, for code that works with it directly; element `[i, j, …]` is at `offset + i·strides[0] + …`.
-   * float16 is two bytes an element with rows padded to an even length, bool one byte. What was recorded before is
-   * submitted first, so that work which the caller submits afterwards sees it. Valid until the tensor is disposed.
+   * float16 is two bytes an element with rows padded to an even length, bool one byte. Recorded work is submitted first, so
+   * that work which the caller submits afterwards sees its results. Valid until the tensor is disposed.
    */
   get buffer(): GPUBuffer {
     const { gpu } = this.storage('buffer');
@@ -250,7 +250,7 @@ export class Tensor {
     const buffer = this.storage('data');
     const { device, dtype, shape, strides, offset } = this;
     const count = extent(shape, strides);
-    // whole words around the view; the first element's place in them is what is left of the offset
+    // read whole words around the view; the offset then counts from the first of them
     const first = Math.floor((offset * BYTES[dtype]) / 4) * 4;
     const end = Math.ceil(((offset + count) * BYTES[dtype]) / 4) * 4;
     const bytes = await device.runtime.read(buffer, first, end - first);
@@ -261,7 +261,7 @@ export class Tensor {
   /**
    * A view with another shape; one length may be −1.
    *
-   * @throws ArgumentError where the sizes differ, or where no view can show the elements in that order
+   * @throws ArgumentError if the sizes differ, or if no view can show the elements in that order
    */
   reshape(shape: Shape): Tensor {
     this.assertAlive('reshape');
@@ -323,8 +323,8 @@ export class Tensor {
   }
 
   /**
-   * Gives up this handle; the storage goes back to the pool with its last view, and with the last calls on the tape that
-   * have saved it. A leaf's gradient goes with it. Calling it again does nothing.
+   * Disposes this handle. The storage goes back to the pool when its last view is disposed and no recorded call has it saved.
+   * A leaf's gradient is disposed too. Calling it again does nothing.
    */
   dispose(): void {
     if (this.#disposed) return;
@@ -341,7 +341,7 @@ export class Tensor {
     return `Tensor(${this.dtype} ${formatShape(this.shape)})`;
   }
 
-  /** What Node's console prints, instead of the device and all below it. */
+  /** What Node's console prints, instead of the device and everything inside it. */
   [Symbol.for('nodejs.util.inspect.custom')](): string {
     return this.toString();
   }

@@ -1,4 +1,4 @@
-/** What `device.tune()` takes and gives. The tuner itself lies above the ops that it measures, and is handed down. */
+/** What `device.tune()` takes and returns. The tuner itself is above the ops that it measures, and is passed in. */
 import type { Device } from './device.ts';
 import type { FloatDType } from './dtype.ts';
 
@@ -11,20 +11,20 @@ export interface TuneOptions {
   /** Default both. */
   dtypes?: readonly FloatDType[];
   /**
-   * Head dims of the attention ops, 1 to 256; one stands for all that share its kernels (up to 32, 64, 128, 256). Default all
-   * four, on a CPU driver 64 alone.
+   * Head dims of the attention ops, 1 to 256. Each stands for all that share its kernels (up to 32, 64, 128, 256). Default all
+   * four, on a CPU driver only 64.
    */
   headDims?: readonly number[];
   /** Measure again what was measured on this device before. Default false. */
   remeasure?: boolean;
-  /** Milliseconds after which no further kernel is tried; the fastest of those tried by then is taken. Default 60,000. */
+  /** Milliseconds after which no further kernel is tried. The fastest so far is then taken. Default 60,000. */
   timeBudget?: number;
-  /** Told before each kernel is tried. */
+  /** Called before each kernel is tried. */
   onProgress?: (progress: TuneProgress) => void;
 }
 
 export interface TuneProgress {
-  /** Choices made so far, of `total`. */
+  /** Number of choices made so far, out of `total`. */
   readonly done: number;
   readonly total: number;
   readonly op: TunableOp;
@@ -35,9 +35,9 @@ export interface TuneProgress {
 
 export interface TuneResult {
   readonly choices: readonly TunedChoice[];
-  /** Where what was measured is kept for later devices. */
+  /** Where the results are saved for later devices. */
   readonly keptIn?: string;
-  /** Why it serves this device only. */
+  /** Why the results were not saved, so that only this device uses them. */
   readonly notKept?: string;
 }
 
@@ -48,11 +48,11 @@ export interface TunedChoice {
   /** Attention's largest head dim; matmul's `narrow`, `few` or `many` blocks of 64 × 64. */
   readonly sizeClass: string | number;
   readonly kernel: string;
-  /** Day of the measurement; undefined where there was none, and the default stays. */
+  /** Day of the measurement; undefined if there was none, so that the default stays. */
   readonly date?: string;
-  /** What this call tried, the default kernel first; empty where the choice was remembered. */
+  /** The kernels that this call tried, the default first; empty if the choice was remembered. */
   readonly candidates: readonly TunedCandidate[];
-  /** Time of the default kernel over that of the chosen one, where this call measured both. */
+  /** Time of the default kernel over that of the chosen one, if this call measured both. */
   readonly speedup?: number;
 }
 
@@ -60,7 +60,7 @@ export interface TunedCandidate {
   readonly kernel: string;
   /** Median time of a run. */
   readonly milliseconds?: number;
-  /** Why it was not measured, or not to the end. */
+  /** Why the measurement was skipped or not finished. */
   readonly note?: string;
 }
 

@@ -13,8 +13,8 @@ export interface BlockMaskOptions {
 }
 
 /**
- * Which blocks of scores a `maskMod` leaves anything of. Made by `createBlockMask`, and the caller's to dispose: no scope
- * frees it.
+ * Which blocks of scores a `maskMod` leaves at least partly visible. `createBlockMask` makes it. The caller disposes it,
+ * because no scope frees it.
  */
 export class BlockMask {
   readonly maskMod: MaskMod;
@@ -42,13 +42,13 @@ export class BlockMask {
     return this.kinds.disposed;
   }
 
-  /** Waits for the GPU; the share of blocks that attention does not pass over, from 0 to 1. */
+  /** The share of blocks that attention does not skip, from 0 to 1. Waits for the GPU. */
   async density(): Promise<number> {
     const kinds = (await this.kinds.data()) as Uint32Array;
     return kinds.filter((kind) => kind !== 0).length / kinds.length;
   }
 
-  /** Gives the blocks' memory back. What `maskMod` captured is its maker's. */
+  /** Frees the blocks' memory, but not the tensors that `maskMod` captured. */
   dispose(): void {
     this.kinds.dispose();
   }

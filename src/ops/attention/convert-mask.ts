@@ -1,6 +1,6 @@
 /**
- * Masks of other conventions. This library's bool masks are true where a query may attend, as those of PyTorch's
- * scaled_dot_product_attention, ONNX and FlexAttention; the ones converted here are true where it may not.
+ * Masks of other conventions. This library's bool masks are true where a query may attend, as in PyTorch's
+ * scaled_dot_product_attention, ONNX and FlexAttention. The masks converted here are true where it may not.
  */
 import { ArgumentError } from '../../gpu/errors.ts';
 import { formatShape } from '../../tensor/shape.ts';

@@ -11,12 +11,12 @@ import type { MaskMod } from './score-mod.ts';
 import { joinTable } from '../internal/table.ts';
 
 /**
- * Evaluates a `maskMod` for every query and key once and keeps what each block of them comes to, for the option `blockMask`
- * of the attention ops: they pass over blocks with nothing to attend to, and ask `maskMod` only in blocks of which
- * a part may be. As FlexAttention's `create_block_mask`.
+ * Calls a `maskMod` once for every query and key, and keeps the result for each block of them, for the option `blockMask`
+ * of the attention ops. They skip blocks that are entirely hidden, and call `maskMod` only in blocks that are partly
+ * hidden. Like FlexAttention's `create_block_mask`.
  *
- * It costs queryLength · keyLength calls of the function, so make it once and use it often: for every layer, and every
- * batch whose mask is the same. What `maskMod` captured must not change meanwhile.
+ * It costs queryLength · keyLength calls of the function, so make it once and use it for every layer, and for every batch
+ * with the same mask. Do not change what `maskMod` captured in the meantime.
  *
  * @throws ArgumentError for a mask of another device, or options that do not fit
  */

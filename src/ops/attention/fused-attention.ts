@@ -1,4 +1,4 @@
-/** The ops whose scores stay in the kernel: flash and local attention, and attention to what a cache holds. */
+/** The ops whose scores stay in the kernel: flash and local attention, and attention to a cache. */
 import { record, records } from '../../autograd/tape.ts';
 import { ArgumentError } from '../../gpu/errors.ts';
 import { planAttention, type AttentionOp, type AttentionProblem } from '../../kernels/attention.ts';
@@ -27,8 +27,8 @@ export interface FlashAttentionOptions extends AttentionOptions {
 
 /**
  * Exact attention in O(length) memory: softmax(scale · q kᵀ + mask) v by tiles with an online softmax (Dao,
- * FlashAttention-2, 2023). Nothing is allocated but the output and, on demand, the log-sum-exp. q, k, v, a float mask and
- * sinks have gradients, through the output and the log-sum-exp; the backward pass takes O(length) memory too.
+ * FlashAttention-2, 2023). It allocates only the output and, on demand, the log-sum-exp. q, k, v, a float mask and
+ * sinks have gradients, through the output and the log-sum-exp. The backward pass takes O(length) memory too.
  *
  * @param q [B, H, Nq, D], or [B, Nq, D] for one head; float32 or float16; any strides
  * @param k [B, Hkv, Nk, D] with Hkv dividing H (grouped-query heads: head h reads key head ⌊h·Hkv/H⌋)
@@ -58,8 +58,8 @@ export interface LocalAttentionOptions extends AttentionOptions {
 }
 
 /**
- * Sliding-window attention: query i sees keys [i − left, i + right] and only those are read, so that work grows with
- * length · window and memory with length, in the backward pass too. Masks and causality narrow the band further. q, k, v,
+ * Sliding-window attention: query i sees keys [i − left, i + right]. Only those are read, so work grows with
+ * length · window and memory with length, in the backward pass too. Masks and causality narrow the window further. q, k, v,
  * a float mask and sinks have gradients, through the output and the log-sum-exp.
  *
  * @param q [B, H, Nq, D], or [B, Nq, D] for one head; float32 or float16; any strides
@@ -80,8 +80,8 @@ export function localAttention(q: Tensor, k: Tensor, v: Tensor, options: LocalAt
 }
 
 /**
- * Attention of q [B, H, Nq, D] to keys and values that lie in a cache, read in place; float32 queries may read float16 keys,
- * and the result has the query's dtype. It takes the kernels that are chosen for `flashAttention`, and has no gradient.
+ * Attention of q [B, H, Nq, D] to the keys and values of a cache, read in place. float32 queries may read float16 keys. The
+ * result has the query's dtype. It takes the kernels that are chosen for `flashAttention`, and has no gradient.
  */
 export function attendStored(
   op: string,

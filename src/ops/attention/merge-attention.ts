@@ -15,11 +15,10 @@ export type AttentionPart = Required<Pick<AttentionResult, 'output' | 'logSumExp
 
 /**
  * Attention over all keys, from attention over parts of them: with L = log Σ exp(Lₚ), O = Σ exp(Lₚ − L) · Oₚ
- * (Flash-Decoding, Dao et al., 2023). So keys can be divided over calls, devices or machines. Sinks belong to one part
- * only.
+ * (Flash-Decoding, Dao et al., 2023). You can divide the keys over calls, devices or machines. Only one part may have sinks.
  *
  * @param parts outputs [B, H, Nq, Dv] (or [B, Nq, Dv]) of one float dtype, each with its float32 log-sum-exp [B, H, Nq]
- *   (or [B, Nq]); a part without keys has −∞ there and weighs nothing
+ *   (or [B, Nq]); a part without keys has −∞ there and gets no weight
  * @returns output of the parts' dtype, and log-sum-exp
  * @throws ArgumentError for shapes or dtypes that differ
  */

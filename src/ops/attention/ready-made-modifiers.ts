@@ -1,6 +1,6 @@
 /**
- * Modifiers that are often wanted, named as in FlexAttention's examples and attention-gym; each is also an example of how
- * to write one. Query i stands at position i + offset, key j at j.
+ * Modifiers that many models use, named as in FlexAttention's examples and attention-gym. Each is also an example of how
+ * to write one. Query i is at position i + offset, key j at position j.
  */
 import { ArgumentError } from '../../gpu/errors.ts';
 import { checkOptions } from '../../tensor/options.ts';
@@ -17,7 +17,7 @@ export interface PositionOptions {
 /**
  * Keys up to the query's own position. The options `isCausal` and `queryOffset` do the same without a block mask.
  *
- * @throws ArgumentError for an offset that is no integer
+ * @throws ArgumentError for an offset that is not an integer
  */
 export function causalMask(options: PositionOptions = {}): MaskMod {
   const offset = checkOffset('causalMask', options);
@@ -30,7 +30,7 @@ export function causalMask(options: PositionOptions = {}): MaskMod {
 }
 
 /**
- * The query's own position and `size` keys before it, as `{ left: size, right: 0 }` of the option `window`.
+ * The query's own position and `size` keys before it, like the option `window` with `{ left: size, right: 0 }`.
  *
  * @throws ArgumentError for a size that is not a whole number of keys
  */
@@ -48,7 +48,7 @@ export function slidingWindow(size: number, options: PositionOptions = {}): Mask
 }
 
 /**
- * A prefix that every query sees, and causal behind it (Raffel et al., "Exploring the Limits of Transfer Learning with a
+ * A prefix that every query sees, and causal after it (Raffel et al., "Exploring the Limits of Transfer Learning with a
  * Unified Text-to-Text Transformer", 2020).
  *
  * @param prefix keys: a number, or an int32 or uint32 tensor [B], one for each batch entry
@@ -68,10 +68,10 @@ export function prefixLm(prefix: number | Tensor, options: PositionOptions = {})
 }
 
 /**
- * Keys of the query's own document, for sequences that are several documents behind each other.
+ * Keys of the query's own document, for sequences that hold several documents one after another.
  *
  * @param documents int32 or uint32 [N] or [B, N]: which document each position of queries and keys belongs to
- * @param options `isCausal`: of those, keys up to the query's own position
+ * @param options `isCausal`: only keys up to the query's own position
  * @throws ArgumentError for documents of another dtype or rank
  */
 export function documentMask(documents: Tensor, options: { isCausal?: boolean } = {}): MaskMod {
@@ -89,7 +89,7 @@ export function documentMask(documents: Tensor, options: { isCausal?: boolean } 
 }
 
 /**
- * ALiBi: takes slope · |distance| from a score (Press, Smith & Lewis, "Train Short, Test Long", 2022), as the option
+ * ALiBi: subtracts slope · |distance| from a score (Press, Smith & Lewis, "Train Short, Test Long", 2022), as the option
  * `alibiSlopes` does.
  *
  * @param slopes float32 or float16 tensor [H]; or the number of heads H, for the slopes 2^(−8 (h + 1) / H)
@@ -131,7 +131,7 @@ export function softcap(cap: number): ScoreMod {
   if (!(cap > 0)) throw new ArgumentError(`softcap: cap must be positive, got ${cap}`);
   return scoreMod(
     `fn score_mod(score: f32, batch: u32, head: u32, query: u32, key: u32) -> f32 {
-       // far out tanh is 1, and on some drivers NaN; NaN itself stays
+       // some drivers give NaN for the tanh of a large number; a NaN score stays NaN
        let capped = cap() * tanh(clamp(score / cap(), -15.0, 15.0));
        return select(capped, score, (bitcast<u32>(score) & 0x7fffffffu) > 0x7f800000u);
      }`,
@@ -154,7 +154,7 @@ function checkOffset(op: string, options: PositionOptions): number {
   return offset;
 }
 
-/** Integers up to which are exact in f32, as which numbers are captured. */
+/** Integers up to this are exact in f32, the type of captured numbers. */
 const EXACT = 2 ** 24;
 
 function checkCount(op: string, name: string, value: unknown, least = 0): void {

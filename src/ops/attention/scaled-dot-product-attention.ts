@@ -14,26 +14,26 @@ import {
 import { weigh } from './internal/weigh.ts';
 
 export interface ScaledDotProductAttentionOptions extends AttentionOptions {
-  /** Also return the softmax weights, those that dropout leaves: [B, H, Nq, Nk], with 3-D tensors [B, Nq, Nk]. */
+  /** Also return the softmax weights, after dropout: [B, H, Nq, Nk], with 3-D tensors [B, Nq, Nk]. */
   returnWeights?: boolean;
   /**
-   * Also return the scores, of the weights' shape, as they are after a stage: `'scaled'` scale · q kᵀ, `'capped'` after
-   * softcap, `'masked'` with all that is added to them, and −∞ where a query may not attend. They have no gradient.
+   * Also return the scores, in the weights' shape, after a stage: `'scaled'` scale · q kᵀ, `'capped'` after softcap,
+   * `'masked'` with everything that is added to them, and −∞ where a query may not attend. They have no gradient.
    */
   returnScores?: ScoresStage;
 }
 
 export interface ScaledDotProductAttentionResult extends AttentionResult {
-  /** Where asked for with `returnWeights`. */
+  /** Present if `returnWeights` asks for it. */
   weights?: Tensor;
-  /** Where asked for with `returnScores`. */
+  /** Present if `returnScores` asks for it. */
   scores?: Tensor;
 }
 
 /**
  * Attention with materialised scores, softmax(scale · q kᵀ + mask) v, as torch's scaled_dot_product_attention (Vaswani
- * et al., 2017): O(Nq · Nk) memory. `flashAttention` computes the same in O(length); this one can return the weights.
- * Gradients of q, k, v, a float mask and sinks flow from all results but scores; q kᵀ is kept for them, in float32.
+ * et al., 2017). It needs O(Nq · Nk) memory, and can return the weights. `flashAttention` computes the same in O(length).
+ * Gradients of q, k, v, a float mask and sinks flow from all results except the scores. They need q kᵀ kept in float32.
  *
  * @param q [B, H, Nq, D], or [B, Nq, D] for one head; float32 or float16; any strides
  * @param k [B, Hkv, Nk, D] with Hkv dividing H (grouped-query heads: head h reads key head ⌊h·Hkv/H⌋)
@@ -73,7 +73,7 @@ function materialise(
     const x = product(op, groupHeads(materialised, q, group), keys, { outDType: 'float32' }).reshape(shape);
     const results = { dtype, logSumExp: returnLogSumExp, stage };
     const weighed = weigh(op, { x, ...bindings, table }, materialised.weighing, results);
-    // weights of masked keys are exactly 0 and must not meet what those values hold
+    // weights of masked keys are exactly 0, and must not be multiplied with NaN or infinities in the values
     const output = product(op, groupHeads(materialised, weighed.weights, group), groupHeads(materialised, v, 1), {
       zeroAnnihilates: true,
       outAxes: hasHeadsInRows(q) ? [0, 3, 1, 2, 4] : undefined,

@@ -18,12 +18,12 @@ import { Tensor } from '../../tensor/tensor.ts';
 import { checkFinite, checkTensor, describe } from '../internal/check.ts';
 
 /**
- * What a modifier may read beside its arguments, by the names under which it calls them: at most four tensors of at most
- * four axes, and at most eight numbers.
+ * What a modifier may read besides its arguments, by the names that its source uses: at most four tensors of at most four
+ * axes, and at most eight numbers.
  */
 export type Captures = Readonly<Record<string, Tensor | number>>;
 
-/** Made by `scoreMod` and `maskMod`; frozen. It borrows its tensors, which must live as long as it is used. */
+/** `scoreMod` and `maskMod` make it. It is frozen. It borrows its tensors, so do not dispose them while you use it. */
 export class Modifier<K extends ModifierKind = ModifierKind> {
   readonly kind: K;
   readonly source: string;
@@ -68,24 +68,24 @@ export type MaskMod = Modifier<'maskMod'>;
  *       { captures: { bias, slope: 0.5 } },   // bias: a float32 tensor [heads, 129]
  *     );
  *
- * The source is WGSL: the function with these types (its parameters may have any names), and beside it whatever functions,
- * constants, structs and aliases it needs. It may use WGSL's types (without f16 and pointers) and numeric functions, its own
- * declarations and its captures: nothing else can be read, and nothing written. Every `var` needs a value, and a loop must
- * count (`for (var i = 0u; i < 8u; i++)`), so that it ends.
+ * The source is WGSL: the function with these types (its parameters may have any names), and any functions, constants,
+ * structs and aliases that it needs. It may use WGSL's types (without f16 and pointers) and numeric functions, its own
+ * declarations and its captures. It cannot read anything else, and it cannot write. Every `var` needs an initial value, and
+ * a loop must have a counter (`for (var i = 0u; i < 8u; i++)`), so that it ends.
  *
- * `head` is the query's, `query` and `key` are rows of q and of k. The result must be finite: a key is hidden by a
- * `maskMod`, not by a low score.
+ * `head` is the query's head, `query` and `key` are rows of q and of k. The result must be finite: to hide a key, use a
+ * `maskMod`, not a low score.
  *
- * A captured tensor of rank r is a function of r indices (u32) that gives f32 for float32 and float16, i32, u32 or bool; an
+ * A captured tensor of rank r is a function of r indices (u32) that gives f32 for float32 and float16, i32, u32 or bool. An
  * index past the end of its axis counts as the last. A captured number is a function without arguments that gives f32.
- * Neither another tensor, of another shape, nor another number compiles anything anew; sources with one text share a kernel.
+ * Sources with the same text share a kernel, so a new tensor, shape or number compiles nothing.
  *
- * `derivative` is what gradients of q, k, v, a float mask and sinks need: WGSL of
- * `fn score_mod_derivative(score: f32, batch: u32, head: u32, query: u32, key: u32) -> f32`, ∂ score_mod / ∂ score at the
- * same score as `score_mod` is given, with the same captures. Captured tensors themselves have no gradient.
+ * Gradients of q, k, v, a float mask and sinks need `derivative`: WGSL of
+ * `fn score_mod_derivative(score: f32, batch: u32, head: u32, query: u32, key: u32) -> f32`, ∂ score_mod / ∂ score for the
+ * same arguments, with the same captures. Captured tensors themselves have no gradient.
  *
- * @throws ArgumentError for what the source must not contain, with its line and column. What only the GPU's compiler finds
- * (types that do not fit) rejects the next wait as a ShaderError that names line and column too.
+ * @throws ArgumentError for what the source must not contain, with its line and column. If only the GPU's compiler finds an
+ * error (mismatched types), the next wait rejects with a ShaderError that names line and column too.
  */
 export function scoreMod(source: string, options: { captures?: Captures; derivative?: string } = {}): ScoreMod {
   checkOptions('scoreMod', options, ['captures', 'derivative']);
@@ -98,7 +98,7 @@ export function scoreMod(source: string, options: { captures?: Captures; derivat
  *
  *     fn mask_mod(batch: u32, head: u32, query: u32, key: u32) -> bool { return query >= key; }
  *
- * All else is as for `scoreMod`. A hidden key has no weight, whatever it holds.
+ * Everything else is as for `scoreMod`. A hidden key has no weight, whatever it holds.
  *
  * @throws ArgumentError for what the source must not contain, with its line and column
  */
@@ -127,7 +127,7 @@ function checkSource(kind: ModifierKind, name: string, source: unknown): void {
   throw new ArgumentError(`${kind}: ${name} must be WGSL as a string, got ${given(source)}`);
 }
 
-/** A function's text, which `describe` gives, would be no sentence. */
+/** `describe` would give a function's whole text. */
 export function given(value: unknown): string {
   return typeof value === 'function' ? 'a function of JavaScript' : describe(value);
 }

@@ -3,7 +3,7 @@ import type { FloatDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { enqueue, operandOf } from './enqueue.ts';
 
-/** target += x in place, for the tape: of one shape, dtype and device; target contiguous, or a slice of what is. */
+/** target += x in place, for the tape. Same shape, dtype and device. target is contiguous, or a slice of such a tensor. */
 export function accumulate(target: Tensor, x: Tensor): void {
   const op = 'accumulate';
   const { device, shape } = target;

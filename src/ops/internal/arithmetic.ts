@@ -1,4 +1,4 @@
-/** What the tape computes with: the ops below which it lies. */
+/** The ops that the tape computes with. The tape is below them and cannot import them. */
 import type { Arithmetic } from '../../autograd/tape.ts';
 import { accumulate } from './accumulate.ts';
 import { clone, reshape } from '../copy.ts';

@@ -33,7 +33,7 @@ export function checkIntegers(op: string, name: string, value: unknown): asserts
   }
 }
 
-/** All of one device and dtype with the first; absent ones are skipped. */
+/** All have the first tensor's device and dtype. Absent ones are skipped. */
 export function checkAlike(op: string, first: string, tensors: Readonly<Record<string, Tensor | undefined>>): void {
   const reference = tensors[first]!;
   for (const [name, tensor] of Object.entries(tensors)) {

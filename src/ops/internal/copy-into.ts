@@ -7,15 +7,15 @@ import { enqueue, operandOf } from './enqueue.ts';
 export type Copy = readonly [x: Tensor, target: Tensor];
 
 /**
- * target ← x in place for each pair, as if at once, converted to the target's float dtype: x of its shape and device, the
- * target row-major from its storage's start, as parameters and the state of optimisers are.
+ * target ← x in place for each pair, as if all at once, converted to the target's float dtype. x has the target's shape and
+ * device. The target is row-major from the start of its storage, as parameters and the state of optimisers are.
  */
 export function copyInto(op: string, copies: readonly Copy[]): void {
   if (copies.length === 0) return;
   const targets = new Set(copies.map(([, target]) => target.storage(op)));
   const { device } = copies[0][1];
   device.scope(() => {
-    // what is to be overwritten is read first
+    // copy first what another pair will overwrite
     const apart = copies.map(([x, target]) => [targets.has(x.storage(op)) ? clone(x) : x, target] as const);
     for (const [x, target] of apart) {
       const { shape, dtype } = target;

@@ -9,7 +9,7 @@ export function enqueue(op: string, launch: Launch, tensors: Readonly<Record<str
   device.runtime.dispatch({ label: op, ...launch }, buffers);
 }
 
-/** A tensor's place as kernels see it. The stride of an axis of length 1 says nothing, and is 0. */
+/** A tensor's place as kernels see it. The stride of an axis of length 1 is never used, and is given as 0. */
 export function operandOf({ shape, strides, offset }: Tensor): Operand {
   return { strides: strides.map((stride, axis) => (shape[axis] === 1 ? 0 : stride)), offset };
 }

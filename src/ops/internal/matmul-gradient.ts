@@ -14,11 +14,11 @@ interface Transposed {
 }
 
 /**
- * Notes a product of a (or a row of it, of one axis) and b, plus bias. With the gradient g of the result:
+ * Records a product of a (which may be a single row, of one axis) and b, plus bias. With the gradient g of the result:
  *
  *     a: g Bᵀ      b: Aᵀ g      bias: the sum over rows of g
  *
- * of which a transposed operand's are the transposes, Bᵀ gᵀ and gᵀ A, so that they are row-major as the operands are.
+ * For a transposed operand it computes the transpose, B gᵀ or gᵀ A, so that the gradient is row-major as the operand is.
  */
 export function recordProduct(
   op: string,
@@ -62,7 +62,7 @@ function gradientOfB(op: string, g: Tensor, a: Tensor, transposed: Transposed, s
     : summedProduct(op, left, g, batchShape);
 }
 
-/** Kernels walk three batch axes; those of a result merge into as many, but those of a view of its shape perhaps not. */
+/** Kernels handle three batch axes. Those of a result merge into three, but those of a strided gradient may not. */
 function prepared(gradient: Tensor): Tensor {
   return gradient.rank > 5 ? contiguous(gradient) : matrixOf(gradient);
 }
@@ -72,9 +72,9 @@ function matrixOf(x: Tensor): Tensor {
 }
 
 /**
- * a · b [batch…, M, N], summed over the batch axes along which `batchShape` repeats. Those axes continue the depth of one
- * product, so that what is summed is never stored: the gradient of a linear layer's weight is gᵀ x over all rows of all
- * batch entries. Operands that do not lie so are copied.
+ * a · b [batch…, M, N], summed over the batch axes that `batchShape` broadcasts. Those axes are merged into the depth of one
+ * product, so that the terms of the sum are never stored. The gradient of a linear layer's weight, for example, is gᵀ x over
+ * all rows of all batch entries. Operands whose strides do not allow this are copied.
  */
 function summedProduct(op: string, a: Tensor, b: Tensor, batchShape: Shape): Tensor {
   const batchRank = Math.max(a.rank, b.rank) - 2;
@@ -93,7 +93,7 @@ function summedProduct(op: string, a: Tensor, b: Tensor, batchShape: Shape): Ten
   return result.reshape([...batchShape, left.shape[row], right.shape[column]]);
 }
 
-/** A product of few rows and columns and great depth is divided along the depth into parts, which are summed. */
+/** Divides a product of few rows and columns and great depth along the depth into parts, which are summed. */
 function splitProduct(op: string, a: Tensor, b: Tensor): Tensor {
   const [rows, depth] = a.shape.slice(-2) as [number, number];
   const columns = b.shape.at(-1)!;

@@ -14,7 +14,7 @@ export interface NormalisationKind {
   readonly isCentred: boolean;
 }
 
-/** Gradients of a normalisation's inputs, those that are needed, from its output's. */
+/** The gradients of a normalisation's inputs that are needed, from the gradient of its output. */
 export function normaliseGradient(
   { op, axes, epsilon, isCentred }: NormalisationKind,
   gradient: Tensor,

@@ -7,10 +7,10 @@ import type { FloatTensor } from './check.ts';
 import { enqueue, operandOf } from './enqueue.ts';
 
 interface Angles {
-  /** float32 [P, R/2] both. */
+  /** `cos` and `sin` are both float32 [P, R/2]. */
   readonly cos: Tensor;
   readonly sin: Tensor;
-  /** Position of every row: int32 or uint32 [B, N], of which B may be 1. In place of offsets. */
+  /** Position of every row, in place of offsets: int32 or uint32 [B, N], where B may be 1. */
   readonly positions?: Tensor;
 }
 
@@ -21,7 +21,7 @@ interface Turn {
   readonly interleaved: boolean;
 }
 
-/** Turns x [B, H, N, D] or [B, N, D] and records it. The caller's scope frees what it needs in between. */
+/** Rotates x [B, H, N, D] or [B, N, D] and records it. The caller's scope frees intermediate tensors. */
 export function rotate(op: string, x: FloatTensor, angles: Angles, how: Turn): Tensor {
   const output = turn(op, x, angles, { ...how, isInverse: false });
   const { cos, sin, positions } = angles;

@@ -1,13 +1,13 @@
 /**
- * Small inputs of an op, numbers for each head or batch entry, page tables, block kinds, captured tensors, joined in one
- * buffer: WebGPU promises eight storage buffers a kernel, and the large operands take seven.
+ * Joins the small inputs of an op in one buffer: numbers for each head or batch entry, page tables, block kinds, captured
+ * tensors. WebGPU promises eight storage buffers per kernel, and the large operands take seven.
  */
 import type { Device } from '../../tensor/device.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { BYTES } from '../../tensor/dtype.ts';
 import { clone, copyWords, wordsOf } from '../copy.ts';
 
-/** Numbers of the host, or a tensor. */
+/** Numbers from the host, or a tensor. */
 export type Segment = { readonly words: Uint32Array | Int32Array | Float32Array } | { readonly tensor: Tensor };
 
 export interface Table {
@@ -17,7 +17,7 @@ export interface Table {
   readonly places: readonly number[];
 }
 
-/** Joins segments. Call it inside a scope; the table lives as long. A single tensor with a buffer of its own is taken as it is. */
+/** Joins segments. Call it inside a scope, which frees the table. A single tensor with its own buffer is used as it is. */
 export function joinTable(op: string, device: Device, given: readonly Segment[]): Table {
   if (given.length === 0) return { places: [] };
   const segments = given.map((segment) => ('tensor' in segment ? { tensor: inWords(segment.tensor) } : segment));
@@ -48,7 +48,7 @@ export function joinTable(op: string, device: Device, given: readonly Segment[])
   return { table, places };
 }
 
-/** The tensor, or where its elements share words with others' a copy. */
+/** The tensor, or a copy if its elements share words with those of others. */
 function inWords(tensor: Tensor): Tensor {
   const bytes = BYTES[tensor.dtype];
   const liesInWords = bytes === 4 || (tensor.isContiguous && (tensor.offset * bytes) % 4 === 0);

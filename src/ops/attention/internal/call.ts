@@ -1,4 +1,4 @@
-/** The door of the attention ops: tensors and options are checked here, and behind it all tensors have four axes. */
+/** Checks the tensors and options of the attention ops. After this, all tensors have four axes. */
 import { ArgumentError } from '../../../gpu/errors.ts';
 import { planKeyPlaces, type AttentionInputs, type KeyPlaces } from '../../../kernels/attention.ts';
 import type { Device } from '../../../tensor/device.ts';
@@ -14,11 +14,11 @@ import { MAX_LENGTH, withHeads } from './visibility.ts';
 
 export interface AttentionResult {
   /**
-   * [B, H, Nq, Dv], with 3-D tensors [B, Nq, Dv]. Row-major, but where the query's heads lie inside its rows
-   * ([B, Nq, H, D] in memory) so do the output's, and `output.transpose(1, 2).reshape([B, Nq, H·Dv])` is a view.
+   * [B, H, Nq, Dv], with 3-D tensors [B, Nq, Dv]. Row-major, with one exception: if the query's heads lie inside its rows
+   * ([B, Nq, H, D] in memory), so do the output's, and `output.transpose(1, 2).reshape([B, Nq, H·Dv])` is a view.
    */
   output: Tensor;
-  /** Where asked for with `returnLogSumExp`. */
+  /** Present if `returnLogSumExp` asks for it. */
   logSumExp?: Tensor;
 }
 
@@ -32,10 +32,10 @@ export interface AttentionTensors {
 /** A checked call. */
 export interface AttentionCall extends AttentionTensors {
   readonly device: Device;
-  /** What kernels read of it, but for the options, whose small inputs are yet to be joined. */
+  /** What kernels read, except for the options, whose small inputs have yet to be joined. */
   readonly inputs: Omit<AttentionInputs, 'options' | 'kernelsOf'>;
   readonly sizes: CallSizes;
-  /** What the given options come to. */
+  /** The effects of the given options. */
   readonly effects: readonly Effect[];
   /** Their large tensors, by their bindings. */
   readonly bindings: Readonly<Record<string, Tensor>>;
@@ -54,8 +54,8 @@ export interface StoredKeys {
 }
 
 /**
- * Checks a call and computes it, inside a scope; tensors of three axes are given to `compute` as views of four, and what it
- * returns as views of three to the caller.
+ * Checks a call and computes it inside a scope. `compute` gets tensors of three axes as views of four axes. The caller gets
+ * its results as views of three axes.
  *
  * @param known names of options that the op takes
  * @throws ArgumentError for shapes, dtypes or options that do not fit
@@ -154,7 +154,7 @@ function effectOf(op: string, places: KeyPlaces): Effect {
   };
 }
 
-/** Results of four or three axes without that of heads, which is 1. */
+/** Results of four or three axes without the axis of heads, whose length is 1. */
 function withoutHeads<R extends Readonly<Record<string, Tensor | undefined>>>(results: R): R {
   const entries = Object.entries(results).map(([name, tensor]) => [
     name,
@@ -163,16 +163,16 @@ function withoutHeads<R extends Readonly<Record<string, Tensor | undefined>>>(re
   return Object.fromEntries(entries) as R;
 }
 
-/** Axes of a 4-D tensor in the order of memory, where its heads lie inside its rows. */
+/** Axes of a 4-D tensor in the order of memory, if its heads lie inside its rows. */
 export const HEADS_IN_ROWS = [0, 2, 1, 3];
 
-/** Whether the heads lie inside of rows, as those of a split projection. */
+/** Whether the heads lie inside the rows, as they do after splitting a projection. */
 export function hasHeadsInRows({ shape, strides }: Tensor): boolean {
   const [, heads, rows] = shape;
   return shape.length === 4 && heads > 1 && rows > 1 && strides[1] < strides[2];
 }
 
-/** The order of axes in memory for a tensor that is to lie as a given one does, or undefined for row-major. */
+/** The order of axes in memory for a new tensor with the same layout as `tensor`, or undefined for row-major. */
 export function axesLike(tensor: Tensor): readonly number[] | undefined {
   return hasHeadsInRows(tensor) ? HEADS_IN_ROWS : undefined;
 }

@@ -36,7 +36,7 @@ export function attentionGradient(
   const { traits, kernels } = device;
   const { op, dtype, heads, queryRows: length, valueDim, options } = problem;
   const batch = storedBatch(problem);
-  // the small inputs, and behind them what the kernels want to know of each row
+  // the small inputs, and after them the statistics of each row
   const statsAt = small ? wordsOf(small) : 0;
   const table = device.empty([statsAt + 2 * statsRows(problem)], 'uint32', op);
   if (small) copyWords(op, small, table, 0);

@@ -9,15 +9,15 @@ import { given as describeGiven, Modifier, type MaskMod, type ScoreMod } from '.
 import type { CallSizes, OptionRecord } from './option-record.ts';
 
 export interface ModifierOptions {
-  /** Changes each scaled score, before masks: see the function `scoreMod`. */
+  /** Changes each scaled score before the masks: see the function `scoreMod`. */
   scoreMod?: ScoreMod;
   /** Says which keys a query may attend to, on top of every other mask: see the function `maskMod`. */
   maskMod?: MaskMod;
-  /** A `maskMod` with the blocks that can be passed over: see `createBlockMask`. Its lengths must be those of the call. */
+  /** A `maskMod` with the blocks that can be skipped: see `createBlockMask`. Its lengths must be those of the call. */
   blockMask?: BlockMask;
 }
 
-/** Modifiers as kernels take them: texts for their functions, and what those read. */
+/** Modifiers as kernels take them: the texts of their functions, and what those read. */
 export const modifiers: OptionRecord = {
   names: ['scoreMod', 'maskMod', 'blockMask'],
   absent: {
@@ -66,7 +66,7 @@ function refusalOf(op: string, scoreMod: ScoreMod | undefined, captures: readonl
   return undefined;
 }
 
-/** `at` is the word of the table at which the kinds [B or 1, H or 1, query blocks, key blocks] begin. */
+/** The kinds [B or 1, H or 1, query blocks, key blocks] begin at word `at` of the table. */
 function blockFields({ kinds, blockSize }: BlockMask, at: number) {
   const [batch, heads, rows, columns] = kinds.shape;
   return {

@@ -22,16 +22,16 @@ export interface CallSizes {
   readonly queryLength: number;
   readonly keyLength: number;
   readonly headDim: number;
-  /** The user's tensors have three axes: masks broadcast to a shape without that of heads. */
+  /** The user's tensors have three axes: masks broadcast to a shape without an axis of heads. */
   readonly isHeadless: boolean;
   readonly packing?: Packing;
 }
 
-/** What a given option comes to. */
+/** The effect of an option that is given. */
 export interface Effect {
-  /** Constants of the parts that read it, where they differ from their defaults. */
+  /** Constants that differ from their defaults, in the parts that read the option. */
   readonly constants?: Constants;
-  /** Small inputs, which are joined with others' in the binding `table`. */
+  /** Small inputs, which are joined with those of other options in the binding `table`. */
   readonly segments?: readonly Segment[];
   /** Uniform fields by struct, given the words of `table` at which the segments begin. */
   readonly fields?: (at: readonly number[]) => Readonly<Record<string, UniformValues>>;
@@ -42,7 +42,7 @@ export interface Effect {
   /** Why the call has no gradient. */
   readonly refusal?: string;
   readonly insertions?: readonly Insertion[];
-  /** Insertions of the gradient's kernels beside those. */
+  /** Further insertions, for the gradient's kernels only. */
   readonly derivatives?: readonly Insertion[];
   readonly band?: OptionFields['band'];
   readonly isPacked?: boolean;
@@ -51,13 +51,13 @@ export interface Effect {
 
 export interface OptionRecord {
   readonly names: readonly (keyof AttentionOptions)[];
-  /** Its uniform fields where it is not given. */
+  /** Its uniform fields if it is not given. */
   readonly absent: Readonly<Record<string, UniformValues>>;
   /** @throws ArgumentError for a value that does not fit */
   readonly resolve: (options: AttentionOptions, sizes: CallSizes) => Effect | undefined;
 }
 
-/** In a uniform: something is not in `table`. */
+/** In a uniform, the place in `table` of something that is not there. */
 export const ABSENT = 0xffffffff;
 
 /** Sequences of a packed batch. */
@@ -66,7 +66,7 @@ export interface Packing {
   /** Lengths of the longest sequence. */
   readonly queryLength: number;
   readonly keyLength: number;
-  /** Cumulative query lengths, then those of keys. */
+  /** Cumulative query lengths, then cumulative key lengths. */
   readonly words: Uint32Array;
 }
 

@@ -1,6 +1,6 @@
 /**
  * The options of the attention ops. Each is one record: what it checks, what it puts into the binding `table`, its uniform
- * fields, its constants, and why it has no gradient, where it has none. A record may hold several names that say one thing.
+ * fields, its constants, and the reason if it has no gradient. One record may handle several names that belong together.
  */
 import { ArgumentError } from '../../../gpu/errors.ts';
 import type { UniformValues } from '../../../gpu/reflect.ts';
@@ -28,49 +28,49 @@ export interface ScoreOptions extends ModifierOptions {
   /** Bounds the scaled scores smoothly: softcap · tanh(score / softcap) (Gemma 2). Positive. */
   softcap?: number;
   /**
-   * Attention with linear biases (Press et al., 2022): slope · |i + offset − j| is taken from the score of query i and
+   * Attention with linear biases (Press et al., 2022): slope · |i + offset − j| is subtracted from the score of query i and
    * key j, where i + offset is the query's position among the keys. [H] numbers, or a float32 tensor [H] or [B, H].
    */
   alibiSlopes?: readonly number[] | Float32Array | Tensor;
   /**
-   * Attention sinks (Xiao et al., 2023; gpt-oss): a logit for each head that takes weight in the softmax and has no
-   * value. The log-sum-exp includes it, so of partial results to be merged only one may have it. [H] numbers, or a
+   * Attention sinks (Xiao et al., 2023; gpt-oss): for each head a logit that takes weight in the softmax but has no value.
+   * The log-sum-exp includes it, so only one of the parts that `mergeAttention` merges may have it. [H] numbers, or a
    * float32 tensor [H].
    */
   sinks?: readonly number[] | Float32Array | Tensor;
   /**
-   * The position of the first query among the keys, in place of the alignment of `isCausal` and `window`: query i sees
-   * causally keys up to i + queryOffset. May be negative. A number, or one for each batch entry (numbers, or an int32
+   * The position of the first query among the keys, in place of the alignment of `isCausal` and `window`. With `isCausal`,
+   * query i sees keys up to i + queryOffset. May be negative. A number, or one for each batch entry (numbers, or an int32
    * tensor [B]).
    */
   queryOffset?: number | readonly number[] | Int32Array | Tensor;
   /**
-   * Keys of each batch entry; those past them do not exist and cost nothing, and 'bottom-right' aligns with the last
-   * that does. [B] numbers, or an int32 or uint32 tensor [B].
+   * The number of keys of each batch entry. Keys past it are ignored and cost nothing, and 'bottom-right' aligns with the
+   * last key before it. [B] numbers, or an int32 or uint32 tensor [B].
    */
   keyLengths?: readonly number[] | Int32Array | Uint32Array | Tensor;
   /**
    * Packed sequences of different lengths, as flash-attn's cu_seqlens: q is [1, H, total, D], and sequence s owns rows
-   * queryOffsets[s] to queryOffsets[s + 1]. It is batch entry s to all other options; masks are not taken.
+   * queryOffsets[s] to queryOffsets[s + 1]. All other options treat it as batch entry s. Masks are refused.
    */
   queryOffsets?: readonly number[] | Int32Array | Uint32Array;
-  /** Likewise for the rows of k and v; one comes with the other. */
+  /** The same for the rows of k and v. The two options must be given together. */
   keyOffsets?: readonly number[] | Int32Array | Uint32Array;
 }
 
 export interface AttentionOptions extends VisibilityOptions, ScoreOptions {
-  /** The keys that a query sees around its own position; blocks of keys out of every query's window cost nothing. */
+  /** The keys that a query sees around its own position. Blocks of keys that no query's window reaches cost nothing. */
   window?: Window;
   /** Multiplies the scores; default 1/√headDim. */
   scale?: number;
   /**
-   * The probability with which each softmax weight is dropped, 0 to 1; what is kept is divided by 1 − dropoutP, as in
-   * torch's scaled_dot_product_attention. It is done whenever positive: modules do so in train() mode only. Default 0.
+   * The probability with which each softmax weight is dropped, 0 to 1. The others are divided by 1 − dropoutP, as in
+   * torch's scaled_dot_product_attention. Ops drop whenever it is positive, modules only in train() mode. Default 0.
    */
   dropoutP?: number;
   /**
-   * Determines which weights are dropped, on every device and by every op alike: a whole number below 2⁵³. Default the
-   * device's next.
+   * Determines which weights are dropped, the same on every device and in every op: a whole number below 2⁵³. Default the
+   * device's next seed.
    */
   dropoutSeed?: number;
   /** Also return each row's log Σ exp(score): float32 [B, H, Nq], with 3-D tensors [B, Nq]; −∞ for a row without keys. */
@@ -165,7 +165,7 @@ const packing: OptionRecord = {
   },
 };
 
-/** How q's and k's rows are divided among sequences, or undefined where they are not: the sizes of all other options. */
+/** How q's and k's rows are divided among sequences, or undefined if they are not. All other options use these sizes. */
 export function checkPacking(op: string, options: AttentionOptions, q: Shape, k: Shape): Packing | undefined {
   const { queryOffsets, keyOffsets } = options;
   if (queryOffsets === undefined && keyOffsets === undefined) return undefined;
@@ -193,7 +193,7 @@ export function checkPacking(op: string, options: AttentionOptions, q: Shape, k:
   return { count: queryOffsets.length - 1, queryLength, keyLength, words };
 }
 
-/** The largest step of 0, …, total. */
+/** The largest difference between neighbours of the offsets 0, …, total. */
 function checkCumulative(op: string, name: string, offsets: unknown, total: number): number {
   const isList = Array.isArray(offsets) || offsets instanceof Int32Array || offsets instanceof Uint32Array;
   const numbers = isList ? Array.from(offsets as ArrayLike<number>) : [];

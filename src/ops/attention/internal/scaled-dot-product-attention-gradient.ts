@@ -18,19 +18,19 @@ export interface MaterialisedAttention {
 /** x is q kᵀ in float32, before the scale. */
 export type SavedAttention = WeighingTensors & { readonly q: Tensor; readonly k: Tensor; readonly v: Tensor };
 
-/** [B, H, N, D] as [B, Hkv, size, N, D], `size` being 1 for k and v, which then broadcast to the group. */
+/** [B, H, N, D] as [B, Hkv, size, N, D]. `size` is 1 for k and v, which then broadcast to the group. */
 export function groupHeads({ kvHeads }: MaterialisedAttention, tensor: Tensor, size: number): Tensor {
   const [batch, , rows, columns] = tensor.shape;
   return tensor.reshape([batch, kvHeads, size, rows, columns]);
 }
 
 /**
- * Gradients of what is needed. As in the forward pass, the weights are made of the saved scores x and not kept:
+ * The gradients that are needed. As in the forward pass, the weights are made from the saved scores x and not kept:
  *
  *     dW = dO Vᵀ + d weights      dx: weighGradient      dQ = dx K      dK = dxᵀ Q      dV = Wᵀ dO
  *
- * with dK and dV over the rows of all heads of a group. What is hidden has weight and gradient 0, which must not meet what
- * its key, its value and rows without keys hold.
+ * with dK and dV summed over the rows of all heads of a group. A hidden key has weight and gradient 0. These zeros must not
+ * be multiplied with NaN or infinities in its key and value, or in rows without keys.
  */
 export function scaledDotProductAttentionGradient(
   call: MaterialisedAttention,

@@ -32,7 +32,7 @@ export interface VisibilityOptions {
   isCausal?: Causal;
 }
 
-/** A side of a band past which no key lies, wherever the query stands. Query, offset and side add up to less than 2³¹. */
+/** A bound of a band that no key exceeds, whatever the query's position. Query, offset and bound add up to less than 2³¹. */
 export const UNBOUNDED = 2 ** 30 - 1;
 export const MAX_LENGTH = 2 ** 29;
 const MAX_QUERY_OFFSET = 2 ** 28;
@@ -65,7 +65,7 @@ export const mask: OptionRecord = {
   },
 };
 
-/** A tensor of three axes with an axis of heads, of length 1, behind the first; any other as it is. */
+/** A tensor of three axes with an axis of heads of length 1 after the first. Any other tensor is returned as it is. */
 export function withHeads(tensor: Tensor): Tensor {
   const { shape } = tensor;
   return shape.length === 3 ? tensor.reshape([shape[0], 1, shape[1], shape[2]]) : tensor;
@@ -91,7 +91,7 @@ export const keyMask: OptionRecord = {
   },
 };
 
-/** Where queries stand among the keys, and the band of keys that each of them sees: all in one, since each moves the other. */
+/** The queries' positions among the keys, and the band of keys that each sees. One record, because each moves the other. */
 export const position: OptionRecord = {
   names: ['isCausal', 'window', 'queryOffset'],
   absent: { sequences: { query_offsets_at: ABSENT } },
@@ -122,16 +122,16 @@ export const position: OptionRecord = {
   },
 };
 
-/** Query i stands at `first` + i and sees the keys [its position − left, its position + right]. */
+/** Query i is at position `first` + i and sees the keys [its position − left, its position + right]. */
 interface Band {
   readonly left: number;
   readonly right: number;
   readonly first: number;
-  /** `first` counts from where the last query stands at the last key; else from where the first does at the first. */
+  /** With `first` = 0, the last query is at the last key. Otherwise the first query is at the first key. */
   readonly alignsEnds?: boolean;
 }
 
-/** One band that is the causal mask's and the window's intersection. */
+/** The band that is the intersection of the causal mask and the window. */
 function checkBand(options: AttentionOptions, { op, queryLength, keyLength, packing }: CallSizes): Band {
   const { isCausal = false, window, queryOffset, keyLengths } = options;
   if (typeof isCausal !== 'boolean' && isCausal !== 'top-left' && isCausal !== 'bottom-right') {
@@ -159,7 +159,7 @@ function checkBand(options: AttentionOptions, { op, queryLength, keyLength, pack
   return { left, right: isCausal ? Math.min(right, causalRight) : right, first: offset };
 }
 
-/** With bounds in place of −1. */
+/** The window with real bounds in place of −1. */
 function checkWindow(op: string, window: Window | undefined): Window {
   if (window === undefined) return { left: UNBOUNDED, right: UNBOUNDED };
   if (window === null || typeof window !== 'object' || Array.isArray(window)) {

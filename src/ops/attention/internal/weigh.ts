@@ -1,4 +1,4 @@
-/** The softmax of checked scores and its gradient, of which softmax and materialised attention are made. */
+/** The softmax of checked scores and its gradient. The ops softmax and materialised attention are made of them. */
 import type { OptionFields } from '../../../kernels/attention.ts';
 import { planSoftmax, planSoftmaxGradient, type ScoresStage } from '../../../kernels/softmax.ts';
 import type { FloatDType } from '../../../tensor/dtype.ts';
@@ -7,7 +7,7 @@ import { cast, clone } from '../../copy.ts';
 import { enqueue, operandOf } from '../../internal/enqueue.ts';
 import { sum, sumTo } from '../../sum.ts';
 
-/** What becomes of scores x before and after the softmax, besides what tensors say. */
+/** What happens to scores x before and after the softmax, except for what tensors determine. */
 export interface Weighing {
   /** [B, H, Nq, Nk]. */
   readonly shape: readonly [number, number, number, number];
@@ -22,7 +22,7 @@ export interface WeighingTensors {
   readonly table?: Tensor;
 }
 
-/** The weights of checked scores, with the rows' log-sum-exp where asked for. */
+/** The weights of checked scores, with the rows' log-sum-exp if asked for. */
 export function weigh(
   op: string,
   { x, mask, key_mask, table }: WeighingTensors,
@@ -30,7 +30,7 @@ export function weigh(
   results: {
     readonly dtype?: FloatDType;
     readonly logSumExp?: boolean;
-    /** Also write the scores as they are after this stage. */
+    /** Also write the scores after this stage. */
     readonly stage?: ScoresStage;
   } = {},
 ): { weights: Tensor; logSumExp?: Tensor; scores?: Tensor } {
@@ -58,7 +58,7 @@ export function weigh(
   });
 }
 
-/** Gradients of x, in the weights' dtype, of a float mask and of [H] sinks, from those of the weights and of the log-sum-exp. */
+/** Gradients of x (in the weights' dtype), a float mask and [H] sinks, from those of the weights and of the log-sum-exp. */
 export function weighGradient(
   op: string,
   { x, mask, key_mask, table }: WeighingTensors,
@@ -70,7 +70,7 @@ export function weighGradient(
   const { weights, logSumExp } = gradients;
   const dtype = weights.dtype as FloatDType;
   const output = device.empty(x.shape, dtype, op);
-  // a gradient of log-sum-exps is read and written over, so it must not be another's
+  // the gradient of the log-sum-exps is overwritten, so it must not be shared
   const rowShape = x.shape.slice(0, -1);
   const rowValues = logSumExp ? clone(logSumExp) : needs.sinks ? device.empty(rowShape, 'float32', op) : undefined;
   const dScores = needs.mask ? device.empty(x.shape, 'float32', op) : undefined;
