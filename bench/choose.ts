@@ -135,7 +135,7 @@ function checkOp(given: string): OpName {
 function parseShape(op: OpName, { axes, example }: OpForm, text: string): number[] {
   const lengths = text.split(/[x×]/).map((length) => (/^\d+$/.test(length) ? Number(length) : 0));
   if (lengths.length === axes.length && lengths.every((length) => length > 0)) return lengths;
-  throw new ArgumentError(`bench: --shape of ${op} must be ${axes.join('x')}, as ${example}, got '${text}'`);
+  throw new ArgumentError(`bench: --shape of ${op} must be ${axes.join('x')}, such as ${example}, got '${text}'`);
 }
 
 function parseWindow(op: OpName, { window }: OpForm, text: string | undefined): number | undefined {
@@ -144,7 +144,9 @@ function parseWindow(op: OpName, { window }: OpForm, text: string | undefined): 
     throw new ArgumentError(`bench: --window must come with an op of attention or LocalAttention, got ${op}`);
   }
   if (text !== undefined && /^\d+$/.test(text)) return Number(text);
-  throw new ArgumentError(`bench: --window of ${op} must be the keys to either side, as 64, got ${text ?? 'none'}`);
+  throw new ArgumentError(
+    `bench: --window of ${op} must be the keys to either side, such as 64, got ${text ?? 'none'}`,
+  );
 }
 
 function parseKeys(op: OpName, { takesKeys }: OpForm, text: string | undefined): number | undefined {

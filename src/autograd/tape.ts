@@ -375,7 +375,7 @@ function checkRoot(root: Tensor, gradient: Tensor | undefined): Slot {
   }
   if (gradient.dtype !== root.dtype || formatShape(gradient.shape) !== formatShape(root.shape)) {
     throw new ArgumentError(
-      `backward: gradient must be ${root.dtype} ${formatShape(root.shape)} as the tensor, got ${gradient.dtype} ` +
+      `backward: gradient must be ${root.dtype} ${formatShape(root.shape)} like the tensor, got ${gradient.dtype} ` +
         formatShape(gradient.shape),
     );
   }

@@ -81,7 +81,7 @@ export class KeyValueCache {
     }
     if (sinks >= capacity) throw new ArgumentError(`${op}: sinks must be below the capacity ${capacity}, got ${sinks}`);
     if (eviction === 'sliding' && growth === 'double') {
-      throw new ArgumentError(`${op}: growth must be 'error' where keys are evicted, got 'double'`);
+      throw new ArgumentError(`${op}: growth must be 'error' if keys are evicted, got 'double'`);
     }
     this.device = device;
     this.#rows = rows;

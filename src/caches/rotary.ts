@@ -80,9 +80,7 @@ export function rotateQueries(
 /** One place for each batch entry. */
 function placesOf(op: string, queryOffset: QueryOffset, batch: number): number[] {
   if (queryOffset instanceof Tensor) {
-    throw new ArgumentError(
-      `${op}: queryOffset must be numbers where queries are rotated, got ${describe(queryOffset)}`,
-    );
+    throw new ArgumentError(`${op}: queryOffset must be numbers if queries are rotated, got ${describe(queryOffset)}`);
   }
   const isList = Array.isArray(queryOffset) || queryOffset instanceof Int32Array;
   const places = isList ? [...queryOffset] : Array.from({ length: batch }, () => queryOffset as number);

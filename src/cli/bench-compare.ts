@@ -38,7 +38,7 @@ function parseThreshold(text: string | undefined): number {
   if (text === undefined) return DEFAULT_THRESHOLD;
   const threshold = Number(text);
   if (text !== '' && threshold >= 0 && threshold < 1) return threshold;
-  throw new ArgumentError(`bench compare: --threshold must be a share below 1, as 0.05 for 5 %, got '${text}'`);
+  throw new ArgumentError(`bench compare: --threshold must be a share below 1, such as 0.05 for 5 %, got '${text}'`);
 }
 
 const VERDICT = {

@@ -88,7 +88,7 @@ function promptTokens(tokenizer: Tokenizer, prompt: string | undefined, modelsBe
   if (tokens.length > 0) return tokens;
   const begin = tokenizer.beginToken ?? modelsBegin;
   if (begin !== undefined) return [begin];
-  throw new ArgumentError('generate: --prompt must hold text, as the model has no begin token, got nothing');
+  throw new ArgumentError('generate: --prompt must hold text, because the model has no begin token, got nothing');
 }
 
 function describeModel({ architecture, checkpoint }: LoadedModel): string {

@@ -115,7 +115,7 @@ function kernelTexts(launches: readonly Launch[]): string[] {
 
 function checkOp(given: string | undefined): string {
   const names = Object.keys(CALLS);
-  if (given === undefined) throw new ArgumentError(`shader: an op must be named, one of ${names.join(', ')}`);
+  if (given === undefined) throw new ArgumentError(`shader: op must be one of ${names.join(', ')}, got nothing`);
   if (names.includes(given)) return given;
   const near = nearest(given, names);
   const hint = near ? ` (did you mean ${near}?)` : '';
@@ -163,7 +163,7 @@ function parseShape(op: string, text: string): number[] {
   const fits = axes === 'any' || lengths.length === axes.split('x').length;
   if (fits && lengths.every((length) => length > 0)) return lengths;
   const form = axes === 'any' ? 'lengths' : axes;
-  throw new ArgumentError(`shader: --shape of ${op} must be ${form}, as ${example}, got '${text}'`);
+  throw new ArgumentError(`shader: --shape of ${op} must be ${form}, such as ${example}, got '${text}'`);
 }
 
 function isOn(): boolean {
@@ -173,7 +173,7 @@ function isOn(): boolean {
 function parseWindow(text: string): { left: number; right: number } {
   const [left, right = left, ...rest] = text.split(',').map((keys) => (/^(-1|\d+)$/.test(keys) ? Number(keys) : NaN));
   if (left + right >= -2 && rest.length === 0) return { left, right };
-  throw new ArgumentError(`shader: --window must be keys to the left and right, as 64,0, got '${text}'`);
+  throw new ArgumentError(`shader: --window must be keys to the left and right, such as 64,0, got '${text}'`);
 }
 
 function parseCount(flag: string, text: string): number {

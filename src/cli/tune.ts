@@ -103,7 +103,7 @@ export function parseKernels(words: readonly string[]): DeviceOptions['kernels']
   const pairs = words.flatMap((word) => word.split(',')).map((word) => word.split('='));
   for (const pair of pairs) {
     if (pair.length === 2) continue;
-    throw new ArgumentError(`--kernel must be an op and its kernel, as matmul=subgroup, got '${pair.join('=')}'`);
+    throw new ArgumentError(`--kernel must be an op and its kernel, such as matmul=subgroup, got '${pair.join('=')}'`);
   }
   return Object.fromEntries(pairs) as DeviceOptions['kernels'];
 }

@@ -56,7 +56,7 @@ export function reflect(name: string, source: string): ShaderLayout {
   const storage: StorageBinding[] = [];
   for (const variable of reflection.storage) {
     if (variable.resourceType !== ResourceType.Storage)
-      throw new Error(`shader ${name}: ${variable.name} is no buffer`);
+      throw new Error(`shader ${name}: ${variable.name} is not a buffer`);
     storage.push({
       name: variable.name,
       binding: variable.binding,

@@ -67,7 +67,7 @@ export function concat(x: Tensor, y: Tensor, axis: number): Tensor {
   const strides = y.rank === x.rank ? broadcastStrides(y.shape, y.strides, x.shape.with(at, added)) : undefined;
   if (!strides) {
     throw new ArgumentError(
-      `${op}: y must have x's shape ${formatShape(x.shape)} but for axis ${axis}, got ${formatShape(y.shape)}`,
+      `${op}: y must have x's shape ${formatShape(x.shape)} except along axis ${axis}, got ${formatShape(y.shape)}`,
     );
   }
   const split = x.shape[at];

@@ -31,7 +31,9 @@ export function linear(x: Tensor, weight: Tensor, options: LinearOptions = {}): 
   checkAlike(op, 'x', { x, weight, bias });
   const depth = x.shape.at(-1)!;
   if (weight.rank !== 2 || weight.shape[1] !== depth) {
-    throw new ArgumentError(`${op}: weight must be [out, ${depth}] as x's rows, got ${formatShape(weight.shape)}`);
+    throw new ArgumentError(
+      `${op}: weight must be [out, ${depth}] to match x's rows, got ${formatShape(weight.shape)}`,
+    );
   }
   const columns = weight.shape[0];
   if (bias && (bias.rank !== 1 || bias.shape[0] !== columns)) {

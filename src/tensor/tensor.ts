@@ -152,7 +152,7 @@ export class Tensor {
     }
     if (gradient.dtype !== this.dtype || formatShape(gradient.shape) !== formatShape(this.shape)) {
       throw new ArgumentError(
-        `grad: it must be ${this.dtype} ${formatShape(this.shape)} as the tensor, got ${gradient.dtype} ` +
+        `grad: it must be ${this.dtype} ${formatShape(this.shape)} like the tensor, got ${gradient.dtype} ` +
           formatShape(gradient.shape),
       );
     }

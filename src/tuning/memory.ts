@@ -79,7 +79,7 @@ export function remember(owner: Owner, added: Tuned): Promise<string> {
 }
 
 async function add(owner: Owner, added: Tuned): Promise<string> {
-  if (!isNamed(owner)) throw new Error('the adapter tells neither its vendor nor its name');
+  if (!isNamed(owner)) throw new Error('the adapter reports neither its vendor nor its name');
   const all = new Map([...(await recall(owner)), ...added]);
   return writeCached(fileName(owner), formatTuned(owner, all));
 }

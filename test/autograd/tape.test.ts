@@ -408,7 +408,7 @@ describe('errors', () => {
       'backward: gradient must be given for a tensor of more than one element, got none for [2]',
     );
     expect(wrong(() => device.zeros([2, 1]))).toBe(
-      'backward: gradient must be float32 [2] as the tensor, got float32 [2, 1]',
+      'backward: gradient must be float32 [2] like the tensor, got float32 [2, 1]',
     );
     expect(wrong(() => device.zeros([2], { dtype: 'float16' }))).toMatch(/must be float32 \[2\].*got float16 \[2\]/);
     expect(wrong(() => 1)).toBe('backward: gradient must be a Tensor, got 1');

@@ -69,10 +69,13 @@ describe('a problem of the user', () => {
     [{ op: 'conv' }, 'bench: --op must be one of matmul, softmax, scaledDotProductAttention, flashAttention, '],
     [
       { op: 'flashAttention', shape: '8x1024x64' },
-      "bench: --shape of flashAttention must be BxHxNxD, as 1x8x1024x64, got '8x1024x64'",
+      "bench: --shape of flashAttention must be BxHxNxD, such as 1x8x1024x64, got '8x1024x64'",
     ],
-    [{ op: 'matmul', shape: '1x0x3x4' }, "--shape of matmul must be batchxMxNxK, as 1x1024x1024x1024, got '1x0x3x4'"],
-    [{ op: 'SelfAttention', shape: '1x2x3x4' }, '--shape of SelfAttention must be BxNxE, as 1x512x512'],
+    [
+      { op: 'matmul', shape: '1x0x3x4' },
+      "--shape of matmul must be batchxMxNxK, such as 1x1024x1024x1024, got '1x0x3x4'",
+    ],
+    [{ op: 'SelfAttention', shape: '1x2x3x4' }, '--shape of SelfAttention must be BxNxE, such as 1x512x512'],
     [{ op: 'matmul', shape: '1x2x3x4', dtype: 'int8' }, "bench: --dtype must be float32 or float16, got 'int8'"],
     [{ op: 'matmul', shape: '1x2x3x4', causal: true }, '--causal must come with attention or softmax, got matmul'],
     [
@@ -85,7 +88,10 @@ describe('a problem of the user', () => {
     ],
     [{ op: 'flashAttention', shape: '1x2x3x4', keys: '0' }, "--keys must be a whole number of 1 or more, got '0'"],
     [{ op: 'flashAttention', keys: '4' }, 'bench: --keys must come with --op and --shape'],
-    [{ op: 'localAttention', shape: '1x2x3x4' }, '--window of localAttention must be the keys to either side, as 64'],
+    [
+      { op: 'localAttention', shape: '1x2x3x4' },
+      '--window of localAttention must be the keys to either side, such as 64',
+    ],
     [{ op: 'localAttention', shape: '1x2x3x4', window: '1.5' }, 'got 1.5'],
     [{ op: 'matmul', shape: '1x2x3x4', full: true }, 'bench: --shape must come without --full'],
     [{ op: 'matmul', shape: '1x2x3x4', filter: 'a' }, 'bench: --shape must come without --filter'],

@@ -399,7 +399,7 @@ describe('bad input', () => {
         rotary,
         queryOffset: null as unknown as number,
       });
-      refuse('queryOffset must be numbers where queries are rotated', q, {
+      refuse('queryOffset must be numbers if queries are rotated', q, {
         rotary,
         queryOffset: device.tensor(new Int32Array(2), [2]),
       });

@@ -259,7 +259,7 @@ describe('bad input', () => {
     ['growth', { growth: 2 }, "growth must be 'error' or 'double', got 2"],
     ['sinks alone', { sinks: 2 }, "sinks must come with eviction 'sliding', got 2 without"],
     ['no ring', { eviction: 'sliding', sinks: 10 }, 'sinks must be below the capacity 10, got 10'],
-    ['both', { eviction: 'sliding', growth: 'double' }, "growth must be 'error' where keys are evicted, got 'double'"],
+    ['both', { eviction: 'sliding', growth: 'double' }, "growth must be 'error' if keys are evicted, got 'double'"],
     ['a typo', { evict: 'sliding' } as object, "unknown option 'evict'"],
   ])('%s is refused', (_name, options, message) => {
     expect(() => cacheOf(options as Partial<KeyValueCacheOptions>)).toThrow(`KeyValueCache: ${message}`);

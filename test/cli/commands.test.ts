@@ -62,7 +62,7 @@ describe('a mistake is one sentence and exit code 1', () => {
     [['demo', 'twice'], 'Unused args: `twice`'],
     [['demo', '--adapter', 'hardwar'], "adapter must be one of 'hardware', 'software', 'lavapipe', 'embedded'"],
     [['info', '--adapter', '7'], "got '7'"],
-    [['info', '--kernel', 'matmul'], "--kernel must be an op and its kernel, as matmul=subgroup, got 'matmul'"],
+    [['info', '--kernel', 'matmul'], "--kernel must be an op and its kernel, such as matmul=subgroup, got 'matmul'"],
     [['info', '--kernel', 'matmul=fast'], 'the kernel of matmul must be '],
     [['tune', '--kernel', 'matmul=subgroup'], 'Unknown option `--kernel`'],
     [['bench', '--op', 'flash'], "got 'flash' (did you mean flashAttention?)"],
@@ -78,7 +78,7 @@ describe('a mistake is one sentence and exit code 1', () => {
     [['bench', 'compare', 'no-such.json', 'no-such.json'], 'no-such.json'],
     [
       ['bench', 'compare', 'a.json', 'b.json', '--threshold', 'x'],
-      "--threshold must be a share below 1, as 0.05 for 5 %, got 'x'",
+      "--threshold must be a share below 1, such as 0.05 for 5 %, got 'x'",
     ],
   ])('%j', async (args, message) => {
     const [code, text] = await run(...args);

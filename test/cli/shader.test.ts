@@ -107,15 +107,15 @@ describe('shader', () => {
 
 describe('a mistake is one sentence', () => {
   test.each([
-    [[], 'shader: an op must be named, one of flashAttention, '],
+    [[], 'shader: op must be one of flashAttention, '],
     [['flashAtention'], "got 'flashAtention' (did you mean flashAttention?)"],
     [['matmul', '--kernel', 'fast'], /the kernel of matmul must be \S+.* on this device, got 'fast'/],
     [['softmax', '--kernel', 'tile'], "kernels must be of flashAttention, localAttention or matmul, got 'softmax'"],
     [['softmax', '--softcap', '3'], '--softcap must come with an op that takes it, got softmax, which takes --causal'],
-    [['matmul', '--shape', '2x3'], "--shape of matmul must be BxMxNxK, as 1x1024x1024x1024, got '2x3'"],
-    [['relu', '--shape', '2x0'], "--shape of relu must be lengths, as 1024x1024, got '2x0'"],
+    [['matmul', '--shape', '2x3'], "--shape of matmul must be BxMxNxK, such as 1x1024x1024x1024, got '2x3'"],
+    [['relu', '--shape', '2x0'], "--shape of relu must be lengths, such as 1024x1024, got '2x0'"],
     [['relu', '--dtype', 'int8'], "--dtype must be float32 or float16, got 'int8'"],
-    [['flashAttention', '--window', 'wide'], "--window must be keys to the left and right, as 64,0, got 'wide'"],
+    [['flashAttention', '--window', 'wide'], "--window must be keys to the left and right, such as 64,0, got 'wide'"],
     [['flashAttention', '--window=-2,0'], "got '-2,0'"],
     [['flashAttention', '--window', '1,2,3'], "got '1,2,3'"],
     [['flashAttention', '--keys', '0'], "--keys must be a whole number of 1 or more, got '0'"],

@@ -119,7 +119,7 @@ describe('--kernel', () => {
 
   test.each(['subgroup', 'matmul=a=b', ''])('refuses %j', (word) => {
     expect(() => parseKernels([word])).toThrow(
-      new ArgumentError(`--kernel must be an op and its kernel, as matmul=subgroup, got '${word}'`),
+      new ArgumentError(`--kernel must be an op and its kernel, such as matmul=subgroup, got '${word}'`),
     );
   });
 });

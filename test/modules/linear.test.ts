@@ -79,6 +79,6 @@ test('bad options and state dicts', () => {
   using module = new Linear(device, { inFeatures: 2, outFeatures: 3 });
   expect(() => device.scope(() => module.loadStateDict({ weight: device.zeros([2, 3]) }))).toThrow(LoadError);
   expect(() => device.scope(() => void module.forward(device.zeros([4, 3])))).toThrow(
-    `linear: weight must be [out, 3] as x's rows, got [3, 2]`,
+    `linear: weight must be [out, 3] to match x's rows, got [3, 2]`,
   );
 });

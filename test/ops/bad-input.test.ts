@@ -580,12 +580,12 @@ describe('copies', () => {
     [
       'concat of shapes that differ elsewhere',
       () => concat(zeros([2, 3]), zeros([2, 4]), 0),
-      "concat: y must have x's shape [2, 3] but for axis 0, got [2, 4]",
+      "concat: y must have x's shape [2, 3] except along axis 0, got [2, 4]",
     ],
     [
       'concat of another rank',
       () => concat(zeros([2, 3]), zeros([3]), 0),
-      "concat: y must have x's shape [2, 3] but for axis 0, got [3]",
+      "concat: y must have x's shape [2, 3] except along axis 0, got [3]",
     ],
     [
       'concat of two dtypes',

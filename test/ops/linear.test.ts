@@ -75,7 +75,7 @@ describe('linear', () => {
     [
       'a weight of one axis',
       (d) => linear(d.zeros([2, 3]), d.zeros([3])),
-      `weight must be [out, 3] as x's rows, got [3]`,
+      `weight must be [out, 3] to match x's rows, got [3]`,
     ],
     [
       'a bias of another length',

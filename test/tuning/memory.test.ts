@@ -127,10 +127,10 @@ describe('memory in a folder', () => {
     await expect(remember(OWNER, new Map([FLASH]))).resolves.toContain('elsewhere');
   });
 
-  test('is not for an adapter that tells neither its vendor nor its name', async () => {
+  test('is not for an adapter that reports neither its vendor nor its name', async () => {
     const unknown = { ...OWNER, vendor: '', device: '' };
     await expect(remember(unknown, new Map([FLASH]))).rejects.toThrow(
-      'the adapter tells neither its vendor nor its name',
+      'the adapter reports neither its vendor nor its name',
     );
     mkdirSync(folder, { recursive: true });
     writeFileSync(join(folder, fileName(unknown)), formatTuned(unknown, new Map([FLASH])));

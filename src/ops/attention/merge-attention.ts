@@ -26,7 +26,7 @@ export function mergeAttention(parts: readonly AttentionPart[]): AttentionPart {
   const op = 'mergeAttention';
   const isList: boolean = Array.isArray(parts);
   if (!isList || parts.length === 0) {
-    throw new ArgumentError(`${op}: parts must be one { output, logSumExp } at least, got ${describe(parts)}`);
+    throw new ArgumentError(`${op}: parts must hold at least one { output, logSumExp }, got ${describe(parts)}`);
   }
   const like = parts[0]?.output; // checked first of all
   parts.forEach((part, i) => checkPart(op, i, part, like));
@@ -160,7 +160,7 @@ function checkPart(op: string, index: number, part: AttentionPart, like: Tensor)
     throw new ArgumentError(`${op}: ${name}.output must have three or four axes, got ${formatShape(output.shape)}`);
   }
   if (formatShape(output.shape) !== formatShape(like.shape) || output.dtype !== like.dtype) {
-    throw new ArgumentError(`${op}: ${name}.output must be ${describe(like)} as the first, got ${describe(output)}`);
+    throw new ArgumentError(`${op}: ${name}.output must be ${describe(like)} like the first, got ${describe(output)}`);
   }
   const rows = formatShape(output.shape.slice(0, -1));
   if (formatShape(logSumExp.shape) !== rows || logSumExp.dtype !== 'float32') {

@@ -129,7 +129,7 @@ function checkSource(kind: ModifierKind, name: string, source: unknown): void {
 
 /** `describe` would give a function's whole text. */
 export function given(value: unknown): string {
-  return typeof value === 'function' ? 'a function of JavaScript' : describe(value);
+  return typeof value === 'function' ? 'a JavaScript function' : describe(value);
 }
 
 function checkCaptures(kind: ModifierKind, captures: Captures): void {
@@ -139,7 +139,7 @@ function checkCaptures(kind: ModifierKind, captures: Captures): void {
   let [tensors, numbers] = [0, 0];
   for (const [name, value] of Object.entries(captures)) {
     if (!/^[A-Za-z_]\w*$/.test(name) || isKeyword(name)) {
-      throw new ArgumentError(`${kind}: captures must have names that WGSL takes, got '${name}'`);
+      throw new ArgumentError(`${kind}: captures must have names that are valid in WGSL, got '${name}'`);
     }
     if (typeof value === 'number') {
       checkFinite(kind, `captures.${name}`, value);

@@ -87,7 +87,7 @@ const CASES: readonly Case[] = [
   [
     'two alignments where lengths vary',
     () => ({ window: { left: 1, right: 1, align: 'top-left' }, isCausal: 'bottom-right', keyLengths: [1, 2] }),
-    "window.align must be isCausal's 'bottom-right' where lengths vary, got 'top-left'",
+    "window.align must be isCausal's 'bottom-right' if lengths vary, got 'top-left'",
   ],
   ['a fraction of an offset', () => ({ queryOffset: 0.5 }), /^queryOffset must be a whole number.*, got 0\.5$/],
   ['an infinite offset', () => ({ queryOffset: Infinity }), /^queryOffset must be a whole number.*, got Infinity$/],
@@ -239,12 +239,12 @@ describe('mergeAttention', () => {
     logSumExp: zeros(rows),
   });
   const rows = [1, 2, 3];
-  const like = 'parts[1].output must be a float32 tensor of [1, 2, 3, 4] as the first';
+  const like = 'parts[1].output must be a float32 tensor of [1, 2, 3, 4] like the first';
   const ofRows = 'parts[0].logSumExp must be a float32 tensor of [1, 2, 3]';
 
   test.each<[name: string, parts: () => unknown, message: string | RegExp]>([
-    ['no parts', () => [], 'parts must be one { output, logSumExp } at least, got []'],
-    ['no list', () => part(rows, 4), /^parts must be one \{ output, logSumExp \} at least, got /],
+    ['no parts', () => [], 'parts must hold at least one { output, logSumExp }, got []'],
+    ['no list', () => part(rows, 4), /^parts must hold at least one \{ output, logSumExp \}, got /],
     ['a part that is a tensor', () => [zeros([...rows, 4])], 'parts[0].output must be a Tensor, got undefined'],
     ['a part that is nothing', () => [null], 'parts[0].output must be a Tensor, got undefined'],
     [

@@ -131,7 +131,7 @@ describe('refuses', () => {
         expect(() => call(op, q, k, k, { blockMask })).toThrow(new ArgumentError(`${op}: ${message}`));
       }
       expect(() => call(op, q, k, k, { blockMask: fits, maskMod: causalMask() })).toThrow(
-        new ArgumentError(`${op}: maskMod must come without blockMask, which has one of its own, got both`),
+        new ArgumentError(`${op}: maskMod must not come with blockMask, which has its own, got both`),
       );
       call(op, q, k, k, { blockMask: fits });
     });

@@ -263,7 +263,7 @@ describe('refuses', () => {
   test.each<[string, (t: Tensor) => unknown]>([
     ['device must be a Device, got 3', () => createBlockMask(3 as never, causalMask(), lengths)],
     [
-      'maskMod must be made by maskMod(), got a function of JavaScript',
+      'maskMod must be made by maskMod(), got a JavaScript function',
       () => createBlockMask(device, (() => true) as never, lengths),
     ],
     ['maskMod must be made by maskMod(), got undefined', () => createBlockMask(device, undefined as never, lengths)],

@@ -310,10 +310,7 @@ describe('refuses', () => {
       const stale = score('return s + bias(j);', { bias });
       bias.dispose();
       const refused: [AttentionOptions, string][] = [
-        [
-          { scoreMod: ((s: number) => s) as never },
-          'scoreMod must be made by scoreMod(), got a function of JavaScript',
-        ],
+        [{ scoreMod: ((s: number) => s) as never }, 'scoreMod must be made by scoreMod(), got a JavaScript function'],
         [{ scoreMod: causalMask() as never }, 'scoreMod must be made by scoreMod(), got a maskMod'],
         [{ maskMod: softcap(1) as never }, 'maskMod must be made by maskMod(), got a scoreMod'],
         [{ maskMod: 'causal' as never }, "maskMod must be made by maskMod(), got 'causal'"],

@@ -60,7 +60,7 @@ describe('a modifier', () => {
     [
       'a source that is no text',
       () => scoreMod(((s: number) => s) as never),
-      'source must be WGSL as a string, got a function of JavaScript',
+      'source must be WGSL as a string, got a JavaScript function',
     ],
     [
       'unknown options',
@@ -85,12 +85,12 @@ describe('a modifier', () => {
     [
       'a name that is none in WGSL',
       () => scoreMod(SCORE, { captures: { 'a-b': 1 } }),
-      "captures must have names that WGSL takes, got 'a-b'",
+      "captures must have names that are valid in WGSL, got 'a-b'",
     ],
     [
       'a word of WGSL',
       () => scoreMod(SCORE, { captures: { for: 1 } }),
-      "captures must have names that WGSL takes, got 'for'",
+      "captures must have names that are valid in WGSL, got 'for'",
     ],
     [
       'too many axes',

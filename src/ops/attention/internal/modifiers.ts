@@ -32,7 +32,7 @@ export const modifiers: OptionRecord = {
     if (maskMod !== undefined) checkModifier(op, 'maskMod', maskMod, like.tensor.device, whose);
     if (blockMask !== undefined) checkBlockMask(blockMask, sizes);
     if (maskMod && blockMask) {
-      throw new ArgumentError(`${op}: maskMod must come without blockMask, which has one of its own, got both`);
+      throw new ArgumentError(`${op}: maskMod must not come with blockMask, which has its own, got both`);
     }
     const given = [scoreMod, blockMask?.maskMod ?? maskMod].filter((modifier) => modifier !== undefined);
     if (given.length === 0) return undefined;

@@ -148,7 +148,7 @@ function checkBand(options: AttentionOptions, { op, queryLength, keyLength, pack
   if (packing !== undefined || keyLengths !== undefined) {
     if (isMixed) {
       throw new ArgumentError(
-        `${op}: window.align must be isCausal's '${isCausal === true ? 'top-left' : isCausal}' where lengths vary, got '${align}'`,
+        `${op}: window.align must be isCausal's '${isCausal === true ? 'top-left' : isCausal}' if lengths vary, got '${align}'`,
       );
     }
     return { left, right: isCausal ? Math.min(right, 0) : right, first: 0, alignsEnds: align === 'bottom-right' };
