@@ -144,7 +144,7 @@ export function largestTensor(bench: BenchCase): number {
 }
 
 /**
- * The roofline: the GFLOP/s that the device allows at this many operations a byte. A kernel may also compute on float16
+ * The roofline: the GFLOP/s that the device allows at this many operations per byte. A kernel may also compute on float16
  * operands in float32, so their roof is the higher of the two.
  */
 export function roofOf(roof: Roof, dtype: BenchCase['dtype'], intensity: number): number {

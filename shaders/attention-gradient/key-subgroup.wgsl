@@ -1,16 +1,16 @@
 // parts: attention-gradient/key, attention-gradient/pair, attention-gradient/subgroup, attention-gradient/value-output, attention/dropout, attention/inputs, attention/score, attention/visibility, drivers, element, launch, special, store
 //
-// The gradients of k and v without workgroup memory or barriers, for drivers on which those are dear (CPUs):
+// The gradients of k and v without workgroup memory or barriers, for drivers where those are slow (CPUs):
 // dK = scale · dS'ᵀ Q and dV = (P ∘ M)ᵀ dO, as in attention-gradient/pair, in O(length) memory.
 //
 // q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv], d_output [B, H, Nq, Dv] → output: dK [B, Hkv, Nk, D], and from
 // d_value_at on dV [B, Hkv, Nk, Dv]. One workgroup is one subgroup. A lane owns ROWS keys, with their k, v, dK and
 // dV in registers; for each query head that reads them, one after the other, it walks the queries whose bands hold any of
 // its keys, BLOCK_Q at a time (see attention-gradient/key). Of each query, lane i loads the i-th quads of q and of dO, and
-// shuffles hand them round (see attention/subgroup). A step has three parts, as in attention-gradient/query-subgroup:
+// shuffles pass them around (see attention/subgroup). A step has three parts, as in attention-gradient/query-subgroup:
 //
-//     scores    two queries a round: S = q · k         the queries' quads are kept for the last part
-//     weights   two queries a round: dP = dO · v       dO's quads too
+//     scores    two queries per round: S = q · k         the queries' quads are kept for the last part
+//     weights   two queries per round: dP = dO · v       dO's quads too
 //     sums      all queries at once: dV += Σ P dO, dK += Σ dS' q
 //
 // A head is 8·Nq·Nk·D floating-point operations; BLOCK_K keys read q and dO once, 8·Nq·D bytes (f32).
@@ -23,10 +23,10 @@ const IS_F16: bool = false;     // storage of everything; arithmetic is f32
 const ALIGNED: bool = false;    // q and dO may be read four columns at a time, and their dims are multiples of four
 const DIM: u32 = 64u;           // bucket of the larger of head dim and value dim: the registers of k, v, dK and dV
 const SUBGROUP: u32 = 8u;       // invocations of every subgroup of the device
-const ROWS: u32 = 4u;           // keys a lane
+const ROWS: u32 = 4u;           // keys per lane
 
-const BLOCK_Q: u32 = 4u;               // queries a step
-const BLOCK_K: u32 = SUBGROUP * ROWS;  // keys a workgroup
+const BLOCK_Q: u32 = 4u;               // queries per step
+const BLOCK_K: u32 = SUBGROUP * ROWS;  // keys per workgroup
 const ROUNDS: u32 = BLOCK_Q / 2u;
 
 alias Scores = array<vec4<f32>, ROWS>;

@@ -4,7 +4,7 @@
 //
 // q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv], d_output [B, H, Nq, Dv] → dK [B, Hkv, Nk, D] and dV [B, Hkv, Nk, Dv]. One workgroup owns OWN_ROWS keys of one key head. For each query head that
 // reads it, one after the other, it walks the queries whose bands hold any of its keys, 32 at a time: with a causal mask
-// from the diagonal down, with a window a strip around it, passing over empty blocks of a block mask:
+// from the diagonal down, with a window a strip around it, skipping empty blocks of a block mask:
 //
 //     k  0 1 2 3 4 5 6 7      causal, OWN_ROWS = 2: the workgroup of keys 2 and 3 walks queries 2 … 7
 //     q 2 . . x . . .
@@ -16,13 +16,13 @@
 //
 // A head is 8·Nq·Nk·D floating-point operations: four products, of which two compute S and dP again. From L2 a tile of
 // OWN_ROWS keys reads, for each 32 queries, q and dO twice and its own k and v once more: 4·(4·32 + 2·OWN_ROWS)·D bytes for
-// 8·32·OWN_ROWS·D operations (f32): 10.7 operations a byte at 32 rows, 16 at 64.
+// 8·32·OWN_ROWS·D operations (f32): 10.7 operations per byte at 32 rows, 16 at 64.
 //
 // Dao, "FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning", 2023.
 
 const IS_F16: bool = false;     // storage of everything; arithmetic is f32
 const DIM: u32 = 64u;           // bucket of the larger of head dim and value dim: the registers of dK, and of dV
-const OWN_ROWS: u32 = 32u;      // keys a workgroup, a multiple of WORKGROUP / 8
+const OWN_ROWS: u32 = 32u;      // keys per workgroup, a multiple of WORKGROUP / 8
 const WORKGROUP: u32 = 64u;     // invocations: 8 to a row
 
 const BLOCK_Q: u32 = 32u;

@@ -5,7 +5,7 @@
 // q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv], d_output [B, H, Nq, Dv] → output, the mask's own shape: of batch,
 // head, query and key each B, H, Nq, Nk or 1. One workgroup owns 32 × 32 elements of the mask, along a broadcast axis the
 // only one. It computes dS of every tile of scores that they are added to, one after the other, and sums: in a fixed order,
-// in no more memory than the result. Tiles that no band reaches and empty blocks of a block mask are passed over.
+// in no more memory than the result. Tiles that no band reaches and empty blocks of a block mask are skipped.
 //
 // A head is 4·Nq·Nk·D floating-point operations: two products compute S and dP again. A mask broadcast along queries and
 // keys both is one workgroup's work for each of its elements; others keep a device busy.

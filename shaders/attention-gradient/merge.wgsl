@@ -7,10 +7,10 @@
 //
 // part_output [P, rows, Dv], part_log_sum_exp [P, rows], gradient [rows, Dv] and log_sum_exp_gradient [rows], row-major
 // f32 → output [P, rows, Dv], f32 or f16, and part_gradient [P, rows], f32: dO and dL. A part that saw no key has w_p = 0 and
-// gradients 0. One workgroup owns 128 / LANES rows, LANES invocations each. Five operations and 12 bytes (f32) an element
+// gradients 0. One workgroup owns 128 / LANES rows, LANES invocations each. Five operations and 12 bytes (f32) per element
 // of the parts: bound by bandwidth.
 
-const LANES: u32 = 16u;          // invocations a row: a power of two up to 128
+const LANES: u32 = 16u;          // invocations per row: a power of two up to 128
 const OUT_F16: bool = false;     // storage of output
 
 struct Params {

@@ -1,15 +1,15 @@
 // parts: attention-gradient/pair, attention-gradient/query, attention-gradient/subgroup, attention/aligned, attention/dropout, attention/inputs, attention/score, attention/visibility, attention/work, drivers, launch, special, store
 //
-// The gradient of q without workgroup memory or barriers, for drivers on which those are dear (CPUs):
+// The gradient of q without workgroup memory or barriers, for drivers where those are slow (CPUs):
 // dQ = scale · dS' K, with dS' as in attention-gradient/pair, in O(length) memory.
 //
 // q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv], d_output [B, H, Nq, Dv] → output dQ [B, H, Nq, D].
 // One workgroup is one subgroup. A lane owns ROWS query rows, with their q, dO and dQ in registers, and walks the keys of
-// their bands, BLOCK_K at a time, passing over empty blocks of a block mask, as forward. Of each key, lane i loads the i-th
-// quads of k and of v, and shuffles hand them round (see attention/subgroup). A step has three parts:
+// their bands, BLOCK_K at a time, skipping empty blocks of a block mask, as forward. Of each key, lane i loads the i-th
+// quads of k and of v, and shuffles pass them around (see attention/subgroup). A step has three parts:
 //
-//     scores    two keys a round: S = q · k            the keys' quads are kept for the last part
-//     weights   two keys a round: dP = dO · v
+//     scores    two keys per round: S = q · k            the keys' quads are kept for the last part
+//     weights   two keys per round: dP = dO · v
 //     sums      all keys at once: dQ += Σ dS' k        dQ is read and written once for four keys
 //
 // A head is 6·Nq·Nk·D floating-point operations; BLOCK_Q rows read K and V once, 8·Nk·D bytes (f32). The parts are loops of
@@ -23,10 +23,10 @@ enable subgroups;
 const IS_F16: bool = false;     // storage of everything; arithmetic is f32
 const DIM: u32 = 64u;           // bucket of the larger of head dim and value dim: the registers of q, dO and dQ
 const SUBGROUP: u32 = 8u;       // invocations of every subgroup of the device
-const ROWS: u32 = 4u;           // query rows a lane
+const ROWS: u32 = 4u;           // query rows per lane
 
-const BLOCK_Q: u32 = SUBGROUP * ROWS;  // query rows a workgroup
-const BLOCK_K: u32 = 4u;               // keys a step
+const BLOCK_Q: u32 = SUBGROUP * ROWS;  // query rows per workgroup
+const BLOCK_K: u32 = 4u;               // keys per step
 const ROUNDS: u32 = BLOCK_K / 2u;
 
 alias Scores = array<vec4<f32>, ROWS>;

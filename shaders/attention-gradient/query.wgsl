@@ -3,18 +3,18 @@
 // The gradient of q: dQ = scale · dS' K, with dS' as in attention-gradient/pair, in O(length) memory.
 //
 // q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv], d_output [B, H, Nq, Dv] → output dQ [B, H, Nq, D].
-// One workgroup owns OWN_ROWS query rows of one head and walks the keys of their bands, 32 at a time, passing over empty
+// One workgroup owns OWN_ROWS query rows of one head and walks the keys of their bands, 32 at a time, skipping empty
 // blocks of a block mask, as forward. Of head dims past 256 a launch computes the columns from first_column on.
 //
 // A head is 6·Nq·Nk·D floating-point operations: three products, of which two compute S and dP again. From L2 a tile of
 // OWN_ROWS queries reads, for each 32 keys, k twice, v once, and its own q and dO once more: 4·(3·32 + 2·OWN_ROWS)·D bytes
-// for 6·32·OWN_ROWS·D operations (f32): 9.6 operations a byte at 32 rows, 13.7 at 64.
+// for 6·32·OWN_ROWS·D operations (f32): 9.6 operations per byte at 32 rows, 13.7 at 64.
 //
 // Dao, "FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning", 2023.
 
 const IS_F16: bool = false;     // storage of everything; arithmetic is f32
 const DIM: u32 = 64u;           // bucket of the head dim, a multiple of 32: the registers of dQ
-const OWN_ROWS: u32 = 32u;      // query rows a workgroup, a multiple of WORKGROUP / 8
+const OWN_ROWS: u32 = 32u;      // query rows per workgroup, a multiple of WORKGROUP / 8
 const WORKGROUP: u32 = 64u;     // invocations: 8 to a row
 
 const BLOCK_Q: u32 = OWN_ROWS;

@@ -9,11 +9,11 @@
 // algorithm 2; dL by ∂L / ∂S = P).
 //
 // o [B, H, N, Dv], d_output [B, H, N, Dv], log_sum_exp [B, H, N], d_log_sum_exp [B, H, N] → table: L [B, H, N] from stats_at
-// on, then D. LANES invocations share a row, of neighbours in groups of four columns. 2·Dv operations a row for 8·Dv bytes
+// on, then D. LANES invocations share a row, of neighbours in groups of four columns. 2·Dv operations per row for 8·Dv bytes
 // (f32): bound by bandwidth.
 
 const IS_F16: bool = false;      // storage of o and d_output
-const LANES: u32 = 8u;           // invocations a row: a power of two up to 64
+const LANES: u32 = 8u;           // invocations per row: a power of two up to 64
 
 struct Params {
   groups: u32,               // workgroups with work

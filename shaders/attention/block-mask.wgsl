@@ -1,6 +1,6 @@
 // parts: attention/modifiers, launch
 //
-// Which blocks of scores a mask leaves anything of, so that attention passes over the others:
+// Which blocks of scores a mask leaves anything of, so that attention skips the others:
 //
 //     kinds[b, h, I, J] = 0   if mask_mod(b, h, i, j) is false for every query i of block row I and key j of column J
 //                         2   if it is true for all of them

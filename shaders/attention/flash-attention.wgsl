@@ -4,14 +4,14 @@
 //
 // q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv] → output [B, H, Nq, Dv], log_sum_exp [B, H, Nq].
 // One workgroup owns BLOCK_Q query rows of one head. It walks from the first key that any of its rows may see, which a
-// window moves, to the last, which a causal mask moves, BLOCK_K at a time. It passes over the empty blocks of a block mask.
+// window moves, to the last, which a causal mask moves, BLOCK_K at a time. It skips the empty blocks of a block mask.
 //
 // Dao, "FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning", 2023.
 
 const IS_F16: bool = false;     // storage of q, k, v and output; arithmetic is f32
 const VALUE_DIM: u32 = 64u;     // bucket of the value dim, a multiple of 32: the registers of O
-const BLOCK_Q: u32 = 32u;       // query rows a workgroup, a multiple of WORKGROUP / 8
-const BLOCK_K: u32 = 32u;       // keys a step of the online softmax, a multiple of 4
+const BLOCK_Q: u32 = 32u;       // query rows per workgroup, a multiple of WORKGROUP / 8
+const BLOCK_K: u32 = 32u;       // keys per step of the online softmax, a multiple of 4
 const WORKGROUP: u32 = 64u;     // invocations: 8 to a row
 
 @compute @workgroup_size(WORKGROUP)

@@ -18,7 +18,7 @@
 //
 // Neighbouring query tiles share most of their bands, and each stages its own. From L2 a tile of 32 rows reads K and V of
 // its band once, and Q once for each of T tiles of keys: 48, 120 and 216 KiB at ±16, ±64 and ±128 (f32, D = Dv = 64, tiles
-// of 32 keys; twice that at 128), 11 operations a byte. In RDNA3's machine code staging K and V is 15 % of what a step
+// of 32 keys; twice that at 128), 11 operations per byte. In RDNA3's machine code staging K and V is 15 % of what a step
 // issues, so that sharing them could not save more. What was tried (8 heads of 2048; median processor time of 7 turns on
 // a busy machine, with the same noise; no GPU has run it):
 //
@@ -36,8 +36,8 @@
 
 const IS_F16: bool = false;     // storage of q, k, v and output; arithmetic is f32
 const VALUE_DIM: u32 = 64u;     // bucket of the value dim, a multiple of 32: the registers of O
-const BLOCK_Q: u32 = 32u;       // query rows a workgroup, a multiple of WORKGROUP / 8
-const BLOCK_K: u32 = 32u;       // keys a step of the online softmax, a multiple of 4
+const BLOCK_Q: u32 = 32u;       // query rows per workgroup, a multiple of WORKGROUP / 8
+const BLOCK_K: u32 = 32u;       // keys per step of the online softmax, a multiple of 4
 const WORKGROUP: u32 = 64u;     // invocations: 8 to a row
 
 // Hides the keys out of each row's band, and those past the tile's last.

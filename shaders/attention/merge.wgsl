@@ -6,7 +6,7 @@
 //
 // part_output [P, B, H, Nq, Dv] and part_log_sum_exp [P, B, H, Nq], row-major f32 → output [B, H, Nq, Dv], f32 or f16, and
 // log_sum_exp [B, H, Nq]. A part that saw no key has L_p = -∞ and weighs nothing; a row that is empty in all is 0.
-// One invocation writes four columns of a row. Bound by bandwidth: 4·P bytes read an element.
+// One invocation writes four columns of a row. Bound by bandwidth: 4·P bytes read per element.
 //
 // Dao, Haziza, Massa & Sizov, "Flash-Decoding for long-context inference", 2023.
 

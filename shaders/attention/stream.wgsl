@@ -22,7 +22,7 @@
 
 const IS_F16: bool = false;     // storage of q; arithmetic is f32
 const DIM: u32 = 64u;           // bucket of the larger of head dim and value dim: the registers of q and O
-const ROWS: u32 = 1u;           // query rows a workgroup
+const ROWS: u32 = 1u;           // query rows per workgroup
 const LANES: u32 = 8u;          // invocations
 
 const BLOCK_Q: u32 = ROWS;

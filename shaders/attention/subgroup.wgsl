@@ -1,11 +1,11 @@
 // parts: attention/dropout, attention/forward, attention/inputs, attention/score, attention/special, attention/visibility, attention/work, drivers, launch, special, store
 //
-// Fused attention without workgroup memory or barriers, for drivers on which those are dear (CPUs):
+// Fused attention without workgroup memory or barriers, for drivers where those are slow (CPUs):
 // O = softmax(scale · Q Kᵀ + mask) V with an online softmax, in O(length) memory, over the keys of the rows' band only.
 //
 // q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv] → output [B, H, Nq, Dv], log_sum_exp [B, H, Nq].
 // One workgroup is one subgroup. A lane owns ROWS query rows, with their q and O in registers. Of each key, lane i loads
-// the i-th quads of k (and later of v), and shuffles hand them round, so that a value is loaded once for all rows:
+// the i-th quads of k (and later of v), and shuffles pass them around, so that a value is loaded once for all rows:
 //
 //     lane          0          1          2   …
 //     loads   k[0..4)    k[4..8)   k[8..12)   …     one key, one quad a lane
@@ -15,7 +15,7 @@
 // added at once, so that O is read and written half as often.
 //
 // A head is 4·Nq·Nk·D floating-point operations; BLOCK_Q rows read K and V once, 8·Nk·D bytes (f32): BLOCK_Q / 2
-// operations a byte, which a CPU's cache serves. A quad of a key costs a lane one shuffle and 4·ROWS multiply-adds, so
+// operations per byte, which a CPU's cache serves. A quad of a key costs a lane one shuffle and 4·ROWS multiply-adds, so
 // ROWS trades shuffles against registers and compile time. What was learnt on lavapipe stands in docs/performance.md;
 // it shaped two things here. Arrays are indexed by the variables of loops as long as they are, which is what makes Mesa
 // unroll them: a register array with another index goes through memory, seven times slower. And what is rare stands in a
@@ -28,10 +28,10 @@ enable subgroups;
 const IS_F16: bool = false;     // storage of q, k, v and output; arithmetic is f32
 const DIM: u32 = 64u;           // bucket of the larger of head dim and value dim: the registers of q and O
 const SUBGROUP: u32 = 8u;       // invocations of every subgroup of the device
-const ROWS: u32 = 4u;           // query rows a lane
+const ROWS: u32 = 4u;           // query rows per lane
 
-const BLOCK_Q: u32 = SUBGROUP * ROWS;  // query rows a workgroup
-const BLOCK_K: u32 = 8u;               // keys a step of the online softmax
+const BLOCK_Q: u32 = SUBGROUP * ROWS;  // query rows per workgroup
+const BLOCK_K: u32 = 8u;               // keys per step of the online softmax
 const QUADS: u32 = DIM / 4u;
 const SHARES: u32 = (QUADS + SUBGROUP - 1u) / SUBGROUP;  // quads of a key that a lane loads
 

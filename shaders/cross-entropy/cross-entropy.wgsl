@@ -11,9 +11,9 @@
 // is NaN where the loss is, for the gradient.
 // One workgroup owns 128 / LANES rows, LANES invocations each. A lane walks its columns four at a time with a running
 // maximum and sum (Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018), and the lanes are combined
-// in workgroup memory. One read for some six operations and 1¼ exponentials an element: bound by bandwidth.
+// in workgroup memory. One read for some six operations and 1¼ exponentials per element: bound by bandwidth.
 
-const LANES: u32 = 16u;          // invocations a row: a power of two up to 128
+const LANES: u32 = 16u;          // invocations per row: a power of two up to 128
 const F16: bool = false;         // storage of logits
 
 struct Params {

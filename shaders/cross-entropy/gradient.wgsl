@@ -7,7 +7,7 @@
 // with g_i = d_loss · share, or d_loss[i] where there is one for each row; NaN where the loss is.
 //
 // logits [rows, V] at any strides, targets [rows], statistics [rows, 2] → d_logits [rows, V]. One invocation writes four
-// classes of one row: one read, one write and one exponential an element. Bound by bandwidth.
+// classes of one row: one read, one write and one exponential per element. Bound by bandwidth.
 
 const F16: bool = false;         // storage of logits and d_logits
 

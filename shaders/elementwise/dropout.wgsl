@@ -7,7 +7,7 @@
 // decides.
 //
 // x at any strides (0 repeats) → output of its shape, row-major. One invocation computes four columns of one row. Some 100
-// operations and 8 bytes (f32) an element, of which a GPU hides the first behind the second, and a CPU driver does not.
+// operations and 8 bytes (f32) per element, of which a GPU hides the first behind the second, and a CPU driver does not.
 
 const F16: bool = false;         // storage of x and output
 
@@ -28,7 +28,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> output: array<u32>;
 
 const WORKGROUP: u32 = 256u;
-const STREAM: u32 = 0x64726f70u;  // keeps its numbers apart from other users'
+const STREAM: u32 = 0x64726f70u;  // keeps its numbers apart from those of other parts
 
 fn x_quad(at: Quad) -> vec4<f32> {
   if at.is_vector { return decode_quad(x[vector_of(at.first, F16)], at.first, F16); }

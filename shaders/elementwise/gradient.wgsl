@@ -4,7 +4,7 @@
 // gradient_x(g, x, y) or gradient_y(g, x, y) of the part that the host names.
 //
 // x, y, g broadcast to rows of `columns` by strides (0 repeats) → output of as many rows. One invocation computes four
-// columns of one row. At most some 40 operations, and 12 or 16 bytes (f32), an element: bound by bandwidth.
+// columns of one row. At most some 40 operations, and 12 or 16 bytes (f32) per element: bound by bandwidth.
 
 const OF_Y: bool = false;        // the gradient with respect to y, else to x
 const READS_X: bool = true;      // what is not read is 0

@@ -1,12 +1,12 @@
 // parts: matmul/operands, drivers, launch, special, store
 //
-// Batched matrix product with a bias epilogue, without workgroup memory or barriers, for drivers on which those are dear
+// Batched matrix product with a bias epilogue, without workgroup memory or barriers, for drivers where those are slow
 // (CPUs): output = A B + bias.
 //
 // a [batch…, M, K], b [batch…, K, N] at any strides (a transposed operand is a view), bias [N] → output [batch…, M, N].
 // One workgroup is one subgroup and owns 4·SUBGROUP rows by 4·QUADS columns of the output; a lane has four of the rows,
 // accumulated in registers. K is walked four at a time: a lane loads its rows' 4 × 4 block of a and, of b, the block of
-// its own four columns, which shuffles hand round:
+// its own four columns, which shuffles pass around:
 //
 //     lane i loads   a [rows 4i … 4i+3, k … k+3]     b [k … k+3, columns 4i … 4i+3]
 //     quad c: all lanes read lane c's block of b, 16 multiply-adds on vec4 for 4 shuffles of vec4

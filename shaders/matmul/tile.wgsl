@@ -11,12 +11,12 @@
 // first stage a and the last b.
 //
 // A tile is 2·TILE_ROWS·TILE_COLUMNS·K floating-point operations for 4·(TILE_ROWS + TILE_COLUMNS)·K bytes read (f32), from
-// L2 where neighbouring tiles share operands: 8 operations a byte for 32 × 32, 16 for 64 × 64, 32 for 128 × 128.
+// L2 where neighbouring tiles share operands: 8 operations per byte for 32 × 32, 16 for 64 × 64, 32 for 128 × 128.
 
 const TILE_ROWS: u32 = 32u;      // of the output a workgroup
 const TILE_COLUMNS: u32 = 32u;
-const QUADS: u32 = 1u;           // row quads, and column quads, an invocation
-const STEP: u32 = 32u;           // K a step
+const QUADS: u32 = 1u;           // row quads, and column quads, per invocation
+const STEP: u32 = 32u;           // K per step
 const WORKGROUP: u32 = 64u;      // invocations: (TILE_ROWS / 4·QUADS) · (TILE_COLUMNS / 4·QUADS)
 const A_F16: bool = false;       // storage of a
 const B_F16: bool = false;       // storage of b and bias

@@ -27,7 +27,7 @@
 // Workgroup memory: k and v [BLOCK_K][DIM + 8], P [BLOCK_Q][BLOCK_K + 8] f16, S [BLOCK_Q][BLOCK_K + 4] f32; the
 // padding keeps rows that are read together in different banks. 64 × 32 at DIM 128 is 31.0 KiB, 128 × 32 45.0 KiB.
 //
-// A head is 4·Nq·Nk·D operations; a query tile reads k and v once, 4·Nk·D bytes: BLOCK_Q operations a byte, from L2.
+// A head is 4·Nq·Nk·D operations; a query tile reads k and v once, 4·Nk·D bytes: BLOCK_Q operations per byte, from L2.
 // A step at 64 × 32, DIM 128, four subgroups of 32 is 1.05 MFLOP. Its bytes of workgroup memory: k read 16 K and v 16
 // K (each serves 32 rows), P written 4 K and read 8 K, S written 8 K and read 8 K, k and v staged 16 K: 76 KiB, 608
 // cycles at 128 bytes; its matrix products 413 cycles at 2540 operations (the share of an H100's 4096 that code
@@ -42,8 +42,8 @@
 enable subgroups;
 
 const DIM: u32 = 32u;            // bucket of the larger of head dim and value dim, a multiple of 16 · COLUMN_GROUPS
-const BLOCK_Q: u32 = 32u;        // query rows a workgroup, a multiple of 16 · ROW_GROUPS
-const BLOCK_K: u32 = 32u;        // keys a step, a multiple of 16 · COLUMN_GROUPS
+const BLOCK_Q: u32 = 32u;        // query rows per workgroup, a multiple of 16 · ROW_GROUPS
+const BLOCK_K: u32 = 32u;        // keys per step, a multiple of 16 · COLUMN_GROUPS
 const ROW_GROUPS: u32 = 2u;      // subgroups across the query rows
 const COLUMN_GROUPS: u32 = 2u;   // subgroups along keys and value columns
 const SUBGROUP: u32 = 32u;       // lanes of a subgroup

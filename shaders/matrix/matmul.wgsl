@@ -13,8 +13,8 @@
 // a subgroup for the way of the sums to the output. 64 × 64 is at most 24 KiB, 128 × 64 38 KiB, 128 × 128 48 KiB.
 //
 // A tile is 2·TILE_ROWS·TILE_COLUMNS·K operations for 2·(TILE_ROWS + TILE_COLUMNS)·K bytes, from L2 where
-// neighbouring tiles share operands: 32 operations a byte for 64 × 64, 64 for 128 × 128. From workgroup memory a
-// subgroup with R × C matrices reads R + C of 512 bytes for R·C products of 8192 operations: 16 operations a byte for
+// neighbouring tiles share operands: 32 operations per byte for 64 × 64, 64 for 128 × 128. From workgroup memory a
+// subgroup with R × C matrices reads R + C of 512 bytes for R·C products of 8192 operations: 16 operations per byte for
 // 2 × 2, 21 for 4 × 2 (of 128 × 128). At 128 bytes a cycle that is 2048 and 2730 operations, where an H100's tensor
 // cores reach 4096, and about 2540 without the asynchronous matrix instructions, which WGSL cannot ask for: 128 × 128
 // is bound by them, 64 × 64 by workgroup memory, at 470 TFLOP/s; registers (about 150 a lane at 128 × 128) allow
@@ -35,7 +35,7 @@ const OUT_F16: bool = true;      // storage of output
 
 const A_F16: bool = true;
 const B_F16: bool = true;
-const STEP: u32 = 32u;           // K a step
+const STEP: u32 = 32u;           // K per step
 
 // matrices of a subgroup
 const ROW_PARTS: u32 = TILE_ROWS / (16u * ROW_GROUPS);
@@ -52,7 +52,7 @@ const B_PITCH: u32 = B_OCTETS + 1u;
 const B_AT: u32 = A_LINES * A_PITCH;
 const STAGE: u32 = B_AT + B_LINES * B_PITCH;
 const HALF_OCTETS: u32 = 2u * STAGE;
-// f32 in quads: one matrix a subgroup
+// f32 in quads: one matrix per subgroup
 const FLOAT_QUADS: u32 = 64u * ROW_GROUPS * COLUMN_GROUPS;
 
 // octets of a stage that an invocation moves

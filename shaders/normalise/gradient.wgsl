@@ -11,10 +11,10 @@
 // x, d_output [rows, segments, columns], weight [segments, columns] → d_x as x; statistics [rows, 2]. All row-major; rows
 // of an odd number of f16 are padded, and then segments do not merge into one row.
 // One workgroup owns 128 / LANES rows, LANES invocations each, which add up in a fixed order. Three reads of x (else
-// two) and two of d_output, the later ones from the cache, and one write, for some sixteen operations an element. Bound
+// two) and two of d_output, the later ones from the cache, and one write, for some sixteen operations per element. Bound
 // by bandwidth.
 
-const LANES: u32 = 16u;          // invocations a row: a power of two up to 128
+const LANES: u32 = 16u;          // invocations per row: a power of two up to 128
 const CENTRED: bool = true;
 const F16: bool = false;         // storage of all but statistics
 

@@ -10,9 +10,9 @@
 // x [rows, segments, columns] at any strides, weight and bias [segments, columns] → output [rows, segments, columns].
 // One workgroup owns 128 / LANES rows, LANES invocations each. Where CENTRED, sums are of differences from the row's
 // first element, and the variance is summed after the mean, so that no digits cancel: three reads of x (else two), the
-// later ones from the cache, and one write, for some eight operations an element. Bound by bandwidth.
+// later ones from the cache, and one write, for some eight operations per element. Bound by bandwidth.
 
-const LANES: u32 = 16u;          // invocations a row: a power of two up to 128
+const LANES: u32 = 16u;          // invocations per row: a power of two up to 128
 const CENTRED: bool = true;
 const F16: bool = false;         // storage of everything
 

@@ -16,7 +16,7 @@ struct Params {
   groups: u32,            // workgroups with work
   rows: u32,
   chunk_rows: u32,
-  column_groups: u32,     // workgroups a chunk
+  column_groups: u32,     // workgroups per chunk
   segments: u32,
   columns: u32,
   row_pitch: u32,         // elements between rows

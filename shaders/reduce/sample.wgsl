@@ -12,7 +12,7 @@
 // logits [B, V] at any strides → output [B]. One workgroup owns one row. Bound by bandwidth at temperature 0, else by
 // some 150 integer operations a quad of columns.
 
-const WORKGROUP: u32 = 128u;     // invocations a row: a power of two
+const WORKGROUP: u32 = 128u;     // invocations per row: a power of two
 const F16: bool = false;         // storage of logits
 
 struct Params {

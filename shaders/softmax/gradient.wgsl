@@ -14,9 +14,9 @@
 // One workgroup owns 128 / LANES rows, LANES invocations each. A lane walks its columns four at a time with a running
 // maximum, sum, and sum with d_weights (Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018), the
 // lanes are combined in workgroup memory in a fixed order, and a second sweep writes. Four reads and one write of a matrix
-// for some sixteen operations and 2¼ exponentials an element: bound by bandwidth.
+// for some sixteen operations and 2¼ exponentials per element: bound by bandwidth.
 
-const LANES: u32 = 16u;          // invocations a row: a power of two up to 128
+const LANES: u32 = 16u;          // invocations per row: a power of two up to 128
 const OUT_F16: bool = false;     // storage of d_weights and output
 
 struct Params {

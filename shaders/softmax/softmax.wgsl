@@ -8,9 +8,9 @@
 // One workgroup owns 128 / LANES rows, LANES invocations each. A lane walks its columns four at a time with a running
 // maximum and sum (Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018), the lanes are combined in
 // workgroup memory, and a second sweep writes. Two reads and one write of the matrix for some ten operations and 2¼
-// exponentials an element: bound by bandwidth.
+// exponentials per element: bound by bandwidth.
 
-const LANES: u32 = 16u;          // invocations a row: a power of two up to 128
+const LANES: u32 = 16u;          // invocations per row: a power of two up to 128
 const OUT_F16: bool = false;     // storage of output
 
 struct Params {

@@ -30,7 +30,7 @@ export interface AttentionGradientProblem extends AttentionInputs {
 /** Twin of the constants of attention-gradient/parts/tile. */
 export interface GradientTileVariant extends Variant {
   readonly family: 'tile';
-  /** Queries or keys a workgroup. */
+  /** Queries or keys per workgroup. */
   readonly ownRows: number;
 }
 

@@ -67,15 +67,15 @@ export type AttentionOp = 'flashAttention' | 'localAttention';
 export interface AttentionProblem extends AttentionInputs {
   readonly output: Operand;
   readonly writesLogSumExp: boolean;
-  /** Keys a step of the online softmax, where the user wants so many. */
+  /** Keys per step of the online softmax, where the user wants so many. */
   readonly blockSize?: number;
 }
 
 /** One way to compute fused attention. */
 interface FusedVariant extends Variant {
-  /** Query rows a workgroup. */
+  /** Query rows per workgroup. */
   readonly blockQ: number;
-  /** Keys a step of the online softmax. */
+  /** Keys per step of the online softmax. */
   readonly blockK: number;
 }
 
@@ -93,7 +93,7 @@ export interface SubgroupVariant extends FusedVariant {
   readonly family: 'subgroup';
   /** Invocations of a subgroup. */
   readonly lanes: number;
-  /** Query rows an invocation. */
+  /** Query rows per invocation. */
   readonly rows: number;
 }
 
@@ -120,11 +120,11 @@ export const VALUE_DIM_BUCKETS = [32, 64, 128, MAX_VALUE_DIM];
 /** The larger of head and value dim, in kernels that hold q and O in registers. */
 export const DIM_BUCKETS = [32, 64, 96, 128, 256];
 
-/** Keys a step of the online softmax that suit most devices: a 32 × 32 tile fits WebGPU's default 16 KiB. */
+/** Keys per step of the online softmax that suit most devices: a 32 × 32 tile fits WebGPU's default 16 KiB. */
 export const DEFAULT_BLOCK_SIZE = 32;
-/** Keys a step that tiles are offered with. */
+/** Keys per step that tiles are offered with. */
 const BLOCK_SIZES = [DEFAULT_BLOCK_SIZE, 64];
-/** Query rows a workgroup. */
+/** Query rows per workgroup. */
 const BLOCK_QS = [128, 64, 32, 16, 8];
 const MOST_INVOCATIONS = 256;
 /** So few rows that share their keys are decoding. */

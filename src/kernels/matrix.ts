@@ -37,9 +37,9 @@ const attentionShaders = dialects(attentionShader);
 export interface AttentionMatrixVariant extends Variant, SubgroupGrid {
   readonly family: 'matrix';
   readonly dialect: MatrixDialect;
-  /** Query rows a workgroup. */
+  /** Query rows per workgroup. */
   readonly blockQ: number;
-  /** Keys a step of the online softmax. */
+  /** Keys per step of the online softmax. */
   readonly blockK: number;
   /** Bucket of head and value dim. */
   readonly dim: number;
@@ -47,7 +47,7 @@ export interface AttentionMatrixVariant extends Variant, SubgroupGrid {
   readonly bytes: number;
 }
 
-/** Query rows and keys a step; first what is expected to be fastest on large GPUs. */
+/** Query rows and keys per step; first what is expected to be fastest on large GPUs. */
 const ATTENTION_BLOCKS = [
   [64, 32],
   [128, 32],

@@ -73,7 +73,7 @@ function rowsLaunch({ op, shape, xDType, x, options }: SoftmaxRows, dtype: Float
   const rows = batch * heads * queryLength;
   const groups = Math.ceil(rows / rowsPerWorkgroup(keyLength, traits));
   const { sequences, visibility, score, dropout, captures, output } = options.fields;
-  // a row's keys are passed over one by one: the blocks of a block mask say nothing that its modifier does not
+  // a row's keys are skipped one by one: the blocks of a block mask say nothing that its modifier does not
   const { HAS_BLOCK_MASK: _, ...constants } = options.constants;
   return {
     constants: {

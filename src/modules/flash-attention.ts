@@ -10,7 +10,7 @@ import { Module } from './module.ts';
 export interface FlashAttentionModuleOptions extends AttentionDropoutOptions {
   /** Multiplies the scores; default 1/√headDim. */
   scale?: number;
-  /** Keys a step of the online softmax: a power of two from 4 to 128. */
+  /** Keys per step of the online softmax: a power of two from 4 to 128. */
   blockSize?: number;
 }
 

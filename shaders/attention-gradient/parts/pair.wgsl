@@ -2,7 +2,7 @@
 // What the kernels of attention's gradient share (Dao, FlashAttention-2, 2023, algorithm 2): scores are computed again
 // from q and k, and weights from each row's log-sum-exp L, so that nothing of the score matrix's size is kept. With
 //
-//     P = exp(S - L)        dP = dO Vᵀ        D = rowsum(dO ∘ O) - dL        one D a row; dL: gradient of L
+//     P = exp(S - L)        dP = dO Vᵀ        D = rowsum(dO ∘ O) - dL        one D per row; dL: gradient of L
 //     dS = P ∘ (M ∘ dP - D)                   M: dropout's factors, 0 or 1 / (1 - p); 1 without dropout
 //     dS' = dS ∘ f'                           f': derivative of softcap, ALiBi and score_mod
 //

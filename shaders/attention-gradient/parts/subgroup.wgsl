@@ -1,6 +1,6 @@
 // parts: attention/inputs, attention/modifiers, attention/score, attention/visibility
 // What the gradient's kernels without workgroup memory share: a lane owns ROWS rows of one side (queries, or keys) in its
-// registers; of each row of the other side lane i loads quads i, i + STEP, …, and shuffles hand them round.
+// registers; of each row of the other side lane i loads quads i, i + STEP, …, and shuffles pass them around.
 //
 // Names DIM, SUBGROUP and ROWS of the shader that uses it.
 

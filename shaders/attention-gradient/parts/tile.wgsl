@@ -16,10 +16,10 @@
 const OTHER_ROWS: u32 = 32u;
 const LANES: u32 = 8u;                      // invocations along a row
 const ROW_LANES: u32 = WORKGROUP / LANES;   // and across rows
-const ROWS: u32 = OWN_ROWS / ROW_LANES;     // own rows an invocation
+const ROWS: u32 = OWN_ROWS / ROW_LANES;     // own rows per invocation
 const DIM_STEP: u32 = 32u;                  // dims staged at a time
 const CHUNKS: u32 = DIM / DIM_STEP;         // column chunks of G
-const PITCH: u32 = 9u;                      // vec4s a row of all three
+const PITCH: u32 = 9u;                      // vec4s per row of all three
 
 var<workgroup> own_chunk: array<vec4<f32>, OWN_ROWS * PITCH - 1u>;
 var<workgroup> other_chunk: array<vec4<f32>, OTHER_ROWS * PITCH - 1u>;

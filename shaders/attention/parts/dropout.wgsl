@@ -14,7 +14,7 @@ struct DropoutParams {
   seed: vec2<u32>,
 }
 
-const DROPOUT_STREAM: u32 = 0x61747464u;  // keeps its numbers apart from other users'
+const DROPOUT_STREAM: u32 = 0x61747464u;  // keeps its numbers apart from those of other parts
 
 // What the weights of keys [key, key + 4) are multiplied by; key is a multiple of four.
 fn dropout_quad(sequence: Sequence, head: u32, query: u32, key: u32) -> vec4<f32> {

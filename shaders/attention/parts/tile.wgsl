@@ -18,16 +18,16 @@
 //
 // A head is 4·Nq·Nk·D floating-point operations. From L2, where the tiles of a head run together, a query tile reads K and
 // V once, 8·Nk·D bytes (f32), and above 32 head dims its own rows of Q for each tile of keys, 4·Nk·D·BLOCK_Q / BLOCK_K
-// bytes: 11, 16 and 21 operations a byte at 32, 64 and 128 rows by 32 keys. With R rows an invocation, a step of either
+// bytes: 11, 16 and 21 operations per byte at 32, 64 and 128 rows by 32 keys. With R rows an invocation, a step of either
 // product is 4·R fused multiply-adds on vec4 for R + 4 vec4 loads from workgroup memory.
 
 const LANES: u32 = 8u;          // invocations along a row
 const ROW_LANES: u32 = WORKGROUP / LANES;   // and across rows
-const ROWS: u32 = BLOCK_Q / ROW_LANES;      // query rows an invocation
+const ROWS: u32 = BLOCK_Q / ROW_LANES;      // query rows per invocation
 const DIM_STEP: u32 = 32u;      // head dims staged at a time
-const PITCH: u32 = 9u;          // vec4s a staged row: DIM_STEP / 4 + 1
+const PITCH: u32 = 9u;          // vec4s per staged row: DIM_STEP / 4 + 1
 const KEY_QUADS: u32 = BLOCK_K / 4u;
-const QUADS: u32 = (KEY_QUADS + 7u) / 8u;  // key quads an invocation in S
+const QUADS: u32 = (KEY_QUADS + 7u) / 8u;  // key quads per invocation in S
 const P_PITCH: u32 = KEY_QUADS + 1u;
 const CHUNKS: u32 = VALUE_DIM / DIM_STEP;  // column chunks of O
 

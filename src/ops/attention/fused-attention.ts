@@ -21,7 +21,7 @@ import type { Window } from './internal/visibility.ts';
 export { MAX_VALUE_DIM } from '../../kernels/attention.ts';
 
 export interface FlashAttentionOptions extends AttentionOptions {
-  /** Keys a step of the online softmax: a power of two from 4 to 128. Default 32. */
+  /** Keys per step of the online softmax: a power of two from 4 to 128. Default 32. */
   blockSize?: number;
 }
 
