@@ -31,7 +31,7 @@ const ROUNDS: u32 = BLOCK_Q / 2u;
 
 alias Scores = array<vec4<f32>, ROWS>;
 
-// Without a branch where that can be: a driver for CPUs walks through both of its sides.
+// Without a branch if possible, because a driver for CPUs runs both of its sides.
 fn query_quad(row: u32, column: u32) -> vec4<f32> {
   if !ALIGNED { return q_quad(row, column); }
   let quad = decode_quad(q[vector_of(row + column, IS_F16)], row + column, IS_F16);
@@ -135,7 +135,7 @@ fn main(
             }
           }
         }
-        // the arrays are queues: an index that varies would send them through memory
+        // the arrays are queues, because a variable index would send them through memory
         for (var r = 0u; r < ROWS; r++) { scores[r] = vec4<f32>(scores[r].zw, sums0[r], sums1[r]); }
         for (var h = 0u; h < SHARES; h++) {
           queries[0][h] = queries[2][h];
@@ -193,7 +193,7 @@ fn main(
           d_scores[r][j] = pair.d_score;
         }
       }
-      // where more than the band decides, or scores are modified: through memory
+      // if more than the band decides, or scores are modified, go through memory
       let is_plain = band_decides(tile.sequence, head, first_query, tile.first_key);
       for (var rare = llvmpipe_skip(!is_plain, 1u); rare < 1u; rare++) {
         var from_scores: Scores = scores;
@@ -246,7 +246,7 @@ fn main(
     }
   }
 
-  // here, where the lanes are still together: which of them loaded such a value says nothing of its keys
+  // here, where all lanes still run: the lane that loaded such a value need not own the keys that meet it
   let leaves_special = subgroupAny(saw_special);
   for (var r = 0u; r < ROWS; r++) {
     let key = tile.first_key + r * SUBGROUP + lane;

@@ -2,17 +2,18 @@
 //
 // The gradients of k and v: dK = scale · dS'ᵀ Q and dV = (P ∘ M)ᵀ dO, as in attention-gradient/pair, in O(length) memory.
 //
-// q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv], d_output [B, H, Nq, Dv] → dK [B, Hkv, Nk, D] and dV [B, Hkv, Nk, Dv]. One workgroup owns OWN_ROWS keys of one key head. For each query head that
-// reads it, one after the other, it walks the queries whose bands hold any of its keys, 32 at a time: with a causal mask
-// from the diagonal down, with a window a strip around it, skipping empty blocks of a block mask:
+// q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv], d_output [B, H, Nq, Dv] → dK [B, Hkv, Nk, D] and dV [B, Hkv, Nk, Dv].
+// One workgroup owns OWN_ROWS keys of one key head. For each query head that reads it, one after the other, it goes through
+// the queries whose bands hold any of its keys, 32 at a time. With a causal mask these are the queries from the diagonal
+// down, with a window a strip around the diagonal. It skips empty blocks of a block mask:
 //
 //     k  0 1 2 3 4 5 6 7      causal, OWN_ROWS = 2: the workgroup of keys 2 and 3 walks queries 2 … 7
 //     q 2 . . x . . .
 //     q 3 . . x x . .         window { left: 1, right: 0 }: queries 2 … 4
 //     q 4 . . . x x .
 //
-// So every gradient is the sum of one workgroup, over a group's heads too, and the same on repetition. Keys that nobody
-// sees get 0. Of dims past 256 a launch computes the columns from first_column on.
+// So one workgroup sums every gradient, over a group's heads too, and repeating it gives the same bits. Keys that no query
+// sees get 0. Beyond 256 dims, a launch computes only the columns from first_column on.
 //
 // A head is 8·Nq·Nk·D floating-point operations: four products, of which two compute S and dP again. From L2 a tile of
 // OWN_ROWS keys reads, for each 32 queries, q and dO twice and its own k and v once more: 4·(4·32 + 2·OWN_ROWS)·D bytes for
@@ -31,7 +32,7 @@ const KEY_QUADS: u32 = OWN_ROWS / 4u;
 
 // Which weights dropout keeps: bits of four keys, [BLOCK_Q][KEY_QUADS].
 var<workgroup> kept: array<u32, 1u + u32(HAS_DROPOUT) * BLOCK_Q * KEY_QUADS>;
-// Set for good once a staged value of dO is not finite: from then on a weight of 0 is skipped, not multiplied.
+// Set, and never cleared, once a staged value of dO is not finite. From then on a weight of 0 is skipped, not multiplied.
 var<workgroup> d_output_not_finite: atomic<u32>;
 
 fn stage_k(tile: KeyTile, first_column: u32, lane: u32) {
@@ -52,7 +53,7 @@ fn stage_v(tile: KeyTile, first_column: u32, lane: u32) {
   }
 }
 
-// Stages rows; those that multiply dS' (`is_factor`) by their finite part only.
+// Stages rows. Of those that multiply dS' (`is_factor`), only the finite part.
 fn stage_q(tile: KeyTile, head: u32, first_query: u32, first_column: u32, is_factor: bool, lane: u32) {
   let begin = query_row(tile.sequence, head, first_query);
   for (var i = lane; i < OTHER_ROWS * LANES; i += WORKGROUP) {
@@ -77,7 +78,7 @@ fn stage_d_output(tile: KeyTile, head: u32, first_query: u32, first_column: u32,
   }
 }
 
-// One draw for four keys, which are rows of a tile; so the lanes of several rows need it.
+// One draw is for four keys. These are rows of a tile here, so the lanes of several rows need it.
 fn draw(tile: KeyTile, head: u32, first_query: u32, lane: u32) {
   if !HAS_DROPOUT { return; }
   for (var i = lane; i < BLOCK_Q * KEY_QUADS; i += WORKGROUP) {
@@ -160,7 +161,7 @@ fn main(
       workgroupBarrier();
       let last_query = first_query + BLOCK_Q - 1u;
       let is_visible = last_query < tile.queries.y && key_tile_is_seen(tile, head, first_query, last_query);
-      // neighbouring lanes take neighbouring keys, which lie next to each other in a mask
+      // neighbouring lanes take neighbouring keys, which are neighbours in a mask too
       for (var i = lane; i < OWN_ROWS * LANES; i += WORKGROUP) {
         differentiate_quad(tile, head, first_query, i % OWN_ROWS, i / OWN_ROWS, is_visible);
       }

@@ -2,13 +2,13 @@
 //
 // The gradient of a float mask: dS of attention-gradient/pair, summed over the axes along which the mask is broadcast.
 //
-// q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv], d_output [B, H, Nq, Dv] → output, the mask's own shape: of batch,
-// head, query and key each B, H, Nq, Nk or 1. One workgroup owns 32 × 32 elements of the mask, along a broadcast axis the
-// only one. It computes dS of every tile of scores that they are added to, one after the other, and sums: in a fixed order,
-// in no more memory than the result. Tiles that no band reaches and empty blocks of a block mask are skipped.
+// q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv], d_output [B, H, Nq, Dv] → output in the mask's own shape: batch,
+// head, query and key are each B, H, Nq, Nk or 1. One workgroup owns 32 × 32 elements of the mask (one along a broadcast
+// axis). It computes dS of every tile of scores that they are added to, one after the other, and sums in a fixed order, in
+// no more memory than the result. Tiles that no band reaches and empty blocks of a block mask are skipped.
 //
-// A head is 4·Nq·Nk·D floating-point operations: two products compute S and dP again. A mask broadcast along queries and
-// keys both is one workgroup's work for each of its elements; others keep a device busy.
+// A head is 4·Nq·Nk·D floating-point operations: two products compute S and dP again. If a mask is broadcast along both
+// queries and keys, one workgroup does all the work for each of its elements. Other masks keep a device busy.
 
 const IS_F16: bool = false;     // storage of everything; arithmetic is f32
 const WORKGROUP: u32 = 64u;     // invocations: 8 to a row
@@ -159,7 +159,7 @@ fn main(
         queries = vec2<u32>(0u, sequence.query_length);
         if !repeats.w { queries = query_range(sequence, own_key, own_key + BLOCK_K - 1u); }
       }
-      // whole tiles, so that with a block mask none straddles blocks
+      // whole tiles, so that no tile straddles blocks of a block mask
       for (var first_query = queries.x - queries.x % BLOCK_Q; first_query < queries.y; first_query += BLOCK_Q) {
         let last_query = min(first_query + BLOCK_Q, sequence.query_length) - 1u;
         var keys = key_range(sequence, first_query, last_query);

@@ -1,7 +1,7 @@
 // parts: drivers, launch, reduce, special, store
 //
-// The gradient of attention merged from parts of the keys (see attention/merge): of g for the output O and h for the
-// log-sum-exp L,
+// The gradient of attention merged from parts of the keys (see attention/merge). With the gradients g of the output O and h of
+// the log-sum-exp L,
 //
 //     w_p = exp(L_p - L)      dO_p = w_p · g      dL_p = w_p · (g · O_p - g · O + h),  g · O = Σ_p w_p (g · O_p)
 //
@@ -53,7 +53,7 @@ fn main(
   if linear >= params.groups { return; }
   let lane = index % LANES;
   let own = linear * (WORKGROUP / LANES) + index / LANES;
-  let row = min(own, params.rows - 1u);  // rows past the end are here for the barriers, and write nothing
+  let row = min(own, params.rows - 1u);  // rows past the end only reach the barriers, and write nothing
 
   var highest = LOWEST;
   for (var p = 0u; p < params.parts; p++) { highest = max(highest, part_lse(p, row)); }

@@ -4,17 +4,17 @@
 // dQ = scale · dS' K, with dS' as in attention-gradient/pair, in O(length) memory.
 //
 // q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv], d_output [B, H, Nq, Dv] → output dQ [B, H, Nq, D].
-// One workgroup is one subgroup. A lane owns ROWS query rows, with their q, dO and dQ in registers, and walks the keys of
-// their bands, BLOCK_K at a time, skipping empty blocks of a block mask, as forward. Of each key, lane i loads the i-th
-// quads of k and of v, and shuffles pass them around (see attention/subgroup). A step has three parts:
+// One workgroup is one subgroup. A lane owns ROWS query rows, with their q, dO and dQ in registers. It goes through the keys
+// of their bands, BLOCK_K at a time, and skips empty blocks of a block mask, as the forward kernels do. For each key, lane i
+// loads the i-th quads of k and of v, and shuffles pass them around (see attention/subgroup). A step has three parts:
 //
 //     scores    two keys per round: S = q · k            the keys' quads are kept for the last part
 //     weights   two keys per round: dP = dO · v
 //     sums      all keys at once: dQ += Σ dS' k        dQ is read and written once for four keys
 //
-// A head is 6·Nq·Nk·D floating-point operations; BLOCK_Q rows read K and V once, 8·Nk·D bytes (f32). The parts are loops of
-// their own, since each streams through an array of rows as large as a quarter of a first-level cache, and since LLVM,
-// given all three at once, sends every value that was handed round through memory. docs/performance.md has the figures.
+// A head is 6·Nq·Nk·D floating-point operations; BLOCK_Q rows read K and V once, 8·Nk·D bytes (f32). The parts are separate
+// loops for two reasons. Each streams through an array of rows as large as a quarter of a first-level cache. And if all three
+// are in one loop, LLVM sends every shuffled value through memory. docs/performance.md has the figures.
 //
 // Dao, "FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning", 2023.
 
@@ -59,7 +59,7 @@ fn main(
 
   let last_key = tile.keys.y - 1u;
   for (var first_key = begin_key(tile, BLOCK_K); first_key < tile.keys.y; first_key = next_key(tile, first_key + BLOCK_K)) {
-    var scores: Scores = Scores();     // from the second part on dS'
+    var scores: Scores = Scores();     // dS' from the second part on
     var d_weights: Scores = Scores();
     var keys: array<Shares, BLOCK_K> = array<Shares, BLOCK_K>();
     for (var round = 0u; round < ROUNDS; round++) {
@@ -84,7 +84,7 @@ fn main(
           }
         }
       }
-      // the arrays are queues: an index that varies would send them through memory
+      // the arrays are queues, because a variable index would send them through memory
       for (var r = 0u; r < ROWS; r++) { scores[r] = vec4<f32>(scores[r].zw, sums0[r], sums1[r]); }
       for (var h = 0u; h < SHARES; h++) {
         keys[0][h] = keys[2][h];
@@ -131,7 +131,7 @@ fn main(
         d_scores[r][j] = pair_from(stats[r], score, d_weights[r][j], factors[r][j], 1.0).d_score;
       }
     }
-    // where more than the band decides, or scores are modified: through memory
+    // if more than the band decides, or scores are modified, go through memory
     let is_plain = band_decides(tile.sequence, tile.head, tile.first_query, first_key);
     for (var rare = llvmpipe_skip(!is_plain, 1u); rare < 1u; rare++) {
       var from_scores: Scores = scores;

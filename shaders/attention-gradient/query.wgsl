@@ -3,8 +3,9 @@
 // The gradient of q: dQ = scale · dS' K, with dS' as in attention-gradient/pair, in O(length) memory.
 //
 // q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv], d_output [B, H, Nq, Dv] → output dQ [B, H, Nq, D].
-// One workgroup owns OWN_ROWS query rows of one head and walks the keys of their bands, 32 at a time, skipping empty
-// blocks of a block mask, as forward. Of head dims past 256 a launch computes the columns from first_column on.
+// One workgroup owns OWN_ROWS query rows of one head. It goes through the keys of their bands, 32 at a time, and skips empty
+// blocks of a block mask, as the forward kernels do. Beyond 256 head dims, a launch computes only the columns from
+// first_column on.
 //
 // A head is 6·Nq·Nk·D floating-point operations: three products, of which two compute S and dP again. From L2 a tile of
 // OWN_ROWS queries reads, for each 32 keys, k twice, v once, and its own q and dO once more: 4·(3·32 + 2·OWN_ROWS)·D bytes
@@ -40,7 +41,7 @@ fn stage_d_output(tile: Tile, first_column: u32, lane: u32) {
   }
 }
 
-// Stages rows; those that multiply dS' (`is_factor`) by their finite part only.
+// Stages rows. Of those that multiply dS' (`is_factor`), only the finite part.
 fn stage_k(tile: Tile, first_key: u32, first_column: u32, is_factor: bool, lane: u32) {
   for (var i = lane; i < OTHER_ROWS * LANES; i += WORKGROUP) {
     let key = first_key + i / LANES;

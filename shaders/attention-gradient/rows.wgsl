@@ -1,15 +1,15 @@
 // parts: element, launch, operand, quad, reduce, special
 //
-// What the kernels of attention's gradient want to know of each row: its log-sum-exp L (0 for a row that saw no key, where
-// it is -∞), and
+// The statistics of each row that the kernels of attention's gradient need: its log-sum-exp L (0 in place of -∞ for a row
+// that saw no key), and
 //
 //     D = Σ_column dO · O - dL
 //
-// since then dS = P ∘ (dP - D), for the output's gradient dO and the log-sum-exp's dL together (Dao, FlashAttention-2, 2023,
-// algorithm 2; dL by ∂L / ∂S = P).
+// With it dS = P ∘ (dP - D), for the output's gradient dO and the log-sum-exp's gradient dL together (Dao, FlashAttention-2,
+// 2023, algorithm 2; the term dL follows from ∂L / ∂S = P).
 //
 // o [B, H, N, Dv], d_output [B, H, N, Dv], log_sum_exp [B, H, N], d_log_sum_exp [B, H, N] → table: L [B, H, N] from stats_at
-// on, then D. LANES invocations share a row, of neighbours in groups of four columns. 2·Dv operations per row for 8·Dv bytes
+// on, then D. LANES neighbouring invocations share a row, four columns at a time. 2·Dv operations per row for 8·Dv bytes
 // (f32): bound by bandwidth.
 
 const IS_F16: bool = false;      // storage of o and d_output
@@ -65,7 +65,7 @@ fn main(
   if linear >= params.groups { return; }
   let lane = index % LANES;
   let row = linear * (WORKGROUP / LANES) + index / LANES;
-  // rows past the end compute the last one again and write nothing: barriers need every invocation
+  // rows past the end compute the last one again and write nothing, because barriers need every invocation
   let read_row = min(row, params.rows - 1u);
   let place = vec3<u32>(
     read_row / (params.length * params.heads), read_row / params.length % params.heads, read_row % params.length);
@@ -77,7 +77,7 @@ fn main(
     for (var column = 4u * lane; column < params.value_dim; column += 4u * LANES) {
       let values = o_quad(operand_quad(params.o, o_row, column, params.value_dim));
       let gradients = d_output_quad(operand_quad(params.d_output, d_row, column, params.value_dim));
-      // the output of a row without keys is 0, whatever its gradient holds
+      // the output of a row without keys is 0, even if its gradient is NaN or infinite
       sum += dot(select(values * gradients, vec4<f32>(0.0), values == vec4<f32>(0.0)), vec4<f32>(1.0));
     }
   }

@@ -1,13 +1,13 @@
 // parts: drivers, launch, reduce, special
 //
-// The gradient of attention's sinks, logits that take weight and have no value: with each row's log-sum-exp L and
+// The gradient of attention's sinks, which are logits that take weight but have no value. With each row's log-sum-exp L and
 // D = rowsum(dO ∘ O) - dL,
 //
 //     dSink[h] = -Σ_rows exp(sink[h] - L) · D
 //
-// table: sinks [H], and from stats_at on L [B, H, N] and D → output [H], f32. One workgroup sums the rows of one head, its
-// invocations in turns, and then in a tree: the same on repetition. An exponential and two operations for 8 bytes: bound by
-// bandwidth.
+// table: sinks [H], and from stats_at on L [B, H, N] and D → output [H], f32. One workgroup sums the rows of one head. Its
+// invocations take rows in turn, and a tree adds their sums, so repeating it gives the same bits. One exponential and two
+// operations for 8 bytes: bound by bandwidth.
 
 struct Params {
   groups: u32,       // workgroups with work: H

@@ -1,10 +1,10 @@
 // parts: attention/modifiers, launch
 //
-// Which blocks of scores a mask leaves anything of, so that attention skips the others:
+// Which blocks of scores a mask leaves at least partly visible, so that attention can skip the others:
 //
 //     kinds[b, h, I, J] = 0   if mask_mod(b, h, i, j) is false for every query i of block row I and key j of column J
 //                         2   if it is true for all of them
-//                         1   else
+//                         1   otherwise
 //
 // output kinds [B, H, ⌈Nq / S⌉, ⌈Nk / S⌉] with blocks of S × S; the last ones end with the queries and keys. One workgroup
 // evaluates one block, up to S² calls of mask_mod; a lane takes every WORKGROUP-th of them, row by row, and stops once it

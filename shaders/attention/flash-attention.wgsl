@@ -3,8 +3,8 @@
 // FlashAttention forward: O = softmax(scale · Q Kᵀ + mask) V in O(length) memory.
 //
 // q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv] → output [B, H, Nq, Dv], log_sum_exp [B, H, Nq].
-// One workgroup owns BLOCK_Q query rows of one head. It walks from the first key that any of its rows may see, which a
-// window moves, to the last, which a causal mask moves, BLOCK_K at a time. It skips the empty blocks of a block mask.
+// One workgroup owns BLOCK_Q query rows of one head. It goes through the keys that any of its rows may see, BLOCK_K at a time.
+// A window moves the first of them, a causal mask the last. It skips the empty blocks of a block mask.
 //
 // Dao, "FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning", 2023.
 

@@ -5,7 +5,7 @@
 //     L = log Σ_p exp(L_p)      O = Σ_p exp(L_p - L) · O_p
 //
 // part_output [P, B, H, Nq, Dv] and part_log_sum_exp [P, B, H, Nq], row-major f32 → output [B, H, Nq, Dv], f32 or f16, and
-// log_sum_exp [B, H, Nq]. A part that saw no key has L_p = -∞ and weighs nothing; a row that is empty in all is 0.
+// log_sum_exp [B, H, Nq]. A part that saw no key has L_p = -∞ and gets no weight. A row that is empty in all parts is 0.
 // One invocation writes four columns of a row. Bound by bandwidth: 4·P bytes read per element.
 //
 // Dao, Haziza, Massa & Sizov, "Flash-Decoding for long-context inference", 2023.

@@ -4,19 +4,19 @@
 //
 // q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv] → output [splits, B, H, Nq, Dv], log_sum_exp [splits, B, H, Nq].
 // One workgroup owns ROWS rows (of one head, or of a group's heads, which share their keys) and one split of the keys.
-// Its invocations divide the keys among them, one each in turn, and each runs an online softmax of its own:
+// Its invocations take keys in turn, and each runs its own online softmax:
 //
 //     lane    0  1  2  …  7  0  1  …
 //     key     0  1  2  …  7  8  9  …      m, l, O of a lane: over its own keys
 //
-// so that nothing is exchanged until the end, where O = Σ_lane exp(m_lane - m) · O_lane and l likewise, through
-// workgroup memory. O is rescaled for each key: several keys at once would spare it that, and cost compilers for CPUs
-// their patience (all loops over registers are unrolled), while loads of k and v are what takes the time.
+// So nothing is exchanged until the end, where O = Σ_lane exp(m_lane - m) · O_lane and the same for l, through workgroup
+// memory. O is rescaled for each key. Several keys at once would avoid that, but take compilers for CPUs too long (all loops
+// over registers are unrolled), and the loads of k and v take most of the time anyway.
 //
-// A head is 4·Nq·Nk·D floating-point operations for 8·Nk·D bytes (f32): half an operation a byte and row, so it is
-// bound by the bandwidth of k and v, read once for all rows of a group. A lane reads whole rows of k, sixteen bytes at a
-// time: right for CPU drivers, where a lane's loads are its own; a GPU finds the rest of each line in its cache, and has
-// the tile kernels with split keys otherwise.
+// A head is 4·Nq·Nk·D floating-point operations for 8·Nk·D bytes (f32): half an operation per byte and row, so it is
+// bound by the bandwidth of k and v, which are read once for all rows of a group. A lane reads whole rows of k, sixteen bytes
+// at a time. That suits CPU drivers, where lanes load separately. A GPU finds the rest of each cache line in its cache, and
+// normally takes the tile kernels with split keys instead.
 //
 // Dao, Haziza, Massa & Sizov, "Flash-Decoding for long-context inference", 2023.
 

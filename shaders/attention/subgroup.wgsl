@@ -4,22 +4,22 @@
 // O = softmax(scale · Q Kᵀ + mask) V with an online softmax, in O(length) memory, over the keys of the rows' band only.
 //
 // q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv] → output [B, H, Nq, Dv], log_sum_exp [B, H, Nq].
-// One workgroup is one subgroup. A lane owns ROWS query rows, with their q and O in registers. Of each key, lane i loads
+// One workgroup is one subgroup. A lane owns ROWS query rows, with their q and O in registers. For each key, lane i loads
 // the i-th quads of k (and later of v), and shuffles pass them around, so that a value is loaded once for all rows:
 //
 //     lane          0          1          2   …
 //     loads   k[0..4)    k[4..8)   k[8..12)   …     one key, one quad a lane
 //     quad c: all lanes read lane c's quad, and multiply it with their own rows' quad c
 //
-// BLOCK_K keys are scored, then their weights taken, so that O is rescaled once for all of them; and two keys' values are
+// BLOCK_K keys are scored before their weights are taken, so that O is rescaled once for all of them. Two keys' values are
 // added at once, so that O is read and written half as often.
 //
 // A head is 4·Nq·Nk·D floating-point operations; BLOCK_Q rows read K and V once, 8·Nk·D bytes (f32): BLOCK_Q / 2
 // operations per byte, which a CPU's cache serves. A quad of a key costs a lane one shuffle and 4·ROWS multiply-adds, so
-// ROWS trades shuffles against registers and compile time. What was learnt on lavapipe stands in docs/performance.md;
-// it shaped two things here. Arrays are indexed by the variables of loops as long as they are, which is what makes Mesa
-// unroll them: a register array with another index goes through memory, seven times slower. And what is rare stands in a
-// loop that runs no round, because a driver for CPUs runs both sides of a branch.
+// ROWS trades shuffles against registers and compile time. docs/performance.md has the measurements on lavapipe. They shaped
+// two things here. An array is indexed by the variable of a loop that is as long as the array, because only then does Mesa
+// unroll the loop. A register array with any other index goes through memory, seven times slower. And rare work is in a loop
+// that usually runs no iteration, because a driver for CPUs runs both sides of a branch.
 //
 // Dao, "FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning", 2023.
 
@@ -140,7 +140,7 @@ fn main(
     }
   }
 
-  // here, where the lanes are still together: which of them loaded such a value says nothing of its rows
+  // here, where all lanes still run: the lane that loaded such a value need not own the rows that meet it
   let leaves_special = subgroupAny(saw_special);
 
   for (var r = 0u; r < ROWS; r++) {

@@ -1,25 +1,24 @@
 // parts: element, launch
 //
-// Writes new keys and values into a cache's storage, in place: converted to its dtype, the keys rotated on the way
+// Writes new keys and values into a cache's storage, in place. It converts them to the cache's dtype, and rotates the keys
 // (rotary position embedding, Su et al. 2021):
 //
 //     keys[block, h, slot, :]   = R(p) k[b, h, n, :]
 //     values[block, h, slot, :] = v[b, h, n, :]                 p = the position of the token in row n
 //
-//     R(p) turns the pair (x, y) into (x cos − y sin, y cos + x sin), by row p of the tables; pairs are (2j, 2j + 1)
-//     (interleaved) or (j, j + rotary dim / 2) (half-split); elements from the rotary dim on stay as they are.
+//     R(p) rotates the pair (x, y) to (x cos − y sin, y cos + x sin), by row p of the tables. Pairs are (2j, 2j + 1)
+//     (interleaved) or (j, j + rotary dim / 2) (half-split). Elements from the rotary dim on stay as they are.
 //
 // k [B, Hkv, N, D], v [B, Hkv, N, Dv], any strides; keys [blocks, Hkv, slots, D], values [blocks, Hkv, slots, Dv] of rows
-// that begin at a word. A block has `kept` slots, then a ring: p lies in slot p before the ring, and on it in slot
-// kept + (p − kept) mod ring (StreamingLLM, Xiao et al. 2023). Where a token goes:
+// that begin at a word. A block has `kept` slots, then a ring. Position p is in slot p before the ring, and in slot
+// kept + (p − kept) mod ring on it (StreamingLLM, Xiao et al. 2023). A token goes to:
 //
 //     not paged   block = b. Rows [head_rows, head_rows + gap) would be overwritten by later ones, and are left out.
 //     paged       block = table[…], a page, which is all ring (PagedAttention, Kwon et al. 2023). The table has a row for
 //                 each batch entry: the position of row 0, how many of the N rows are real, and the pages from that of
 //                 row 0 on.
 //
-// One invocation writes one 32-bit word, a workgroup 64 of them, those of the keys first: one f32, or two f16. Bound by
-// bandwidth.
+// One invocation writes one 32-bit word (one f32 or two f16), a workgroup 64 of them, the keys first. Bound by bandwidth.
 
 const IN_F16: bool = false;      // k and v
 const CACHE_F16: bool = false;

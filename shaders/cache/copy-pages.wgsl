@@ -1,7 +1,7 @@
 // parts: launch
 //
-// Copies the rows of some pages of a cache into other pages of it, in place. This is done when a sequence is about to
-// write into a page that another one holds too (copy-on-write, as in PagedAttention, Kwon et al. 2023):
+// Copies the rows of some pages of a cache into other pages of it, in place. A sequence needs this before it writes to a page
+// that another one holds too (copy-on-write, as in PagedAttention, Kwon et al. 2023):
 //
 //     keys[to, h, r, :] = keys[from, h, r, :]      values[to, h, r, :] = values[from, h, r, :]      r < rows
 //

@@ -4,12 +4,12 @@
 //
 //     loss[i] = lse_i - (1 - ε) x[i, t_i] - ε mean(x[i, :])      lse_i = m_i + log Σ_j exp(x[i, j] - m_i)
 //
-// with m_i the row's maximum and ε the label smoothing (Szegedy et al., 2016); 0 where t_i is to be ignored, and NaN where
-// there is no class t_i. All is computed from differences of logits, so that large ones cost no digits.
+// with m_i the row's maximum and ε the label smoothing (Szegedy et al., 2016). The loss is 0 if t_i is the ignored target, and
+// NaN if there is no class t_i. Everything is computed from differences of logits, so that large logits lose no digits.
 //
-// logits [rows, V] at any strides, targets [rows] → losses [rows]; statistics [rows, 2] with m_i and the logarithm, which
-// is NaN where the loss is, for the gradient.
-// One workgroup owns 128 / LANES rows, LANES invocations each. A lane walks its columns four at a time with a running
+// logits [rows, V] at any strides, targets [rows] → losses [rows], and for the gradient statistics [rows, 2] with m_i and the
+// logarithm, which is NaN where the loss is NaN.
+// One workgroup owns 128 / LANES rows, LANES invocations each. A lane reads its columns four at a time with a running
 // maximum and sum (Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018), and the lanes are combined
 // in workgroup memory. One read for some six operations and 1¼ exponentials per element: bound by bandwidth.
 
@@ -60,11 +60,11 @@ fn main(
   let target_class = target_of(read_row);
   let has_no_loss = is_ignored(target_class);
   let is_counted = !has_no_loss && target_class < params.classes && row < params.rows;
-  // rows without a loss are not read; their lanes are here for the barriers
+  // rows without a loss are not read; their lanes only reach the barriers
   let classes = select(0u, params.classes, is_counted);
   let chosen = logit(
     params.logits.offset + dot(vec2<u32>(read_row, select(0u, target_class, is_counted)), params.logits.strides));
-  // what the mean is counted from: a logit of -∞ costs no other's digits
+  // the mean is relative to this, so that a logit of -∞ does not cost the others digits
   let pivot = select(chosen, 0.0, has_special(vec4<f32>(chosen)));
 
   var softmax = OnlineSoftmax(LOWEST, 0.0, 0.0, 0.0);  // and with it Σ (x - pivot)

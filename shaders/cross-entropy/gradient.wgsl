@@ -4,7 +4,7 @@
 //
 //     d_logits[i, j] = g_i (softmax(x[i, :])_j - (1 - ε) [j = t_i] - ε / V)      0 where t_i is ignored
 //
-// with g_i = d_loss · share, or d_loss[i] where there is one for each row; NaN where the loss is.
+// with g_i = d_loss · share, or d_loss[i] if there is one for each row. It is NaN where the loss is NaN.
 //
 // logits [rows, V] at any strides, targets [rows], statistics [rows, 2] → d_logits [rows, V]. One invocation writes four
 // classes of one row: one read, one write and one exponential per element. Bound by bandwidth.

@@ -1,9 +1,9 @@
 // parts: cross-entropy/targets, reduce, special
 //
-// The sum of the losses of rows, or their mean over those that are not ignored: NaN where all are, as 0 / 0.
+// The sum of the losses of rows, or their mean over the rows that are not ignored. If all are ignored the mean is NaN, as 0 / 0.
 //
-// losses [rows], targets [rows] → total [1]; share [1], what a row counts in it, for the gradient: 1, 1 / count, or 0.
-// One workgroup does all, in a fixed order: the logits of a row are hundreds of times as much to read.
+// losses [rows], targets [rows] → total [1], and for the gradient share [1], a row's weight in the total: 1, 1 / count, or 0.
+// One workgroup does all, in a fixed order. That is little work, because the logits are hundreds of times as much to read.
 
 struct Params {
   rows: u32,

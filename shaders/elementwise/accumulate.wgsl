@@ -2,10 +2,10 @@
 //
 // Adds one tensor to another in place: target[r, c] += x[r, c].
 //
-// target [rows, columns], contiguous or a slice of what is, x at any strides (0 repeats). One invocation writes the words of
-// four neighbours in a row: four f32, or four f16 in the two words that they share, which in a slice may begin before the
-// row and end after it. So no two invocations write one word, and what lies around a slice stays. Two reads and a write
-// for one operation: bound by bandwidth.
+// target [rows, columns], contiguous or a slice of a contiguous tensor, x at any strides (0 repeats). One invocation writes the
+// words of four neighbours in a row: four f32, or four f16 in two words. In a slice these words may begin before the row and
+// end after it. So no two invocations write the same word, and elements around a slice stay as they are. Two reads and a
+// write for one operation: bound by bandwidth.
 
 const F16: bool = false;          // storage of both
 

@@ -1,7 +1,7 @@
 // parts: element, launch
 //
-// Copies a strided view, or two views joined along one axis, into fresh row-major storage; converts between f32 and
-// f16 and splits the elements into other rows where asked:
+// Copies a strided view, or two views joined along one axis, into fresh row-major storage. It can also convert between f32
+// and f16, and split the elements into rows of another length:
 //
 //     output.flat[n] = x[i₀, …, i₅]                       n = the row-major index of (i₀, …, i₅) in `shape`
 //                      y[…, i_axis - split, …]            where i_axis ≥ split

@@ -1,13 +1,12 @@
 // parts: element, launch, quad, random, rows, store
 //
-// Dropout (Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014): an element is 0 with
-// probability p, and divided by 1 - p where it is kept. The gradient is the same function of the gradient.
+// Dropout (Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014): an element becomes 0
+// with probability p, and is divided by 1 - p otherwise. The gradient is the same function of the output's gradient.
 //
-// Whether an element is kept is a function of the seed and of its row-major index n alone: word n mod 4 of Philox at ⌊n / 4⌋
-// decides.
+// Only the seed and an element's row-major index n decide whether it is kept: word n mod 4 of Philox at ⌊n / 4⌋.
 //
 // x at any strides (0 repeats) → output of its shape, row-major. One invocation computes four columns of one row. Some 100
-// operations and 8 bytes (f32) per element, of which a GPU hides the first behind the second, and a CPU driver does not.
+// operations and 8 bytes (f32) per element. A GPU hides the operations behind the memory access, a CPU driver does not.
 
 const F16: bool = false;         // storage of x and output
 

@@ -1,12 +1,12 @@
 // parts: elementwise/multiply, element, launch, quad, rows, store
 //
-// One function of the elements of x, or of x and y: value(x, y) of the part that the host names (its table of ops says
-// which; here multiply). Such a part is also what gradient reads: value, gradient_x and gradient_y, by four elements.
+// One function of the elements of x, or of x and y: value(x, y) of the part that the host names in its table of ops (here
+// multiply). The gradient kernel uses the same part, which has value, gradient_x and gradient_y for four elements at once.
 //
 // x, y broadcast to rows of `columns` by strides (0 repeats) → output of as many rows. One invocation computes four
 // columns of one row. Bound by bandwidth.
 
-const BINARY: bool = true;       // of y too, else y is 0 and not read
+const BINARY: bool = true;       // reads y too, else y is 0
 const F16: bool = false;         // storage of x, y and output
 
 struct Params {

@@ -1,13 +1,13 @@
 // parts: elementwise/multiply, element, launch, quad, rows, store
 //
-// The gradient of a function of the elements of x, or of x and y (see elementwise), of what is given for its result, g:
+// The gradient of a function of the elements of x, or of x and y (see elementwise), from the gradient g of its result:
 // gradient_x(g, x, y) or gradient_y(g, x, y) of the part that the host names.
 //
 // x, y, g broadcast to rows of `columns` by strides (0 repeats) → output of as many rows. One invocation computes four
 // columns of one row. At most some 40 operations, and 12 or 16 bytes (f32) per element: bound by bandwidth.
 
 const OF_Y: bool = false;        // the gradient with respect to y, else to x
-const READS_X: bool = true;      // what is not read is 0
+const READS_X: bool = true;      // an operand that is not read is 0
 const READS_Y: bool = true;
 const F16: bool = false;         // storage of all
 

@@ -1,13 +1,12 @@
 // parts: element, launch, store
 //
-// Rotary position embedding (Su et al., "RoFormer", 2021): the first `rotary` columns of a row at position p are turned
-// in pairs by the angles whose cosines and sines the tables hold at p; the others pass through.
+// Rotary position embedding (Su et al., "RoFormer", 2021): the first `rotary` columns of a row at position p are rotated
+// in pairs by the angles whose cosines and sines the tables hold at p. The other columns pass through.
 //
 //     pair i:  a cos[p, i] - b sin[p, i],  b cos[p, i] + a sin[p, i]
 //
-// with a and b at columns i and i + rotary/2 (GPT-NeoX, Hugging Face), or where interleaved at 2i and 2i + 1
-// (llama2.c). A position past the tables gives NaN in the columns that are turned. The gradient is turned back: by the
-// negative angles.
+// with a and b at columns i and i + rotary/2 (GPT-NeoX, Hugging Face), or if interleaved at 2i and 2i + 1 (llama2.c). A
+// position past the tables gives NaN in the rotated columns. The gradient is rotated back, by the negative angles.
 //
 // x [B, H, N, D] at any strides, cos and sin [P, rotary/2] f32, positions [B, N] → output [B, H, N, D]. One invocation
 // computes four columns of one row. Bound by bandwidth.
@@ -18,7 +17,7 @@ struct Params {
   quads: u32,               // of the output
   row_quads: u32,           // of an output row
   columns: u32,             // D
-  rotary: u32,              // columns that are turned, even
+  rotary: u32,              // columns that are rotated, even
   length: u32,              // N
   heads: u32,               // H
   table_rows: u32,          // P

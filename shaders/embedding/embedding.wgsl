@@ -1,6 +1,6 @@
 // parts: element, launch, operand, quad, special, store
 //
-// Rows of a table by their numbers: output[n, :] = weight[ids[n], :]; NaN where the table has no such row.
+// Rows of a table by their numbers: output[n, :] = weight[ids[n], :], or NaN if the table has no such row.
 //
 // ids [N], weight [V, E] at any strides → output [N, E]. One invocation writes four columns of one row. Bound by
 // bandwidth.

@@ -3,12 +3,12 @@
 // The gradient of rows looked up in a table, with respect to the table: output[v, :] = Σ_{n: ids[n] = v} g[n, :], without
 // atomics and in the order of n, so that it is the same each time.
 //
-// gradient [N, E] at any strides, sorted [2, N] of order-ids → output [V, E], zero before, of which only rows that were looked
-// up are written. A workgroup belongs to a place in the order and to some columns; where a run of one id begins, it sums
-// the run's rows, and elsewhere, or where the table has no such row, it ends at once. `lanes` invocations share four
-// columns and take the rows in turn; a tree in workgroup memory adds the lanes. With order-ids and the zeros that is 1024·N
+// gradient [N, E] at any strides, sorted [2, N] of order-ids → output [V, E], which holds zeros before. Only rows that were
+// looked up are written. A workgroup belongs to one place in the order and to some columns. If a run of one id begins there, it
+// sums the run's rows. Otherwise, or if the table has no such row, it ends at once. `lanes` invocations share four columns
+// and take the rows in turn, and a tree in workgroup memory adds the lanes. With order-ids and the zeros that is 1024·N
 // comparisons, N·E additions, and N·E + V·E elements read and written: 4 million, 2 million and 64 MiB for V = 32,768,
-// N = 4,096 and E = 512, in which the zeros are the most. The longest sum is of N / lanes rows, one after another.
+// N = 4,096 and E = 512. Most of the bytes are the zeros. The longest sum is of N / lanes rows, one after another.
 
 const WORKGROUP: u32 = 128u;     // invocations
 const F16: bool = false;         // storage of gradient and output
@@ -55,7 +55,7 @@ fn main(
   let lane = index / wide;
   let quad = (linear % params.column_groups) * wide + index % wide;
   let column = 4u * quad;
-  // none past the end, where invocations are here for the barriers
+  // 0 past the end, where invocations only reach the barriers
   let end = select(place, params.count, quad < params.quads);
   var sums = vec4<f32>(0.0);
   for (var at = place + lane; at < end && sorted[at] == id; at += params.lanes) {

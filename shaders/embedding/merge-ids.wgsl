@@ -1,9 +1,9 @@
 // parts: launch
 //
-// Merges neighbouring runs of ordered ids in pairs, stably: an id moves up by as many as the other run of its pair has in
-// front of it, those that are alike if it stands in the second.
+// Merges neighbouring runs of ordered ids in pairs, stably. An id moves up by the number of ids in the other run of its pair
+// that go before it. An equal id goes before it if it is in the first run.
 //
-// runs [2, N] of `run` ids each → merged [2, N] of 2 · run, the ids and where each stood. One invocation places one id by
+// runs [2, N] of `run` ids each → merged [2, N] of 2 · run, the ids and where each came from. One invocation places one id by
 // bisection: N · log₂ run loads.
 
 struct Params {
@@ -29,7 +29,7 @@ fn main(
   let number = n / params.run;
   let is_second = number % 2u == 1u;
   let other = (number ^ 1u) * params.run;
-  // the part of the other run that is not yet known to lie in front of it, or behind
+  // the part of the other run that is not yet known to go before or after it
   var low = min(other, params.count);
   var high = min(other + params.run, params.count);
   let begin = low;

@@ -1,13 +1,12 @@
 // parts: launch
 //
-// A stable order of the ids within each run of RUN: those that are alike become neighbours, in the order in which they
-// came. A rank sort:
+// Sorts the ids within each run of RUN, stably: equal ids become neighbours, in their original order. A rank sort:
 //
 //     rank of n = #{m: id_m < id_n} + #{m < n: id_m = id_n}        m in n's run
 //
-// ids [N] → sorted [2, N], the ids in that order and where each stood; merge-ids joins the runs. One invocation ranks one id
-// against its run, N · RUN comparisons without a barrier or an atomic: 4 million of 4,096 ids, each a load that neighbours
-// share.
+// ids [N] → sorted [2, N], the ids in that order and where each came from. merge-ids joins the runs. One invocation ranks one
+// id against its run. That is N · RUN comparisons without a barrier or an atomic: 4 million for 4,096 ids, each a load that
+// neighbours share.
 
 const RUN: u32 = 1024u;
 

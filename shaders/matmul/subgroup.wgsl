@@ -4,16 +4,15 @@
 // (CPUs): output = A B + bias.
 //
 // a [batch…, M, K], b [batch…, K, N] at any strides (a transposed operand is a view), bias [N] → output [batch…, M, N].
-// One workgroup is one subgroup and owns 4·SUBGROUP rows by 4·QUADS columns of the output; a lane has four of the rows,
-// accumulated in registers. K is walked four at a time: a lane loads its rows' 4 × 4 block of a and, of b, the block of
-// its own four columns, which shuffles pass around:
+// One workgroup is one subgroup and owns 4·SUBGROUP rows by 4·QUADS columns of the output. A lane has four of the rows,
+// accumulated in registers. K is processed four at a time. A lane loads its rows' 4 × 4 block of a and its own four columns'
+// block of b, and shuffles pass the blocks of b around:
 //
 //     lane i loads   a [rows 4i … 4i+3, k … k+3]     b [k … k+3, columns 4i … 4i+3]
 //     quad c: all lanes read lane c's block of b, 16 multiply-adds on vec4 for 4 shuffles of vec4
 //
 // A tile is 32·SUBGROUP·QUADS·K floating-point operations for 16·(SUBGROUP + QUADS)·K bytes read (f32), from a CPU's
-// cache. What is rare stands in a loop that runs no round, and arrays are indexed by the variables of loops as long as
-// they are: see attention/subgroup.
+// cache. attention/subgroup explains why rare work is in loops that usually run no iteration, and how arrays are indexed.
 
 enable subgroups;
 
@@ -21,7 +20,7 @@ const SUBGROUP: u32 = 8u;        // invocations of every subgroup of the device
 const A_F16: bool = false;       // storage of a
 const B_F16: bool = false;       // storage of b and bias
 const OUT_F16: bool = false;     // storage of output
-// An exact zero in A annihilates what it meets in B, be it NaN or infinite: attention weights of masked keys.
+// An exact zero in A times NaN or infinity in B gives 0, for attention weights of masked keys.
 const ZERO_ANNIHILATES: bool = false;
 
 const QUADS: u32 = min(SUBGROUP, 8u);  // column quads of the tile

@@ -3,12 +3,12 @@
 // Batched matrix product with a bias epilogue: output = A B + bias.
 //
 // a [batch…, M, K], b [batch…, K, N] at any strides (a transposed operand is a view), bias [N] → output [batch…, M, N].
-// One workgroup owns TILE_ROWS × TILE_COLUMNS of the output: invocation (x, y) has the row quads y + Y·i and the column
-// quads x + X·j of the tile, QUADS of each, accumulated in registers. K is walked STEP at a time; both operands are staged
+// One workgroup owns TILE_ROWS × TILE_COLUMNS of the output. Invocation (x, y) has the row quads y + Y·i and the column
+// quads x + X·j of the tile, QUADS of each, accumulated in registers. K is processed STEP at a time. Both operands are staged
 // with their long axis innermost, so that a step of K reads QUADS vec4s of rows and as many of columns for 16·QUADS²
 // multiply-adds (QUADS = 1: 2 vec4 loads for 16; QUADS = 2: 4 for 64). An invocation stages at most one 4 × 4 block of
-// each operand, transposed in registers where its rows run along K; where there are fewer blocks than invocations, the
-// first stage a and the last b.
+// each operand, and transposes it in registers if its rows run along K. If there are fewer blocks than invocations, the
+// first invocations stage a and the last stage b.
 //
 // A tile is 2·TILE_ROWS·TILE_COLUMNS·K floating-point operations for 4·(TILE_ROWS + TILE_COLUMNS)·K bytes read (f32), from
 // L2 where neighbouring tiles share operands: 8 operations per byte for 32 × 32, 16 for 64 × 64, 32 for 128 × 128.
@@ -21,7 +21,7 @@ const WORKGROUP: u32 = 64u;      // invocations: (TILE_ROWS / 4·QUADS) · (TILE
 const A_F16: bool = false;       // storage of a
 const B_F16: bool = false;       // storage of b and bias
 const OUT_F16: bool = false;     // storage of output
-// An exact zero in A annihilates what it meets in B, be it NaN or infinite: attention weights of masked keys.
+// An exact zero in A times NaN or infinity in B gives 0, for attention weights of masked keys.
 const ZERO_ANNIHILATES: bool = false;
 
 const ROW_QUADS: u32 = TILE_ROWS / 4u;
@@ -34,11 +34,11 @@ const B_BLOCKS: u32 = COLUMN_QUADS * STEP_QUADS;
 
 var<workgroup> a_tile: array<vec4<f32>, STEP * ROW_QUADS>;     // [k][rows], rotated
 var<workgroup> b_tile: array<vec4<f32>, STEP * COLUMN_QUADS>;  // [k][columns], rotated
-// set for good once a staged value of b is not finite
+// set, and never cleared, once a staged value of b is not finite
 var<workgroup> b_not_finite: atomic<u32>;
 
-// Where quad number `quad` of the staged row `k` of `quads` lies: each four rows are turned, so that neither the eight
-// lanes that stage along K nor lanes that stage along the row meet in a bank.
+// The place of quad number `quad` in the staged row `k` of `quads` quads. Every four rows are rotated, so that lanes do not
+// collide in a bank, whether they stage along K or along the row.
 fn staged_at(k: u32, quad: u32, quads: u32) -> u32 {
   return k * quads + ((quad + k / 4u * (8u / STEP_QUADS)) & (quads - 1u));
 }
@@ -61,7 +61,7 @@ fn main(
   let batch = index / (params.column_tiles * params.row_tiles);
   let bases = batch_bases(batch);
 
-  // neighbouring lanes stage neighbouring memory: along K where that is the operand's contiguous axis
+  // neighbouring lanes stage neighbouring memory: along K if that is the operand's contiguous axis
   let a_lane = lane;
   let b_lane = lane + B_BLOCKS - WORKGROUP;  // wraps around, past B_BLOCKS, for lanes that stage none of b
   let a_along_k = params.a.vectors != ACROSS_K;

@@ -1,12 +1,12 @@
 // parts: attention/forward, attention/inputs, attention/special, attention/visibility, attention/work, matrix/half-octet, matrix/subgroup-matrix, launch, store
 //
 // Fused attention on tensor cores: O = softmax(scale · Q Kᵀ + mask) V with an online softmax, in O(length) memory,
-// over the keys of the rows' band only. Operands are f16; scores, softmax and sums are f32; weights are rounded to
-// f16 before they meet V, which is up to 5e-4 of each.
+// over the keys of the rows' band only. Operands are f16; scores, softmax and sums are f32. Weights are rounded to f16
+// before they are multiplied with V, which changes each by up to 5e-4 of itself.
 //
 // q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv], f16 → output [B, H, Nq, Dv], f16, log_sum_exp [B, H, Nq].
 //
-// One workgroup owns BLOCK_Q query rows. Its subgroups stand in ROW_GROUPS × COLUMN_GROUPS: a row of them shares
+// One workgroup owns BLOCK_Q query rows. Its subgroups form a grid of ROW_GROUPS × COLUMN_GROUPS. Those of one grid row share
 // query rows, and each has a share of the keys in S and of the columns in O. Q and O stay in matrices in registers. A
 // step is two phases, with barriers between them, so that loads and softmax of one workgroup overlap with the matrix
 // products of another on the same multiprocessor:
@@ -15,11 +15,11 @@
 //                v of tile j and k of tile j + 1: storage → registers → workgroup memory
 //     matrices   O += P V, tile j; S = Q Kᵀ, tile j + 1
 //
-// Matrices have no rows that could be rescaled when a row's maximum grows. So weights are taken relative to an older
-// maximum, as long as it is at most SLACK below (f32 sums and f16 weights have room for e^SLACK, and the quotient at
-// the end is the same). Only then is O rescaled, through workgroup memory: as a rule never after the first tiles.
-// What would not do: diag(factor) · O rounds O to f16 at each step; P V into zeros and through workgroup memory into
-// rows of O costs 8·BLOCK_Q·Dv bytes of it a step, almost as many as all else together.
+// A matrix has no rows that could be rescaled when a row's maximum grows. So weights are taken relative to an older
+// maximum, as long as that is at most SLACK below the present one (f32 sums and f16 weights have room for e^SLACK, and the
+// quotient at the end is the same). Beyond that O is rescaled through workgroup memory, which rarely happens after the first
+// tiles. Two alternatives are worse. diag(factor) · O rounds O to f16 at each step. Adding P V to rows of O through workgroup
+// memory costs 8·BLOCK_Q·Dv bytes of it per step, almost as many as everything else together.
 //
 // A masked key never leaks, as in the other kernels: keys beyond the tile's range are staged as zeros, scores of
 // masked ones are replaced, and NaN and infinities of v wait for add_special_values.
@@ -30,14 +30,14 @@
 // A head is 4·Nq·Nk·D operations; a query tile reads k and v once, 4·Nk·D bytes: BLOCK_Q operations per byte, from L2.
 // A step at 64 × 32, DIM 128, four subgroups of 32 is 1.05 MFLOP. Its bytes of workgroup memory: k read 16 K and v 16
 // K (each serves 32 rows), P written 4 K and read 8 K, S written 8 K and read 8 K, k and v staged 16 K: 76 KiB, 608
-// cycles at 128 bytes; its matrix products 413 cycles at 2540 operations (the share of an H100's 4096 that code
-// without asynchronous matrix instructions reaches); its 2048 exponentials 128 cycles. So workgroup memory binds: at
-// most 400 TFLOP/s on an H100 (132 multiprocessors, 1.755 GHz), and as the phases of one workgroup do not overlap and
-// registers (about 200 a lane) allow two workgroups at a time, a quarter to a third of that is expected: 1.0 to 1.4
-// ms for 16 × 4096 × 128 (137 GFLOP). Not measured yet.
+// cycles at 128 bytes. Its matrix products take 413 cycles at 2540 operations (the share of an H100's 4096 that code
+// without asynchronous matrix instructions reaches), its 2048 exponentials 128 cycles. So workgroup memory is the limit: at
+// most 400 TFLOP/s on an H100 (132 multiprocessors, 1.755 GHz). The phases of one workgroup do not overlap, and registers
+// (about 200 per lane) allow two workgroups at a time. So a quarter to a third of that is expected: 1.0 to 1.4 ms for
+// 16 × 4096 × 128 (137 GFLOP). Not measured yet.
 //
-// Dao, "FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning", 2023; the slack is that of
-// FlashAttention-4.
+// Dao, "FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning", 2023. The slack is
+// FlashAttention-4's.
 
 enable subgroups;
 
@@ -58,7 +58,7 @@ const KEY_PARTS: u32 = BLOCK_K / (16u * COLUMN_GROUPS);
 const VALUE_PARTS: u32 = DIM / (16u * COLUMN_GROUPS);
 const DIM_PARTS: u32 = DIM / 16u;
 const KEY_STEPS: u32 = BLOCK_K / 16u;
-// O passes through the memory of S in so many chunks of KEY_PARTS matrices a subgroup
+// O passes through the memory of S in this many chunks of KEY_PARTS matrices per subgroup
 const CHUNKS: u32 = (VALUE_PARTS + KEY_PARTS - 1u) / KEY_PARTS;
 
 // workgroup memory, f16 in octets and f32 in quads
@@ -84,11 +84,11 @@ const ROW_LANES: u32 = max(SUBGROUP / SUBGROUP_ROWS, 1u);
 const ROWS: u32 = max(SUBGROUP_ROWS / SUBGROUP, 1u);
 const SEGMENT_QUADS: u32 = KEY_QUADS / ROW_LANES;  // of a row, a lane
 
-// one for each subgroup, so that none races
+// one for each subgroup, so that there is no race
 var<workgroup> flags: array<u32, SUBGROUPS>;
 
-// `subgroup` and `lane` are passed one by one: of a struct of both, compilers would not believe that the former is
-// the same in all lanes of a subgroup.
+// `subgroup` and `lane` are separate parameters. In a struct of both, compilers would not see that `subgroup` is the same in
+// all lanes of a subgroup.
 fn softmax_row(subgroup: u32, lane: u32, r: u32) -> u32 {
   return subgroup * SUBGROUP_ROWS + r * SUBGROUP + lane % SUBGROUP_ROWS;
 }
@@ -111,7 +111,7 @@ fn score_at(subgroup: u32, r: u32, j: u32) -> u32 {
   return 16u * (row_group(subgroup) * ROW_PARTS + r) * S_PITCH + 4u * (column_group(subgroup) * KEY_PARTS + j);
 }
 
-// Whether any lane of the workgroup says so; a barrier before and after.
+// Whether the condition holds in any lane of the workgroup. There is a barrier before and after.
 fn any_lane(says: bool, subgroup: u32, lane: u32) -> bool {
   let any_in_subgroup = subgroupAny(says);
   if lane == 0u { flags[subgroup] = u32(any_in_subgroup); }
@@ -138,7 +138,7 @@ fn octet_place(at: u32, number: u32) -> u32 {
   return at + (number / ROW_OCTETS) * ROW_PITCH + number % ROW_OCTETS;
 }
 
-// An invocation's share of rows [first, first + BLOCK_K); zeros from `end` on, and where rows are no octets.
+// An invocation's share of rows [first, first + BLOCK_K); zeros from `end` on, and if rows are not whole octets.
 fn fetch(
   buffer: ptr<storage, array<vec4<u32>>, read>, rows: Rows, first: u32, end: u32, invocation: u32,
 ) -> array<vec4<u32>, SHARE> {
@@ -161,7 +161,7 @@ fn stage(at: u32, octets: array<vec4<u32>, SHARE>, invocation: u32) {
   }
 }
 
-// Stages `count` rows of any kind, when they are needed; whether one holds NaN or infinities.
+// Stages `count` rows of any layout when they are needed, and returns whether one holds NaN or infinities.
 fn gather(
   buffer: ptr<storage, array<vec4<u32>>, read>, rows: Rows, first: u32, end: u32, at: u32, count: u32,
   makes_finite: bool, invocation: u32,
@@ -290,7 +290,7 @@ fn normalise(
   return factors;
 }
 
-// v of a tile, fetched or yet to be gathered, without NaN and infinities; whether there were any.
+// v of a tile, fetched or yet to be gathered, without NaN and infinities. Returns whether there were any.
 fn stage_v(
   octets: array<vec4<u32>, SHARE>, rows: Rows, first_key: u32, end_key: u32, invocation: u32,
 ) -> bool {
@@ -389,7 +389,7 @@ fn main(
   let k_rows = rows_of(tile.k_base, params.inputs.k.strides, params.inputs.head_dim);
   let v_rows = rows_of(tile.v_base, params.inputs.v.strides, params.inputs.value_dim);
 
-  // q through the memory of k and v, as many rows as it holds
+  // load q through the memory of k and v, as many rows at a time as it holds
   const STAGED_ROWS: u32 = min(BLOCK_Q, 2u * BLOCK_K);
   var queries: array<Left, ROW_PARTS * DIM_PARTS> = array<Left, ROW_PARTS * DIM_PARTS>();
   for (var first = 0u; first < BLOCK_Q; first += STAGED_ROWS) {
@@ -412,11 +412,11 @@ fn main(
   var saw_special = false;
 
   for (var end_of_step = keys.x; ; end_of_step += BLOCK_K) {
-    // keys [first_key, end_of_step) have been scored, but for the first round
+    // keys [first_key, end_of_step) have been scored, except in the first round
     let is_first = end_of_step == keys.x;
     let first_key = end_of_step - BLOCK_K;
     let is_over = !is_first && first_key >= keys.y;
-    let k_octets = fetch(&k, k_rows, end_of_step, keys.y, invocation);  // asked for early, needed late
+    let k_octets = fetch(&k, k_rows, end_of_step, keys.y, invocation);  // loaded early, used late
     var factors: array<f32, ROWS> = array<f32, ROWS>();
     var outgrown = false;
     if is_over {

@@ -3,21 +3,20 @@
 // Batched matrix product with a bias epilogue on tensor cores: output = A B + bias. Operands are f16, sums are f32.
 //
 // a [batch…, M, K], b [batch…, K, N] at any strides (a transposed operand is a view), bias [N] → output [batch…, M,
-// N]. One workgroup owns TILE_ROWS × TILE_COLUMNS of the output, its subgroups, ROW_GROUPS × COLUMN_GROUPS of them,
-// equal blocks of it, as matrices in registers. K is walked STEP at a time. Both operands are staged as they lie in
-// storage, in lines along the axis whose neighbours are neighbours there, and matrices are loaded from them in either
-// order. Two stages take turns: while one is multiplied the next is on its way from storage, so that a step has one
-// barrier.
+// N]. One workgroup owns TILE_ROWS × TILE_COLUMNS of the output. Its ROW_GROUPS × COLUMN_GROUPS subgroups own equal blocks of
+// it, as matrices in registers. K is processed STEP at a time. Both operands are staged in the order of storage, in lines along
+// their contiguous axis, and matrices are loaded from them in either order. Two stages take turns: while one is multiplied, the
+// next is loaded from storage, so that a step has one barrier.
 //
 // Workgroup memory: two stages of a's and b's lines, f16 with 8 elements of padding against bank conflicts, and 1 KiB
-// a subgroup for the way of the sums to the output. 64 × 64 is at most 24 KiB, 128 × 64 38 KiB, 128 × 128 48 KiB.
+// a subgroup for writing the sums to the output. 64 × 64 is at most 24 KiB, 128 × 64 38 KiB, 128 × 128 48 KiB.
 //
 // A tile is 2·TILE_ROWS·TILE_COLUMNS·K operations for 2·(TILE_ROWS + TILE_COLUMNS)·K bytes, from L2 where
 // neighbouring tiles share operands: 32 operations per byte for 64 × 64, 64 for 128 × 128. From workgroup memory a
 // subgroup with R × C matrices reads R + C of 512 bytes for R·C products of 8192 operations: 16 operations per byte for
-// 2 × 2, 21 for 4 × 2 (of 128 × 128). At 128 bytes a cycle that is 2048 and 2730 operations, where an H100's tensor
-// cores reach 4096, and about 2540 without the asynchronous matrix instructions, which WGSL cannot ask for: 128 × 128
-// is bound by them, 64 × 64 by workgroup memory, at 470 TFLOP/s; registers (about 150 a lane at 128 × 128) allow
+// 2 × 2, 21 for 4 × 2 (of 128 × 128). At 128 bytes a cycle that is 2048 and 2730 operations. An H100's tensor cores reach
+// 4096, but only about 2540 without the asynchronous matrix instructions, which WGSL does not have. So 128 × 128 is bound by
+// the tensor cores, and 64 × 64 by workgroup memory, at 470 TFLOP/s. Registers (about 150 per lane at 128 × 128) allow
 // twelve subgroups or more on a multiprocessor. Half of that bound is expected: 0.6 ms for 4096³ (137 GFLOP). Not
 // measured yet.
 
@@ -111,7 +110,7 @@ fn b_first(k: u32, first_column: u32) -> vec2<u32> {
   return select(vec2<u32>(k, first_column), vec2<u32>(first_column, k), B_BY_ROWS);
 }
 
-// An invocation's share of a stage; zeros where lines are no octets: those are staged when they are needed.
+// An invocation's share of a stage. Zeros if lines are not whole octets, which are staged when they are needed.
 fn fetch_a(lines: Lines, first: vec2<u32>, invocation: u32) -> array<vec4<u32>, A_SHARE> {
   var octets: array<vec4<u32>, A_SHARE> = array<vec4<u32>, A_SHARE>();
   if !lines.are_octets { return octets; }
@@ -180,8 +179,7 @@ fn accumulate(sums: ptr<function, array<Result, PARTS>>, at: u32, subgroup: u32)
   }
 }
 
-// Takes one matrix of every subgroup through workgroup memory to the output, whose tile begins at (row, column)
-// `first`.
+// Writes one matrix of every subgroup through workgroup memory to the output, whose tile begins at (row, column) `first`.
 fn write_part(
   sums: ptr<function, array<Result, PARTS>>, part: u32, base: u32, first: vec2<u32>, subgroup: u32, lane: u32,
 ) {
@@ -216,7 +214,7 @@ fn main(
   let a_place = a_lines(bases.x);
   let b_place = b_lines(bases.y);
 
-  // k runs one step ahead of what is multiplied
+  // k is one step ahead of the stage that is multiplied
   var sums: array<Result, PARTS> = array<Result, PARTS>();
   var at = 0u;
   for (var k = 0u; k < params.depth + STEP; k += STEP) {

@@ -1,17 +1,17 @@
 // parts: normalise/segments, element, launch, quad, reduce, store
 //
-// Gradient of layer normalisation (Ba et al., "Layer normalization", 2016) and, where not CENTRED, of root-mean-square
+// Gradient of layer normalisation (Ba et al., "Layer normalization", 2016) and, if not CENTRED, of root-mean-square
 // normalisation (Zhang & Sennrich, "Root mean square layer normalization", 2019), with respect to its input:
 //
 //     d_x[i, :] = (g - mean(g) - x̂ · mean(g · x̂)) · r_i     g = d_output[i, :] · weight,  x̂ = (x[i, :] - m_i) · r_i
 //     r_i = 1 / √(mean((x[i, :] - m_i)²) + ε)
 //
-// with m_i the row's mean; or m_i = 0, and then without mean(g). Also m_i and r_i, for the gradient of the weight.
+// with m_i the row's mean, or m_i = 0 and without mean(g). It also writes m_i and r_i, for the gradient of the weight.
 //
 // x, d_output [rows, segments, columns], weight [segments, columns] → d_x as x; statistics [rows, 2]. All row-major; rows
 // of an odd number of f16 are padded, and then segments do not merge into one row.
-// One workgroup owns 128 / LANES rows, LANES invocations each, which add up in a fixed order. Three reads of x (else
-// two) and two of d_output, the later ones from the cache, and one write, for some sixteen operations per element. Bound
+// One workgroup owns 128 / LANES rows, LANES invocations each, which add up in a fixed order. Three reads of x (two if not
+// CENTRED) and two of d_output, the later ones from the cache, and one write, for some sixteen operations per element. Bound
 // by bandwidth.
 
 const LANES: u32 = 16u;          // invocations per row: a power of two up to 128
@@ -102,7 +102,7 @@ fn main(
   let lane = index % LANES;
   let row = linear * (WORKGROUP / LANES) + index / LANES;
   let base = min(row, params.rows - 1u) * params.row_pitch;
-  // none in rows past the end, which are here for the barriers
+  // 0 in rows past the end, which only reach the barriers
   let quads = select(0u, params.segments * ((params.columns + 3u) / 4u), row < params.rows);
   let size = f32(params.segments * params.columns);
   let one = vec4<f32>(1.0);

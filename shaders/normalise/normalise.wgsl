@@ -1,15 +1,15 @@
 // parts: normalise/segments, element, launch, operand, quad, reduce, rows, store
 //
-// Layer normalisation over rows (Ba et al., "Layer normalization", 2016) and, where not CENTRED, root-mean-square
+// Layer normalisation over rows (Ba et al., "Layer normalization", 2016) and, if not CENTRED, root-mean-square
 // normalisation (Zhang & Sennrich, "Root mean square layer normalization", 2019):
 //
 //     output[i, :] = (x[i, :] - m_i) / √(mean((x[i, :] - m_i)²) + ε) · weight + bias
 //
-// with m_i the row's mean, or 0. A row is `segments` × `columns` elements, where several axes are normalised together.
+// with m_i the row's mean, or 0. A row is `segments` × `columns` elements, because several axes may be normalised together.
 //
 // x [rows, segments, columns] at any strides, weight and bias [segments, columns] → output [rows, segments, columns].
-// One workgroup owns 128 / LANES rows, LANES invocations each. Where CENTRED, sums are of differences from the row's
-// first element, and the variance is summed after the mean, so that no digits cancel: three reads of x (else two), the
+// One workgroup owns 128 / LANES rows, LANES invocations each. If CENTRED, sums are of differences from the row's first
+// element, and the variance is summed after the mean, so that no digits cancel. Three reads of x (two if not CENTRED), the
 // later ones from the cache, and one write, for some eight operations per element. Bound by bandwidth.
 
 const LANES: u32 = 16u;          // invocations per row: a power of two up to 128
@@ -90,7 +90,7 @@ fn main(
   let row = linear * (WORKGROUP / LANES) + index / LANES;
   let axes = row_index(min(row, params.rows - 1u), params.shape);
   let x_row = row_start(axes, params.x_strides, params.x_outer_stride);
-  // none in rows past the end, which are here for the barriers
+  // 0 in rows past the end, which only reach the barriers
   let quads = select(0u, params.segments * ((params.columns + 3u) / 4u), row < params.rows);
   let size = f32(params.segments * params.columns);
 

@@ -4,10 +4,10 @@
 //
 //     d_weight[:] = Σ_i d_output[i, :] · (x[i, :] - m_i) · r_i      d_bias[:] = Σ_i d_output[i, :]
 //
-// of a chunk of rows each: the chunks are added up afterwards. x, d_output [rows, segments, columns] row-major (rows of
+// over a chunk of rows each. The chunks are added up afterwards. x, d_output [rows, segments, columns] row-major (rows of
 // an odd number of f16 are padded), statistics [rows, 2] with m_i and r_i → d_weight, d_bias [chunks, segments, columns].
-// One workgroup owns 64 columns of one chunk: 16 × 4 columns by 8 rows at a time, so that neighbours read neighbouring
-// columns, and a tree over the 8 at the end. All sums are in a fixed order. One read of x and d_output for four operations
+// One workgroup owns 64 columns of one chunk. It reads 16 × 4 columns by 8 rows at a time, so that neighbours read neighbouring
+// columns, and a tree adds the 8 rows at the end. All sums are in a fixed order. One read of x and d_output for four operations
 // an element: bound by bandwidth.
 
 const F16: bool = false;         // storage of x and d_output
@@ -67,7 +67,7 @@ fn main(
   if linear >= params.groups { return; }
   let chunk = linear / params.column_groups;
   let place = segment_place(linear % params.column_groups * COLUMN_LANES + index % COLUMN_LANES, params.columns);
-  // none past the last segment, for the barriers
+  // 0 past the last segment, where invocations only reach the barriers
   let count = select(0u, min(params.columns - place.y, 4u), place.x < params.segments);
   let last_row = select(0u, min((chunk + 1u) * params.chunk_rows, params.rows), count > 0u);
 

@@ -1,15 +1,15 @@
 // parts: optimiser/weights, element, launch
 //
-// One step of Adam (Kingma & Ba, "Adam: a method for stochastic optimization", 2014) or, with the decay apart from the
-// gradient, AdamW (Loshchilov & Hutter, "Decoupled weight decay regularization", 2019), in place, as torch.optim's:
+// One step of Adam (Kingma & Ba, "Adam: a method for stochastic optimization", 2014), or of AdamW, which separates the decay from
+// the gradient (Loshchilov & Hutter, "Decoupled weight decay regularization", 2019), in place, as torch.optim's:
 //
 //     g ← g / scale + λ p
 //     m ← m + (1 − β₁) (g − m),   v ← β₂ v + (1 − β₂) g²
 //     p ← κ p − lr / (1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + ε)
 //
-// Adam: κ = 1; AdamW: λ = 0, κ = 1 − lr · decay. p, g [size], float32 or float16; m, v and what p is kept in [size]
-// float32; settings from optimiser-step.wgsl. One invocation updates four neighbours: 28 bytes an element (f32) for some
-// 15 operations. Bound by bandwidth.
+// Adam: κ = 1; AdamW: λ = 0, κ = 1 − lr · decay. p, g [size], float32 or float16; m, v and the stored copy of p [size]
+// float32; settings from step.wgsl. One invocation updates four neighbours: 28 bytes an element (f32) for some 15
+// operations. Bound by bandwidth.
 
 const F16: bool = false;         // storage of p and g
 
@@ -28,7 +28,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> gradient: array<vec4<u32>>;        // g [size], f32 or f16
 @group(0) @binding(2) var<storage, read> settings: array<vec4<f32>>;        // [parameters]
-@group(0) @binding(3) var<storage, read_write> weights: array<vec4<f32>>;   // p [size], or what it is kept in
+@group(0) @binding(3) var<storage, read_write> weights: array<vec4<f32>>;   // p [size], or its float32 copy
 @group(0) @binding(4) var<storage, read_write> halves: array<u32>;          // p [size] where f16
 @group(0) @binding(5) var<storage, read_write> means: array<vec4<f32>>;     // m [size]
 @group(0) @binding(6) var<storage, read_write> squares: array<vec4<f32>>;   // v [size]

@@ -1,10 +1,10 @@
-// Adapts the scale of a loss to what became of its gradients (Micikevicius et al., "Mixed precision training", 2018), as
-// torch.amp.GradScaler.update:
+// Adapts the scale of a loss, depending on whether its gradients were finite (Micikevicius et al., "Mixed precision training",
+// 2018), as torch.amp.GradScaler.update:
 //
 //     some gradient was not finite    scale ← backoff · scale, streak ← 0
-//     else                            streak ← streak + 1; at the interval scale ← growth · scale, streak ← 0
+//     otherwise                       streak ← streak + 1; at the interval scale ← growth · scale, streak ← 0
 //
-// A scale that would be infinite does not grow. found [optimisers] is cleared. One invocation.
+// The scale does not grow to infinity. found [optimisers] is cleared. One invocation.
 
 struct Params {
   optimisers: u32,         // entries of found

@@ -6,7 +6,7 @@
 //     sums[first + w] = Σ x², over the vectors w, w + W, w + 2W, … of one gradient, W workgroups          each gradient
 //     norm = √(Σ sums) / scale,  coefficient = min(1, max_norm / (norm + 1e-6))                  COMBINES, one workgroup
 //
-// as torch.nn.utils.clip_grad_norm_ with its defaults: of a norm that is infinite the coefficient is 0, of NaN NaN.
+// as torch.nn.utils.clip_grad_norm_ with its defaults: the coefficient is 0 for an infinite norm, and NaN for a NaN norm.
 //
 // x: a gradient [rows, columns], rows `pitch` apart, f32 or f16; or the sums. One read for two operations: bound by
 // bandwidth.

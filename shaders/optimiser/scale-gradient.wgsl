@@ -1,10 +1,10 @@
 // parts: element, launch
 //
-// Multiplies a gradient by a number of the GPU's, in place, and notes whether all of it is finite:
+// Multiplies a gradient by a number that is on the GPU, in place, and notes whether all elements are finite:
 //
-//     x ← factor · x,  found[found_at] ← 1 where an element is infinite or NaN
+//     x ← factor · x,  found[found_at] ← 1 if an element is infinite or NaN
 //
-// factor: numbers[0], or where DIVIDES 1 / numbers[0]. x [rows, columns], rows `pitch` apart, f32 or f16. One invocation
+// factor: numbers[0], or if DIVIDES 1 / numbers[0]. x [rows, columns], rows `pitch` apart, f32 or f16. One invocation
 // takes one vector of 16 bytes. A read and a write for an operation: bound by bandwidth.
 
 const F16: bool = false;         // storage of x

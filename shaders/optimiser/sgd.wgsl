@@ -4,10 +4,10 @@
 // momentum in deep learning", 2013), in place, as torch.optim.SGD:
 //
 //     g ← g / scale + λ p
-//     b ← g in the first step, later μ b + (1 − dampening) g                where there is momentum
+//     b ← g in the first step, later μ b + (1 − dampening) g                if there is momentum
 //     p ← p − lr (g + μ b) with Nesterov's, p − lr b with plain momentum, p − lr g without
 //
-// p, g [size], float32 or float16; b and what p is kept in [size] float32; settings from optimiser-step.wgsl. One
+// p, g [size], float32 or float16; b and the stored copy of p [size] float32; settings from step.wgsl. One
 // invocation updates four neighbours: 20 bytes an element (f32 with momentum) for some 6 operations. Bound by bandwidth.
 
 const F16: bool = false;         // storage of p and g

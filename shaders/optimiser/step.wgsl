@@ -1,11 +1,11 @@
-// Counts a step of an optimiser for each parameter that has a gradient, and works out what the update of its elements
-// needs to know, once for all of them:
+// Counts a step of an optimiser for each parameter that has a gradient, and computes the settings that the update of its
+// elements needs, once for all of them:
 //
 //     t ← t + 1
 //     settings = (lr / (1 − β₁ᵗ), 1 / √(1 − β₂ᵗ), 1 / scale, state)         Kingma & Ba, "Adam", 2014, section 3
 //
-// unless a gradient is not finite: then t stays, and state tells the update to leave everything as it is. That is known
-// on the GPU alone, and so the steps are counted there.
+// If a gradient is not finite, t stays, and state tells the update to leave everything as it is. Only the GPU knows this, so
+// the steps are counted there.
 //
 // present [count], the parameters with a gradient; steps [parameters], found [], scale [1] → settings [parameters, 4].
 // One invocation does one parameter.

@@ -6,8 +6,8 @@
 //     output[i] = argmax_j logits[i, j] + temperature · g[i, j],  g = -log(-log u),  u uniform in (0, 1)
 //
 // u of columns [4n, 4n + 4) in row i are the four words of Philox with counter (n, i, step) and key seed: the same on
-// every device. Temperature 0 takes the largest logit. The lowest of equal columns wins; NaN wins over nothing. u has
-// 23 bits, so that what is less likely than about 2⁻²⁴ is hardly ever drawn.
+// every device. Temperature 0 takes the largest logit. The first of equal columns wins. NaN loses to every number. u has
+// 23 bits, so a column less likely than about 2⁻²⁴ is hardly ever drawn.
 //
 // logits [B, V] at any strides → output [B]. One workgroup owns one row. Bound by bandwidth at temperature 0, else by
 // some 150 integer operations a quad of columns.
@@ -31,8 +31,8 @@ struct Params {
 var<workgroup> best_ranks: array<u32, WORKGROUP>;
 var<workgroup> best_columns: array<u32, WORKGROUP>;
 
-// -log u with a relative error of some 1e-6 for all u: WGSL bounds the error of a logarithm near 1 absolutely, which
-// would spoil just the largest noise. There log(1 / u) = 2 artanh((1 - u) / (1 + u)).
+// -log u with a relative error of some 1e-6 for all u. Near 1, WGSL bounds only the absolute error of a logarithm, which would
+// spoil the largest noise. There log(1 / u) = 2 artanh((1 - u) / (1 + u)).
 fn exponential_of(u: f32) -> f32 {
   if u < 0.5 { return -log(u); }
   let z = (1.0 - u) / (1.0 + u);
@@ -55,8 +55,8 @@ fn logits_quad(at: Quad) -> vec4<f32> {
   return quad;
 }
 
-// Orders as the numbers do, with 0 for NaN and one rank for both zeros; by the bits, since a compiler may assume that
-// there is no NaN.
+// A rank in the order of the numbers, with 0 for NaN and one rank for both zeros. It works on the bits, because a compiler may
+// assume that there is no NaN.
 fn rank_of(value: f32) -> u32 {
   let bits = bitcast<u32>(value);
   let magnitude = bits & 0x7fffffffu;

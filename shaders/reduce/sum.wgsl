@@ -1,12 +1,12 @@
 // parts: element, launch, quad, reduce, rows, store
 //
-// Sums over some axes: output[i] = Σ_j x[i, j], i over the axes that stay, j over those that go, in f32 and in an order that
-// depends on the shapes and the device alone, so that it is the same each time.
+// Sums over some axes: output[i] = Σ_j x[i, j], with i over the axes that stay and j over those that are summed. It sums in f32
+// and in an order that depends only on the shapes and the device, so the result is the same each time.
 //
-// x at any strides (0 repeats) → output [kept axes], or where long sums are divided into parts [splits, kept axes], to be
-// summed in their turn. `lanes` invocations of a workgroup share four neighbouring sums: lane l of a split adds up terms l,
-// l + lanes, …, and a tree in workgroup memory adds the lanes. Neighbouring invocations are lanes of the same sums where
-// neighbouring terms lie closer in x than neighbouring sums, else they have neighbouring sums. A read of x for an addition:
+// x at any strides (0 repeats) → output [kept axes]. Long sums are divided into parts, [splits, kept axes], which are then
+// summed in turn. `lanes` invocations of a workgroup share four neighbouring sums: lane l of a split adds up terms l,
+// l + lanes, …, and a tree in workgroup memory adds the lanes. If neighbouring terms are closer in x than neighbouring sums,
+// neighbouring invocations are lanes of the same sums. Otherwise they have neighbouring sums. A read of x for an addition:
 // bound by bandwidth.
 
 const IN_F16: bool = false;      // storage of x
@@ -41,7 +41,7 @@ struct Params {
 const WORKGROUP: u32 = 256u;
 
 fn x_quad(at: Quad) -> vec4<f32> {
-  // asked anew: llvmpipe takes 1.5 times as long for columns where at.is_vector passes through the loop over terms
+  // computed again here: if at.is_vector passes through the loop over terms, llvmpipe takes 1.5 times as long for columns
   if params.x.vectors != 0u && at.count == 4u { return decode_quad(x[vector_of(at.first, IN_F16)], at.first, IN_F16); }
   var quad = vec4<f32>(0.0);
   for (var i = 0u; i < at.count; i++) {
@@ -67,7 +67,7 @@ fn main(
   let row = quad / params.row_quads;
   let split = linear / params.quad_groups;
   let begin = split * params.split_terms;
-  // none past the end, where invocations are here for the barriers
+  // 0 past the end, where invocations only reach the barriers
   let end = select(0u, min(begin + params.split_terms, params.terms), quad < params.quads);
 
   let first = row_quad(params.x, row_index(row, params.kept_shape), column, params.columns);

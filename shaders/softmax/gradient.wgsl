@@ -6,11 +6,10 @@
 //     d_s[i, j] = P[i, j] (R[i, j] d_weights[i, j] - D_i + d_lse_i)      D_i = Σ_j P[i, j] R[i, j] d_weights[i, j]
 //     d_x = scale · d_s · ∂ s / ∂ (scale · x)                            d_sink_i = P[i, sink] (d_lse_i - D_i)
 //
-// P is computed anew from x. What may not be attended to has the gradient 0, whatever d_weights holds, and so have rows
-// without keys.
+// P is computed again from x. A hidden key has the gradient 0, whatever d_weights holds, and so does a row without keys.
 //
-// x, d_weights [B, H, Nq, Nk] at any strides, row_values [B, H, Nq] → output as x; optionally d_scores = d_s, of which the
-// float mask's gradient is a sum, and row_values, in place.
+// x, d_weights [B, H, Nq, Nk] at any strides, row_values [B, H, Nq] → output as x. Optionally it also writes d_scores = d_s,
+// whose sum is the float mask's gradient, and row_values, in place.
 // One workgroup owns 128 / LANES rows, LANES invocations each. A lane walks its columns four at a time with a running
 // maximum, sum, and sum with d_weights (Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018), the
 // lanes are combined in workgroup memory in a fixed order, and a second sweep writes. Four reads and one write of a matrix
@@ -58,8 +57,8 @@ fn d_weights_at(at: Quad) -> vec4<f32> {
   return quad;
 }
 
-// R ∘ d_weights of keys [key, key + 4) of the row that begins at element `begin`; 0 where dropped or not to be attended
-// to, whatever it is.
+// R ∘ d_weights of keys [key, key + 4) of the row that begins at element `begin`. It is 0 for dropped and hidden keys, whatever
+// d_weights holds.
 fn d_weights_quad(row: Row, begin: u32, key: u32, is_hidden: vec4<bool>) -> vec4<f32> {
   let quad = d_weights_at(operand_quad(params.d_weights, begin, key, params.sequences.key_length));
   let kept = kept_quad(row, key);
@@ -76,7 +75,7 @@ fn main(
   if linear >= params.groups { return; }
   let lane = index % LANES;
   let row = linear * (WORKGROUP / LANES) + index / LANES;
-  // rows past the end compute the last one again and write nothing: barriers need every invocation
+  // rows past the end compute the last one again and write nothing, because barriers need every invocation
   let read_row = min(row, params.rows - 1u);
   let place = row_at(read_row);
   let d_begin = params.d_weights.offset + dot(

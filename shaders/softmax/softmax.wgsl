@@ -1,8 +1,8 @@
 // parts: attention/dropout, attention/modifiers, attention/score, attention/visibility, softmax/row, drivers, element, launch, online-softmax, operand, special, store
 //
 // Masked softmax over rows: output[i, j] = exp(s[i, j] - m_i) / Σ_j exp(s[i, j] - m_i) with s = scale · x + mask and
-// m_i the row's maximum; a key that may not be attended to gets 0, and so does a row without any key. With dropout, a
-// weight is 0 or divided by 1 - p.
+// m_i the row's maximum. A hidden key gets 0, and so does a row without any key. With dropout, a weight is 0 or divided by
+// 1 - p.
 //
 // x [B, H, Nq, Nk] at any strides → output [B, H, Nq, Nk]; optionally log_sum_exp [B, H, Nq], and the scores themselves.
 // One workgroup owns 128 / LANES rows, LANES invocations each. A lane walks its columns four at a time with a running
@@ -40,7 +40,7 @@ struct Params {
 
 const WORKGROUP: u32 = 128u;
 
-// Those of them that the caller asked for, as they are after one of the stages.
+// Writes the scores after the stage that the caller asked for.
 fn staged_quad(row: Row, key: u32) -> vec4<f32> {
   if params.scores_stage == 3u { return score_quad(row, key); }
   var quad = params.score.scale * x_quad(row.begin, key);
@@ -69,7 +69,7 @@ fn main(
   if linear >= params.groups { return; }
   let lane = index % LANES;
   let row = linear * (WORKGROUP / LANES) + index / LANES;
-  // rows past the end compute the last one again and write nothing: barriers need every invocation
+  // rows past the end compute the last one again and write nothing, because barriers need every invocation
   let read_row = min(row, params.rows - 1u);
   let place = row_at(read_row);
 
