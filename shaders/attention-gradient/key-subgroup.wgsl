@@ -4,9 +4,9 @@
 // dK = scale · dS'ᵀ Q and dV = (P ∘ M)ᵀ dO, as in attention-gradient/pair, in O(length) memory.
 //
 // q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv], d_output [B, H, Nq, Dv] → output: dK [B, Hkv, Nk, D], and from
-// d_value_at on dV [B, Hkv, Nk, Dv]. One workgroup is one subgroup. A lane owns ROWS keys, with their k, v, dK and
-// dV in registers; for each query head that reads them, one after the other, it walks the queries whose bands hold any of
-// its keys, BLOCK_Q at a time (see attention-gradient/key). Of each query, lane i loads the i-th quads of q and of dO, and
+// d_value_at on dV [B, Hkv, Nk, Dv]. One workgroup is one subgroup. A lane owns ROWS keys, with their k, v, dK and dV in
+// registers. For each query head that reads them, one after the other, it goes through the queries whose bands hold any of
+// its keys, BLOCK_Q at a time (see attention-gradient/key). For each query, lane i loads the i-th quads of q and of dO, and
 // shuffles pass them around (see attention/subgroup). A step has three parts, as in attention-gradient/query-subgroup:
 //
 //     scores    two queries per round: S = q · k         the queries' quads are kept for the last part
@@ -44,8 +44,8 @@ fn gradient_quad(row: u32, column: u32) -> vec4<f32> {
   return select(quad, vec4<f32>(0.0), column >= params.inputs.value_dim);
 }
 
-// Dropout's factors of the key in place r of this lane, for four queries from `first_query` on. A draw is for four keys,
-// those of four neighbouring lanes: each draws for one of the queries.
+// Dropout's factors of the key in place r of this lane, for four queries from `first_query` on. A draw is for the four keys
+// of four neighbouring lanes. Each of these lanes draws for one of the queries.
 fn dropout_factors(tile: KeyTile, head: u32, first_query: u32, r: u32, lane: u32) -> vec4<f32> {
   if !HAS_DROPOUT { return vec4<f32>(1.0); }
   let first_key = tile.first_key + r * SUBGROUP + (lane & ~3u);
@@ -55,7 +55,7 @@ fn dropout_factors(tile: KeyTile, head: u32, first_query: u32, r: u32, lane: u32
   return factors;
 }
 
-// What a dO that is not finite adds to dV of one key, where its weight is not 0. Slow, small code.
+// Adds the values of dO that are not finite, and whose weight is not 0, to dV of one key. Slow, small code.
 fn add_special_gradients(tile: KeyTile, key: u32) {
   let k_begin = tile.k_base + key * params.inputs.k.strides.z;
   let stored_row = d_value_row(tile.sequence, tile.kv_head, key);

@@ -58,7 +58,7 @@ fn main(
     }
   }
 
-  // here, where the lanes are still together: which of them loaded such a value says nothing of its columns
+  // here, where all lanes still run: the lane that loaded such a value need not own the columns that meet it
   let leaves_special = subgroupAny(saw_special);
 
   for (var c = 0u; c < QUADS; c++) {
@@ -72,7 +72,7 @@ fn main(
     }
   }
 
-  // NaN and infinities of b were left out, and now meet the elements of a that are not 0. Slow, small code.
+  // NaN and infinities of b were left out. Now multiply them with the elements of a that are not 0. Slow, small code.
   if !ZERO_ANNIHILATES { return; }
   for (var k = llvmpipe_skip(leaves_special, params.depth); k < params.depth; k++) {
     for (var i = 0u; i < 4u * QUADS; i++) {

@@ -214,7 +214,7 @@ fn accumulate(o: ptr<function, array<Result, ROW_PARTS * VALUE_PARTS>>, subgroup
   }
 }
 
-// Scales the scores of S's memory and hides those that may not be attended to; lanes walk along rows of the mask.
+// Scales the scores in S's memory and hides keys that may not be attended to. Lanes run along rows of the mask.
 fn mask_scores(tile: Tile, first_key: u32, invocation: u32) {
   for (var i = invocation; i < BLOCK_Q * KEY_QUADS; i += WORKGROUP) {
     let row = i / KEY_QUADS;
@@ -228,8 +228,8 @@ fn mask_scores(tile: Tile, first_key: u32, invocation: u32) {
   }
 }
 
-// Weights of the scores in S's memory, times `scale`, into P's; the sums of this lane's keys; and what O is to be
-// multiplied by where a row has outgrown its maximum. Whether one has.
+// Writes the weights of the scores in S's memory, times `scale`, to P's memory. Computes the sums of this lane's keys, and the
+// factor of O if a row has outgrown its maximum. Returns whether one has.
 fn weigh(
   scale: f32, row_max: ptr<function, array<f32, ROWS>>, row_sum: ptr<function, array<f32, ROWS>>,
   factors: ptr<function, array<f32, ROWS>>, subgroup: u32, lane: u32,
@@ -270,7 +270,7 @@ fn weigh(
   return outgrown;
 }
 
-// What O is multiplied by at the end; and the log-sum-exp.
+// The final factor of O. Also writes the log-sum-exp.
 fn normalise(
   row_max: array<f32, ROWS>, row_sum: array<f32, ROWS>, tile: Tile, subgroup: u32, lane: u32,
 ) -> array<f32, ROWS> {
@@ -305,15 +305,14 @@ fn stage_v(
   return any(special != vec4<u32>(0u));
 }
 
-// First column of O that quad `quad` of a row of S's memory holds in the given chunk; DIM and more where none.
+// First column of O that quad `quad` of a row of S's memory holds in the given chunk; DIM or more if there is none.
 fn output_column(chunk: u32, quad: u32) -> u32 {
   let part = chunk * KEY_PARTS + (quad / 4u) % KEY_PARTS;
   let column = 16u * ((quad / 4u) / KEY_PARTS * VALUE_PARTS + part) + 4u * (quad % 4u);
   return select(DIM, column, part < VALUE_PARTS);
 }
 
-// Takes a chunk of O through S's memory, where each lane multiplies its rows by `factors`; then back, or to the
-// output.
+// Moves a chunk of O to S's memory, where each lane multiplies its rows by `factors`, and then back or to the output.
 fn visit_chunk(
   o: ptr<function, array<Result, ROW_PARTS * VALUE_PARTS>>,
   chunk: u32, factors: array<f32, ROWS>, is_over: bool, tile: Tile, subgroup: u32, lane: u32,

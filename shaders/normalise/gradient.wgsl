@@ -71,7 +71,7 @@ fn weight_quad(at: Quad) -> vec4<f32> {
   return quad;
 }
 
-// What lies at a place of the row that begins at element `row`.
+// The four neighbours at a place of the row that begins at element `row`.
 fn place_quad(row: u32, place: vec2<u32>) -> Quad {
   return quad_at(row + place.x * params.pitch + place.y, 1u, params.columns - place.y, params.vectors != 0u);
 }

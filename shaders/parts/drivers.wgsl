@@ -1,8 +1,8 @@
 // parts: special
 //
-// What one driver needs and no other, under its name, so that kernels read as kernels for GPUs.
+// Workarounds that a single driver needs, under the driver's name, so that kernels read as kernels for GPUs.
 
-// SwiftShader makes the exponential and the logarithm of NaN a number: NaN is kept.
+// SwiftShader turns the exponential and the logarithm of NaN into a number. Here NaN stays NaN.
 fn swiftshader_exp(x: f32) -> f32 {
   return select(exp(x), x, is_nan(x));
 }
@@ -15,11 +15,11 @@ fn swiftshader_log(x: f32) -> f32 {
   return select(log(x), x, is_nan(x));
 }
 
-// llvmpipe walks through both sides of a branch and skips only a loop that has no rounds. Work that is rare stands in
+// llvmpipe runs both sides of a branch, and skips only a loop without iterations. So rare work is in a loop
 //
 //     for (var i = llvmpipe_skip(is_rare, ROUNDS); i < ROUNDS; i++) { … }
 //
-// and costs nothing where it is not wanted: the first round is the one past the last.
+// which costs nothing if the work is not needed, because i then starts past the end.
 fn llvmpipe_skip(is_wanted: bool, rounds: u32) -> u32 {
   return select(rounds, 0u, is_wanted);
 }

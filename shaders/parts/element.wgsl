@@ -1,5 +1,5 @@
-// Elements of storage that is bound as array<vec4<u32>>, so that one source reads f32 and f16, a single element at any
-// stride or four aligned ones at once. f16 lies in pairs in 32-bit words, which needs no `shader-f16`.
+// Elements of storage that is bound as array<vec4<u32>>, so that one source reads f32 and f16, and a single element at any
+// stride or four aligned ones at once. Pairs of f16 are stored in 32-bit words, which needs no `shader-f16`.
 
 fn word_index(element: u32, is_f16: bool) -> u32 {
   if is_f16 { return element >> 1u; }
@@ -14,17 +14,17 @@ fn decode_element(word: u32, element: u32, is_f16: bool) -> f32 {
   return bitcast<f32>(word);
 }
 
-// The vec4<u32> that an element lies in; of an element that is a multiple of four, its three followers too.
+// The vec4<u32> that holds an element. For a multiple of four, it holds the next three elements too.
 fn vector_of(element: u32, is_f16: bool) -> u32 {
   return word_index(element, is_f16) >> 2u;
 }
 
-// An element out of the vector that it lies in.
+// An element from the vector that holds it.
 fn decode_at(words: vec4<u32>, element: u32, is_f16: bool) -> f32 {
   return decode_element(words[word_index(element, is_f16) & 3u], element, is_f16);
 }
 
-// Elements [element, element + 4) out of their vector; element is a multiple of four.
+// Elements [element, element + 4) from their vector. element is a multiple of four.
 fn decode_quad(words: vec4<u32>, element: u32, is_f16: bool) -> vec4<f32> {
   if is_f16 {
     let half = select(words.xy, words.zw, (element & 4u) != 0u);
@@ -33,8 +33,8 @@ fn decode_quad(words: vec4<u32>, element: u32, is_f16: bool) -> vec4<f32> {
   return bitcast<vec4<f32>>(words);
 }
 
-// pack2x16float with infinity for what f16 cannot hold: WGSL leaves that to the driver, and SwiftShader makes it NaN and
-// rounds the neighbour wrongly.
+// pack2x16float with infinity for values that f16 cannot hold. WGSL leaves those to the driver, and SwiftShader turns them into
+// NaN and rounds the neighbour wrongly.
 fn encode_pair(values: vec2<f32>) -> u32 {
   let bits = bitcast<vec2<u32>>(values);
   let magnitude = bits & vec2<u32>(0x7fffffffu);

@@ -1,19 +1,19 @@
 // parts: drivers, special
 //
-// The softmax of a row in one walk: a running maximum, and sums of exponentials that are rescaled whenever it grows (Milakov &
-// Gimelshein, "Online normalizer calculation for softmax", 2018). A score of LOWEST counts nothing; NaN stays.
-// Names WORKGROUP of the shader that uses it.
+// The softmax of a row in one pass: a running maximum, and sums of exponentials that are rescaled whenever it grows (Milakov &
+// Gimelshein, "Online normalizer calculation for softmax", 2018). A score of LOWEST has no weight. NaN stays NaN.
+// Needs WORKGROUP from the shader that uses it.
 
 struct OnlineSoftmax {
   highest: f32,  // m, LOWEST while there is no score
   sum: f32,      // Σ exp(score - m)
   product: f32,  // Σ exp(score - m) · value
-  plain: f32,    // Σ of what else is to be summed over lanes
+  plain: f32,    // Σ of another number that is summed over lanes
 }
 
 var<workgroup> softmax_lanes: array<OnlineSoftmax, WORKGROUP>;
 
-// What is subtracted from scores whose maximum is `highest`.
+// The number to subtract from scores whose maximum is `highest`.
 fn softmax_shift(highest: f32) -> f32 {
   return select(highest, 0.0, highest == LOWEST);
 }
@@ -27,21 +27,21 @@ fn softmax_advanced(so_far: OnlineSoftmax, highest: f32, sum: f32, product: f32)
   return OnlineSoftmax(highest, so_far.sum * rescale + sum, so_far.product * rescale + product, so_far.plain);
 }
 
-// With four scores more.
+// Adds four scores.
 fn add_scores(so_far: OnlineSoftmax, scores: vec4<f32>) -> OnlineSoftmax {
   let highest = softmax_highest(so_far, scores);
   let p = swiftshader_exp_quad(scores - vec4<f32>(softmax_shift(highest)));
   return softmax_advanced(so_far, highest, dot(p, vec4<f32>(1.0)), 0.0);
 }
 
-// With four scores more, and the values that their exponentials weigh.
+// Adds four scores, and the values that their exponentials weight.
 fn add_weighted_scores(so_far: OnlineSoftmax, scores: vec4<f32>, values: vec4<f32>) -> OnlineSoftmax {
   let highest = softmax_highest(so_far, scores);
   let p = swiftshader_exp_quad(scores - vec4<f32>(softmax_shift(highest)));
   return softmax_advanced(so_far, highest, dot(p, vec4<f32>(1.0)), dot(p, values));
 }
 
-// What `lanes` neighbouring invocations (a power of two) have found, taken together in a fixed order: for all of them.
+// Combines the states of `lanes` neighbouring invocations (a power of two) in a fixed order. All of them get the result.
 // Every invocation of the workgroup must call it, once.
 fn softmax_over_lanes(own: OnlineSoftmax, index: u32, lanes: u32) -> OnlineSoftmax {
   var all = own;

@@ -1,6 +1,6 @@
 // parts: quad
 //
-// How the elements of a tensor of four axes lie in its buffer: [batch, head, row, column] in attention.
+// The layout of a tensor of four axes in its buffer: [batch, head, row, column] in attention.
 
 struct Operand {
   strides: vec4<u32>,  // elements; 0 along an axis that is repeated
@@ -13,7 +13,7 @@ fn row_of_operand(operand: Operand, row: vec3<u32>) -> u32 {
   return operand.offset + dot(operand.strides.xyz, row);
 }
 
-// Columns [column, column + 4) of `columns`, of the row that begins at element `row`.
+// Columns [column, column + 4) of the row that begins at element `row` and has `columns` columns.
 fn operand_quad(operand: Operand, row: u32, column: u32, columns: u32) -> Quad {
   return quad_at(row + column * operand.strides.w, operand.strides.w, columns - column, operand.vectors != 0u);
 }

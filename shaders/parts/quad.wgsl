@@ -1,6 +1,6 @@
-// Four neighbours along an axis of a tensor, and how they are read from a buffer that is bound as array<vec4<u32>>: all at
-// once where they lie in one aligned vector, else one by one. WGSL passes no buffer to a function (naga refuses pointers to
-// storage), so each binding has a reader of its own, and this is what a reader looks like:
+// Four neighbours along an axis of a tensor, read from a buffer that is bound as array<vec4<u32>>: all at once if they lie in
+// one aligned vector, else one by one. WGSL cannot pass a buffer to a function (naga refuses pointers to storage), so each
+// binding has its own reader, which looks like this:
 //
 //     fn x_quad(at: Quad) -> vec4<f32> {
 //       if at.is_vector { return decode_quad(x[vector_of(at.first, F16)], at.first, F16); }
@@ -12,16 +12,16 @@
 struct Quad {
   first: u32,       // element of the buffer
   step: u32,        // elements between neighbours
-  count: u32,       // how many of the four there are, 0 to 4; those that there are not read as 0
+  count: u32,       // how many of the four exist, 0 to 4; the others are read as 0
   is_vector: bool,  // all four lie in one aligned vector
 }
 
-// The neighbours from `first` on, of which `left` are left on the axis. `vectors`: four of them always lie in one vector.
+// The neighbours from `first` on. `left` elements are left on the axis. `vectors`: four of them always lie in one vector.
 fn quad_at(first: u32, step: u32, left: u32, vectors: bool) -> Quad {
   return Quad(first, step, min(left, 4u), vectors && left >= 4u);
 }
 
-// Those of four that are among the first `count`.
+// True for the first `count` of four lanes.
 fn first_lanes(count: u32) -> vec4<bool> {
   return vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(count);
 }

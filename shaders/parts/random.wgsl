@@ -21,7 +21,7 @@ fn philox(counter: vec4<u32>, key: vec2<u32>) -> vec4<u32> {
   return words;
 }
 
-// Uniform in the open interval (0, 1): an odd multiple of 2⁻²⁴, exact, so that 1 - u is one too.
+// Uniform in the open interval (0, 1): an exact odd multiple of 2⁻²⁴, so that 1 - u is exact too.
 fn uniform_of(bits: u32) -> f32 {
   return (f32(bits >> 9u) + 0.5) * 0x1p-23;
 }

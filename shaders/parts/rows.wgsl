@@ -1,7 +1,6 @@
 // parts: quad
 //
-// Rows of a strided tensor: the index of a row along the axes before it, of which there are at most five, and where an
-// operand has it.
+// Rows of a strided tensor: the index of a row along the axes before it (at most five), and the row's place in an operand.
 
 struct RowIndex {
   inner: vec4<u32>,  // along four axes, the innermost first
@@ -11,7 +10,7 @@ struct RowIndex {
 fn row_index(row: u32, shape: vec4<u32>) -> RowIndex {
   var rest = row;
   var inner = vec4<u32>();
-  for (var i = 0u; i < 4u && rest > 0u; i++) {  // division is dear, and the first row of few axes is common
+  for (var i = 0u; i < 4u && rest > 0u; i++) {  // division is slow, and often the first row of few axes is wanted
     inner[i] = rest % shape[i];
     rest /= shape[i];
   }

@@ -1,9 +1,9 @@
-// NaN and infinities, and keeping those of masked keys out of sums. By their bits: WGSL lets a compiler assume that
-// there are none.
+// Finds NaN and infinities, and keeps those of masked keys out of sums. It tests bits, because WGSL lets a compiler assume that
+// there are no such values.
 
 const MINUS_INFINITY_BITS: u32 = 0xff800000u;
 const NAN_BITS: u32 = 0x7fc00000u;
-// Stands for -∞, which WGSL does not promise, in maxima: exp(LOWEST - any other score) is 0.
+// Stands in maxima for -∞, which WGSL does not promise to support: exp(LOWEST - any other score) is 0.
 const LOWEST: f32 = -2.0e38;
 
 fn special_lanes(quad: vec4<f32>) -> vec4<bool> {
@@ -30,7 +30,7 @@ fn special_part(quad: vec4<f32>) -> vec4<f32> {
   return select(vec4<f32>(0.0), quad, special_lanes(quad));
 }
 
-// A weight of 0 annihilates what it meets, be it NaN or infinite.
+// A weight of 0 gives 0, even times NaN or infinity.
 fn weighted(weight: f32, value: vec4<f32>) -> vec4<f32> {
   return select(weight * value, vec4<f32>(0.0), weight == 0.0);
 }

@@ -1,6 +1,6 @@
 // parts: element
-// Writing `output: array<u32>`, whose rows begin at a word. Scalar words, not vec4<u32>: a row whose length is no
-// multiple of four ends inside a vector that another invocation writes too.
+// Writes to `output: array<u32>`, whose rows begin at a word. It writes scalar words, not vec4<u32>, because a row whose length
+// is not a multiple of four ends inside a vector that another invocation also writes.
 
 // Writes the first `count` (1 to 4) of four neighbouring elements; `element` is even. The padding of an odd f16 row is
 // overwritten with zero.
@@ -18,7 +18,7 @@ fn store_quad(element: u32, values: vec4<f32>, count: u32, is_f16: bool) {
   if count > 3u { output[element + 3u] = words.w; }
 }
 
-// The first `count` (or four) of what this invocation wrote from `element` on; zero past them.
+// Reads back the first `count` (or four) elements that this invocation wrote from `element` on; zero past them.
 fn stored_quad(element: u32, count: u32, is_f16: bool) -> vec4<f32> {
   var quad = vec4<f32>(0.0);
   for (var i = 0u; i < min(count, 4u); i++) {

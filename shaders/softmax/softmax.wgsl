@@ -40,7 +40,7 @@ struct Params {
 
 const WORKGROUP: u32 = 128u;
 
-// Writes the scores after the stage that the caller asked for.
+// The scores of keys [key, key + 4) after the stage that the caller asked for.
 fn staged_quad(row: Row, key: u32) -> vec4<f32> {
   if params.scores_stage == 3u { return score_quad(row, key); }
   var quad = params.score.scale * x_quad(row.begin, key);

@@ -1,12 +1,12 @@
 // parts: attention-gradient/pair, attention/dropout, attention/inputs, attention/modifiers, attention/score, attention/visibility
 //
-// What the kernels of k's and v's gradients have in common: their parameters, the work of a tile of keys, and where rows of k, v,
-// dK and dV begin. Names BLOCK_Q and BLOCK_K of the shader that uses it.
+// What the kernels of k's and v's gradients share: their parameters, the work of a tile of keys, and where rows of k, v,
+// dK and dV begin. Needs BLOCK_Q and BLOCK_K from the shader that uses it.
 
 struct Params {
   groups: u32,         // workgroups with work
   heads: u32,          // H
-  first_column: u32,   // of the gradients' columns that are computed
+  first_column: u32,   // first column of the gradients that is computed
   key_tiles: u32,      // ⌈keys / BLOCK_K⌉, of the longest sequence
   inputs: InputParams,
   @align(16) sequences: SequenceParams,
@@ -18,7 +18,7 @@ struct Params {
   gradient: GradientParams,
   d_key_strides: vec4<u32>,    // elements
   d_value_strides: vec4<u32>,
-  d_value_at: u32,     // element at which dV begins: behind dK where one buffer holds both
+  d_value_at: u32,     // element at which dV begins: after dK if one buffer holds both
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -33,19 +33,19 @@ fn d_value_row(sequence: Sequence, kv_head: u32, key: u32) -> u32 {
     + dot(params.d_value_strides.xyz, vec3<u32>(batch_of(sequence), kv_head, sequence.first_key + key));
 }
 
-// Where the work of a workgroup that owns keys lies: BLOCK_K of them, for all query heads of their group.
+// The work of a workgroup that owns keys: BLOCK_K of them, for all query heads of their group.
 struct KeyTile {
   sequence: Sequence,
   kv_head: u32,
-  first_key: u32,      // its rows are [first_key, end_key) of the sequence's
-  end_key: u32,        // those past sequence.key_length, which nobody sees, have gradients too: 0
+  first_key: u32,      // its rows are [first_key, end_key) of the sequence's rows
+  end_key: u32,        // keys past sequence.key_length, which no query sees, have gradients too: 0
   queries: vec2<u32>,  // the first whose band holds any of its keys, and one past the last
   k_base: u32,         // element of k[batch, kv_head, first key of the sequence, 0]
   v_base: u32,
 }
 
 fn key_tile_of(group: u32) -> KeyTile {
-  let first_key = (group % params.key_tiles) * BLOCK_K;  // with a causal mask the first have the most queries
+  let first_key = (group % params.key_tiles) * BLOCK_K;  // with a causal mask the first keys have the most queries
   let rest = group / params.key_tiles;
   let kv_heads = params.heads / params.inputs.group_size;
   let kv_head = rest % kv_heads;
@@ -62,7 +62,7 @@ fn key_tile_of(group: u32) -> KeyTile {
   return tile;
 }
 
-// Keys of a sequence in k and v, those past its key length too.
+// Number of keys of a sequence in k and v, including those past its key length.
 fn stored_keys(sequence: Sequence) -> u32 {
   if params.sequences.packed_at == ABSENT { return params.sequences.key_length; }
   let keys = params.sequences.packed_at + params.sequences.count + 1u + sequence.index;
@@ -79,7 +79,7 @@ fn key_tile_is_seen(tile: KeyTile, head: u32, first_query: u32, last_query: u32)
   return all_visible(tile.sequence, first_query, last_query, tile.first_key, tile.first_key + BLOCK_K - 1u);
 }
 
-// The first query of a tile's walk for a head: with a block mask its steps of BLOCK_Q do not straddle blocks.
+// The first query at which a tile starts for a head. With a block mask, its steps of BLOCK_Q do not straddle blocks.
 fn begin_query(tile: KeyTile, head: u32) -> u32 {
   if HAS_BLOCK_MASK { return next_query(tile, head, tile.queries.x - tile.queries.x % BLOCK_Q); }
   return tile.queries.x;

@@ -1,11 +1,11 @@
 // parts: attention-gradient/pair, attention/dropout, attention/inputs, attention/modifiers, attention/score, attention/visibility, attention/work
 //
-// What the kernels of q's gradient have in common: their parameters, and where rows of k, v and dQ begin.
+// What the kernels of q's gradient share: their parameters, and where rows of k, v and dQ begin.
 
 struct Params {
   groups: u32,         // workgroups with work
   heads: u32,          // H
-  first_column: u32,   // of dQ's columns that are computed
+  first_column: u32,   // first column of dQ that is computed
   inputs: InputParams,
   @align(16) sequences: SequenceParams,
   visibility: VisibilityParams,

@@ -1,15 +1,16 @@
 // parts: attention/inputs, attention/modifiers, attention/score, attention/visibility
-// What the gradient's kernels without workgroup memory share: a lane owns ROWS rows of one side (queries, or keys) in its
-// registers; of each row of the other side lane i loads quads i, i + STEP, …, and shuffles pass them around.
+// What the gradient's kernels without workgroup memory share. A lane owns ROWS rows of one side (queries, or keys) in its
+// registers. For each row of the other side lane i loads quads i, i + STEP, …, and shuffles pass them around.
 //
-// Names DIM, SUBGROUP and ROWS of the shader that uses it.
+// Needs DIM, SUBGROUP and ROWS from the shader that uses it.
 
 const QUADS: u32 = DIM / 4u;
 const STEP: u32 = min(SUBGROUP, QUADS);          // quads of a vector of shares
 const SHARES: u32 = (QUADS + STEP - 1u) / STEP;  // quads of a row of the other side that a lane loads
 
-// Nested, so that every loop runs over as many rounds as its array is long, and over at most 32: what makes Mesa unroll it.
-// Which of two such loops is the outer one also decides that; no rule was found but to count products in what it made.
+// Nested, so that every loop has as many iterations as its array has elements, and at most 32, because Mesa unrolls only
+// such loops. It also depends on which of two loops is the outer one. The only way to find out is to count the products in
+// Mesa's output.
 alias Row = array<array<vec4<f32>, STEP>, SHARES>;
 alias Shares = array<vec4<f32>, SHARES>;
 

@@ -1,17 +1,17 @@
 // parts: special
-// How a workgroup of the gradient's tile kernels multiplies: it owns OWN_ROWS rows (queries, or keys) and walks the rows
-// of the other side 32 at a time. For each such step
+// How a workgroup of the gradient's tile kernels multiplies. It owns OWN_ROWS rows (queries, or keys) and goes through the
+// rows of the other side 32 at a time. Each such step computes
 //
 //     S  = own · otherᵀ, over head dims          [OWN_ROWS, 32], two tiles of scores: products of q and k, and of dO and v
-//     G += tile · other, over the other's rows   [OWN_ROWS, columns], what gradients are summed in
+//     G += tile · other, over the other's rows   [OWN_ROWS, columns], the sums of the gradients
 //
-// The invocations stand in rows of 8: (x, y) owns rows y + ROW_LANES·r, in a tile the columns 4·x … + 3, in G the columns
+// The invocations form rows of 8: (x, y) owns rows y + ROW_LANES·r, in a tile the columns 4·x … + 3, in G the columns
 // 32·c + 4·x … + 3. Dims are staged 32 at a time, so workgroup memory does not depend on them:
 //
 //     own chunk [OWN_ROWS][8 + 1] vec4, other chunk [32][8 + 1] vec4, tile [OWN_ROWS][8 + 1] vec4
 //
-// with one vec4 of padding between rows against bank conflicts. Between two products nothing of the own chunk is needed, so
-// the second tile lies there. 13.5 KiB for 32 rows.
+// with one vec4 of padding between rows against bank conflicts. The own chunk is not needed between two products, so the
+// second tile is stored there. 13.5 KiB for 32 rows.
 
 const OTHER_ROWS: u32 = 32u;
 const LANES: u32 = 8u;                      // invocations along a row
@@ -25,17 +25,17 @@ var<workgroup> own_chunk: array<vec4<f32>, OWN_ROWS * PITCH - 1u>;
 var<workgroup> other_chunk: array<vec4<f32>, OTHER_ROWS * PITCH - 1u>;
 var<workgroup> first_tile: array<vec4<f32>, OWN_ROWS * PITCH - 1u>;
 
-// The other's rows as `multiply` reads them: the eight lanes want rows 4·x + i for one i at a time, which lie next to
-// each other.
+// The order in which `multiply` reads the other's rows. The eight lanes read rows 4·x + i for one i at a time, so those are
+// neighbours here.
 fn interleaved(row: u32) -> u32 {
   return (row & 3u) * LANES + (row >> 2u);
 }
 
-// Adds the product of the staged chunks, of which so many columns count, to a tile.
+// Adds the product of the first columns of the staged chunks to a tile.
 fn multiply(tile: ptr<function, array<vec4<f32>, ROWS>>, columns: u32, lane: u32) {
   let x = lane % LANES;
   let y = lane / LANES;
-  // counted at run time: no work past the dim, and compilers keep the loop a loop
+  // the bound is known only at run time: no work past the dim, and compilers do not unroll the loop
   let steps = (min(columns, DIM_STEP) + 3u) / 4u;
   for (var step = 0u; step < steps; step++) {
     let other0 = other_chunk[x * PITCH + step];

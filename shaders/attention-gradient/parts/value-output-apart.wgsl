@@ -1,11 +1,11 @@
 // parts: element
 //
-// Where dV is written, for devices with nine storage buffers or more: into a buffer of its own, so that neither gradient is a
-// part of something larger, which would have to be copied out of it. Names IS_F16 of the shader that uses it.
+// Writes dV on devices with nine storage buffers or more: into its own buffer, so that neither gradient has to be copied out
+// of a larger buffer. Needs IS_F16 from the shader that uses it.
 
 @group(0) @binding(9) var<storage, read_write> value_output: array<u32>;  // dV [B, Hkv, Nk, Dv]
 
-// As store_quad and stored_quad (shaders/parts/store.wgsl), of another buffer.
+// Like store_quad and stored_quad (shaders/parts/store.wgsl), for another buffer.
 fn store_value_quad(element: u32, values: vec4<f32>, count: u32) {
   if IS_F16 {
     let kept = select(vec4<f32>(0.0), values, vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(count));

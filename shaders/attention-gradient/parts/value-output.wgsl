@@ -1,10 +1,10 @@
 // parts: store
 //
-// Where dV is written, for devices with the eight storage buffers that WebGPU promises: behind dK, in `output`. On devices with
-// more, src/kernels/attention-gradient.ts puts value-output-apart in the place of this part. Names IS_F16 of the shader that
+// Writes dV on devices with the eight storage buffers that WebGPU promises: after dK, in `output`. On devices with more,
+// src/kernels/attention-gradient.ts replaces this part by value-output-apart. Needs IS_F16 from the shader that
 // uses it.
 
-// As store_quad and stored_quad.
+// Like store_quad and stored_quad.
 fn store_value_quad(element: u32, values: vec4<f32>, count: u32) {
   store_quad(element, values, count, IS_F16);
 }

@@ -1,9 +1,9 @@
 // parts: attention/inputs, element
 //
-// Reading k and v where their dims are multiples of four and all their quads lie in one vector each: without a branch, of which
-// llvmpipe walks through both sides (twice the time of a whole decoding kernel).
+// Reads k and v without a branch if their dims are multiples of four and each quad lies in one vector. llvmpipe would run both
+// sides of the branch, which doubles the time of a whole decoding kernel.
 
-const ALIGNED: bool = false;    // k and v lie so; else they are read as elsewhere
+const ALIGNED: bool = false;    // k and v are laid out like this; otherwise they are read as in other kernels
 
 // Columns [column, column + 4) of the row that begins at element `row`; zero past the dim.
 fn aligned_k_quad(row: u32, column: u32) -> vec4<f32> {

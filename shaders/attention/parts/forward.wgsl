@@ -1,9 +1,9 @@
 // parts: attention/dropout, attention/inputs, attention/modifiers, attention/score, attention/visibility, attention/work, drivers, special
 //
-// What every fused attention kernel that computes outputs has beside its inputs: its parameters, where a cache's keys lie, and
-// writing output and log-sum-exp, or those of one split of the keys.
+// What every fused attention kernel that computes outputs has besides its inputs: its parameters, the places of a cache's keys,
+// and writing the output and log-sum-exp, or those of one split of the keys.
 
-const KV_RING: bool = false;        // some keys stay, the others lie in a ring behind them
+const KV_RING: bool = false;        // some keys stay, the others are in a ring after them
 const OUT_F16: bool = false;        // storage of output
 
 struct Params {
@@ -21,9 +21,9 @@ struct Params {
   output: OutputParams,
 }
 
-// Where the keys of a cache lie, where they do not lie one after the other.
+// The places of a cache's keys, if they are not one after the other.
 struct KeyParams {
-  ring_kept: u32,      // keys in front of the ring
+  ring_kept: u32,      // keys before the ring
   ring_start: u32,     // slot of the ring's first key, behind those
   ring_length: u32,    // slots
   pages_at: u32,       // in `table`: numbers of pages
@@ -66,7 +66,7 @@ fn v_row(tile: Tile, key: u32) -> u32 {
   return tile.v_base + dot(key_slot(tile, key), params.inputs.v.strides.xz);
 }
 
-// A logit that takes weight from its head's rows and has no value: in one split only.
+// A logit that takes weight in its head's rows but has no value. It counts in one split only.
 fn sink_of(tile: Tile, row: u32) -> f32 {
   if params.output.sinks_at == ABSENT || tile.split != 0u { return HIDDEN; }
   return max(bitcast<f32>(table[params.output.sinks_at + head_of(tile, row)]), HIDDEN);
@@ -78,7 +78,7 @@ fn output_row(tile: Tile, row: u32) -> u32 {
   return tile.split * params.output.split_pitch + dot(params.output.strides.xyz, place);
 }
 
-// Writes what a row's maximum and its sum of exponentials relative to that give; the sum is 0 where nothing was visible.
+// Writes the log-sum-exp from a row's maximum and its sum of exponentials relative to that. The sum is 0 if no key was visible.
 fn store_log_sum_exp(tile: Tile, row: u32, row_max: f32, row_sum: f32) {
   if params.output.writes_log_sum_exp == 0u { return; }
   let head_row = (batch_of(tile.sequence) * params.heads + head_of(tile, row)) * params.inputs.query_rows;

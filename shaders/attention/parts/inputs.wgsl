@@ -1,9 +1,9 @@
 // parts: attention/visibility, element, operand
 //
-// What every fused attention kernel is given, forward and backward: bindings, and reading q, k and v. Names IS_F16 and `params`
-// (inputs: InputParams, blocks: BlockParams) of the shader that uses it.
+// The inputs of every fused attention kernel, forward and backward: bindings, and reading q, k and v. Needs IS_F16 and `params`
+// (inputs: InputParams, blocks: BlockParams) from the shader that uses it.
 
-const KV_F16: bool = false;         // storage of k and v: a cache may keep them in less than q
+const KV_F16: bool = false;         // storage of k and v, which a cache may keep in f16 under an f32 q
 const HAS_BLOCK_MASK: bool = false;
 
 struct InputParams {
@@ -16,7 +16,7 @@ struct InputParams {
   query_rows: u32,     // rows of q along its third axis: Nq, or those of all packed sequences
 }
 
-// Which blocks of scores a block mask leaves anything of.
+// Which blocks of scores a block mask leaves at least partly visible.
 struct BlockParams {
   at: u32,             // in `table`
   shift: u32,          // log₂ of a block's queries, and of its keys
@@ -26,22 +26,21 @@ struct BlockParams {
 }
 
 @group(0) @binding(1) var<storage, read> q: array<vec4<u32>>;         // [B, H, Nq, D], f32 or f16
-@group(0) @binding(2) var<storage, read> k: array<vec4<u32>>;         // [B, Hkv, Nk, D], or where KV_PAGED [pages, Hkv, size, D]
+@group(0) @binding(2) var<storage, read> k: array<vec4<u32>>;         // [B, Hkv, Nk, D], or if KV_PAGED [pages, Hkv, size, D]
 @group(0) @binding(3) var<storage, read> v: array<vec4<u32>>;         // [B, Hkv, Nk, Dv], likewise
 @group(0) @binding(4) var<storage, read> mask: array<u32>;            // broadcast to [B, H, Nq, Nk]: bool, f32 or f16
 @group(0) @binding(5) var<storage, read> key_mask: array<u32>;        // [B, Nk], bool
 @group(0) @binding(6) var<storage, read> table: array<u32>;           // small inputs joined, see src/ops/internal/table.ts
 
-// What a block mask says of the block that a query and a key lie in: 0 no query of it sees a key of it, 1 some do, 2 all see
-// all.
+// The block mask's entry for the block of a query and a key: 0 no query in it sees a key in it, 1 some do, 2 all see all.
 fn block_kind_at(sequence: Sequence, head: u32, query: u32, key: u32) -> u32 {
   let row = params.blocks.at + sequence.index * params.blocks.batch_pitch + head * params.blocks.head_pitch
     + (query >> params.blocks.shift) * params.blocks.columns;
   return table[row + (key >> params.blocks.shift)];
 }
 
-// *_quad: columns [column, column + 4) of the row that begins at element `row`; zero past the dim. A loop rather than
-// four calls for unaligned rows: it is compiled once for each use.
+// *_quad: columns [column, column + 4) of the row that begins at element `row`; zero past the dim. Unaligned rows take a loop
+// rather than four calls, so that the body is compiled once for each use.
 fn q_element(element: u32) -> f32 {
   return decode_at(q[vector_of(element, IS_F16)], element, IS_F16);
 }

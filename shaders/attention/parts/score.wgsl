@@ -6,7 +6,7 @@
 //     s - slope[b, h] · |i + query_offset - j|        ALiBi: Press, Smith & Lewis, 2022
 //     score_mod(s, b, h, i, j)                        FlexAttention: Dong et al., 2024
 //
-// in this order. Names `params` (score: ScoreParams) and `table` of the shader that uses it.
+// in this order. Needs `params` (score: ScoreParams) and `table` from the shader that uses it.
 
 const MODIFIES_SCORES: bool = false;  // any of the three
 
@@ -17,8 +17,8 @@ struct ScoreParams {
   slopes_pitch: u32,  // elements between batch entries
 }
 
-// tanh by the exponential of a number that is not positive: a driver's own may be NaN where e^2x is infinite. Near 0, where
-// that cancels, it is the series. NaN stays NaN.
+// tanh by the exponential of a number that is not positive, because a driver's own tanh may be NaN where e^2x is infinite.
+// Near 0, where that cancels, it uses the series. NaN stays NaN.
 fn bounded_tanh(x: f32) -> f32 {
   let t = exp(-2.0 * abs(x));
   let far = select(1.0, -1.0, x < 0.0) * (1.0 - t) / (1.0 + t);
@@ -27,7 +27,7 @@ fn bounded_tanh(x: f32) -> f32 {
   return select(select(far, near, abs(x) < 0.25), x, is_nan(x));
 }
 
-// ALiBi's slope of a head; 0 where there is none.
+// ALiBi's slope of a head, or 0 if there is none.
 fn slope_of(sequence: Sequence, head: u32) -> f32 {
   if params.score.slopes_at == ABSENT { return 0.0; }
   return bitcast<f32>(table[params.score.slopes_at + sequence.index * params.score.slopes_pitch + head]);

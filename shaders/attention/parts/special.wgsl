@@ -1,7 +1,6 @@
 // parts: attention/dropout, attention/forward, attention/inputs, attention/score, attention/visibility, attention/work, special, store
-// What a masked key holds never leaks: kernels that multiply by weights of 0 leave NaN and infinities of v out, and
-// add them at the end, here, where the weight is not 0. Slow, small code: whoever has such values has an error to
-// look for.
+// The contents of a masked key never leak. Kernels that multiply by weights of 0 leave NaN and infinities of v out. This part
+// adds them at the end if their weight is not 0. The code is slow and small, because such values usually come from an error.
 
 // Adds special values of v to the stored output of one row, whose weights are relative to exp(row_max).
 fn add_special_values(tile: Tile, row: u32, row_max: f32) {

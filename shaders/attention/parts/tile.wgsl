@@ -1,14 +1,14 @@
 // parts: attention/dropout, attention/forward, attention/inputs, attention/score, attention/visibility, attention/work, special, store
 // The steps of fused attention in a workgroup: BLOCK_Q query rows against BLOCK_K keys at a time, with an online softmax
-// (Milakov & Gimelshein 2018; Dao, FlashAttention-2, 2023). The shader that uses it walks the keys. For a tile of keys
+// (Milakov & Gimelshein 2018; Dao, FlashAttention-2, 2023). The shader that uses it goes through the keys. For a tile of keys
 //
 //     S = scale · Q Kᵀ + mask        [BLOCK_Q, BLOCK_K]
 //     m' = max(m, rowmax S)   P = exp(S - m')   l' = l·exp(m - m') + rowsum P   O' = O·exp(m - m') + P V
 //
-// and O / l once at the end; log-sum-exp = m + log l. O stays in registers, not normalised. Names VALUE_DIM, BLOCK_Q, BLOCK_K
-// and WORKGROUP of the shader that uses it.
+// and O / l once at the end; log-sum-exp = m + log l. O stays in registers, not normalised. Needs VALUE_DIM, BLOCK_Q, BLOCK_K
+// and WORKGROUP from the shader that uses it.
 //
-// The invocations stand in rows of 8: (x, y) owns query rows y + ROW_LANES·r, in S the keys 4·(x + 8·g) … + 3, in O the
+// The invocations form rows of 8: (x, y) owns query rows y + ROW_LANES·r, in S the keys 4·(x + 8·g) … + 3, in O the
 // columns 32·c + 4·x … + 3. Head dims are staged 32 at a time, so workgroup memory does not depend on the head dim:
 //
 //     Q chunk [BLOCK_Q][8 + 1] vec4, K or V chunk [BLOCK_K][8 + 1] vec4, P [BLOCK_Q][BLOCK_K / 4 + 1] vec4
@@ -34,7 +34,7 @@ const CHUNKS: u32 = VALUE_DIM / DIM_STEP;  // column chunks of O
 // An invocation's share of S.
 alias Scores = array<vec4<f32>, ROWS * QUADS>;
 
-// What an invocation keeps of its rows while the workgroup walks along the keys.
+// What an invocation keeps for its rows while the workgroup goes through the keys.
 struct Rows {
   o: array<vec4<f32>, ROWS * CHUNKS>,
   maximum: array<f32, ROWS>,
@@ -45,8 +45,8 @@ var<workgroup> q_chunk: array<vec4<f32>, BLOCK_Q * PITCH - 1u>;
 var<workgroup> kv_chunk: array<vec4<f32>, BLOCK_K * PITCH - 1u>;
 var<workgroup> p_tile: array<vec4<f32>, BLOCK_Q * P_PITCH - 1u>;
 var<workgroup> row_partial: array<f32, BLOCK_Q * LANES>;
-// Set for good once a staged value is not finite: from then on a weight of 0 is skipped, not multiplied, so that what
-// a masked key holds never leaks. A weight of 0 times a finite value needs no such care.
+// Set, and never cleared, once a staged value is not finite. From then on a weight of 0 is skipped, not multiplied, so that
+// the contents of a masked key never leak. A weight of 0 times a finite value needs no such care.
 var<workgroup> v_not_finite: atomic<u32>;
 
 fn stage_q(tile: Tile, first_column: u32, lane: u32) {
@@ -58,7 +58,7 @@ fn stage_q(tile: Tile, first_column: u32, lane: u32) {
   }
 }
 
-// Keys lie so that the eight lanes, which read keys 4·x + c for one c at a time, read neighbouring rows.
+// The staged order of keys: the eight lanes read keys 4·x + c for one c at a time, and these are neighbouring rows.
 fn staged_row(key: u32) -> u32 {
   return (key & 3u) * KEY_QUADS + (key >> 2u);
 }
@@ -82,7 +82,7 @@ fn stage_v(tile: Tile, first_key: u32, first_column: u32, lane: u32) {
   }
 }
 
-// Modifies the scores of four keys; hides those that may not be attended to, and adds the mask to the others.
+// Modifies the scores of four keys, hides those that may not be attended to, and adds the mask to the others.
 fn mask_quad(tile: Tile, first_key: u32, place: u32, quad: u32, is_visible: bool) {
   let row = row_of(tile, place);
   let head = head_of(tile, row);
@@ -97,7 +97,7 @@ fn mask_quad(tile: Tile, first_key: u32, place: u32, quad: u32, is_visible: bool
   p_tile[place * P_PITCH + quad] = scores;
 }
 
-// The weights of four keys that dropout leaves.
+// The weights of four keys after dropout.
 fn kept_part(tile: Tile, place: u32, first_key: u32, quad: u32, weights: vec4<f32>) -> vec4<f32> {
   if !HAS_DROPOUT { return weights; }
   let row = row_of(tile, place);
@@ -109,7 +109,7 @@ fn accumulate(o: vec4<f32>, p: vec4<f32>, v0: vec4<f32>, v1: vec4<f32>, v2: vec4
   return fma(vec4<f32>(p.w), v3, fma(vec4<f32>(p.z), v2, fma(vec4<f32>(p.y), v1, fma(vec4<f32>(p.x), v0, o))));
 }
 
-// Rows that have seen no key yet, but for their sinks.
+// The state of rows that have seen nothing but their sinks.
 fn begin_rows(tile: Tile, lane: u32) -> Rows {
   var rows: Rows = Rows();
   for (var r = 0u; r < ROWS; r++) {
@@ -119,7 +119,7 @@ fn begin_rows(tile: Tile, lane: u32) -> Rows {
   return rows;
 }
 
-// S of the keys [first_key, first_key + BLOCK_K) of the tile's. `is_first` says that nothing is staged yet.
+// S of the tile's keys [first_key, first_key + BLOCK_K). `is_first` says that nothing is staged yet.
 fn score_keys(tile: Tile, first_key: u32, is_first: bool, lane: u32, s: ptr<function, Scores>) {
   let x = lane % LANES;
   let y = lane / LANES;
@@ -127,11 +127,11 @@ fn score_keys(tile: Tile, first_key: u32, is_first: bool, lane: u32, s: ptr<func
 
   for (var d = 0u; d < params.inputs.head_dim; d += DIM_STEP) {
     workgroupBarrier();
-    // a head dim of one chunk stays where it is for all tiles of keys
+    // if the head dim is one chunk, Q stays staged for all tiles of keys
     if params.inputs.head_dim > DIM_STEP || is_first { stage_q(tile, d, lane); }
     stage_k(tile, first_key, d, lane);
     workgroupBarrier();
-    // counted at run time: no work past the head dim, and compilers keep the loop a loop
+    // the bound is known only at run time: no work past the head dim, and compilers do not unroll the loop
     let steps = (min(params.inputs.head_dim - d, DIM_STEP) + 3u) / 4u;
     for (var step = 0u; step < steps; step++) {
       for (var g = 0u; g < QUADS; g++) {
@@ -151,8 +151,8 @@ fn score_keys(tile: Tile, first_key: u32, is_first: bool, lane: u32, s: ptr<func
   for (var i = 0u; i < ROWS * QUADS; i++) { (*s)[i] *= params.score.scale; }
 }
 
-// Lets the options modify the scores, and hides the keys that may not be attended to where some may not be. The scores go
-// through P's memory, so that the predicate is compiled once and lanes walk along a row of the mask.
+// Applies the options that modify scores, and hides keys that may not be attended to, if there are any. The scores go through
+// P's memory, so that the visibility test is compiled once and lanes run along a row of the mask.
 fn modify_scores(tile: Tile, first_key: u32, is_visible: bool, lane: u32, s: ptr<function, Scores>) {
   let x = lane % LANES;
   let y = lane / LANES;
@@ -173,7 +173,7 @@ fn modify_scores(tile: Tile, first_key: u32, is_visible: bool, lane: u32, s: ptr
   }
 }
 
-// P from S, and what the keys add to the rows.
+// Computes P from S, and adds the keys to the rows.
 fn add_keys(tile: Tile, first_key: u32, lane: u32, s: ptr<function, Scores>, rows: ptr<function, Rows>) {
   let x = lane % LANES;
   let y = lane / LANES;

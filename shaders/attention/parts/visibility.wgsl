@@ -1,9 +1,9 @@
 // parts: attention/modifiers, element, special
-// Which keys a query may attend to: the band around the diagonal (causal masks and windows are bands), the key mask,
-// the mask, a mask modifier, and where a batch entry's own keys end. Names `params` (sequences: SequenceParams, visibility:
-// VisibilityParams), `mask`, `key_mask` and `table` of the shader that uses it.
+// Which keys a query may attend to. The band around the diagonal (causal masks and windows are bands), the key mask, the
+// mask, a mask modifier and the length of a batch entry's own keys decide. Needs `params` (sequences: SequenceParams, visibility:
+// VisibilityParams), `mask`, `key_mask` and `table` from the shader that uses it.
 //
-// Query i stands at position i + query_offset and sees keys [position - band_left, position + band_right]:
+// Query i is at position i + query_offset and sees keys [position - band_left, position + band_right]:
 //
 //     causal, top-left      causal, bottom-right    window left = 1, right = 1
 //        k 0 1 2 3 4           k 0 1 2 3 4             k 0 1 2 3 4
@@ -30,11 +30,11 @@ struct SequenceParams {
   query_length: u32,      // Nq; in a packed batch that of the longest sequence
   key_length: u32,        // Nk
   query_offset: i32,      // position of the first query among the keys
-  aligns_ends: u32,       // query_offset counts from where the last query stands at the last key
+  aligns_ends: u32,       // with query_offset 0, the last query is at the last key
   // where in `table`, or ABSENT
   query_offsets_at: u32,  // [B], in place of query_offset
   key_lengths_at: u32,    // [B]
-  packed_at: u32,         // of a packed batch: count + 1 cumulative query lengths, then as many of keys
+  packed_at: u32,         // in a packed batch: count + 1 cumulative query lengths, then as many key lengths
   count: u32,             // sequences of a packed batch
 }
 
@@ -49,7 +49,7 @@ struct VisibilityParams {
   key_mask_strides: vec2<u32>,  // elements: batch, key
 }
 
-// A batch entry as its scores see it; of a packed batch, one of the sequences that lie behind each other in q, k and v.
+// A batch entry. In a packed batch, one of the sequences that lie one after another in q, k and v.
 struct Sequence {
   index: u32,          // batch entry
   first_query: u32,    // row of q, and of k and v, where it begins
@@ -101,7 +101,7 @@ fn query_range(sequence: Sequence, first_key: u32, last_key: u32) -> vec2<u32> {
   return vec2<u32>(u32(clamp(begin, 0, length)), u32(clamp(end, 0, length)));
 }
 
-// Whether every query of [first, last] sees every one of the keys, but for what a mask modifier says.
+// Whether every query of [first, last] sees every one of the keys, apart from a mask modifier.
 fn all_visible(sequence: Sequence, first_query: u32, last_query: u32, first_key: u32, last_key: u32) -> bool {
   return params.visibility.mask_kind == NO_MASK && params.visibility.has_key_mask == 0u && last_key < sequence.key_length
     && i32(first_key) >= i32(last_query) + sequence.query_offset - params.visibility.band_left

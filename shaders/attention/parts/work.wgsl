@@ -1,23 +1,23 @@
 // parts: attention/dropout, attention/inputs, attention/modifiers, attention/visibility
 //
-// Where the work of a workgroup that owns query rows lies: which rows, of which head and sequence, and the keys that they see.
-// Names BLOCK_Q and `params` (work: WorkParams) of the shader that uses it.
+// The work of a workgroup that owns query rows: the rows, their head and sequence, and the keys that they see.
+// Needs BLOCK_Q and `params` (work: WorkParams) from the shader that uses it.
 
-const KV_PAGED: bool = false;       // the first axis of k and v is that of pages, which all batch entries share
-const PACKS_GROUP: bool = false;    // a tile's rows are of all heads that share a key head
+const KV_PAGED: bool = false;       // the first axis of k and v is pages, which all batch entries share
+const PACKS_GROUP: bool = false;    // a tile has rows of all heads that share a key head
 
 // How tiles of query rows are divided among workgroups.
 struct WorkParams {
   query_tiles: u32,    // ⌈rows / BLOCK_Q⌉, of the longest sequence
-  splits: u32,         // parts that a tile's keys are divided into, a workgroup each
-  head_tiles: u32,     // H; where a group's heads are packed, Hkv
+  splits: u32,         // parts that a tile's keys are divided into, one workgroup each
+  head_tiles: u32,     // H, or Hkv if a group's heads are packed
 }
 
-// Where a tile's work lies.
+// A tile's work.
 struct Tile {
   sequence: Sequence,
-  head: u32,        // of the query; the first of several where the group is packed
-  first_row: u32,   // its rows are [first_row, end_row) of the head's or the group's
+  head: u32,        // of the query; the first of several if the group is packed
+  first_row: u32,   // its rows are [first_row, end_row) of the head or the group
   end_row: u32,
   first_query: u32, // bounds of their queries
   last_query: u32,
@@ -29,7 +29,7 @@ struct Tile {
 }
 
 fn tile_of(group: u32) -> Tile {
-  // the last first: with a causal mask those are the longest, and none is left over at the end
+  // last tiles first: with a causal mask they take the longest, and should not run alone at the end
   let first_row = (params.work.query_tiles - 1u - group % params.work.query_tiles) * BLOCK_Q;
   var rest = group / params.work.query_tiles;
   let split = rest % params.work.splits;
@@ -57,11 +57,11 @@ fn tile_of(group: u32) -> Tile {
     tile.last_query = select(sequence.query_length - 1u, tile.last_query % sequence.query_length, is_one_head);
   }
   tile.keys = share_of(tile_keys(sequence, tile.first_query, tile.last_query), split);
-  tile.sequence.key_length = tile.keys.y;  // what lies further on is another split's, or out of every row's band
+  tile.sequence.key_length = tile.keys.y;  // further keys belong to another split, or are outside every row's band
   return tile;
 }
 
-// The keys in the band of any of the queries [first, last]. With dropout their first is a multiple of four, since four
+// The keys in the band of any of the queries [first, last]. With dropout the first key is a multiple of four, because four
 // keys share a draw.
 fn tile_keys(sequence: Sequence, first_query: u32, last_query: u32) -> vec2<u32> {
   let keys = key_range(sequence, first_query, last_query);
@@ -78,7 +78,7 @@ fn share_of(keys: vec2<u32>, split: u32) -> vec2<u32> {
   return vec2<u32>(begin, min(begin + share, keys.y));
 }
 
-// Rows past the tile's last compute that one again, and are not written.
+// Rows past the tile's last compute the last row again, and are not written.
 fn row_of(tile: Tile, place: u32) -> u32 {
   return min(tile.first_row + place, tile.end_row - 1u);
 }
@@ -113,7 +113,7 @@ fn next_key(tile: Tile, key: u32) -> u32 {
   return next;
 }
 
-// The first key of a tile's walk: with a block mask its steps do not straddle blocks.
+// The first key at which a tile starts. With a block mask, its steps do not straddle blocks.
 fn begin_key(tile: Tile, step: u32) -> u32 {
   if HAS_BLOCK_MASK { return next_key(tile, tile.keys.x - tile.keys.x % step); }
   return tile.keys.x;

@@ -1,9 +1,9 @@
-// The class that each row of logits should name. Names `params` (targets: TargetParams) and `targets` of the shader that
+// The class that each row of logits should name. Needs `params` (targets: TargetParams) and `targets` from the shader that
 // uses it.
 
 struct TargetParams {
   offset: u32,     // elements
-  ignores: u32,    // there is a target that is ignored
+  ignores: u32,    // whether one target is ignored
   ignored: u32,
 }
 

@@ -1,8 +1,8 @@
 // parts: elementwise/sigmoid, elementwise/unary
-// gelu by its tanh, ½ x (1 + tanh u) = x σ(2u), u = √(2/π) (x + 0.044715 x³). NaN stays, infinities have the limits.
+// gelu by its tanh, ½ x (1 + tanh u) = x σ(2u), u = √(2/π) (x + 0.044715 x³). NaN stays NaN; infinities give the limits.
 
 fn value(x: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
-  let near = clamp(x, vec4<f32>(-50.0), vec4<f32>(50.0));  // whose cube is finite; farther out σ is 0 or 1
+  let near = clamp(x, vec4<f32>(-50.0), vec4<f32>(50.0));  // its cube is finite; farther out σ is 0 or 1
   let doubled = 1.5957691 * near * (1.0 + 0.044715 * near * near);
   return keep_nan(x, max(x, vec4<f32>(FAR_LEFT)) * sigmoid(doubled));
 }

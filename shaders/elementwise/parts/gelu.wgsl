@@ -1,5 +1,5 @@
 // parts: elementwise/normal, elementwise/sigmoid, elementwise/unary
-// x Φ(x): Hendrycks & Gimpel, "Gaussian error linear units", 2016. NaN stays, infinities have the limits.
+// x Φ(x): Hendrycks & Gimpel, "Gaussian error linear units", 2016. NaN stays NaN; infinities give the limits.
 
 fn value(x: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
   return keep_nan(x, max(x, vec4<f32>(FAR_LEFT)) * normal_cdf(x));

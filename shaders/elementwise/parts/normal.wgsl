@@ -1,7 +1,7 @@
-// The normal distribution function Φ and what it is computed by.
+// The normal distribution function Φ and its ingredients.
 
 // The complementary error function of z ≥ 0 with a relative error below 1.2e-7, however small it is: the Chebyshev fit
-// of Press et al., "Numerical recipes", section 6.2 (erfcc). The erf of it has an error below 2e-7 in f32.
+// of Press et al., "Numerical recipes", section 6.2 (erfcc). The erf computed from it has an error below 2e-7 in f32.
 fn erfc(z: vec4<f32>) -> vec4<f32> {
   let t = 1.0 / (1.0 + 0.5 * z);
   var p = vec4<f32>(0.17087277);

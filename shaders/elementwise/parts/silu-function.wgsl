@@ -1,5 +1,5 @@
 // parts: elementwise/sigmoid
-// silu, x σ(x), which silu and swiglu share. NaN stays, infinities have the limits.
+// silu, x σ(x), which silu and swiglu share. NaN stays NaN; infinities give the limits.
 
 fn silu(value: vec4<f32>) -> vec4<f32> {
   return keep_nan(value, max(value, vec4<f32>(FAR_LEFT)) * sigmoid(value));

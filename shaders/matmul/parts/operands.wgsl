@@ -1,8 +1,8 @@
 // parts: element, special
-// What every matrix product is given: parameters, bindings, where a batch entry lies, reading blocks of a and b, and the
-// bias. Expects A_F16 and B_F16 of the shader that uses it.
+// The inputs of every matrix product: parameters, bindings, the place of a batch entry, reading blocks of a and b, and the
+// bias. Needs A_F16 and B_F16 from the shader that uses it.
 //
-// Both factors are read alike: element (k, i) of a is its row i, of b its column i.
+// Both factors are read in the same way: i in element (k, i) is a row of a, or a column of b.
 
 struct Factor {
   batch_strides: vec3<u32>,    // elements; 0 where broadcast
@@ -18,7 +18,7 @@ struct Output {
 
 struct Bias {
   offset: u32,                 // elements
-  columns: u32,                // N, or 0 where there is no bias
+  columns: u32,                // N, or 0 if there is no bias
 }
 
 struct Params {

@@ -1,5 +1,5 @@
-// Octets: eight neighbouring f16 in a vec4 of words, moved as they are. Kernels that do not compute with f16 before a
-// matrix does need no conversion.
+// Octets: eight neighbouring f16 in a vec4 of words, moved as they are. Kernels need no conversion if f16 values go straight
+// into a matrix.
 
 // Whether octets of a matrix lie in one vector each: rows of `columns` elements begin at multiples of `pitch` from
 // `base`, and columns lie `step` apart.
@@ -21,7 +21,7 @@ fn octet_of(
   return octet;
 }
 
-// Bits 15 and 31 of a word are set where its half is NaN or infinite: an exponent of ones carries into the sign.
+// Bits 15 and 31 of a word are set if that half is NaN or infinite: an exponent of ones carries into the sign.
 fn special_bits(octet: vec4<u32>) -> vec4<u32> {
   return ((octet & vec4<u32>(0x7c007c00u)) + vec4<u32>(0x04000400u)) & vec4<u32>(0x80008000u);
 }
@@ -31,7 +31,7 @@ fn finite_octet(octet: vec4<u32>) -> vec4<u32> {
   return octet & ~((special_bits(octet) >> vec4<u32>(15u)) * 0xffffu);
 }
 
-// Numbers that f16 holds.
+// Packs eight numbers that f16 can hold.
 fn octet_from(low: vec4<f32>, high: vec4<f32>) -> vec4<u32> {
   return vec4<u32>(
     pack2x16float(low.xy), pack2x16float(low.zw), pack2x16float(high.xy), pack2x16float(high.zw));

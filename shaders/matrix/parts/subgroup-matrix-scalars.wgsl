@@ -1,5 +1,5 @@
-// subgroup-matrix in the words of Dawn before the middle of 2026: memory order is an argument, and matrices are loaded
-// from arrays of scalars only.
+// subgroup-matrix in the syntax of Dawn before the middle of 2026. Memory order is an argument, and matrices are loaded only
+// from arrays of scalars.
 
 enable f16;
 enable chromium_experimental_subgroup_matrix;

@@ -1,10 +1,9 @@
 // Matrices of 16 × 16 that the lanes of a subgroup hold together (tensor cores), and the workgroup memory that they are
-// loaded from and stored to: all that is said in the words of Dawn's `chromium_experimental_subgroup_matrix`. Matrices
-// are loaded from arrays of vectors, so that a lane stages 16 bytes at once and rows are aligned as tensor cores want
-// them: offsets and pitches count octets (eight f16) and quads (four f32). subgroup-matrix-scalars says the same to an
-// older Dawn. Names HALF_OCTETS and FLOAT_QUADS of the shader that uses it.
+// loaded from and stored to. Only this part uses the syntax of Dawn's `chromium_experimental_subgroup_matrix`. Matrices
+// are loaded from arrays of vectors, so that a lane stages 16 bytes at once and rows are aligned for tensor cores. Offsets
+// and pitches count octets (eight f16) and quads (four f32). subgroup-matrix-scalars does the same for an older Dawn. Needs HALF_OCTETS and FLOAT_QUADS from the shader that uses it.
 //
-// A pitch is the distance between rows in memory. Every call must be made by all lanes of a subgroup alike.
+// A pitch is the distance between rows in memory. All lanes of a subgroup must make each call together.
 
 enable f16;
 enable chromium_experimental_subgroup_matrix;

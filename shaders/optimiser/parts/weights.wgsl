@@ -1,14 +1,14 @@
 // parts: element
-// What the kernels that update parameters have in common: an invocation does four neighbouring elements of a parameter,
-// which is float32 itself, or float16 and kept in float32 beside (Micikevicius et al., "Mixed precision training", 2018).
+// What the kernels that update parameters share. An invocation updates four neighbouring elements of a parameter, which is
+// float32, or float16 with a float32 copy (Micikevicius et al., "Mixed precision training", 2018).
 
-// The fourth of a parameter's settings, as optimiser-step.wgsl writes them.
+// Values of the fourth of a parameter's settings, which optimiser/step.wgsl writes.
 const SKIPPED: f32 = 0.0;        // a gradient is not finite: everything stays as it is
 const FIRST: f32 = 1.0;
 const LATER: f32 = 2.0;
 
-// What `kept`, the quad of `weights` at `element`, stands for: where it does not round to the float16 parameter, that was
-// changed from outside, and counts.
+// The present values of `kept`, the quad of `weights` at `element`. If a copy does not round to its float16 parameter, the
+// parameter was changed from outside, and its value counts.
 fn weight_quad(element: u32, kept: vec4<f32>) -> vec4<f32> {
   if !F16 { return kept; }
   let second = select(0u, halves[element / 2u + 1u], element + 2u < params.size);

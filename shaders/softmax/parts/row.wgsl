@@ -1,6 +1,6 @@
 // parts: attention/dropout, attention/modifiers, attention/score, attention/visibility, drivers, element, operand, quad
-// A row of scores as the softmax and its gradient read it: where it lies, what becomes of it, and which of its weights are
-// kept. Names `params` (heads, x: Operand) and `x` of the shader that uses it.
+// A row of scores as the softmax and its gradient read it: its place, how its scores change, and which of its weights are
+// kept. Needs `params` (heads, x: Operand) and `x` from the shader that uses it.
 
 const IN_F16: bool = false;      // storage of x
 
@@ -27,7 +27,7 @@ fn row_at(index: u32) -> Row {
   let head = (index / params.sequences.query_length) % params.heads;
   let batch = index / (params.sequences.query_length * params.heads);
   var sequence = sequence_at(batch);
-  if params.sequences.packed_at != ABSENT {  // the one that the row lies in
+  if params.sequences.packed_at != ABSENT {  // the sequence that holds the row
     var i = 0u;
     for (; i + 1u < params.sequences.count && table[params.sequences.packed_at + i + 1u] <= query; i++) {}
     sequence = sequence_at(i);
@@ -39,10 +39,10 @@ fn row_at(index: u32) -> Row {
   );
 }
 
-// The scores of keys [key, key + 4), HIDDEN where they may not be attended to.
+// The scores of keys [key, key + 4), HIDDEN for keys that may not be attended to.
 fn score_quad(row: Row, key: u32) -> vec4<f32> {
   var quad = params.score.scale * x_quad(row.begin, key);
-  let first = key - row.sequence.first_key;  // wraps round in front of a packed sequence, and is then past its end
+  let first = key - row.sequence.first_key;  // wraps around before a packed sequence, and is then past its end
   for (var i = 0u; MODIFIES_SCORES && i < 4u; i++) {
     quad[i] = modified_score(row.sequence, quad[i], row.slope, row.head, row.query, first + i);
   }
@@ -54,11 +54,11 @@ fn score_quad(row: Row, key: u32) -> vec4<f32> {
   return quad;
 }
 
-// What dropout multiplies the weights of keys [key, key + 4) by.
+// Dropout's factors of the weights of keys [key, key + 4).
 fn kept_quad(row: Row, key: u32) -> vec4<f32> {
   let first = key - row.sequence.first_key;
   if !HAS_DROPOUT || (first & 3u) == 0u { return dropout_quad(row.sequence, row.head, row.query, first); }
-  // of a packed batch, whose sequences begin anywhere
+  // in a packed batch, sequences may begin anywhere
   var quad = vec4<f32>(0.0);
   for (var i = 0u; i < 4u; i++) { quad[i] = dropout_factor(row.sequence, row.head, row.query, first + i); }
   return quad;
