@@ -8,7 +8,7 @@ import { LIGHT } from './style.ts';
  * Time against length, for the group that has the most cases, as a whole SVG file. It names its colours itself, and brings
  * its white paper, since it is shown without the page's style sheet.
  *
- * @throws Error where no two cases differ in their length alone
+ * @throws Error if no two cases differ in their length alone
  */
 export function timePicture(result: BenchResult, drawing: Drawing): string {
   const [group] = lengthGroups(result.cases);

@@ -5,11 +5,11 @@
  *     forward    an op computes y from x, w and calls `record`     a Step: { inputs: slots of x, w; outputs: slot of y }
  *     backward   y's slot receives dL/dy; the step turns it into dL/dx and dL/dw and hands those to their slots
  *
- * A Slot is where the gradient of one tensor is gathered: a leaf's is kept as `tensor.grad`, any other is handed on and
- * freed. Steps are walked newest first, so that a slot has received all it will get before its step runs.
+ * A Slot gathers the gradient of one tensor. A leaf's gradient is kept as `tensor.grad`; any other is passed on and freed.
+ * Steps are walked newest first, so that a slot has received its whole gradient before its step runs.
  *
- * Nothing here waits for garbage collection. A slot is held by its tensor and by the steps that read it; a step, with the
- * tensors that it saved, is freed with the last of its outputs' slots or as soon as it has been walked.
+ * Nothing here waits for garbage collection. A slot is held by its tensor and by the steps that read it. A step, with the
+ * tensors that it saved, is freed with the last of its outputs' slots, or as soon as it has been walked.
  */
 import { ArgumentError } from '../gpu/errors.ts';
 import type { Device } from '../tensor/device.ts';
@@ -28,7 +28,7 @@ export interface PartGradient {
 
 export type Gradient = Tensor | PartGradient;
 
-/** What the tape computes with; the ops that do lie above it. */
+/** What the tape computes with. The ops that implement it are above the tape. */
 export interface Arithmetic {
   /** target += x, in place; target is contiguous, or a slice of a contiguous tensor. */
   readonly accumulate: (target: Tensor, x: Tensor) => void;
@@ -36,24 +36,24 @@ export interface Arithmetic {
   readonly sumTo: (x: Tensor, shape: Shape) => Tensor;
   /** A row-major copy. */
   readonly clone: (x: Tensor) => Tensor;
-  /** Another shape, by a copy where there is no view. */
+  /** The same elements in another shape, copied if no view can show them. */
   readonly reshape: (x: Tensor, shape: Shape) => Tensor;
 }
 
 type Tensors = Readonly<Record<string, Tensor | undefined>>;
 
-/** A call to be recorded. */
+/** A call to record. */
 export interface Call<Input extends string, Saved extends Tensors> {
   readonly op: string;
   readonly inputs: Readonly<Record<Input, Tensor | undefined>>;
   readonly outputs: readonly Tensor[];
-  /** What `backward` reads: held until it has run, whatever the caller disposes. Results of the call may be among them. */
+  /** What `backward` reads. Held until it has run, even if the caller disposes it. May include results of the call. */
   readonly saved?: Saved;
   /** Why this call has no gradient: thrown by a `backward()` that would need it. */
   readonly refusal?: string;
   /**
-   * Gradients of the inputs that `needs` names (others are ignored), from those of the outputs: undefined for an output
-   * that was not used. Runs unrecorded, in a scope of its own. May return what it was given, views, and expanded tensors.
+   * Gradients of the inputs that `needs` names (others are ignored), from those of the outputs, which are undefined for an
+   * output that was not used. Runs unrecorded, in its own scope. May return its arguments, views, and expanded tensors.
    */
   backward(
     this: void,
@@ -66,9 +66,9 @@ export interface Call<Input extends string, Saved extends Tensors> {
 let isOff = false;
 
 /**
- * Runs `work` without recording: its results require no gradient, and nothing is kept for `backward`. As torch.no_grad.
+ * Runs `work` without recording: its results require no gradient, and nothing is kept for `backward`. Like torch.no_grad.
  *
- * @throws ArgumentError where `work` is async
+ * @throws ArgumentError if `work` is async
  */
 export function noGrad<T>(work: () => T): T {
   const before = isOff;
@@ -80,12 +80,12 @@ export function noGrad<T>(work: () => T): T {
   }
 }
 
-/** Whether a call on these inputs is to be recorded, and so has to save what its gradient reads. */
+/** Whether a call on these inputs must be recorded, and so has to save what its gradient reads. */
 export function records(...inputs: readonly (Tensor | undefined)[]): boolean {
   return !isOff && inputs.some((input) => input?.requiresGrad);
 }
 
-/** Notes a call, so that gradients of its outputs flow to its inputs; does nothing where no input requires one. */
+/** Records a call, so that gradients of its outputs flow to its inputs. Does nothing if no input requires a gradient. */
 export function record<Input extends string, Saved extends Tensors>(call: Call<Input, Saved>): void {
   const inputs: Tensors = call.inputs;
   if (!records(...Object.values(inputs))) return;
@@ -93,7 +93,7 @@ export function record<Input extends string, Saved extends Tensors>(call: Call<I
   for (const [i, output] of call.outputs.entries()) output.origin = step.outputs[i];
 }
 
-/** Where the gradient of one tensor is gathered. */
+/** Gathers the gradient of one tensor. */
 class Slot implements Origin {
   readonly step: Step | undefined;
   readonly device: Device;
@@ -133,7 +133,7 @@ class Slot implements Origin {
     this.step?.forget();
   }
 
-  /** Gives up what was gathered. */
+  /** Hands the gathered gradient to the caller. */
   take(): Tensor | undefined {
     const gradient = this.#gradient;
     this.#gradient = undefined;
@@ -156,20 +156,20 @@ class Slot implements Origin {
   }
 
   /**
-   * A leaf's gradient is the user's to read and to keep: nobody else sees it, and it is no part of something larger, which
-   * would be kept with it.
+   * Makes a leaf's gradient fit for the user to keep: nobody else sees it, and it is not part of a larger buffer, which would
+   * be kept alive with it.
    */
   settle(arithmetic: Arithmetic): void {
     const gathered = this.#gathered;
     if (gathered) this.#own(arithmetic, gathered.fillsStorage);
   }
 
-  /** What was gathered. A leaf's may have been disposed by its reader. */
+  /** The gathered gradient. The user may have disposed a leaf's. */
   get #gathered(): Tensor | undefined {
     return this.#gradient?.disposed ? undefined : this.#gradient;
   }
 
-  /** Makes sure that nobody else sees what is gathered, before it is written to. */
+  /** Makes sure, before a write, that nobody else sees the gathered gradient. */
   #own(arithmetic: Arithmetic, mayStay = true): void {
     const shared = this.#gathered;
     if (mayStay && shared?.isContiguous && shared.isUnshared) return;
@@ -233,7 +233,7 @@ class Step {
     );
   }
 
-  /** Turns the outputs' gradients into the inputs', and frees what was kept for that. */
+  /** Turns the outputs' gradients into the inputs' gradients, and frees what was saved for that. */
   walk(arithmetic: Arithmetic): void {
     const gradients = this.outputs.map((slot) => slot.take());
     const saved = this.#saved!;
@@ -258,7 +258,7 @@ class Step {
     }
   }
 
-  /** One of its outputs cannot be reached any more; with the last of them it goes. */
+  /** Notes that one of the outputs cannot be reached any more. Frees the step with the last of them. */
   forget(): void {
     if (--this.#open > 0) return;
     for (const tensor of Object.values(this.#saved ?? {})) tensor.dispose();
@@ -329,7 +329,7 @@ export function makeTape(arithmetic: Arithmetic): Tape {
             slot.receive(gradient ?? one(root), arithmetic);
             for (const step of steps) step.walk(arithmetic);
           } finally {
-            // of a walk that failed, what no step will take; and the walked steps' inputs are not held any more
+            // after a failed walk, drop the gradients that no step took
             for (const { outputs } of steps) for (const output of outputs) output.take()?.dispose();
           }
           for (const leaf of leavesOf(steps, slot)) leaf.settle(arithmetic);

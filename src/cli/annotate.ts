@@ -1,4 +1,4 @@
-/** Comments on what specialising made of a shader, so that its text can be read without the plan beside it. */
+/** Adds comments to a specialised shader, so that you can read its text without the plan. */
 import { insertFunctions, joinParts, specialise } from '../gpu/shader.ts';
 import type { Launch } from '../gpu/runtime.ts';
 

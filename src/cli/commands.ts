@@ -101,7 +101,7 @@ async function dispatch(argv: string[], packageRoot: URL): Promise<void> {
         const kernels = parseKernels(several(options.kernel));
         const words = Object.fromEntries(BENCH_WORDS.map((name) => [name, single(name, options[name])]));
         const switches = Object.fromEntries(BENCH_SWITCHES.map((name) => [name, options[name]]));
-        // only benchmarks load what only they need
+        // loaded here, because only benchmarks need it
         const { prepareBench } = await import('./bench.ts');
         const run = await prepareBench(
           { ...words, ...switches, isPinned: kernels !== undefined && Object.keys(kernels).length > 0 },
@@ -294,7 +294,7 @@ async function withDevice(
   }
 }
 
-/** A mistake that the user can mend is one sentence, as is a folder that cannot be written; a defect shows its stack. */
+/** A mistake that the user can mend, or a folder that cannot be written, is one sentence. A defect shows its stack. */
 function explain(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const isUsers = error instanceof WebGPUAttentionError || error.name === 'CACError' || 'syscall' in error;

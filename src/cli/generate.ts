@@ -17,7 +17,7 @@ export interface GenerateWords {
   readonly paged?: boolean;
 }
 
-/** Most tokens of the prompt that kernels are compiled with. A longer prompt takes the same kernels. */
+/** Maximum number of prompt tokens that kernels are compiled with. A longer prompt takes the same kernels. */
 const PROMPT_TO_COMPILE = 512;
 
 export interface GenerateTerminal {

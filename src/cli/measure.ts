@@ -7,7 +7,7 @@ export interface Result {
   readonly name: ResultName;
   readonly shape: Shape;
   readonly data: Float32Array;
-  /** Largest absolute difference from PyTorch; NaN where either side holds one. */
+  /** Largest absolute difference from PyTorch; NaN if either side holds one. */
   readonly error: number;
 }
 
@@ -15,7 +15,7 @@ export interface Outcome {
   readonly run: Run;
   readonly inputShapes: readonly Shape[];
   readonly results: readonly Result[];
-  /** Milliseconds; undefined where the device cannot tell. */
+  /** Milliseconds; undefined if the device cannot tell. */
   readonly gpuTime: number | undefined;
 }
 
@@ -57,7 +57,7 @@ export function isMatch({ name, error }: Result): boolean {
   return error <= TOLERANCE[name];
 }
 
-/** NaN where either side holds one, or where the lengths differ. */
+/** NaN if either side holds one, or if the lengths differ. */
 export function largestError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
   if (actual.length !== expected.length) return NaN;
   let largest = 0;

@@ -1,7 +1,7 @@
 import { OutOfMemoryError } from './errors.ts';
 import { BufferUsage } from './usage.ts';
 
-/** A storage buffer with what the runtime has to know about it. */
+/** A storage buffer with what the runtime needs to know about it. */
 export interface StorageBuffer {
   readonly gpu: GPUBuffer;
   /** Bytes that shaders may address, a multiple of 16. */
@@ -10,7 +10,7 @@ export interface StorageBuffer {
   readonly id: number;
   /** Number of the last batch that uses it; a host write must not overtake a batch that is still being recorded. */
   lastBatch: number;
-  /** The driver could not make it: it is never recycled. */
+  /** Whether the driver failed to make it. It is then never recycled. */
   isBroken: boolean;
 }
 
@@ -21,7 +21,7 @@ export interface MemoryUse {
   readonly pooled: number;
   /** Largest `live` so far. */
   readonly peak: number;
-  /** Most bytes that live buffers may take; Infinity where there is no bound. */
+  /** Maximum bytes of live buffers; Infinity if there is no limit. */
   readonly budget: number;
 }
 
@@ -35,7 +35,7 @@ export function sizeClass(bytes: number): number {
   return Math.ceil(bytes / step) * step;
 }
 
-/** Free bytes that are kept in any case; past it, twice what was ever in use at once: sizes have changed since. */
+/** Free bytes that are always kept. Beyond them, free buffers are dropped once they exceed twice the peak in use. */
 const ALWAYS_POOLED = 256 * 2 ** 20;
 
 /** Recycles storage buffers within a byte budget. */
@@ -45,7 +45,7 @@ export class BufferPool {
   readonly #budget: number;
   readonly #largest: number;
   readonly #made = new Set<StorageBuffer>();
-  /** By size, newest first: the oldest is taken first, so that the same calls get the same buffers each time. */
+  /** By size, newest first. The oldest is taken first, so that the same calls get the same buffers each time. */
   readonly #free = new Map<number, StorageBuffer[]>();
   #live = 0;
   #pooled = 0;
@@ -103,7 +103,7 @@ export class BufferPool {
     if (this.#pooled > Math.max(ALWAYS_POOLED, 2 * this.#peak)) this.trim();
   }
 
-  /** Gives an identity to the first `bytes` of a buffer that somebody else owns. */
+  /** Wraps the first `bytes` of a buffer that somebody else owns. */
   adopt(gpu: GPUBuffer, bytes: number): StorageBuffer {
     return { gpu, bytes, id: this.#nextId++, lastBatch: -1, isBroken: false };
   }

@@ -13,7 +13,7 @@ export class AdapterNotFoundError extends WebGPUAttentionError {
   override name = 'AdapterNotFoundError';
 }
 
-/** The device was lost or disposed while, or before, work was waiting. */
+/** The device was lost or disposed before recorded work was done. */
 export class DeviceLostError extends WebGPUAttentionError {
   override name = 'DeviceLostError';
 }
@@ -28,7 +28,7 @@ export class ShaderError extends WebGPUAttentionError {
   override name = 'ShaderError';
 }
 
-/** WebGPU rejected recorded work. Always a defect of this library or of a wrapped buffer's usage. */
+/** WebGPU rejected recorded work. This is a defect of this library, or wrong usage flags of a wrapped buffer. */
 export class ValidationError extends WebGPUAttentionError {
   override name = 'ValidationError';
 }

@@ -9,16 +9,16 @@ export interface Pipeline {
   readonly layout: ShaderLayout;
   readonly gpu: GPUComputePipeline;
   readonly bindGroupLayout: GPUBindGroupLayout;
-  /** It did not compile: the next use tries again and reports the shader's error again. */
+  /** Whether it failed to compile. The next use then tries again and reports the shader's error again. */
   isBroken: boolean;
 }
 
-/** Runs WebGPU calls; what turns out to be wrong with them is reported to the next wait, and to `onFailure`. */
+/** Runs WebGPU calls. Errors in them are reported to the next wait, and to `onFailure`. */
 type Guard = <T>(work: () => T, explain: (message: string) => string, onFailure: () => void) => T;
 
 /**
- * Pipelines by specialised source. Layouts are explicit: with `layout: 'auto'` an unused binding would be dropped, and
- * the dispatch then silently skipped.
+ * Pipelines by specialised source. Layouts are explicit, because `layout: 'auto'` would drop an unused binding, and the
+ * dispatch would then be skipped silently.
  */
 export class PipelineCache {
   readonly #device: GPUDevice;
@@ -37,7 +37,7 @@ export class PipelineCache {
     return this.#compiled;
   }
 
-  /** `op` names who is to blame for the insertions. */
+  /** `op` is the op that errors in the insertions name. */
   get(shader: Shader, constants: Constants, insertions: readonly Insertion[] = [], op = shader.name): Pipeline {
     let variants = this.#byConstants.get(shader);
     if (!variants) this.#byConstants.set(shader, (variants = new Map()));
@@ -55,7 +55,7 @@ export class PipelineCache {
     const known = this.#bySource.get(code);
     if (known && !known.isBroken) return known;
     const device = this.#device;
-    // insertions declare nothing that it is about
+    // insertions declare no bindings, uniforms or entry points
     const layout = layoutOf(name, source);
     const entries: GPUBindGroupLayoutEntry[] = layout.storage.map(({ binding, access }) => ({
       binding,

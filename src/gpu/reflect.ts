@@ -16,14 +16,14 @@ export interface UniformField {
   /** Byte offset in the uniform. */
   readonly offset: number;
   readonly type: ScalarType;
-  /** Scalars in the field: 1, the width of a vector, or those of an array of vec4, which have no gaps between them. */
+  /** Number of scalars in the field: 1, the width of a vector, or all of an array of vec4, which has no gaps. */
   readonly count: number;
 }
 
 /** Fields of a struct by name; a struct within it has fields of its own. */
 export type UniformFields = ReadonlyMap<string, UniformField | UniformFields>;
 
-/** What a launch gives for the fields of a struct. */
+/** The values that a launch gives for the fields of a struct. */
 export interface UniformValues {
   readonly [field: string]: number | readonly number[] | UniformValues;
 }
@@ -73,7 +73,7 @@ export function reflect(name: string, source: string): ShaderLayout {
 }
 
 /**
- * What wgsl_reflect need read of the source, and can: no function but the entry point, and that without its body; no
+ * The part of the source that wgsl_reflect needs and can read: no function except the entry point, without its body, and no
  * alias of a type that it does not know.
  */
 function declarations(source: string): string {
@@ -148,7 +148,7 @@ const RANGE: Readonly<Record<ScalarType, readonly [number, number]>> = {
   f32: [-3.4028235677973366e38, 3.4028235677973366e38],
 };
 
-/** Writes `values` into a uniform's bytes; every field of each struct must be given, and nothing else. */
+/** Writes `values` into a uniform's bytes. Every field of each struct must be given, and nothing else. */
 export function packUniform(
   shader: string,
   fields: UniformFields,

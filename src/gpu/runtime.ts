@@ -13,15 +13,15 @@ import type { Constants, Insertion, Shader } from './shader.ts';
 import { Stopwatch, type DispatchTime } from './stopwatch.ts';
 import { BufferUsage, MAP_MODE_READ } from './usage.ts';
 
-/** What a kernel's plan decides, all of it plain data. */
+/** What a kernel's plan decides, as plain data. */
 export interface Launch {
   /** Name in timings and error messages; defaults to the shader's. */
   readonly label?: string;
   readonly shader: Shader;
   readonly constants: Constants;
-  /** In the place of functions that the shader marks as replaceable. */
+  /** Functions that replace those that the shader marks as replaceable. */
   readonly insertions?: readonly Insertion[];
-  /** Fields of the shader's uniform struct by name; those of a struct within it are an object of their own. */
+  /** Fields of the shader's uniform struct by name. A struct within it is an object of its own. */
   readonly params: UniformValues;
   readonly workgroups: readonly [number, number, number];
 }
@@ -53,10 +53,10 @@ const UNIFORM_SLOT = 256;
 const MAX_BATCH = 256;
 const MAX_BIND_GROUPS = 4096;
 const PLACEHOLDER_BYTES = 256;
-/** Bytes of buffers for reading back that are kept for the next time: they are host memory outside of the budget. */
+/** Bytes of buffers for reading back that are kept for reuse. They are host memory outside the budget. */
 const MAX_STAGING = 64 * 2 ** 20;
 
-/** Work done so far; tests and benchmarks read differences. */
+/** Counts of work done so far. Tests and benchmarks compare them. */
 export interface Counters {
   readonly submits: number;
   readonly dispatches: number;
@@ -64,7 +64,7 @@ export interface Counters {
   readonly buffers: number;
 }
 
-/** The device's limits that allocation depends on, as plain data: the getters of WebGPU's object cost time. */
+/** The device's limits that allocation depends on, as plain data, because the getters of WebGPU's object are slow. */
 export interface RuntimeLimits {
   readonly maxBufferSize: number;
   readonly maxStorageBufferBindingSize: number;
@@ -96,7 +96,7 @@ export class Runtime {
   #dispatches = 0;
   #buffers = 0;
 
-  /** `patiently` waits for a promise of the GPU's, where awaiting it alone would be impolite. */
+  /** `patiently` waits for a promise of the GPU without keeping a core busy, on drivers that run on the CPU. */
   constructor(gpu: GPUDevice, memoryBudget: number, patiently: Patience = (result) => result) {
     this.gpu = gpu;
     this.#patiently = patiently;
@@ -147,7 +147,7 @@ export class Runtime {
     this.#dispatches++;
   }
 
-  /** What `work` would dispatch. Nothing is compiled, and no kernel runs: the contents of the results are undefined. */
+  /** The dispatches that `work` would make. Nothing is compiled and no kernel runs, so results have undefined contents. */
   launchesOf(work: () => void): Launch[] {
     const launches: Launch[] = [];
     this.#launches = launches;
@@ -250,8 +250,8 @@ export class Runtime {
   }
 
   /**
-   * Runs `work`, which records dispatches, and times each of them on the GPU. Times are `undefined` where the device
-   * has no timestamp queries.
+   * Runs `work`, which records dispatches, and times each of them on the GPU. Times are `undefined` if the device has no
+   * timestamp queries.
    */
   async time<T>(work: () => T): Promise<{ value: T; dispatches: DispatchTime[] | undefined }> {
     if (this.#stopwatch) throw new ArgumentError('device.profile: work must not call device.profile itself');
@@ -288,7 +288,7 @@ export class Runtime {
     return this.#pool.acquire(bytes);
   }
 
-  /** A buffer that no recorded work uses: `write` then has nothing to submit first. */
+  /** A buffer that no recorded work uses, so that `write` need not submit first. */
   acquireToWrite(bytes: number): StorageBuffer {
     this.assertUsable();
     return this.#pool.acquire(bytes, ({ lastBatch }) => lastBatch !== this.#batch);
@@ -325,7 +325,7 @@ export class Runtime {
     if (this.#lost) throw this.#lost;
   }
 
-  /** `destroyGpu` is false for a device that the caller passed in: then only what the runtime made is destroyed. */
+  /** `destroyGpu` is false for a device that the caller passed in. Then only what the runtime made is destroyed. */
   dispose(destroyGpu: boolean): void {
     if (this.#disposed) return;
     this.flush();
@@ -407,7 +407,7 @@ export class Runtime {
     );
   }
 
-  /** Runs WebGPU calls; what the GPU process later finds wrong with them rejects the next wait. */
+  /** Runs WebGPU calls. Errors that the GPU process finds in them later reject the next wait. */
   #guarded<T>(work: () => T, explain: (message: string) => Error, onFailure?: () => void): T {
     const { gpu } = this;
     gpu.pushErrorScope('out-of-memory');

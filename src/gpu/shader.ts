@@ -1,7 +1,7 @@
 /**
- * Shader specialisation: a WGSL file with the parts that it names is valid as it stands, with working defaults. A kernel's
- * plan replaces the initialisers of some of its constants, and the text of a user's function may stand in for a marked one.
- * There is no other text processing.
+ * Shader specialisation. A WGSL file with the parts that it names is valid as it is, with working defaults. A kernel's plan
+ * replaces the initialisers of some of its constants, and the text of a user's function may replace a marked function. There
+ * is no other text processing.
  */
 
 /** A WGSL file: what importing it gives (wgsl-plugin.ts). */
@@ -13,26 +13,26 @@ export interface Shader {
   readonly parts: readonly Shader[];
 }
 
-/** A text that stands in for a marked function of a shader. */
+/** A text that replaces a marked function of a shader. */
 export interface Insertion {
   /** The function. */
   readonly name: string;
   /** WGSL that declares it, and what it needs. */
   readonly text: string;
-  /** What to say of an error that the compiler found at a line and column of the text, both from 1. */
+  /** The message for an error that the compiler found at a line and column of the text, both from 1. */
   readonly explain: (error: string, line: number, column: number) => string;
 }
 
 export type Constants = Readonly<Record<string, number | boolean>>;
 
-/** What WGSL wants before all declarations; each on a line of its own in a part. */
+/** Directives, which WGSL requires before all declarations. In a part, each is on its own line. */
 const DIRECTIVE = /^(?:enable|requires|diagnostic)\b.*;$/gm;
 
 const joinedTexts = new WeakMap<Shader, string>();
 
 /**
- * A shader's text followed by each of its parts, and theirs, once. WGSL does not care about the order of declarations, so
- * the shader's own text stays first and keeps its line numbers; directives of parts go to the front of its first line.
+ * A shader's text followed by each of its parts, and their parts, once. WGSL allows declarations in any order, so the
+ * shader's own text stays first and keeps its line numbers. Directives of parts go to the front of its first line.
  */
 export function joinParts(shader: Shader): string {
   const known = joinedTexts.get(shader);
@@ -54,7 +54,7 @@ export function joinParts(shader: Shader): string {
   return joined;
 }
 
-/** The same shader with another part of the same declarations in the place of the one named `name`. */
+/** The same shader with the part named `name` replaced by another with the same declarations. */
 export function replacePart(shader: Shader, name: string, part: Shader): Shader {
   const parts = shader.parts.map((own) => (own.name === name ? part : replacePart(own, name, part)));
   return { ...shader, parts };
@@ -90,8 +90,8 @@ function literal(shader: string, name: string, type: string, value: number | boo
 }
 
 /**
- * Puts texts in the place of functions that stand on one line below the line `// replaceable`. They go to the end of the
- * source, so that its line numbers stay.
+ * Replaces functions that are on one line below the line `// replaceable`. The new texts go to the end of the source, so
+ * that its line numbers stay.
  */
 export function insertFunctions(shader: string, source: string, insertions: readonly Insertion[]): string {
   let joined = source;
@@ -110,7 +110,7 @@ function heading(name: string): string {
   return `// ---- inserted: ${name}\n`;
 }
 
-/** What an insertion says of the compiler's message, if that is about its text: `… :12:34 error: what` (Dawn), `:12:34`. */
+/** An insertion's version of the compiler's message, if that is about its text: `… :12:34 error: what` (Dawn), `:12:34`. */
 export function explainInserted(source: string, insertions: readonly Insertion[], message: string): string | undefined {
   const found = /:(\d+):(\d+)(?: error: (.*))?/.exec(message);
   if (!found) return undefined;

@@ -6,7 +6,7 @@ export interface DispatchTime {
   readonly gpuTime: number;
 }
 
-/** Times each dispatch by timestamp queries; while it runs, every dispatch has a pass of its own. */
+/** Times each dispatch by timestamp queries. While it runs, every dispatch has its own pass. */
 export class Stopwatch {
   readonly #gpu: GPUDevice;
   readonly #queries: GPUQuerySet;

@@ -1,4 +1,4 @@
-/** WGSL as tokens with their places, as far as checking a user's function needs it. */
+/** Splits WGSL into tokens with their places, as far as checking a user's function needs it. */
 import { ArgumentError } from './errors.ts';
 
 export interface Token {
@@ -12,7 +12,7 @@ export interface Token {
 const TOKEN =
   /(?<skip>\s+|\/\/.*)|(?<name>[A-Za-z_]\w*)|(?<number>0[xX][\da-fA-F.]+(?:[pP][+-]?\d+)?[iufh]?|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?[iufh]?)|(?<symbol>\/\*|->|<<=|>>=|\+\+|--|&&|\|\||[-+*/%&|^=!<>]=|[-+*/%&|^~!=<>()[\]{},;:.@])/y;
 
-/** @throws ArgumentError `caller: line 1, column 2: …` for what is no WGSL */
+/** @throws ArgumentError `caller: line 1, column 2: …` for text that is not WGSL */
 export function tokenise(caller: string, source: string): Token[] {
   const tokens: Token[] = [];
   let [line, start] = [1, 0];

@@ -1,15 +1,15 @@
 /**
- * A function that a user wrote in WGSL, made fit to be compiled into a kernel: it may use what it declares itself, WGSL's
- * own types and numeric functions, and the names that it is given, and nothing of the kernel's. Every other name is an
- * error here, with its place; and whatever the source declares is renamed, so that it can neither clash with the kernel's
- * names nor, by a mistake in what follows, mean one of them.
+ * Prepares a function that a user wrote in WGSL for compilation into a kernel. It may use its own declarations, WGSL's types
+ * and numeric functions, and the names that it is given, but nothing of the kernel's. Every other name is an error here, with
+ * its place. Whatever the source declares is renamed, so that it can neither clash with one of the kernel's names nor refer to
+ * it by mistake.
  */
 import { fail, tokenise, type Token } from './tokens.ts';
 
 export interface Signature {
   /** The function's name. */
   readonly name: string;
-  /** Its name in the kernel, where that is another; with `_` after it, the prefix of all others. */
+  /** Its name in the kernel, if that differs. With `_` after it, it is the prefix of all other names. */
   readonly kernelName?: string;
   /** Types of the parameters. */
   readonly parameters: readonly string[];
@@ -17,9 +17,9 @@ export interface Signature {
 }
 
 export interface UserFunction {
-  /** As many lines as the source, without comments. */
+  /** Has as many lines as the source, without comments. */
   readonly text: string;
-  /** `scoreMod line 3, column 12: what`, of an error at a place in the text. */
+  /** The message of an error at a place in the text: `scoreMod line 3, column 12: what`. */
   readonly explain: (error: string, line: number, column: number) => string;
 }
 
@@ -56,8 +56,8 @@ export function isPredeclared(name: string): boolean {
 }
 
 /**
- * Checks the source and renames what it declares; `given` are the names of functions that it may call beside its own,
- * which the caller declares under the same prefix.
+ * Checks the source and renames its declarations. `given` are the names of further functions that it may call, which the
+ * caller declares under the same prefix.
  *
  * @throws ArgumentError `caller: line 1, column 2: …`
  */
@@ -134,7 +134,7 @@ function matchBrackets(caller: string, tokens: readonly Token[]): ReadonlyMap<nu
   return closing;
 }
 
-/** What is declared outside of functions; anything there but functions, constants, structs and aliases is refused. */
+/** The declarations outside functions. Only functions, constants, structs and aliases are accepted there. */
 function moduleNames(
   caller: string,
   tokens: readonly Token[],
@@ -175,7 +175,7 @@ function checkSignature(
   if (!parametersFit || !resultFits) fail(caller, tokens[start], `the function must be ${wanted}`);
 }
 
-/** Indices of the tokens that name what the source declares, or what it is given; any other name must be WGSL's. */
+/** Indices of the tokens that name what the source declares or is given. Any other name must be WGSL's. */
 function ownNames(
   caller: string,
   tokens: readonly Token[],
@@ -253,9 +253,8 @@ function ownNames(
 }
 
 /**
- * A kernel that hangs is never interrupted. A loop must be `for (var i = …; i < …; i++)`, or with `>` and `--`, and its
- * body must leave i alone: then it ends. With `<=` it might not, since what is counted up past the largest number is the
- * smallest.
+ * A kernel that hangs is never interrupted. So a loop must be `for (var i = …; i < …; i++)`, or with `>` and `--`, and its
+ * body must not change i. Then it ends. With `<=` it might not, because the largest number plus one wraps to the smallest.
  */
 function checkCounting(
   caller: string,

@@ -19,11 +19,11 @@ import { formatKey, NO_CHOICES, type Choice, type Variant } from './choice.ts';
 import { foldWorkgroups, operandFields, readsQuads, type Limits, type Operand } from './launch.ts';
 import { chooseRowLanes, rowsPerWorkgroup } from './rows.ts';
 
-/** What the kernels compute from. All tensors are of q's dtype. */
+/** The inputs of the kernels. All tensors have q's dtype. */
 export interface AttentionGradientProblem extends AttentionInputs {
   /** [B, H, Nq, Dv], any strides. */
   readonly dOutput: Operand;
-  /** Word of `table` at which each row's log-sum-exp begins, [B, H, rows], and behind those D. */
+  /** Word of `table` at which each row's log-sum-exp begins, [B, H, rows]. D follows. */
   readonly statsAt: number;
 }
 
@@ -48,14 +48,14 @@ export type AttentionGradientVariant = GradientTileVariant | GradientSubgroupVar
 /** Fits every device. */
 const TILE: GradientTileVariant = { name: 'tile-32x32', family: 'tile', ownRows: 32 };
 
-/** Undefined where subgroups, dims or a block mask's blocks do not allow it. */
+/** Undefined if subgroups, dims or a block mask's blocks do not allow it. */
 function subgroupVariant(
   { headDim, valueDim, options }: AttentionInputs,
   { subgroupSize, isSoftware }: Traits,
 ): GradientSubgroupVariant | undefined {
   const dim = Math.max(headDim, valueDim);
   if (subgroupSize === 0 || (subgroupSize > 8 && !isSoftware) || dim > DIM_BUCKETS.at(-1)!) return undefined;
-  // as many registers for 64 columns and 4 rows as for 256 and 1: more take too long to compile
+  // 64 columns by 4 rows need as many registers as 256 by 1; more take too long to compile
   const rows = dim > 128 ? 1 : dim > 64 ? 2 : 4;
   const ownRows = subgroupSize * rows;
   if (ownRows > (options.maskBlock ?? Infinity)) return undefined;
@@ -63,8 +63,8 @@ function subgroupVariant(
 }
 
 /**
- * The kernels of the family that the op's own kernel was pinned to, or else tuned to, if that family has any here; else what
- * suits the device's class.
+ * The kernels of the pinned kernel's family, else of the tuned kernel's, if that family has any here. Otherwise those that suit
+ * the device's class.
  */
 export function chooseAttentionGradient(
   problem: AttentionInputs,
@@ -80,31 +80,31 @@ export function chooseAttentionGradient(
   const forward = choices.tuned.size > 0 ? choices.tuned.get(key()) : undefined;
   const tuned = ofFamily(forward?.kernel);
   if (tuned) return { variant: tuned, reason: `tune() chose ${forward!.kernel} forward on ${forward!.date}` };
-  // as forward: with subgroups of 4 the tile kernels are faster
+  // as in the forward pass, the tile kernels are faster with subgroups of 4
   if (subgroup && traits.isSoftware && traits.subgroupSize >= 8) {
     return { variant: subgroup, reason: 'a CPU driver: neither barriers nor workgroup memory' };
   }
   return { variant: TILE, reason: 'fits every device' };
 }
 
-/** Columns of a gradient that one launch computes; more are computed in several, scores each time anew. */
+/** Columns of a gradient that one launch computes. More columns take several launches, each of which computes the scores. */
 const MAX_GRADIENT_COLUMNS = 256;
-/** Powers of two, for an invocation's rows to be whole. */
+/** Powers of two, so that each invocation has whole rows. */
 const COLUMN_BUCKETS = [32, 64, 128, MAX_GRADIENT_COLUMNS];
 
-/** The first columns of the launches that a gradient of so many columns takes. */
+/** The first columns of the launches that a gradient of `columns` columns takes. */
 function columnPasses(columns: number): number[] {
   return Array.from({ length: Math.ceil(columns / MAX_GRADIENT_COLUMNS) }, (_, pass) => pass * MAX_GRADIENT_COLUMNS);
 }
 
-/** Constants of a tile kernel whose invocations keep so many quads of gradients at most. */
+/** Constants of a tile kernel whose invocations keep a limited number of quads of gradients. */
 function tileConstants(columns: number, ownRows: number, quads: number): Constants {
   const dim = COLUMN_BUCKETS.find((size) => columns <= size) ?? MAX_GRADIENT_COLUMNS;
   const workgroup = Math.max(2 * ownRows, (ownRows * dim) / (4 * quads));
   return { DIM: dim, OWN_ROWS: ownRows, WORKGROUP: workgroup };
 }
 
-/** `walked` are read by quads, which is a matter of compilation where all of them allow it. */
+/** `walked` are read by quads. If all of them allow it, a constant says so. */
 function subgroupConstants(
   { headDim, valueDim }: AttentionInputs,
   { lanes, ownRows }: GradientSubgroupVariant,
@@ -120,7 +120,7 @@ function subgroupConstants(
   };
 }
 
-/** A kernel with attention-gradient/parts/pair; `params` are the uniform fields of its own. */
+/** A kernel with attention-gradient/parts/pair. `params` are its own uniform fields. */
 function gradientLaunch(
   shader: Shader,
   constants: Constants,
@@ -154,7 +154,7 @@ export function statsRows(problem: AttentionInputs): number {
   return storedBatch(problem) * problem.heads * problem.queryRows;
 }
 
-/** The gradient of q; `dQuery` has columns that lie next to each other. */
+/** The gradient of q; `dQuery` has contiguous columns. */
 export function planQueryGradient(
   problem: AttentionGradientProblem,
   dQuery: Operand,
@@ -185,7 +185,7 @@ export function planQueryGradient(
   );
 }
 
-/** Whether dK and dV have buffers of their own: WebGPU promises eight a kernel, of which the other operands take seven. */
+/** Whether dK and dV have separate buffers. WebGPU promises eight per kernel, and the other operands take seven. */
 export function hasValuesApart({ maxStorageBuffersPerShaderStage }: Traits): boolean {
   return maxStorageBuffersPerShaderStage > 8;
 }
@@ -196,7 +196,7 @@ const KEY_SHADERS = {
   apart: { tile: apart(keyShader), subgroup: apart(keySubgroupShader) },
 };
 
-/** The gradients of k and v; their columns lie next to each other. They have buffers of their own where `hasValuesApart`. */
+/** The gradients of k and v; their columns are contiguous. They have buffers of their own where `hasValuesApart`. */
 export function planKeyGradient(
   problem: AttentionGradientProblem,
   { dKey, dValue }: { readonly dKey: Operand; readonly dValue: Operand },
@@ -233,7 +233,7 @@ const MASK_BLOCK = 32;
 
 /**
  * The gradient of a float mask: a workgroup for each 32 × 32 of its elements. `lengths` and `strides` are those of batch, head,
- * query and key; a length of 1 is broadcast. The buffer begins with it, and its columns lie next to each other.
+ * query and key; a length of 1 is broadcast. The buffer begins with it, and its columns are contiguous.
  */
 export function planMaskGradient(
   problem: AttentionGradientProblem,
@@ -272,11 +272,11 @@ export interface RowStatisticsProblem {
 
 const STATISTICS_WORKGROUP = 64;
 
-/** What the other kernels want to know of each row: its log-sum-exp and D. */
+/** The statistics of each row that the other kernels need: its log-sum-exp and D. */
 export function planRowStatistics(problem: RowStatisticsProblem, traits: Traits): Launch {
   const { op, batch, heads, length, output, dOutput, dLogSumExp } = problem;
   const rows = batch * heads * length;
-  // on a CPU each barrier costs more than a row's sum; a GPU wants neighbours to read neighbouring columns
+  // on a CPU each barrier costs more than a row's sum; on a GPU neighbours should read neighbouring columns
   const lanes = traits.isSoftware ? 1 : 8;
   const groups = Math.ceil(rows / (STATISTICS_WORKGROUP / lanes));
   return {

@@ -1,4 +1,4 @@
-/** Fused attention, forward: the kernels of shaders/attention, which of them computes a problem, and how it is launched. */
+/** Fused attention, forward: the kernels of shaders/attention, the choice between them, and their launches. */
 import blockMaskShader from '../../shaders/attention/block-mask.wgsl';
 import flashShader from '../../shaders/attention/flash-attention.wgsl';
 import localShader from '../../shaders/attention/local-attention.wgsl';
@@ -15,22 +15,22 @@ import { attentionMatrixKernel, attentionMatrixVariants, type AttentionMatrixVar
 import { decide, NO_CHOICES, type Choice, type ChoiceKey, type Variant } from './choice.ts';
 import { foldWorkgroups, operandFields, readsQuads, type Limits, type Operand } from './launch.ts';
 
-/** What the options of a call come to for a kernel (src/ops/attention/internal/options.ts). */
+/** The effect of a call's options on a kernel (src/ops/attention/internal/options.ts). */
 export interface OptionFields {
-  /** Constants of the parts, where they differ from their defaults. */
+  /** Constants of the parts that differ from their defaults. */
   readonly constants: Constants;
   /** Uniform fields, by the structs of the parts that read them. */
   readonly fields: Readonly<Record<string, UniformValues>>;
-  /** A user's functions, and those that the gradient's kernels take, which are more by the derivative. */
+  /** A user's functions, and those of the gradient's kernels, which include the derivative. */
   readonly insertions: readonly Insertion[];
   readonly gradientInsertions: readonly Insertion[];
   /** Keys that a query sees to the left and to the right of its position. */
   readonly band: { readonly left: number; readonly right: number };
-  /** Several sequences lie behind each other in q, k, v and the output, whose batch axis is 1. */
+  /** Whether several sequences lie one after another in q, k, v and the output, whose batch axis is 1. */
   readonly isPacked: boolean;
-  /** Small inputs lie in `table`. */
+  /** Whether there are small inputs in `table`. */
   readonly hasTable: boolean;
-  /** Queries, and keys, of a block mask's block: no workgroup and no step may straddle two. */
+  /** Queries, and keys, of a block mask's block. No workgroup and no step may straddle two blocks. */
   readonly maskBlock?: number;
 }
 
@@ -38,7 +38,7 @@ export interface OptionFields {
 export interface AttentionInputs {
   /** The op's name, for errors. */
   readonly op: string;
-  /** The op whose choice of kernels holds. */
+  /** The op whose choice of kernels applies. */
   readonly kernelsOf: AttentionOp;
   /** Dtype of q and the output. */
   readonly dtype: FloatDType;
@@ -67,7 +67,7 @@ export type AttentionOp = 'flashAttention' | 'localAttention';
 export interface AttentionProblem extends AttentionInputs {
   readonly output: Operand;
   readonly writesLogSumExp: boolean;
-  /** Keys per step of the online softmax, where the user wants so many. */
+  /** Keys per step of the online softmax, if the user asks for a number. */
   readonly blockSize?: number;
 }
 
@@ -108,7 +108,7 @@ export type AttentionVariant = TileVariant | SubgroupVariant | StreamVariant | A
 
 export interface AttentionPlan extends Launch {
   readonly choice: Choice<AttentionVariant>;
-  /** Where the keys are split: `parts` results in float32 for the launch that merges them. */
+  /** If the keys are split, the launch that merges `parts` results in float32. */
   readonly merge?: Launch & { readonly parts: number };
 }
 
@@ -127,13 +127,13 @@ const BLOCK_SIZES = [DEFAULT_BLOCK_SIZE, 64];
 /** Query rows per workgroup. */
 const BLOCK_QS = [128, 64, 32, 16, 8];
 const MOST_INVOCATIONS = 256;
-/** So few rows that share their keys are decoding. */
+/** Up to this many rows that share their keys count as decoding. */
 const FEW_ROWS = 8;
 /** Query rows of a workgroup of the stream kernel. */
 const STREAM_ROWS = [1, 2, 4];
 const SUBGROUP_BLOCK_K = 8;
 
-/** @throws ArgumentError where there are no registers of O for so many columns */
+/** @throws ArgumentError if there are no registers of O for so many columns */
 export function valueDimBucket(op: string, valueDim: number): number {
   const bucket = VALUE_DIM_BUCKETS.find((size) => valueDim <= size);
   if (bucket !== undefined) return bucket;
@@ -148,9 +148,8 @@ export function tileBytes(blockQ: number, blockK: number): number {
 }
 
 /**
- * The tiles of `blockK` keys that the device's limits and an invocation's registers have room for, the widest first. An
- * invocation keeps four rows at most, of max(blockK, 32) / 8 scores and valueDim / 8 outputs each; two where those are
- * many.
+ * The tiles of `blockK` keys that fit the device's limits and an invocation's registers, the widest first. An invocation
+ * keeps at most four rows of max(blockK, 32) / 8 scores and valueDim / 8 outputs each, or two rows if those are many.
  */
 function tileVariants(valueDim: number, blockK: number, traits: Traits): TileVariant[] {
   const mostRows = valueDim > 128 || blockK > 32 ? 2 : 4;
@@ -162,9 +161,9 @@ function tileVariants(valueDim: number, blockK: number, traits: Traits): TileVar
   }).filter(({ workgroup, bytes }) => bytes <= traits.maxComputeWorkgroupStorageSize && workgroup <= most);
 }
 
-/** @throws ArgumentError where not even eight query rows fit */
+/** @throws ArgumentError if not even eight query rows fit */
 export function chooseTile(op: string, valueDim: number, blockK: number, traits: Traits): TileVariant {
-  // 64 invocations suit every device; more of them is for the tuner to try
+  // 64 invocations suit every device; the tuner tries more
   const tile = tileVariants(valueDim, blockK, traits).find(({ workgroup }) => workgroup === 64);
   if (tile) return tile;
   throw new ArgumentError(
@@ -173,7 +172,7 @@ export function chooseTile(op: string, valueDim: number, blockK: number, traits:
   );
 }
 
-/** Undefined where subgroups or dims do not allow it, and where q and O would want too many of a GPU's registers. */
+/** Undefined if subgroups or dims do not allow it, and where q and O would want too many of a GPU's registers. */
 function subgroupVariant({ headDim, valueDim }: AttentionSize, traits: Traits): SubgroupVariant | undefined {
   const { subgroupSize: lanes, isSoftware } = traits;
   const dim = Math.max(headDim, valueDim);
@@ -182,7 +181,7 @@ function subgroupVariant({ headDim, valueDim }: AttentionSize, traits: Traits): 
   return { name: 'subgroup', family: 'subgroup', blockQ: lanes * rows, blockK: SUBGROUP_BLOCK_K, lanes, rows };
 }
 
-/** For up to twice four rows that share their keys; undefined for more, and where registers or workgroup memory do not hold them. */
+/** For up to eight rows that share their keys; undefined for more, or if registers or workgroup memory do not hold them. */
 function streamVariant(
   { headDim, valueDim, rows = Infinity }: AttentionSize,
   traits: Traits,
@@ -191,7 +190,7 @@ function streamVariant(
   const dim = DIM_BUCKETS.find((size) => Math.max(headDim, valueDim) <= size);
   const most = STREAM_ROWS.at(-1)!;
   if (rows > 2 * most || dim === undefined || (dim > 128 && !isSoftware)) return undefined;
-  // one vector of a CPU driver's; on a GPU a workgroup wants a few subgroups
+  // on a CPU driver one vector; on a GPU a workgroup should have a few subgroups
   const blockQ = STREAM_ROWS.find((size) => rows <= size) ?? most;
   const lanes = isSoftware ? Math.max(subgroupSize, 4) : 32;
   const bytes = lanes * (4 + 4 + 4 * dim); // maximum, sum and O of each
@@ -208,7 +207,7 @@ function kernelOf(problem: AttentionProblem, variant: AttentionVariant): { shade
     case 'tile': {
       const { blockQ, blockK, workgroup } = variant;
       const tile = { BLOCK_Q: blockQ, BLOCK_K: blockK, WORKGROUP: workgroup };
-      // local attention's walk does not know of blocks
+      // the kernel of local attention does not support block masks
       const isBanded = kernelsOf === 'localAttention' && options.maskBlock === undefined;
       return {
         shader: isBanded ? localShader : flashShader,
@@ -232,7 +231,7 @@ function kernelOf(problem: AttentionProblem, variant: AttentionVariant): { shade
 // ---- where keys lie
 
 /**
- * Where the keys of a batch entry lie, oldest first. `ring`: key j < kept in row j, the others in row
+ * The places of the keys of a batch entry, oldest first. `ring`: key j < kept in row j, the others in row
  * kept + (start + j − kept) mod length. `paged`: row j mod pageSize of the page that `pages` names for the batch entry and
  * ⌊j / pageSize⌋.
  */
@@ -241,7 +240,7 @@ export type KeyPlaces =
   | { readonly kind: 'ring'; readonly kept: number; readonly start: number; readonly length: number }
   | { readonly kind: 'paged'; readonly pageSize: number; readonly pages: readonly (readonly number[])[] };
 
-/** Twin of the uniform struct KeyParams, of which kernels for contiguous keys read nothing. */
+/** Twin of the uniform struct KeyParams. Kernels for contiguous keys read nothing of it. */
 const CONTIGUOUS_KEYS = {
   ring_kept: 0,
   ring_start: 0,
@@ -251,7 +250,7 @@ const CONTIGUOUS_KEYS = {
   page_shift: 0,
 };
 
-/** What keys in such places come to for a kernel: constants, words for `table`, and uniform fields, given where those lie. */
+/** What a kernel needs for keys in such places: constants, words for `table`, and uniform fields, given where the words lie. */
 export function planKeyPlaces(places: KeyPlaces): {
   readonly constants: Constants;
   readonly words?: Uint32Array;
@@ -285,7 +284,7 @@ export function planKeyPlaces(places: KeyPlaces): {
 /** What the choice of a kernel depends on. */
 export interface AttentionSize extends Pick<AttentionInputs, 'dtype' | 'headDim' | 'valueDim'> {
   readonly op: AttentionOp;
-  /** Query rows that share their keys, where they are known to be few. */
+  /** Query rows that share their keys, if they are known to be few. */
   readonly rows?: number;
   /** False where only some kernels will do: for a cache's layout, modified scores, small inputs. Default true. */
   readonly isPlain?: boolean;
@@ -323,7 +322,7 @@ function isFew({ rows = Infinity }: AttentionSize): boolean {
   return rows <= FEW_ROWS;
 }
 
-/** What suits the device's class where nothing was measured. */
+/** What suits the device's class if nothing was measured. */
 function preferred(size: AttentionSize, traits: Traits): Choice<AttentionVariant> {
   const stream = traits.isSoftware ? streamVariant(size, traits) : undefined;
   if (stream && fitsBlocks(size, stream)) {
@@ -347,7 +346,7 @@ function preferred(size: AttentionSize, traits: Traits): Choice<AttentionVariant
   };
 }
 
-/** `blockSize` asks for a tile of so many keys, or of a block mask's fewer, whatever was chosen. */
+/** `blockSize` asks for a tile of that many keys, or of a block mask's block if that is smaller, whatever was chosen. */
 export function chooseAttention(
   size: AttentionSize,
   traits: Traits,
@@ -380,12 +379,12 @@ export function planAttention(problem: AttentionProblem, traits: Traits, choices
   return { choice, ...launch, merge: { parts: splits, ...merge } };
 }
 
-/** Fewer keys than this are not worth a split of their own. */
+/** A split has at least this many keys. */
 const LEAST_SPLIT_KEYS = 256;
 
 /**
- * Parts that the keys of few queries are divided into, so that the device has something to do: some workgroups for each
- * of a CPU's cores, or for each of a GPU's multiprocessors, neither of which WebGPU tells.
+ * Parts into which the keys of few queries are divided, so that the device is busy. There should be some workgroups for each
+ * core of a CPU, or multiprocessor of a GPU. WebGPU reports neither number.
  */
 function chooseSplits(problem: AttentionProblem, variant: AttentionVariant, traits: Traits): number {
   const { batch, queryLength, keyLength, options } = problem;
@@ -397,7 +396,7 @@ function chooseSplits(problem: AttentionProblem, variant: AttentionVariant, trai
   return Math.max(1, Math.min(Math.ceil(wanted / (tiles * batch * headTiles)), Math.floor(keys / LEAST_SPLIT_KEYS)));
 }
 
-/** Heads that have tiles of their own, and rows of each: the few rows of a group's heads are taken together. */
+/** The number of heads with their own tiles, and the rows of each. If a group's heads have few rows, they count as one. */
 function packing(problem: AttentionProblem, { family, blockQ }: AttentionVariant) {
   const { heads, kvHeads, queryLength, options } = problem;
   const packs = heads > kvHeads && queryLength < blockQ && options.maskBlock === undefined && family !== 'matrix';
@@ -411,7 +410,7 @@ export function storedBatch({ batch, options }: AttentionInputs): number {
   return options.isPacked ? 1 : batch;
 }
 
-/** Uniform fields of what is read: of attention/parts/inputs, and of the parts that options are read by, forward and backward. */
+/** Uniform fields of attention/parts/inputs, and of the parts that read options, forward and backward. */
 export function inputFields(problem: AttentionInputs) {
   const { sequences, visibility, score, dropout, captures, blocks } = problem.options.fields;
   return {

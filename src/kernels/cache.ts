@@ -9,8 +9,8 @@ import { foldWorkgroups, type Limits, type Operand } from './launch.ts';
 /** Where the rows of an append go. */
 export type AppendPlaces =
   /**
-   * Batch entry b has block b. Position p lies in slot p while p < `kept`, else on a ring of the other slots, of which
-   * there is at least one. `position` is that of row 0.
+   * Batch entry b has block b. Position p is in slot p while p < `kept`, and otherwise on a ring of the other slots (at least
+   * one). `position` is the position of row 0.
    */
   | { readonly kind: 'ring'; readonly position: number; readonly kept: number }
   /** Blocks are pages. `copies` are made first. */
@@ -20,13 +20,13 @@ export type AppendPlaces =
 export interface PagedRows {
   /** Position of row 0. */
   readonly position: number;
-  /** How many of the rows are real, the first ones. */
+  /** How many of the rows are real, counted from the first. */
   readonly count: number;
-  /** The pages that are written to, from that of row 0 on. */
+  /** The pages that are written to, starting with the page of row 0. */
   readonly pages: readonly number[];
 }
 
-/** The first `rows` rows of page `from` are to be in page `to` too. */
+/** Copies the first `rows` rows of page `from` to page `to`. */
 export interface PageCopy {
   readonly from: number;
   readonly to: number;
@@ -53,7 +53,7 @@ export interface AppendProblem {
     /** Elements of a key that are rotated. */
     readonly dim: number;
     readonly interleaved: boolean;
-    /** [P, dim / 2] both. */
+    /** `cos` and `sin` are both [P, dim / 2]. */
     readonly cos: Operand;
     readonly sin: Operand;
   };
@@ -75,14 +75,14 @@ const NO_ROTARY = {
   sin: { strides: [0, 0], offset: 0 },
 };
 
-/** Writes new keys and values into the storage of a cache: one dispatch, and one before it where pages are copied. */
+/** Writes new keys and values into the storage of a cache: one dispatch, and one before it if pages are copied. */
 export function planAppend(problem: AppendProblem, limits: Limits): AppendPlan {
   const { op, batch, kvHeads, length, inDType, cacheDType, slots, places } = problem;
   const { dim, interleaved, cos, sin } = problem.rotary ?? NO_ROTARY;
   const isPaged = places.kind === 'paged';
   const { position, kept } = isPaged ? { position: 0, kept: 0 } : places;
   const ring = slots - kept;
-  // on a ring, rows that later ones of the same call would overwrite are left out: no two invocations write one slot
+  // leave out rows that later rows of the same call would overwrite, so that no two invocations write the same slot
   const head = isPaged ? length : Math.min(length, Math.max(0, kept - position));
   const gap = Math.max(0, length - head - ring);
   const rows = length - gap;

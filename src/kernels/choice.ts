@@ -2,7 +2,7 @@ import type { KernelChoices } from '../tensor/traits.ts';
 
 /** One way to compute an op: a kernel family with its tile. */
 export interface Variant {
-  /** As `info` shows it and a choice names it: `tile-32x32`, `subgroup`. */
+  /** The name that `info` shows and choices use: `tile-32x32`, `subgroup`. */
   readonly name: string;
 }
 
@@ -12,7 +12,7 @@ export interface Choice<V extends Variant> {
   readonly reason: string;
 }
 
-/** What a choice is remembered under. */
+/** The key under which a choice is remembered. */
 export interface ChoiceKey {
   readonly op: string;
   readonly dtype: string;

@@ -18,12 +18,12 @@ export interface CrossEntropyProblem {
   /** [rows, classes]. */
   readonly logits: Operand;
   readonly targetsOffset: number;
-  /** A target that has no loss, as the 32 bits that it is stored as. */
+  /** A target that has no loss, as 32 bits. */
   readonly ignored?: number;
   readonly smoothing: number;
 }
 
-/** What tells which target a row has, and whether it has a loss. */
+/** The target of each row, and whether it has a loss. */
 type Targets = Pick<CrossEntropyProblem, 'targetsOffset' | 'ignored'>;
 
 /** Twin of the uniform struct `TargetParams` (shaders/cross-entropy/parts/targets.wgsl). */

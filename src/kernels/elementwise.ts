@@ -32,7 +32,7 @@ interface ElementwiseRow {
 
 type GradientReads = '' | 'x' | 'y' | 'xy' | 'g';
 
-/** The functions of elements. A new one is a row here and its part. */
+/** The elementwise functions. A new one needs a row here, and its part. */
 export const ELEMENTWISE: Readonly<Record<ElementwiseOp, ElementwiseRow>> = {
   gelu: { part: gelu, gradients: { x: 'x' } },
   geluTanh: { part: geluTanh, gradients: { x: 'x' } },
@@ -58,7 +58,7 @@ export interface ElementwiseProblem {
 }
 
 export interface ElementwiseGradientProblem extends ElementwiseProblem {
-  /** The operand whose gradient is computed; x and y are given where it reads them. */
+  /** The operand whose gradient is computed. x and y are given if it reads them. */
   readonly of: OperandName;
   /** Gradient of the result. */
   readonly gradient: Operand;
@@ -104,7 +104,7 @@ export interface AccumulateProblem {
   readonly op: string;
   readonly shape: Shape;
   readonly dtype: FloatDType;
-  /** Contiguous, or a slice of what is. */
+  /** Contiguous, or a slice of a contiguous tensor. */
   readonly target: Operand;
   /** Strides 0 where broadcast. */
   readonly x: Operand;
@@ -152,7 +152,7 @@ export interface DropoutProblem {
 export function planDropout(problem: DropoutProblem, limits: Limits): Launch {
   const { dtype, x, p, seed } = problem;
   const { params, workgroups } = quadLaunch(problem, { x }, WORKGROUP, limits);
-  const scale = p < 1 ? 1 / (1 - p) : 0; // of elements that there are none of
+  const scale = p < 1 ? 1 / (1 - p) : 0; // with p = 1 no element is kept
   return {
     shader: dropoutShader,
     constants: { F16: dtype === 'float16' },
@@ -166,12 +166,12 @@ export interface CopyProblem {
   readonly op: string;
   /** Shape of x, or of x and y joined. */
   readonly shape: Shape;
-  /** As many elements, in other rows perhaps. */
+  /** As many elements, possibly in rows of another length. */
   readonly outputShape: Shape;
   readonly inDType: DType;
   readonly outDType: DType;
   readonly x: Operand;
-  /** Where in the output's storage, in words of 32 bits. */
+  /** The place in the output's storage, in words of 32 bits. */
   readonly firstWord?: number;
   /** Writes the logical not of bools. */
   readonly invert?: boolean;
@@ -179,7 +179,7 @@ export interface CopyProblem {
   readonly joined?: { readonly y: Operand; readonly axis: number; readonly split: number };
 }
 
-/** Whether the words of x that are copied lie in the order in which they are written. */
+/** Whether the copied words of x are in the order in which they are written. */
 function isFlatCopy({ shape, outputShape, inDType, outDType, x, joined, invert }: CopyProblem): boolean {
   if (inDType !== outDType || joined || invert) return false;
   const rows = [shape, outputShape].map((lengths) => rowPitch(lengths.at(-1)!, outDType) === lengths.at(-1)!);
@@ -234,7 +234,7 @@ export interface RotaryEmbeddingProblem {
   readonly op: string;
   /** [B, H, N, D]. */
   readonly shape: readonly [number, number, number, number];
-  /** Columns that are turned, even. */
+  /** Columns that are rotated, even. */
   readonly rotaryDim: number;
   /** Rows P of the tables. */
   readonly tableRows: number;

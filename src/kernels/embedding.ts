@@ -102,7 +102,7 @@ export function planEmbeddingGradient(problem: EmbeddingGradientProblem, traits:
   const { op, rows, tableRows, columns, dtype, gradient } = problem;
   const quads = Math.ceil(columns / 4);
   const workgroup = traits.isSoftware ? 32 : 128;
-  // many rows for each of the table's, or few columns, are worth more invocations a quad of columns
+  // many rows for each row of the table, or few columns, are worth more invocations per quad of columns
   const least = rows > tableRows ? 16 : 4;
   const lanes = Math.max(traits.isSoftware ? 1 : least, 2 ** Math.floor(Math.log2(Math.max(1, workgroup / quads))));
   const columnGroups = Math.ceil((quads * lanes) / workgroup);

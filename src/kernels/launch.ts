@@ -5,7 +5,7 @@ export interface Limits {
   readonly maxComputeWorkgroupsPerDimension: number;
 }
 
-/** Where an operand's elements lie: strides by axis, and the first element. Twin of the `*_strides` parameters. */
+/** The layout of an operand: strides by axis, and the first element. Twin of the `*_strides` parameters. */
 export interface Operand {
   readonly strides: readonly number[];
   readonly offset: number;

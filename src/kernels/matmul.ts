@@ -1,4 +1,4 @@
-/** Matrix products: the problem, its kernels with and without workgroup memory, and which of them to take. */
+/** Matrix products: the problem, its kernels with and without workgroup memory, and the choice between them. */
 import subgroupShader from '../../shaders/matmul/subgroup.wgsl';
 import tileShader from '../../shaders/matmul/tile.wgsl';
 import { ArgumentError } from '../gpu/errors.ts';
@@ -85,13 +85,13 @@ const TILE_32 = tile(32, 32, 1, 32);
 const TILE_64 = tile(64, 64, 2, 16);
 const TILES = [TILE_32, TILE_64, tile(128, 64, 2, 16), tile(128, 128, 2, 16)];
 
-/** Undefined where there are no subgroups of one size, and where so many rows a subgroup need more registers than a GPU has. */
+/** Undefined if there are no subgroups of one size, and where so many rows a subgroup need more registers than a GPU has. */
 function subgroupVariant({ subgroupSize: lanes, isSoftware }: Traits): MatmulSubgroupVariant | undefined {
   if (lanes === 0 || (lanes > 8 && !isSoftware)) return undefined;
   return { name: 'subgroup', family: 'subgroup', rows: 4 * lanes, columns: 4 * Math.min(lanes, 8), lanes };
 }
 
-/** Output tiles of 64 × 64 below which half the tile, with four times the workgroups, occupies a large GPU better. */
+/** With fewer output tiles of 64 × 64 than this, half the tile size, with four times the workgroups, keeps a large GPU busier. */
 export const FEW_TILES = 256;
 
 /** Every kernel that can compute such a product on the device. */
@@ -116,7 +116,7 @@ function countTiles({ rows, columns, ...problem }: MatmulSize, tile = { rows: 64
   return batchSize(problem) * Math.ceil(rows / tile.rows) * Math.ceil(columns / tile.columns);
 }
 
-/** What suits the device's class where nothing was measured. */
+/** What suits the device's class if nothing was measured. */
 function preferred(size: MatmulSize, traits: Traits): Choice<AnyMatmulVariant> {
   const subgroup = traits.isSoftware ? subgroupVariant(traits) : undefined;
   if (subgroup) return { variant: subgroup, reason: 'a CPU driver: neither barriers nor workgroup memory' };
@@ -238,14 +238,14 @@ function batchSize({ batchShape }: Pick<MatmulProblem, 'batchShape'>): number {
   return batchShape.reduce((product, length) => product * length, 1);
 }
 
-/** Workgroups for which a deep product is divided, and the least depth of its parts. */
+/** The number of workgroups that dividing a deep product aims for, and the least depth of its parts. */
 const ENOUGH_GROUPS = 256;
 const ENOUGH_GROUPS_ON_CPU = 16;
 const SPLIT_DEPTH = 256;
 
 /**
- * Into how many equal parts of the depth to divide a product whose output has too few blocks to occupy the device, as the
- * gradient of a weight has. The parts are to be summed.
+ * The number of equal parts into which to divide the depth of a product whose output has too few blocks to keep the device busy,
+ * such as the gradient of a weight. The caller sums the parts.
  */
 export function depthSplits(
   { rows, columns, depth }: Pick<MatmulProblem, 'rows' | 'columns' | 'depth'>,

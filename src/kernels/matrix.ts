@@ -1,4 +1,4 @@
-/** Kernels on tensor cores (subgroup matrices): which fit a device, and their shaders in the words of its compiler. */
+/** Kernels on tensor cores (subgroup matrices): which fit a device, and their shaders in its compiler's dialect. */
 import attentionShader from '../../shaders/matrix/attention.wgsl';
 import matmulShader from '../../shaders/matrix/matmul.wgsl';
 import scalars from '../../shaders/matrix/parts/subgroup-matrix-scalars.wgsl';
@@ -8,12 +8,12 @@ import type { MatrixDialect, Traits } from '../tensor/traits.ts';
 import type { Variant } from './choice.ts';
 import type { Operand } from './launch.ts';
 
-/** A shader that uses matrix/subgroup-matrix, in the words of either dialect. */
+/** A shader that uses matrix/subgroup-matrix, in either dialect. */
 function dialects(shader: Shader): Readonly<Record<MatrixDialect, Shader>> {
   return { vectors: shader, scalars: replacePart(shader, 'matrix/parts/subgroup-matrix', scalars) };
 }
 
-/** Where the subgroups of a workgroup stand, and how many lanes each has. */
+/** The grid of subgroups in a workgroup, and the lanes of each. */
 interface SubgroupGrid {
   /** Subgroups across the rows of the output. */
   readonly rowGroups: number;
@@ -47,7 +47,7 @@ export interface AttentionMatrixVariant extends Variant, SubgroupGrid {
   readonly bytes: number;
 }
 
-/** Query rows and keys per step; first what is expected to be fastest on large GPUs. */
+/** Query rows and keys per step, the tile that should be fastest on large GPUs first. */
 const ATTENTION_BLOCKS = [
   [64, 32],
   [128, 32],
@@ -85,7 +85,7 @@ export function attentionMatrixVariants(
     return (
       bytes <= traits.maxComputeWorkgroupStorageSize &&
       invocations <= traits.maxComputeInvocationsPerWorkgroup &&
-      8 * invocations <= blockQ * blockK // in the softmax a lane has eight neighbouring scores at least
+      8 * invocations <= blockQ * blockK // in the softmax a lane has at least eight neighbouring scores
     );
   });
 }
@@ -121,7 +121,7 @@ export interface MatmulMatrixVariant extends Variant, SubgroupGrid {
   /** Rows and columns of the output a workgroup. */
   readonly rows: number;
   readonly columns: number;
-  /** Workgroup memory, in whichever order the operands lie. */
+  /** Workgroup memory, for any order of the operands. */
   readonly bytes: number;
 }
 
@@ -163,7 +163,7 @@ export function matmulMatrixVariants(
   );
 }
 
-/** Bytes of the workgroup variables where both operands' lines run along K, the layout with the most padding. */
+/** Bytes of the workgroup variables if both operands' lines run along K, the layout with the most padding. */
 function matmulTileBytes(rows: number, columns: number, subgroups: number): number {
   const linePitch = 5; // octets: 32 elements and 8 of padding
   return 16 * (2 * linePitch * (rows + columns) + 64 * subgroups);

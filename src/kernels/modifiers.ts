@@ -1,9 +1,9 @@
 /**
- * What a user's score and mask modifiers become in a kernel: texts for the marked functions `score_mod` and `mask_mod`,
- * and uniform fields.
+ * Turns a user's score and mask modifiers into texts for a kernel's marked functions `score_mod` and `mask_mod`, and into
+ * uniform fields.
  *
- * A modifier reads what it captured through functions under the names that the user chose, so those functions have to be
- * written here; no other WGSL is. Shapes, places and numbers are uniforms: another tensor compiles nothing new.
+ * A modifier reads its captures through functions whose names the user chose, so those functions are generated here. No other
+ * WGSL is generated. Shapes, places and numbers are uniforms, so that another tensor compiles nothing new.
  */
 import { ArgumentError } from '../gpu/errors.ts';
 import type { UniformValues } from '../gpu/reflect.ts';
@@ -19,7 +19,7 @@ export const SIGNATURES: Readonly<Record<ModifierKind, Signature>> = {
   maskMod: { name: 'mask_mod', parameters: ['u32', 'u32', 'u32', 'u32'], result: 'bool' },
 };
 
-/** ∂ score_mod / ∂ score, which a score modifier may bring. */
+/** ∂ score_mod / ∂ score, which a score modifier may have. */
 export const DERIVATIVE: Signature = {
   ...SIGNATURES.scoreMod,
   name: 'score_mod_derivative',
@@ -44,7 +44,7 @@ interface CapturedTensor {
 /** The modifiers of one call. */
 export interface PlannedModifiers<T> {
   readonly insertions: readonly Insertion[];
-  /** What the gradient's kernels take beside those. */
+  /** Further insertions, for the gradient's kernels only. */
   readonly derivatives: readonly Insertion[];
   /** Captured tensors, in the order of their numbers. */
   readonly captures: readonly T[];
@@ -56,7 +56,7 @@ export const MAX_CAPTURED_TENSORS = 4;
 export const MAX_CAPTURED_AXES = 4;
 export const MAX_CAPTURED_NUMBERS = 8;
 
-/** @throws ArgumentError where the modifiers capture more than a kernel has room for */
+/** @throws ArgumentError if the modifiers capture more than a kernel has room for */
 export function planModifiers<T extends CapturedTensor>(
   op: string,
   sources: readonly ModifierSource<T>[],
@@ -82,7 +82,7 @@ export function planModifiers<T extends CapturedTensor>(
   return { insertions, derivatives, captures, fields: (offsets) => captureFields(shapes, numbers, offsets) };
 }
 
-/** A function's text with what reads its captures, which are numbered from `firstTensor` and `firstNumber` on. */
+/** A function's text with the readers of its captures, which are numbered from `firstTensor` and `firstNumber` on. */
 function insertionOf(
   name: string,
   { text, explain }: UserFunction,
@@ -120,7 +120,7 @@ const TYPES: Readonly<Record<DType, string>> = {
   bool: 'bool',
 };
 
-/** From the word at which the tensor begins, and `at`, the element. */
+/** Reads element `at` of a tensor that begins at the given word. */
 const DECODE: Readonly<Record<DType, string>> = {
   float32: 'bitcast<f32>(table[first + at])',
   float16: 'unpack2x16float(table[first + (at >> 1u)])[at & 1u]',

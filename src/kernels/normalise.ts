@@ -26,7 +26,7 @@ export interface NormaliseProblem {
   readonly isCentred: boolean;
 }
 
-/** Normalised axes that x, the output, weight and bias walk evenly, merged. */
+/** The normalised axes, merged where they act as one in x, the output, weight and bias. */
 function innerAxes({ shape, axes, dtype, x, weight, bias }: NormaliseProblem) {
   const first = shape.length - axes;
   const none = Array.from({ length: axes }, () => 0);
@@ -37,7 +37,7 @@ function innerAxes({ shape, axes, dtype, x, weight, bias }: NormaliseProblem) {
   ]);
 }
 
-/** Whether the operands are such as the kernel can read: the normalised axes merge into at most two. */
+/** Whether the kernel can read the operands: the normalised axes merge into at most two. */
 export function canNormalise(problem: NormaliseProblem): boolean {
   return innerAxes(problem).shape.length <= 2;
 }
@@ -93,7 +93,7 @@ export interface NormaliseGradientProblem {
   readonly dtype: FloatDType;
   readonly xOffset: number;
   readonly dOutputOffset: number;
-  /** Element at which the row-major weight begins; absent where there is none. */
+  /** Element at which the row-major weight begins; absent if there is none. */
   readonly weightOffset?: number;
   readonly epsilon: number;
   /** The mean is subtracted. */
@@ -163,11 +163,11 @@ export interface NormaliseWeightGradientProblem {
 /** Twins of the constants of weight-gradient.wgsl. */
 const COLUMN_LANES = 16;
 const ROW_LANES = 8;
-/** Rows that an invocation adds up at the least. */
+/** An invocation adds up at least this many rows. */
 const LEAST_TERMS = 4;
 const MOST_CHUNKS = 128;
 
-/** Into how many chunks of how many rows the sums are divided: as many as give each of a device's processors some. */
+/** The number of chunks and their rows. There are enough chunks to give each of a device's processors some. */
 export function chunkRows(
   rows: number,
   columnGroups: number,

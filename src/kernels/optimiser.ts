@@ -92,11 +92,11 @@ export interface OptimiserStepProblem {
   /** Parameters with a gradient. */
   readonly count: number;
   readonly lr: number;
-  /** The β of the bias corrections 1 − βᵗ; 0 where there is none. */
+  /** The β of the bias corrections 1 − βᵗ; 0 if there is none. */
   readonly betas: readonly [number, number];
   /** Where the gradients were checked, if they were. */
   readonly foundAt?: number;
-  /** They are too large by the scale of the loss. */
+  /** Whether they are still multiplied by the scale of the loss. */
   readonly isScaled: boolean;
 }
 
@@ -132,7 +132,7 @@ export interface FlatTensor {
   readonly dtype: FloatDType;
 }
 
-/** How kernels that walk all of its storage see one. */
+/** A gradient for kernels that read its whole storage in order. */
 export function flatParams({ shape, dtype }: FlatTensor) {
   const size = storageSize(shape, dtype);
   const last = shape.at(-1)!;
@@ -145,7 +145,7 @@ export function flatParams({ shape, dtype }: FlatTensor) {
   };
 }
 
-/** Vectors that an invocation adds up at least, where there are so many. */
+/** An invocation adds up at least this many vectors, if there are as many. */
 const VECTORS_EACH = 4;
 const MOST_SUMS = 1024;
 
@@ -154,13 +154,13 @@ function chooseNormWorkgroup({ isSoftware }: Traits): number {
   return isSoftware ? 32 : 256;
 }
 
-/** How many sums a gradient's squares come to. */
+/** The number of partial sums of a gradient's squares. */
 export function sumsOf(x: FlatTensor, traits: Traits): number {
   const { vectors } = flatParams(x);
   return Math.min(Math.ceil(vectors / (VECTORS_EACH * chooseNormWorkgroup(traits))), MOST_SUMS);
 }
 
-/** The squares of one gradient, as `sumsOf` sums from `first` on. */
+/** Sums the squares of one gradient into `sumsOf` partial sums from `first` on. */
 export function planSquares(op: string, x: FlatTensor, first: number, traits: Traits): Launch {
   const groups = sumsOf(x, traits);
   return {
@@ -173,7 +173,7 @@ export function planSquares(op: string, x: FlatTensor, first: number, traits: Tr
 
 const LARGEST = 3.4028234663852886e38;
 
-/** The norm and what the gradients are multiplied by, from so many sums. */
+/** Computes the norm and the factor of the gradients from `count` partial sums. */
 export function planNorm(sums: number, maxNorm: number, isScaled: boolean, traits: Traits): Launch {
   return {
     shader: normShader,
@@ -192,9 +192,9 @@ export function planNorm(sums: number, maxNorm: number, isScaled: boolean, trait
 export interface ScaleGradientProblem extends FlatTensor {
   /** The call's name, for errors. */
   readonly op: string;
-  /** By the number or by its inverse; absent: it is only checked. */
+  /** Multiplies by the number or by its inverse. If absent, the gradient is only checked. */
   readonly scales?: 'times' | 'divided';
-  /** Where it is noted that an element is not finite; absent: it is not checked. */
+  /** The place that notes whether an element is not finite. If absent, the gradient is not checked. */
   readonly foundAt?: number;
 }
 

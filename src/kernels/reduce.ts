@@ -1,4 +1,4 @@
-/** Sums over axes, and drawing a column of each row: the kernels of shaders/reduce. */
+/** Sums over axes, and draws of a column of each row: the kernels of shaders/reduce. */
 import sampleShader from '../../shaders/reduce/sample.wgsl';
 import sumShader from '../../shaders/reduce/sum.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
@@ -15,7 +15,7 @@ export interface SumProblem {
   readonly inDType: FloatDType;
   readonly outDType: FloatDType;
   readonly x: Operand;
-  /** Which axes go. */
+  /** Which axes are summed. */
   readonly axes: ReadonlySet<number>;
   /** Strides of the row-major output along the axes that stay. */
   readonly strides: readonly number[];
@@ -24,15 +24,15 @@ export interface SumProblem {
 }
 
 export interface SumPlan extends Launch {
-  /** Into how many parts the sums are divided; 1, or the output is [splits, kept axes] in float32. */
+  /** Number of parts into which the sums are divided. If more than 1, the output is [splits, kept axes] in float32. */
   readonly splits: number;
 }
 
 const WORKGROUP = 256;
-/** Workgroups for which long sums are divided. */
+/** The number of workgroups that dividing long sums aims for. */
 const ENOUGH_GROUPS = 256;
 const ENOUGH_GROUPS_ON_CPU = 16;
-/** Terms a lane below which no sum is divided. */
+/** A sum with fewer terms per lane than this is not divided. */
 const SPLIT_TERMS = 32;
 /** Invocations that occupy a large GPU. */
 const ENOUGH_INVOCATIONS = 2 ** 16;
@@ -43,7 +43,7 @@ export function planSum(problem: SumProblem, traits: Traits): SumPlan {
   const { op, shape, inDType, x } = problem;
   const axes = shape.map((_, axis) => axis);
   const keptAxes = axes.filter((axis) => !problem.axes.has(axis));
-  // in the order of memory, where most of them merge
+  // in the order of memory, in which most of them merge
   const summedAxes = axes.filter((axis) => problem.axes.has(axis)).sort((a, b) => x.strides[b] - x.strides[a]);
   const [keptShape, keptStrides] = [shape, x.strides].map((of) => keptAxes.map((axis) => of[axis]));
   const summedShape = summedAxes.map((axis) => shape[axis]);
@@ -108,7 +108,7 @@ function chooseLanes(quads: number, terms: number, lanesFirst: boolean, { isSoft
   return Math.min(powerOfTwo(lanesFirst && !isSoftware ? busy : Math.min(useful, busy)), most);
 }
 
-/** Terms of each sum that one workgroup adds up, so that there are enough workgroups. */
+/** The number of terms of each sum that one workgroup adds up, so that there are enough workgroups. */
 function chooseSplitTerms(groups: number, terms: number, lanes: number, { isSoftware }: Traits): number {
   const wanted = Math.floor((isSoftware ? ENOUGH_GROUPS_ON_CPU : ENOUGH_GROUPS) / groups);
   const splits = Math.max(1, Math.min(wanted, Math.floor(terms / (lanes * SPLIT_TERMS))));

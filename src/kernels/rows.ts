@@ -30,8 +30,8 @@ export function rowOperand({ strides, offset }: Operand) {
 }
 
 /**
- * As few and as long axes as the output and all other operands allow, the last of which is a row of neighbours in the
- * output. Strides are the output's first, then those of the others.
+ * Merges axes into as few as the output and all other operands allow. The last is a row of neighbours in the output. Strides
+ * are the output's first, then those of the others.
  */
 export function mergeAxes(
   shape: Shape,
@@ -45,8 +45,8 @@ export function mergeAxes(
 }
 
 /**
- * Parameters and workgroups of kernels whose invocations compute four columns of one row of the output each: where the
- * output's rows lie and, by name, a RowOperand for each operand, broadcast to its shape. An absent operand is read nowhere.
+ * Parameters and workgroups of kernels whose invocations each compute four columns of one row of the output: the layout of
+ * the output's rows and, by name, a RowOperand for each operand, broadcast to its shape. An absent operand is never read.
  */
 export function quadLaunch(
   problem: { readonly op: string; readonly shape: Shape; readonly dtype: FloatDType },

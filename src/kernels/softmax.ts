@@ -28,7 +28,7 @@ export interface SoftmaxProblem extends SoftmaxRows {
   readonly writesScores?: ScoresStage;
 }
 
-/** Scores as they are after scaling, after softcap, or with all that is added, and −∞ where hidden. */
+/** Scores after scaling, after softcap, or with everything that is added, and −∞ for hidden keys. */
 export type ScoresStage = 'scaled' | 'capped' | 'masked';
 const STAGES = { scaled: 1, capped: 2, masked: 3 } as const;
 
@@ -67,13 +67,13 @@ export function planSoftmaxGradient(problem: SoftmaxGradientProblem, traits: Tra
   };
 }
 
-/** What both kernels are launched with, for an output of a dtype; `own` are the uniform fields of one of them. */
+/** The launch that both kernels share, for an output of a dtype. `own` are the uniform fields of one of them. */
 function rowsLaunch({ op, shape, xDType, x, options }: SoftmaxRows, dtype: FloatDType, traits: Traits, own: object) {
   const [batch, heads, queryLength, keyLength] = shape;
   const rows = batch * heads * queryLength;
   const groups = Math.ceil(rows / rowsPerWorkgroup(keyLength, traits));
   const { sequences, visibility, score, dropout, captures, output } = options.fields;
-  // a row's keys are skipped one by one: the blocks of a block mask say nothing that its modifier does not
+  // the kernel skips keys one by one, so the modifier of a block mask is enough, without its blocks
   const { HAS_BLOCK_MASK: _, ...constants } = options.constants;
   return {
     constants: {

@@ -13,7 +13,7 @@ import { checkAmount, checkParameters, type OptimiserParameters } from './parame
 
 /** What distinguishes an optimiser. */
 export interface Rule {
-  /** Decay rates that the bias corrections use; 0 where there is none. */
+  /** Decay rates that the bias corrections use; 0 if there is none. */
   readonly betas: readonly [number, number];
   /** The moments that are kept for each parameter, by torch's names. */
   readonly memories: readonly string[];

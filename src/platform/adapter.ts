@@ -2,7 +2,7 @@ import { AdapterNotFoundError, ArgumentError } from '../gpu/errors.ts';
 
 /**
  * `'hardware'`: a GPU; `'software'`: any driver that runs on the CPU; `'lavapipe'`: the system's Mesa driver;
- * `'embedded'`: SwiftShader out of the npm package `@sparticuz/chromium`.
+ * `'embedded'`: SwiftShader from the npm package `@sparticuz/chromium`.
  */
 export type AdapterChoice = (typeof ADAPTER_CHOICES)[number];
 
@@ -22,7 +22,7 @@ export interface FoundAdapter {
   readonly driver: string;
   /** One clause: why this adapter was taken. */
   readonly reason: string;
-  /** How to wait for it, where awaiting its promises alone would take cores away from it. */
+  /** How to wait for it, if plain awaiting would take a core away from it. */
   readonly patiently?: <T>(result: Promise<T>) => Promise<T>;
 }
 
@@ -37,7 +37,7 @@ export function checkChoice(source: string, value: unknown): AdapterChoice {
   throw new ArgumentError(`createDevice: ${source} must be one of ${known}, got '${String(value)}'${hint}`);
 }
 
-/** What tells drivers apart. Browsers leave some of the strings empty. */
+/** The strings that distinguish drivers. Browsers leave some of them empty. */
 export type DriverInfo = Partial<
   Pick<GPUAdapterInfo, 'vendor' | 'architecture' | 'device' | 'description' | 'isFallbackAdapter'>
 >;
@@ -63,12 +63,12 @@ export function requireHardware(found: FoundAdapter | undefined, install: string
   throw new AdapterNotFoundError(`createDevice: ${NO_HARDWARE}${offered}; ${install}`);
 }
 
-/** Why a software driver was taken that nobody asked for. */
+/** Why a software driver was taken although nobody asked for it. */
 export const NO_HARDWARE = 'no hardware GPU was found';
 
 let noted = false;
 
-/** Says once per process, on stderr or the browser's console, that a slow driver stands in for a GPU. */
+/** Says once per process, on stderr or the browser's console, that a slow driver replaces a GPU. */
 export function noteFallback(driver: string, advice: string): void {
   if (noted) return;
   noted = true;

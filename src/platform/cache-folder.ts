@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 
-/** Where this system's programs keep what can be made anew. */
+/** The folder in which this system's programs keep files that can be made again. */
 export function cacheRoot(): string {
   const { XDG_CACHE_HOME, LOCALAPPDATA, HOME } = process.env;
   if (XDG_CACHE_HOME && isAbsolute(XDG_CACHE_HOME)) return XDG_CACHE_HOME;
@@ -27,7 +27,7 @@ export function makeFolder(path: string): void {
   }
 }
 
-/** Writes beside the file and renames, so that other processes see all of it or nothing. */
+/** Writes another file and renames it, so that other processes see all of it or nothing. */
 export function writeWhole(path: string, content: Uint8Array | string): void {
   const partial = `${path}.${randomUUID()}`;
   try {

@@ -23,7 +23,7 @@ export function compilerName(): string {
   }
 }
 
-/** The text kept under a file name; undefined where there is none. Rejects where it cannot be read. */
+/** The text kept under a file name; undefined if there is none. Rejects if it cannot be read. */
 export async function readCached(name: string): Promise<string | undefined> {
   const place = folder();
   if (place === undefined) return undefined;
@@ -38,7 +38,7 @@ export async function readCached(name: string): Promise<string | undefined> {
 /**
  * Keeps a text under a file name. Any number of processes may do so at once: the last one wins.
  *
- * @returns where it lies; rejects where it cannot be kept
+ * @returns where it lies; rejects if it cannot be kept
  */
 export async function writeCached(name: string, text: string): Promise<string> {
   const place = folder();

@@ -1,6 +1,6 @@
 /**
- * Where browsers and Deno keep small texts from one visit to the next; the twin of cache-node.ts. It is cache storage,
- * which workers have too, and which is there wherever WebGPU is.
+ * Where browsers and Deno keep small texts from one visit to the next; the twin of cache-node.ts. It uses cache storage,
+ * which workers have too, and which exists wherever WebGPU does.
  */
 interface CacheStorage {
   open(name: string): Promise<{
@@ -17,7 +17,7 @@ async function openCache(): ReturnType<CacheStorage['open']> {
   return caches.open(NAME);
 }
 
-/** Cache storage knows what it keeps by addresses; this one is never asked for. */
+/** Cache storage needs an address as a key. Nothing ever requests this one. */
 function addressOf(name: string): string {
   return `https://${NAME}.invalid/${name}`;
 }
@@ -28,7 +28,7 @@ export function compilerName(): string {
   return navigator?.userAgent ?? '';
 }
 
-/** The text kept under a name; undefined where there is none. Rejects where it cannot be read. */
+/** The text kept under a name; undefined if there is none. Rejects if it cannot be read. */
 export async function readCached(name: string): Promise<string | undefined> {
   const cache = await openCache();
   const kept = await cache.match(addressOf(name));
@@ -38,7 +38,7 @@ export async function readCached(name: string): Promise<string | undefined> {
 /**
  * Keeps a text under a name.
  *
- * @returns where it lies; rejects where it cannot be kept
+ * @returns where it lies; rejects if it cannot be kept
  */
 export async function writeCached(name: string, text: string): Promise<string> {
   const cache = await openCache();

@@ -2,8 +2,8 @@
 import { AdapterNotFoundError } from '../gpu/errors.ts';
 import { presetManifests, withManifest } from './manifests.ts';
 
-// Kept for good: the process aborts or hangs if one is collected while a device of it lives. Used again, one prints
-// Dawn's warnings about the driver's limits once only.
+// Never freed, because the process aborts or hangs if one is collected while one of its devices lives. Reuse also prints
+// Dawn's warnings about the driver's limits only once.
 const instances = new Map<string, GPU>();
 
 export interface DawnRequest {
@@ -13,7 +13,7 @@ export interface DawnRequest {
   forceFallbackAdapter?: boolean;
 }
 
-/** @throws AdapterNotFoundError where Dawn itself cannot be loaded */
+/** @throws AdapterNotFoundError if Dawn itself cannot be loaded */
 export async function requestDawnAdapter(request: DawnRequest): Promise<GPUAdapter | undefined> {
   const dawn = await importDawn();
   const enabled = ['vulkan_enable_f16_on_nvidia', ...(request.experimental ? ['allow_unsafe_apis'] : [])];
@@ -27,7 +27,7 @@ export async function requestDawnAdapter(request: DawnRequest): Promise<GPUAdapt
     const { forceFallbackAdapter = false } = request;
     return gpu.requestAdapter({ powerPreference: 'high-performance', forceFallbackAdapter });
   };
-  // Dawn opens the drivers within the call of requestAdapter: nothing of the environment matters later.
+  // Dawn opens the drivers within the call of requestAdapter, so the environment does not matter later.
   return (await (request.manifest ? withManifest(request.manifest, ask) : ask())) ?? undefined;
 }
 

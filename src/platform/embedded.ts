@@ -1,5 +1,5 @@
 /**
- * SwiftShader, a Vulkan driver that runs on the CPU, out of the npm package `@sparticuz/chromium`: works without root,
+ * SwiftShader, a Vulkan driver that runs on the CPU, from the npm package `@sparticuz/chromium`: works without root,
  * without a GPU and without a Vulkan loader of the system, which the package brings too.
  */
 import { existsSync, lstatSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
@@ -30,7 +30,7 @@ let unpacked: EmbeddedDriver | undefined;
 /**
  * Unpacks the driver at the first call.
  *
- * @throws AdapterNotFoundError where the package is missing or has no driver for this platform
+ * @throws AdapterNotFoundError if the package is missing or has no driver for this platform
  */
 export function embeddedDriver(): EmbeddedDriver {
   if (!unpacked) {
@@ -53,7 +53,7 @@ function locatePackage(): string {
     } catch {
       continue;
     }
-    // The package exports its entry only, which lies some folders down.
+    // The package exports only its entry, which is some folders down.
     for (; folder !== dirname(folder); folder = dirname(folder)) {
       if (existsSync(join(folder, ARCHIVE))) return folder;
     }
@@ -67,7 +67,7 @@ function locatePackage(): string {
  * Unpacks the driver of the package in `source` into a folder under `cache`, or into a temporary one where that cannot
  * be written or trusted, and returns the folder. Any number of processes may do so at once.
  *
- * @throws AdapterNotFoundError where the package's archive is damaged
+ * @throws AdapterNotFoundError if the package's archive is damaged
  */
 export function unpack(source: string, cache: string): string {
   const { version } = JSON.parse(readFileSync(join(source, 'package.json'), 'utf8')) as { version: string };
@@ -89,7 +89,7 @@ export function unpack(source: string, cache: string): string {
   return temporary;
 }
 
-/** Whether nobody else can put a library there, which this process would run. */
+/** Whether only this user can write there. Otherwise others could plant a library that this process would run. */
 function isPrivate(folder: string): boolean {
   const { uid, mode } = lstatSync(folder);
   return uid === process.getuid?.() && (mode & 0o022) === 0;

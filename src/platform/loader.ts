@@ -5,7 +5,7 @@ import { embeddedDriver } from './embedded.ts';
 let hasSystemLoader: boolean | undefined;
 
 /**
- * Sees to it that Dawn finds a Vulkan loader under the name `libvulkan.so.1`: the system's, else the one that comes
+ * Makes sure that Dawn finds a Vulkan loader under the name `libvulkan.so.1`: the system's, else the one that comes
  * with the embedded driver, which finds the system's drivers as well. Returns whether the system has its own.
  */
 export function loadVulkan(): boolean {
@@ -21,21 +21,21 @@ function loadEmbeddedLoader(): void {
   try {
     ({ loader } = embeddedDriver());
   } catch {
-    return; // whoever needs the embedded driver hears why
+    return; // opening the embedded driver reports the reason
   }
   loadLibrary(loader);
 }
 
 const RTLD_NODELETE = 0x1000; // not among Node's constants
 
-/** Loads a shared library for good, by path or soname. */
+/** Loads a shared library permanently, by path or soname. */
 function loadLibrary(name: string): boolean {
   const { RTLD_NOW, RTLD_GLOBAL } = constants.dlopen;
   try {
     process.dlopen({ exports: {} }, name, RTLD_NOW | RTLD_GLOBAL | RTLD_NODELETE);
     return true;
   } catch (error) {
-    // Node has loaded it, found that it is no add-on, and closed it again, which NODELETE makes of no effect.
+    // Node has loaded it, found that it is not an add-on, and closed it again. NODELETE keeps it in memory.
     return (error as Error).message.includes('did not self-register');
   }
 }

@@ -42,7 +42,7 @@ export function presetManifests(env: Environment = process.env): string | undefi
   return env.VK_DRIVER_FILES || env.VK_ICD_FILENAMES || undefined;
 }
 
-/** Runs `open` while the loader sees this one driver only. */
+/** Runs `open` while the loader sees only this driver. */
 export function withManifest<T>(manifest: string, open: () => T): T {
   const { VK_DRIVER_FILES, VK_ICD_FILENAMES } = process.env;
   setEnvironment({ VK_DRIVER_FILES: undefined, VK_ICD_FILENAMES: manifest }); // newer loaders prefer the former

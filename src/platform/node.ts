@@ -1,4 +1,4 @@
-/** Where Node gets its GPU from; the twin of web.ts. */
+/** Opens a GPU in Node; the twin of web.ts. */
 import { AdapterNotFoundError } from '../gpu/errors.ts';
 import { checkChoice, foundAdapter, NO_HARDWARE, noteFallback, requireHardware } from './adapter.ts';
 import type { AdapterChoice, AdapterRequest, FoundAdapter } from './adapter.ts';
@@ -29,7 +29,7 @@ const INSTALL_HERE = INSTALL[process.platform] ?? 'Dawn runs on Linux, Windows a
  * unless `'lavapipe'` or `'embedded'` is asked for.
  *
  * @throws ArgumentError for an unknown choice
- * @throws AdapterNotFoundError where there is no adapter of the wanted kind; says what to install
+ * @throws AdapterNotFoundError if there is no adapter of the wanted kind; says what to install
  */
 export async function openAdapter(request: AdapterRequest = {}): Promise<FoundAdapter> {
   const found = await findAdapter(request);
@@ -60,7 +60,7 @@ function readChoice(adapter: AdapterChoice | undefined): { choice?: AdapterChoic
   return { choice: checkChoice(VARIABLE, value), reason: `${VARIABLE}=${value} asks for it` };
 }
 
-/** What Dawn takes by itself: a GPU if there is one, else any software driver of the system. */
+/** The adapter that Dawn chooses: a GPU if there is one, else any software driver of the system. */
 async function openOffered(experimental: boolean, reason: string): Promise<FoundAdapter | undefined> {
   const hasSystemLoader = loadVulkan();
   // Asked without any driver to load, Dawn would print a stack trace.

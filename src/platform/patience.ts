@@ -1,12 +1,12 @@
-/** Milliseconds that a poll waits at most, and its share of what has been waited already. */
+/** The longest sleep between polls in milliseconds, and the sleep's share of the time waited so far. */
 const LONGEST = 1;
 const SHARE = 0.05;
 
 const cell = new Int32Array(new SharedArrayBuffer(4));
 
 /**
- * Waits for a GPU that runs on this machine's own cores without keeping one of them busy: Dawn in Node polls in a loop
- * that never rests. Between polls the thread sleeps for a twentieth of the time waited so far, at most a millisecond.
+ * Waits, without keeping a core busy, for a driver that runs on this machine's own cores. Dawn in Node polls in a loop without
+ * pause. Here the thread sleeps between polls for a twentieth of the time waited so far, at most a millisecond.
  */
 export async function patiently<T>(result: Promise<T>): Promise<T> {
   let isPending = true;

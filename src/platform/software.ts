@@ -8,7 +8,7 @@ import { embeddedDriver } from './embedded.ts';
 import { loadVulkan } from './loader.ts';
 import { lavapipeManifest, manifestFolders } from './manifests.ts';
 
-/** lavapipe, else the embedded driver; outside of Linux what the system itself has (WARP on Windows). */
+/** lavapipe, else the embedded driver; outside Linux the system's own software driver (WARP on Windows). */
 export async function openSoftware(experimental: boolean, reason: string): Promise<FoundAdapter> {
   if (process.platform !== 'linux') {
     const adapter = await requestDawnAdapter({ experimental, forceFallbackAdapter: true });
@@ -39,7 +39,7 @@ export async function openLavapipe(experimental: boolean, reason: string): Promi
   return foundAdapter(adapter, reason);
 }
 
-/** SwiftShader out of an npm package. */
+/** SwiftShader from an npm package. */
 export async function openEmbedded(experimental: boolean, reason: string): Promise<FoundAdapter> {
   const { manifest } = embeddedDriver();
   const hint = 'remove its folder, so that it is unpacked anew';
@@ -59,7 +59,7 @@ async function openManifest(
   throw new AdapterNotFoundError(
     isMainThread
       ? `createDevice: Dawn does not accept ${driver} as installed at ${manifest}; ${hint}`
-      : // Drivers read the process's environment, of which a worker has but a copy.
+      : // Drivers read the process's environment, and a worker has only a copy of it.
         `createDevice: a worker thread cannot choose its driver; start the process with VK_ICD_FILENAMES=${manifest}`,
   );
 }

@@ -1,4 +1,4 @@
-/** Where browsers and Deno get their GPU from; the twin of node.ts. */
+/** Opens a GPU in browsers and Deno; the twin of node.ts. */
 import { AdapterNotFoundError, ArgumentError } from '../gpu/errors.ts';
 import { checkChoice, foundAdapter, NO_HARDWARE, noteFallback, requireHardware } from './adapter.ts';
 import type { AdapterRequest, FoundAdapter } from './adapter.ts';
@@ -7,11 +7,11 @@ export type { AdapterChoice, AdapterRequest, FoundAdapter } from './adapter.ts';
 export { compilerName, readCached, writeCached } from './cache-web.ts';
 
 /**
- * Asks the browser, or Deno, for its high-performance adapter. `experimental` does nothing: what the page may use is
- * set by the browser's flags.
+ * Asks the browser, or Deno, for its high-performance adapter. `experimental` does nothing, because the browser's flags set
+ * what a page may use.
  *
  * @throws ArgumentError for the choices that exist in Node only
- * @throws AdapterNotFoundError where there is no WebGPU, or no adapter of the wanted kind
+ * @throws AdapterNotFoundError if there is no WebGPU, or no adapter of the wanted kind
  */
 export async function openAdapter({ adapter: choice }: AdapterRequest = {}): Promise<FoundAdapter> {
   if (choice !== undefined) checkChoice('adapter', choice);

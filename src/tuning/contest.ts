@@ -9,7 +9,7 @@ import { race, winner, type Effort, type Sample } from './race.ts';
 export interface ContestResult {
   readonly kernel: string;
   readonly candidates: readonly TunedCandidate[];
-  /** Time of the default over that of the winner; undefined where time was up before there were two: the default stays. */
+  /** Time of the default over that of the winner; undefined if time was up before there were two: the default stays. */
   readonly speedup: number | undefined;
 }
 
@@ -17,13 +17,13 @@ export interface ContestOptions {
   readonly effort: Effort;
   /** Whether the time is up: no further kernel is tried. */
   readonly isOver: () => boolean;
-  /** Told before each kernel is tried. */
+  /** Called before each kernel is tried. */
   readonly onKernel: (kernel: string) => void;
 }
 
 export const NO_TIME = 'no time was left';
 
-/** What the GPU, or a kernel's plan, has to say; not the loss of the device, a defect, or what a callback threw. */
+/** Whether the error comes from the GPU or a kernel's plan, rather than a lost device, a defect, or a callback. */
 function isKernelFailure(error: unknown): error is WebGPUAttentionError {
   return error instanceof WebGPUAttentionError && !(error instanceof DeviceLostError);
 }
@@ -65,13 +65,13 @@ export async function contest(
 }
 
 /**
- * Largest difference from the default's result, in terms of its largest number. float32: two kernels sum up in another
- * order, and a key that is forgotten weighs more. float16: each rounds its result, a kernel on tensor cores its weights
- * too, by 5e-4 of themselves.
+ * Largest accepted difference from the default's result, relative to its largest number. In float32, kernels differ only in the
+ * order of sums, and a forgotten key weighs more than that. In float16, each kernel rounds its result, and a kernel on tensor
+ * cores its weights too, by 5e-4 of themselves.
  */
 const TOLERANCE = { float32: 1e-4, float16: 5e-3 } as const;
 
-/** Compiles a kernel and looks at its result; what speaks against the kernel, if anything does. */
+/** Compiles a kernel and checks its result. Returns the reason to exclude the kernel, if there is one. */
 async function examine(
   device: Device,
   problem: TuningProblem,
@@ -92,7 +92,7 @@ async function examine(
   return `wrong: off by ${difference.toExponential(1)} of the largest number`;
 }
 
-/** Largest difference over largest number; NaN where the result holds one. */
+/** Largest difference over largest number; NaN if the result holds one. */
 export function relativeDifference(result: ArrayLike<number>, expected: ArrayLike<number>): number {
   let [difference, largest] = [0, 0];
   for (let i = 0; i < expected.length; i++) {
@@ -111,7 +111,7 @@ async function firstResult(
   const output = withKernel(device, problem, kernel, () => problem.run(inputs));
   try {
     const result = await output.data();
-    // the next kernel may get this buffer, and must not pass for having written what it finds there
+    // clear it, because the next kernel may get this buffer, and must not pass with the result that it finds there
     device.runtime.clear(output.storage('device.tune'));
     return result;
   } finally {
@@ -119,7 +119,7 @@ async function firstResult(
   }
 }
 
-/** Has the op take this kernel. Ops only record, so nothing else runs before the choice is put back. */
+/** Makes the op take this kernel. Ops only record, so nothing else runs before the choice is restored. */
 function withKernel<T>(device: Device, { op }: TuningProblem, kernel: string, work: () => T): T {
   const { kernels } = device;
   device.kernels = { ...kernels, pinned: new Map([[op, kernel]]) };
@@ -133,7 +133,7 @@ function withKernel<T>(device: Device, { op }: TuningProblem, kernel: string, wo
 /** Runs by which the GPU's clock is judged: browsers have it tick every 0.1 ms. */
 const PROBE_RUNS = 4;
 
-/** Times runs by the GPU's clock, or where there is none, or too coarse a one, by the host's. */
+/** Times runs by the GPU's clock, or by the host's if the GPU has none or one that is too coarse. */
 async function sampler(device: Device, problem: TuningProblem, inputs: readonly Tensor[]): Promise<Sample> {
   const work = (kernel: string, runs: number) => () =>
     withKernel(device, problem, kernel, () => {

@@ -1,13 +1,13 @@
-/** What was tuned before, in a file or the browser's storage: for one adapter and one version of this package. */
+/** Remembers tuned kernels in a file or the browser's storage, for one adapter and one version of this package. */
 import { compilerName, readCached, writeCached } from '#platform';
 import { version } from '../../package.json';
 import type { DeviceInfo } from '../tensor/device.ts';
 import type { Traits, TunedKernel } from '../tensor/traits.ts';
 
-/** Whose choices they are; on a GPU the description is its driver's version. All that kernels are planned by belongs to it. */
+/** The device that the choices belong to, with all that kernels are planned by. A GPU's description is its driver's version. */
 export interface Owner extends Traits {
   readonly version: string;
-  /** Whose shader compiler it is: the browser, or the version of Dawn. */
+  /** What compiles shaders: the browser, or a version of Dawn. */
   readonly compiler: string;
   readonly vendor: string;
   readonly architecture: string;
@@ -21,7 +21,7 @@ export function ownerOf({ vendor, architecture, device, description }: DeviceInf
   return { version, compiler: compilerName(), vendor, architecture, device, description, ...traits };
 }
 
-/** A name to recognise the adapter by, and a number to tell apart what the name does not. */
+/** A readable name for the adapter, and a number that distinguishes adapters of the same name. */
 export function fileName(owner: Owner): string {
   const { vendor, architecture, device, description } = owner;
   const words = `${vendor} ${device || description || architecture}`.toLowerCase().match(/[a-z0-9]+/g) ?? ['unnamed'];
@@ -39,7 +39,7 @@ export function formatTuned(owner: Owner, tuned: Tuned): string {
   return `${JSON.stringify({ owner, tuned: Object.fromEntries(tuned) }, undefined, 2)}\n`;
 }
 
-/** Nothing of a text that is damaged, or another's. */
+/** The choices in a text; none if it is damaged or belongs to another device. */
 export function parseTuned(owner: Owner, text: string): Tuned {
   try {
     const file = JSON.parse(text) as { owner: unknown; tuned: Record<string, TunedKernel> };
@@ -52,12 +52,12 @@ export function parseTuned(owner: Owner, text: string): Tuned {
   }
 }
 
-/** Browsers may hide which GPU it is: what was found on one would be taken on any other. */
+/** Whether the GPU is known. Browsers may hide it, and results of one GPU would then be used on another. */
 function isNamed({ vendor, device }: Owner): boolean {
   return vendor !== '' || device !== '';
 }
 
-/** Nothing where nothing can be read: what is remembered makes ops faster, and nothing else. */
+/** Empty if nothing can be read, because remembered choices only make ops faster. */
 export async function recall(owner: Owner): Promise<Tuned> {
   if (!isNamed(owner)) return new Map();
   const text = await readCached(fileName(owner)).catch(() => undefined);
@@ -67,10 +67,10 @@ export async function recall(owner: Owner): Promise<Tuned> {
 let lastWrite: Promise<unknown> = Promise.resolve();
 
 /**
- * Adds to what is remembered. This process adds one after the other; of two that add at the same moment, one loses what
- * it added, and measures it again.
+ * Adds choices to the file. This process adds them one after the other. If two processes add at the same moment, one of them
+ * loses its choices, and measures them again.
  *
- * @returns where it is kept; rejects where it cannot be
+ * @returns where it is kept; rejects if it cannot be
  */
 export function remember(owner: Owner, added: Tuned): Promise<string> {
   const write = lastWrite.then(() => add(owner, added));

@@ -34,7 +34,7 @@ function checkKernel(op: string, given: unknown, known: readonly string[]): stri
   );
 }
 
-/** What the device has for some of the op's problems at least. */
+/** The kernels that the device has for at least some of the op's problems. */
 export function kernelNames(op: string, traits: Traits): string[] {
   const problems = tuningProblems(traits, { headDims: VALUE_DIM_BUCKETS }).filter((problem) => problem.op === op);
   return [...new Set(problems.flatMap(({ kernels }) => kernels))];

@@ -15,9 +15,8 @@ interface MatrixConfig {
 }
 
 /**
- * What the device's compiler makes of matrices (tensor cores): the dialect in which products come out right. Undefined
- * for a device that was not opened with the feature. The extension is an experiment, of which versions differ, so it is
- * tried rather than trusted.
+ * The dialect in which the device's compiler computes matrix products (tensor cores) correctly. Undefined for a device that
+ * was not opened with the feature. The extension is experimental and its versions differ, so it is tried rather than trusted.
  */
 export async function probeMatrices(device: Device): Promise<MatrixDialect | undefined> {
   if (!offersMatrices(device.gpu, device.traits)) return undefined;
@@ -64,7 +63,7 @@ export async function multipliesRight(device: Device, dialect: MatrixDialect): P
   return true;
 }
 
-/** Ops only record, so nothing else runs before all is put back. */
+/** Ops only record, so nothing else runs before everything is restored. */
 function withDialect<T>(device: Device, subgroupMatrix: MatrixDialect, work: () => T): T {
   const { traits, kernels } = device;
   device.traits = { ...traits, subgroupMatrix };

@@ -1,4 +1,4 @@
-/** What is measured: one problem for each choice that ops look up. */
+/** The problems that are measured: one for each choice that ops look up. */
 import { matmulKey, matmulVariants, chooseMatmul } from '../kernels/matmul.ts';
 import { VALUE_DIM_BUCKETS } from '../kernels/attention.ts';
 import { formatKey, NO_CHOICES, type Choice, type Variant } from '../kernels/choice.ts';
@@ -16,9 +16,9 @@ export interface TuningProblem {
   readonly op: TunableOp;
   readonly dtype: FloatDType;
   readonly sizeClass: string | number;
-  /** Under which ops look up the choice. */
+  /** The key under which ops look up the choice. */
   readonly key: string;
-  /** Names of the kernels that can compute it: the default, what would be the default on a GPU, then the others. */
+  /** Names of the kernels that can compute it: the default, a GPU's default, then the others. */
   readonly kernels: readonly string[];
   readonly inputs: readonly Shape[];
   readonly run: (inputs: readonly Tensor[]) => Tensor;
@@ -90,7 +90,7 @@ function namesOf(
   return [...new Set([...defaults, ...variants].map(({ name }) => name))];
 }
 
-/** Sizes at which kernels differ as they do at larger ones, in milliseconds on a GPU of today and on a CPU. */
+/** Sizes that take milliseconds on a current GPU or CPU, and at which kernels compare as they do at larger sizes. */
 const SIZES = {
   gpu: {
     modelDim: 1024,
@@ -116,7 +116,7 @@ const SIZES = {
 
 const WINDOW = 64;
 
-/** The problems that the options ask for, those that matter most first: the time may run out. */
+/** The problems that the options ask for. Those that matter most come first, because the time may run out. */
 export function tuningProblems(traits: Traits, options: TuneOptions): TuningProblem[] {
   const sizes = SIZES[traits.isSoftware ? 'cpu' : 'gpu'];
   const { ops = TUNABLE_OPS, dtypes = FLOAT_DTYPES, headDims = traits.isSoftware ? [64] : VALUE_DIM_BUCKETS } = options;

@@ -1,22 +1,22 @@
-/** Times kernels against each other. Knows no device: what a run takes is told by the caller. */
+/** Times kernels against each other. It knows no device: the caller measures a run. */
 
-/** @returns mean milliseconds of a run, of so many in succession */
+/** @returns the mean milliseconds of a run, over the given number of runs in succession */
 export type Sample = (kernel: string, runs: number) => Promise<number>;
 
 export interface Effort {
   /** Rounds, in each of which every kernel has its turn. */
   readonly least: number;
   readonly most: number;
-  /** No further round begins once the rounds have taken so long and are as many as `least`. */
+  /** Milliseconds of all rounds, after which no further round begins, unless there were fewer than `least`. */
   readonly milliseconds: number;
-  /** Milliseconds that the default runs for beforehand, so that an idle GPU's clock is up; it runs once at least. */
+  /** Milliseconds for which the default runs first, at least once, so that an idle GPU raises its clock. */
   readonly warmUp: number;
 }
 
 export interface RaceTime {
   /** Median over the rounds. */
   readonly milliseconds: number;
-  /** It took so much longer than another that it took part in no round. */
+  /** Whether it was excluded from the rounds, because it took so much longer than another. */
   readonly isAbandoned: boolean;
 }
 
@@ -27,12 +27,12 @@ const HOPELESS = 3;
 const TOGETHER_MS = 3;
 const MOST_TOGETHER = 64;
 
-/** Samples of the warm-up, of twice as many runs each time: a clock that stands still must not keep it going. */
+/** Limit of samples in the warm-up, each of twice as many runs as the last. It must end even if the clock stands still. */
 const MOST_WARM_UPS = 10;
 
 /**
- * Gives each kernel its turn in each round, so that what disturbs the machine disturbs all of them. The default comes
- * first among them. Every kernel must have run before: a first run is no measure.
+ * Gives each kernel its turn in each round, so that a disturbance of the machine affects all of them. The default comes
+ * first. Every kernel must have run before, because first runs are slower.
  */
 export async function race(kernels: readonly string[], sample: Sample, effort: Effort): Promise<Map<string, RaceTime>> {
   await warmUp(kernels[0], sample, effort);
@@ -66,7 +66,7 @@ async function warmUp(kernel: string, sample: Sample, effort: Effort): Promise<v
   }
 }
 
-/** The better of two runs, the second ones in reverse order: what disturbs one alone rules out no kernel. */
+/** The better of two runs, the second ones in reverse order, so that one disturbance does not exclude a kernel. */
 async function firstTimes(kernels: readonly string[], sample: Sample): Promise<Map<string, number>> {
   const times = new Map<string, number>();
   for (const kernel of [...kernels, ...kernels.toReversed()]) {
@@ -83,11 +83,11 @@ function median(values: readonly number[]): number {
   return (sorted[Math.floor(middle)] + sorted[Math.ceil(middle)]) / 2;
 }
 
-/** By how much a kernel must be faster than the default to replace it: less than that may be noise. */
+/** The margin by which a kernel must be faster than the default to replace it. Less may be noise. */
 const MARGIN = 0.05;
 
 /**
- * The fastest kernel, or the default, which comes first, unless another is faster by the margin. A time of 0 is none.
+ * The fastest kernel if it beats the default by the margin, else the default, which comes first. A time of 0 does not count.
  */
 export function winner(times: ReadonlyMap<string, Pick<RaceTime, 'milliseconds'>>): string {
   const [byDefault, ...others] = [...times].map(([kernel, { milliseconds }]) => ({ kernel, milliseconds }));

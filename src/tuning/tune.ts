@@ -1,6 +1,6 @@
 /**
- * Measures kernels on a device that it is given. It opens no device and knows no tape: `createDevice`, above both, hands a
- * device its tuner.
+ * Measures kernels on a given device. It opens no device and knows no tape. `createDevice`, above both, gives a device its
+ * tuner.
  */
 import { ArgumentError, OutOfMemoryError } from '../gpu/errors.ts';
 import { MAX_VALUE_DIM } from '../kernels/attention.ts';
@@ -19,11 +19,11 @@ import type { Effort } from './race.ts';
 const OPTIONS = ['ops', 'dtypes', 'headDims', 'remeasure', 'timeBudget', 'onProgress'];
 const DEFAULT_BUDGET_MS = 60_000;
 
-/** A CPU's time is dear; on a GPU, whose clock varies, more rounds cost little. */
+/** A CPU has little time to spare. On a GPU, whose clock varies, more rounds cost little. */
 const GPU_EFFORT: Effort = { least: 5, most: 15, milliseconds: 400, warmUp: 20 };
 const CPU_EFFORT: Effort = { least: 3, most: 7, milliseconds: 800, warmUp: 0 };
 
-/** A CPU driver may compile one for ten seconds; what was not made for it will not win. */
+/** A CPU driver may compile a kernel for ten seconds, and kernels that were not made for it will not win. */
 const MOST_KERNELS_ON_CPU = 2;
 
 /** The tuner behind `device.tune()`. */
@@ -37,21 +37,21 @@ export async function tune(device: Device, options: TuneOptions, keeps: boolean)
   return tuneProblems(device, problems, options, { effort: isSoftware ? CPU_EFFORT : GPU_EFFORT, keeps });
 }
 
-/** Those worth a compilation. On a GPU tiles of eight queries, which load every key for so few, are for tight limits. */
+/** The kernels worth compiling. On a GPU, tiles of eight queries load every key for few queries, and suit only tight limits. */
 export function candidates(kernels: readonly string[], isSoftware: boolean): readonly string[] {
   if (isSoftware) return kernels.slice(0, MOST_KERNELS_ON_CPU);
   const [byDefault, ...others] = kernels;
   return [byDefault, ...others.filter((name) => !name.startsWith('tile-8x'))];
 }
 
-/** The same for any problems. `keeps` what it finds for later devices. */
+/** The same for any problems. With `keeps`, results are saved for later devices. */
 export async function tuneProblems(
   device: Device,
   problems: readonly TuningProblem[],
   options: TuneOptions,
   { effort, keeps }: { effort: Effort; keeps: boolean },
 ): Promise<TuneResult> {
-  await device.sync(); // what earlier work did wrong is no kernel's fault
+  await device.sync(); // so that errors of earlier work are not blamed on a kernel
   const { remeasure = false, timeBudget = DEFAULT_BUDGET_MS, onProgress } = options;
   const end = performance.now() + timeBudget;
   const noise = noiseSource();
@@ -72,7 +72,7 @@ export async function tuneProblems(
     if (date === undefined || candidates.length === 0) continue;
     const added: ReadonlyMap<string, TunedKernel> = new Map([[problem.key, { kernel, date }]]);
     device.kernels = { ...device.kernels, tuned: new Map([...device.kernels.tuned, ...added]) };
-    // at once, so that it is not lost if the program is ended; what cannot be kept once will not be later
+    // save at once, so that nothing is lost if the program ends; if saving fails once, do not try again
     kept = kept.notKept === undefined ? await keep(device, added) : kept;
   }
   return { choices, ...kept };
@@ -89,7 +89,7 @@ async function keep(
   }
 }
 
-/** A choice that needs no measuring. */
+/** A choice that was remembered. */
 function known(device: Device, { op, dtype, sizeClass, key, kernels }: TuningProblem): TunedChoice | undefined {
   const { kernel, date } = device.kernels.tuned.get(key) ?? {};
   if (kernel === undefined || !kernels.includes(kernel)) return undefined;
@@ -115,7 +115,7 @@ async function choose(
     const date = speedup === undefined ? undefined : new Date().toISOString().slice(0, 10);
     return { op, dtype, sizeClass, kernel, date, candidates, speedup };
   } catch (error) {
-    // the sizes are the tuner's, so that what else fails in the default kernel is the caller's to know
+    // memory may run out because the tuner chose the sizes; any other failure of the default kernel goes to the caller
     if (!(error instanceof OutOfMemoryError)) throw error;
     return byDefault(`failed: ${error.message}`, kernels.slice(0, 1));
   } finally {

@@ -11,7 +11,7 @@ import { clone, copyWords, wordsOf } from '../copy.ts';
 export type Segment = { readonly words: Uint32Array | Int32Array | Float32Array } | { readonly tensor: Tensor };
 
 export interface Table {
-  /** Absent where there are no segments. */
+  /** Absent if there are no segments. */
   readonly table?: Tensor;
   /** The word at which each segment begins. */
   readonly places: readonly number[];
