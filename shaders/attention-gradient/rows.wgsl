@@ -42,7 +42,10 @@ const WORKGROUP: u32 = 64u;
 fn o_quad(at: Quad) -> vec4<f32> {
   if at.is_vector { return decode_quad(o[vector_of(at.first, IS_F16)], at.first, IS_F16); }
   var quad = vec4<f32>(0.0);
-  for (var i = 0u; i < at.count; i++) { quad[i] = decode_at(o[vector_of(neighbour(at, i), IS_F16)], neighbour(at, i), IS_F16); }
+  for (var i = 0u; i < at.count; i++) {
+    let element = neighbour(at, i);
+    quad[i] = decode_element(o[vector_of(element, IS_F16)][component_of(element, IS_F16)], element, IS_F16);
+  }
   return quad;
 }
 
@@ -50,7 +53,8 @@ fn d_output_quad(at: Quad) -> vec4<f32> {
   if at.is_vector { return decode_quad(d_output[vector_of(at.first, IS_F16)], at.first, IS_F16); }
   var quad = vec4<f32>(0.0);
   for (var i = 0u; i < at.count; i++) {
-    quad[i] = decode_at(d_output[vector_of(neighbour(at, i), IS_F16)], neighbour(at, i), IS_F16);
+    let element = neighbour(at, i);
+    quad[i] = decode_element(d_output[vector_of(element, IS_F16)][component_of(element, IS_F16)], element, IS_F16);
   }
   return quad;
 }

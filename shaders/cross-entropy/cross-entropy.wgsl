@@ -34,14 +34,15 @@ struct Params {
 const WORKGROUP: u32 = 128u;
 
 fn logit(element: u32) -> f32 {
-  return decode_at(logits[vector_of(element, F16)], element, F16);
+  return decode_element(logits[vector_of(element, F16)][component_of(element, F16)], element, F16);
 }
 
 fn logits_quad(at: Quad) -> vec4<f32> {
   if at.is_vector { return decode_quad(logits[vector_of(at.first, F16)], at.first, F16); }
   var quad = vec4<f32>(0.0);
   for (var i = 0u; i < at.count; i++) {
-    quad[i] = decode_at(logits[vector_of(neighbour(at, i), F16)], neighbour(at, i), F16);
+    let element = neighbour(at, i);
+    quad[i] = decode_element(logits[vector_of(element, F16)][component_of(element, F16)], element, F16);
   }
   return quad;
 }

@@ -37,7 +37,7 @@ fn x_quad(first: u32, place: u32) -> vec4<f32> {
     let column = place + i - params.lead;  // wraps around in front of the row
     if column >= params.columns { continue; }
     let element = first + column * params.x.column_stride;
-    quad[i] = decode_at(x[vector_of(element, F16)], element, F16);
+    quad[i] = decode_element(x[vector_of(element, F16)][component_of(element, F16)], element, F16);
   }
   return quad;
 }

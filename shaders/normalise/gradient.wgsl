@@ -48,7 +48,8 @@ fn x_quad(at: Quad) -> vec4<f32> {
   if at.is_vector { return decode_quad(x[vector_of(at.first, F16)], at.first, F16); }
   var quad = vec4<f32>(0.0);
   for (var i = 0u; i < at.count; i++) {
-    quad[i] = decode_at(x[vector_of(neighbour(at, i), F16)], neighbour(at, i), F16);
+    let element = neighbour(at, i);
+    quad[i] = decode_element(x[vector_of(element, F16)][component_of(element, F16)], element, F16);
   }
   return quad;
 }
@@ -57,7 +58,8 @@ fn d_output_quad(at: Quad) -> vec4<f32> {
   if at.is_vector { return decode_quad(d_output[vector_of(at.first, F16)], at.first, F16); }
   var quad = vec4<f32>(0.0);
   for (var i = 0u; i < at.count; i++) {
-    quad[i] = decode_at(d_output[vector_of(neighbour(at, i), F16)], neighbour(at, i), F16);
+    let element = neighbour(at, i);
+    quad[i] = decode_element(d_output[vector_of(element, F16)][component_of(element, F16)], element, F16);
   }
   return quad;
 }
@@ -66,7 +68,8 @@ fn weight_quad(at: Quad) -> vec4<f32> {
   if at.is_vector { return decode_quad(weight[vector_of(at.first, F16)], at.first, F16); }
   var quad = vec4<f32>(0.0);
   for (var i = 0u; i < at.count; i++) {
-    quad[i] = decode_at(weight[vector_of(neighbour(at, i), F16)], neighbour(at, i), F16);
+    let element = neighbour(at, i);
+    quad[i] = decode_element(weight[vector_of(element, F16)][component_of(element, F16)], element, F16);
   }
   return quad;
 }
@@ -111,7 +114,7 @@ fn main(
   var shift = 0.0;  // the mean is pivot + shift
   if CENTRED {
     let first = params.x_offset + base;
-    pivot = decode_at(x[vector_of(first, F16)], first, F16);
+    pivot = decode_element(x[vector_of(first, F16)][component_of(first, F16)], first, F16);
     var sums = vec4<f32>(0.0);
     for (var i = lane; i < quads; i += LANES) {
       sums += centred_quad(base, segment_place(i, params.columns), pivot, 0.0);

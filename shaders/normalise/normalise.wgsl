@@ -46,7 +46,8 @@ fn x_quad(at: Quad) -> vec4<f32> {
   if at.is_vector { return decode_quad(x[vector_of(at.first, F16)], at.first, F16); }
   var quad = vec4<f32>(0.0);
   for (var i = 0u; i < at.count; i++) {
-    quad[i] = decode_at(x[vector_of(neighbour(at, i), F16)], neighbour(at, i), F16);
+    let element = neighbour(at, i);
+    quad[i] = decode_element(x[vector_of(element, F16)][component_of(element, F16)], element, F16);
   }
   return quad;
 }
@@ -55,7 +56,8 @@ fn weight_quad(at: Quad) -> vec4<f32> {
   if at.is_vector { return decode_quad(weight[vector_of(at.first, F16)], at.first, F16); }
   var quad = vec4<f32>(0.0);
   for (var i = 0u; i < at.count; i++) {
-    quad[i] = decode_at(weight[vector_of(neighbour(at, i), F16)], neighbour(at, i), F16);
+    let element = neighbour(at, i);
+    quad[i] = decode_element(weight[vector_of(element, F16)][component_of(element, F16)], element, F16);
   }
   return quad;
 }
@@ -64,7 +66,8 @@ fn bias_quad(at: Quad) -> vec4<f32> {
   if at.is_vector { return decode_quad(bias[vector_of(at.first, F16)], at.first, F16); }
   var quad = vec4<f32>(0.0);
   for (var i = 0u; i < at.count; i++) {
-    quad[i] = decode_at(bias[vector_of(neighbour(at, i), F16)], neighbour(at, i), F16);
+    let element = neighbour(at, i);
+    quad[i] = decode_element(bias[vector_of(element, F16)][component_of(element, F16)], element, F16);
   }
   return quad;
 }
@@ -98,7 +101,7 @@ fn main(
   var shift = 0.0;  // the mean is pivot + shift
   if CENTRED {
     let first = params.x.offset + x_row;
-    pivot = decode_at(x[vector_of(first, F16)], first, F16);
+    pivot = decode_element(x[vector_of(first, F16)][component_of(first, F16)], first, F16);
     var sums = vec4<f32>(0.0);
     for (var i = lane; i < quads; i += LANES) {
       sums += centred_quad(x_row, segment_place(i, params.columns), pivot, 0.0);

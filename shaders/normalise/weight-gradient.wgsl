@@ -43,7 +43,8 @@ fn x_quad(at: Quad) -> vec4<f32> {
   if at.is_vector { return decode_quad(x[vector_of(at.first, F16)], at.first, F16); }
   var quad = vec4<f32>(0.0);
   for (var i = 0u; i < at.count; i++) {
-    quad[i] = decode_at(x[vector_of(neighbour(at, i), F16)], neighbour(at, i), F16);
+    let element = neighbour(at, i);
+    quad[i] = decode_element(x[vector_of(element, F16)][component_of(element, F16)], element, F16);
   }
   return quad;
 }
@@ -52,7 +53,8 @@ fn d_output_quad(at: Quad) -> vec4<f32> {
   if at.is_vector { return decode_quad(d_output[vector_of(at.first, F16)], at.first, F16); }
   var quad = vec4<f32>(0.0);
   for (var i = 0u; i < at.count; i++) {
-    quad[i] = decode_at(d_output[vector_of(neighbour(at, i), F16)], neighbour(at, i), F16);
+    let element = neighbour(at, i);
+    quad[i] = decode_element(d_output[vector_of(element, F16)][component_of(element, F16)], element, F16);
   }
   return quad;
 }

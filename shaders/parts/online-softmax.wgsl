@@ -31,7 +31,8 @@ fn softmax_advanced(so_far: OnlineSoftmax, highest: f32, sum: f32, product: f32)
 fn add_scores(so_far: OnlineSoftmax, scores: vec4<f32>) -> OnlineSoftmax {
   let highest = softmax_highest(so_far, scores);
   let p = swiftshader_exp_quad(scores - vec4<f32>(softmax_shift(highest)));
-  return softmax_advanced(so_far, highest, dot(p, vec4<f32>(1.0)), 0.0);
+  let sum = so_far.sum * exp(so_far.highest - softmax_shift(highest)) + dot(p, vec4<f32>(1.0));
+  return OnlineSoftmax(highest, sum, so_far.product, so_far.plain);
 }
 
 // Adds four scores, and the values that their exponentials weight.

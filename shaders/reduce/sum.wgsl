@@ -45,7 +45,8 @@ fn x_quad(at: Quad) -> vec4<f32> {
   if params.x.vectors != 0u && at.count == 4u { return decode_quad(x[vector_of(at.first, IN_F16)], at.first, IN_F16); }
   var quad = vec4<f32>(0.0);
   for (var i = 0u; i < at.count; i++) {
-    quad[i] = decode_at(x[vector_of(neighbour(at, i), IN_F16)], neighbour(at, i), IN_F16);
+    let element = neighbour(at, i);
+    quad[i] = decode_element(x[vector_of(element, IN_F16)][component_of(element, IN_F16)], element, IN_F16);
   }
   return quad;
 }

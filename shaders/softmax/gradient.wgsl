@@ -52,7 +52,8 @@ fn d_weights_at(at: Quad) -> vec4<f32> {
   if at.is_vector { return decode_quad(d_weights[vector_of(at.first, OUT_F16)], at.first, OUT_F16); }
   var quad = vec4<f32>(0.0);
   for (var i = 0u; i < at.count; i++) {
-    quad[i] = decode_at(d_weights[vector_of(neighbour(at, i), OUT_F16)], neighbour(at, i), OUT_F16);
+    let element = neighbour(at, i);
+    quad[i] = decode_element(d_weights[vector_of(element, OUT_F16)][component_of(element, OUT_F16)], element, OUT_F16);
   }
   return quad;
 }

@@ -66,7 +66,7 @@ fn d_output_row(sequence: Sequence, head: u32, query: u32) -> u32 {
 }
 
 fn d_output_element(element: u32) -> f32 {
-  return decode_at(d_output[vector_of(element, IS_F16)], element, IS_F16);
+  return decode_element(d_output[vector_of(element, IS_F16)][component_of(element, IS_F16)], element, IS_F16);
 }
 
 // Columns [column, column + 4) of the row that begins at element `row`; zero past the value dim.

@@ -42,7 +42,7 @@ fn block_kind_at(sequence: Sequence, head: u32, query: u32, key: u32) -> u32 {
 // *_quad: columns [column, column + 4) of the row that begins at element `row`; zero past the dim. Unaligned rows take a loop
 // rather than four calls, so that the body is compiled once for each use.
 fn q_element(element: u32) -> f32 {
-  return decode_at(q[vector_of(element, IS_F16)], element, IS_F16);
+  return decode_element(q[vector_of(element, IS_F16)][component_of(element, IS_F16)], element, IS_F16);
 }
 
 fn q_quad(row: u32, column: u32) -> vec4<f32> {
@@ -57,7 +57,7 @@ fn q_quad(row: u32, column: u32) -> vec4<f32> {
 }
 
 fn k_element(element: u32) -> f32 {
-  return decode_at(k[vector_of(element, KV_F16)], element, KV_F16);
+  return decode_element(k[vector_of(element, KV_F16)][component_of(element, KV_F16)], element, KV_F16);
 }
 
 fn k_quad(row: u32, column: u32) -> vec4<f32> {
@@ -72,7 +72,7 @@ fn k_quad(row: u32, column: u32) -> vec4<f32> {
 }
 
 fn v_element(element: u32) -> f32 {
-  return decode_at(v[vector_of(element, KV_F16)], element, KV_F16);
+  return decode_element(v[vector_of(element, KV_F16)][component_of(element, KV_F16)], element, KV_F16);
 }
 
 fn v_quad(row: u32, column: u32) -> vec4<f32> {

@@ -62,7 +62,7 @@ fn vector_step(factor: Factor) -> u32 {
 fn a_element(base: u32, k: u32, row: u32) -> f32 {
   if k >= params.depth || row >= params.rows { return 0.0; }
   let element = base + dot(vec2<u32>(k, row), params.a.strides);
-  return decode_at(a[vector_of(element, A_F16)], element, A_F16);
+  return decode_element(a[vector_of(element, A_F16)][component_of(element, A_F16)], element, A_F16);
 }
 
 fn a_vector(element: u32) -> vec4<f32> {
@@ -91,7 +91,7 @@ fn a_block(base: u32, k: u32, row: u32) -> mat4x4<f32> {
 fn b_element(base: u32, k: u32, column: u32) -> f32 {
   if k >= params.depth || column >= params.columns { return 0.0; }
   let element = base + dot(vec2<u32>(k, column), params.b.strides);
-  return decode_at(b[vector_of(element, B_F16)], element, B_F16);
+  return decode_element(b[vector_of(element, B_F16)][component_of(element, B_F16)], element, B_F16);
 }
 
 fn b_vector(element: u32) -> vec4<f32> {
