@@ -71,7 +71,7 @@ fn main(
     for (var column = lane; column < end; column += LANES) {
       product += gradient[row * params.value_dim + column] * part_output[first + column];
     }
-    product = sum_over_lanes(vec4<f32>(product), index, lane, LANES, 1u).x;
+    product = sum_over_lanes(product, index, lane, LANES);
     total += weight * product;
     if lane == 0u && own < params.rows { part_gradient[p * params.rows + row] = product; }
   }

@@ -85,7 +85,7 @@ fn main(
       sum += dot(select(values * gradients, vec4<f32>(0.0), values == vec4<f32>(0.0)), vec4<f32>(1.0));
     }
   }
-  sum = sum_over_lanes(vec4<f32>(sum), index, lane, LANES, 1u).x;
+  sum = sum_over_lanes(sum, index, lane, LANES);
   if row >= params.rows || lane != 0u { return; }
   if params.has_d_log_sum_exp != 0u {
     sum -= d_log_sum_exp[params.d_log_sum_exp_offset + dot(place, params.d_log_sum_exp_strides)];

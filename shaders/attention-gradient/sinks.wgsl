@@ -40,6 +40,6 @@ fn main(
     let weight = swiftshader_exp(sink - bitcast<f32>(table[row]));
     sum -= select(weight * bitcast<f32>(table[row + params.stats_pitch]), 0.0, weight == 0.0);
   }
-  sum = sum_over_lanes(vec4<f32>(sum), lane, lane, WORKGROUP, 1u).x;
+  sum = sum_over_lanes(sum, lane, lane, WORKGROUP);
   if lane == 0u { output[head] = sum; }
 }

@@ -1,4 +1,4 @@
-// parts: cross-entropy/targets, element, launch, online-softmax, operand, quad, special
+// parts: cross-entropy/targets, element, launch, online-softmax, operand, quad, reduce, special
 //
 // Cross-entropy of rows of logits and the class that each of them should name, without their softmax in memory:
 //
@@ -66,27 +66,29 @@ fn main(
   let chosen = logit(
     params.logits.offset + dot(vec2<u32>(read_row, select(0u, target_class, is_counted)), params.logits.strides));
   // the mean is relative to this, so that a logit of -∞ does not cost the others digits
-  let pivot = select(chosen, 0.0, has_special(vec4<f32>(chosen)));
+  let pivot = select(chosen, 0.0, is_special(chosen));
 
-  var softmax = OnlineSoftmax(LOWEST, 0.0, 0.0, 0.0);  // and with it Σ (x - pivot)
+  var softmax = OnlineSoftmax(LOWEST, 0.0, 0.0);
+  var excess = 0.0;  // Σ (x - pivot)
   for (var i = 4u * lane; i < classes; i += 4u * LANES) {
     let at = matrix_quad(params.logits, read_row, i, params.classes);
     let is_class = first_lanes(at.count);
     let x = select(vec4<f32>(LOWEST), logits_quad(at), is_class);
     softmax = add_scores(softmax, x);
     if params.smoothing != 0.0 {
-      softmax.plain += dot(select(vec4<f32>(0.0), x - pivot, is_class), vec4<f32>(1.0));
+      excess += dot(select(vec4<f32>(0.0), x - pivot, is_class), vec4<f32>(1.0));
     }
   }
-  softmax = softmax_over_lanes(softmax, index, LANES);
+  softmax = softmax_over_lanes(softmax, index, lane, LANES);
+  if params.smoothing != 0.0 { excess = sum_over_lanes(excess, index, lane, LANES); }
   if lane != 0u || row >= params.rows { return; }
   let smoothing = params.smoothing;
   let highest = softmax.highest;
   let logarithm = log(softmax.sum);
   var loss = logarithm + (1.0 - smoothing) * (highest - chosen);
-  if smoothing != 0.0 { loss += smoothing * ((highest - pivot) - softmax.plain / f32(params.classes)); }
+  if smoothing != 0.0 { loss += smoothing * ((highest - pivot) - excess / f32(params.classes)); }
   // a sum of 0: every logit is -∞, or there is no such class
-  let is_bad = softmax.sum == 0.0 || is_nan(softmax.sum) || has_special(vec4<f32>(highest));
+  let is_bad = softmax.sum == 0.0 || is_nan(softmax.sum) || is_special(highest);
   losses[row] = select(select(bitcast<u32>(loss), NAN_BITS, is_bad), 0u, has_no_loss);
   statistics[2u * row] = bitcast<u32>(highest);
   statistics[2u * row + 1u] = select(bitcast<u32>(logarithm), NAN_BITS, is_bad);

@@ -27,13 +27,14 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     count += select(1u, 0u, is_ignored(target_of(row)));
     sum += losses[row];
   }
-  let sums = sum_for_first_lane(vec4<f32>(sum, f32(count), 0.0, 0.0), lane, lane, WORKGROUP, 1u);
+  sum = sum_over_lanes(sum, lane, lane, WORKGROUP);
+  let counted = sum_over_lanes(f32(count), lane, lane, WORKGROUP);
   if lane != 0u { return; }
   if params.is_mean == 0u {
-    total[0] = bitcast<u32>(sums.x);
+    total[0] = bitcast<u32>(sum);
     share[0] = 1.0;
     return;
   }
-  total[0] = select(bitcast<u32>(sums.x / sums.y), NAN_BITS, sums.y == 0.0);
-  share[0] = select(1.0 / sums.y, 0.0, sums.y == 0.0);
+  total[0] = select(bitcast<u32>(sum / counted), NAN_BITS, counted == 0.0);
+  share[0] = select(1.0 / counted, 0.0, counted == 0.0);
 }

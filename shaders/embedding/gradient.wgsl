@@ -62,7 +62,7 @@ fn main(
   for (var at = place + lane; at < end && sorted[at] == id; at += params.lanes) {
     sums += gradient_quad(matrix_quad(params.gradient, sorted[params.count + at], column, params.columns));
   }
-  sums = sum_for_first_lane(sums, index, lane, params.lanes, wide);
+  sums = quad_sum_for_first_lane(sums, index, lane, params.lanes, wide);
   if lane > 0u || quad >= params.quads { return; }
   store_quad(id * params.output_pitch + column, sums, min(params.columns - column, 4u), F16);
 }

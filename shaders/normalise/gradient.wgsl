@@ -119,7 +119,7 @@ fn main(
     for (var i = lane; i < quads; i += LANES) {
       sums += centred_quad(base, segment_place(i, params.columns), pivot, 0.0);
     }
-    shift = dot(sum_over_lanes(sums, index, lane, LANES, 1u), one) / size;
+    shift = sum_over_lanes(dot(sums, one), index, lane, LANES) / size;
   }
   var squares = vec4<f32>(0.0);
   var gradients = vec4<f32>(0.0);
@@ -132,11 +132,11 @@ fn main(
     gradients += gradient;
     products += gradient * difference;
   }
-  let terms = vec4<f32>(dot(squares, one), dot(gradients, one), dot(products, one), 0.0);
-  let sums = sum_over_lanes(terms, index, lane, LANES, 1u) / size;
-  let normaliser = 1.0 / sqrt(sums.x + params.epsilon);
-  let mean_gradient = select(0.0, sums.y, CENTRED);
-  let slope = sums.z * normaliser * normaliser;
+  let variance = sum_over_lanes(dot(squares, one), index, lane, LANES) / size;
+  let normaliser = 1.0 / sqrt(variance + params.epsilon);
+  var mean_gradient = 0.0;
+  if CENTRED { mean_gradient = sum_over_lanes(dot(gradients, one), index, lane, LANES) / size; }
+  let slope = sum_over_lanes(dot(products, one), index, lane, LANES) / size * normaliser * normaliser;
 
   for (var i = lane; params.writes_d_x != 0u && i < quads; i += LANES) {
     let place = segment_place(i, params.columns);

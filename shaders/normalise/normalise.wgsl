@@ -106,14 +106,14 @@ fn main(
     for (var i = lane; i < quads; i += LANES) {
       sums += centred_quad(x_row, segment_place(i, params.columns), pivot, 0.0);
     }
-    shift = dot(sum_over_lanes(sums, index, lane, LANES, 1u), vec4<f32>(1.0)) / size;
+    shift = sum_over_lanes(dot(sums, vec4<f32>(1.0)), index, lane, LANES) / size;
   }
   var squares = vec4<f32>(0.0);
   for (var i = lane; i < quads; i += LANES) {
     let difference = centred_quad(x_row, segment_place(i, params.columns), pivot, shift);
     squares += difference * difference;
   }
-  let variance = dot(sum_over_lanes(squares, index, lane, LANES, 1u), vec4<f32>(1.0)) / size;
+  let variance = sum_over_lanes(dot(squares, vec4<f32>(1.0)), index, lane, LANES) / size;
   let normaliser = 1.0 / sqrt(variance + params.epsilon);
 
   let base = row * params.output_row_pitch;

@@ -84,9 +84,8 @@ fn main(
       weight_sum += gradient * ((values - statistics[2u * row]) * statistics[2u * row + 1u]);
     }
   }
-  weight_sum = sum_for_first_lane(weight_sum, index, index / COLUMN_LANES, ROW_LANES, COLUMN_LANES);
-  workgroupBarrier();
-  bias_sum = sum_for_first_lane(bias_sum, index, index / COLUMN_LANES, ROW_LANES, COLUMN_LANES);
+  weight_sum = quad_sum_for_first_lane(weight_sum, index, index / COLUMN_LANES, ROW_LANES, COLUMN_LANES);
+  bias_sum = quad_sum_for_first_lane(bias_sum, index, index / COLUMN_LANES, ROW_LANES, COLUMN_LANES);
   if index >= COLUMN_LANES { return; }
   let element = (chunk * params.segments + place.x) * params.columns + place.y;
   for (var i = 0u; i < count; i++) {

@@ -1,3 +1,5 @@
+// parts: special
+//
 // Adapts the scale of a loss, depending on whether its gradients were finite (Micikevicius et al., "Mixed precision training",
 // 2018), as torch.amp.GradScaler.update:
 //
@@ -36,6 +38,6 @@ fn main() {
     return;
   }
   let grown = params.growth * scale[0];
-  if (bitcast<u32>(grown) & 0x7f800000u) != 0x7f800000u { scale[0] = grown; }
+  if !is_special(grown) { scale[0] = grown; }
   streak[0] = 0u;
 }

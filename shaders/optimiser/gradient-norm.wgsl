@@ -1,4 +1,4 @@
-// parts: element, launch
+// parts: element, launch, reduce, special
 //
 // The norm of all gradients together (Pascanu et al., "On the difficulty of training recurrent neural networks", 2013),
 // in two stages, in an order that depends on the sizes alone:
@@ -33,8 +33,6 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> norm: array<f32>;           // [1]
 @group(0) @binding(5) var<storage, read_write> coefficient: array<f32>;    // [1]
 
-var<workgroup> partial: array<f32, WORKGROUP>;
-
 // Four elements from `element` on; 0 past the end and between rows.
 fn values_at(element: u32, words: vec4<u32>) -> vec4<f32> {
   let places = vec4<u32>(0u, 1u, 2u, 3u) + element;
@@ -65,29 +63,18 @@ fn main(
       sum += term(values_at(4u * vector, words));
     }
   }
-  partial[lane] = sum;
-  for (var half = WORKGROUP / 2u; half > 0u; half /= 2u) {
-    workgroupBarrier();
-    if lane < half {
-      sum += partial[lane + half];
-      partial[lane] = sum;
-    }
-  }
+  sum = sum_over_lanes(sum, lane, lane, WORKGROUP);
   if lane > 0u { return; }
   if !COMBINES {
     sums[params.first + index] = sum;
     return;
   }
   var length = sqrt(sum);
-  if (bitcast<u32>(sum) & 0x7f800000u) == 0x7f800000u { length = sum; }  // a root may lose NaN
+  if is_special(sum) { length = sum; }  // a root may lose NaN
   if params.is_scaled != 0u { length /= scale[0]; }
   norm[0] = length;
   var share = params.max_norm / (length + 1e-6);
-  if (bitcast<u32>(length) & 0x7fffffffu) == 0x7f800000u { share = 0.0; }
-  if (bitcast<u32>(length) & 0x7fffffffu) > 0x7f800000u {
-    share = length;
-  } else if share > 1.0 {
-    share = 1.0;
-  }
+  if share > 1.0 { share = 1.0; }
+  if is_special(length) { share = select(0.0, length, is_nan(length)); }
   coefficient[0] = share;
 }

@@ -1,4 +1,4 @@
-// parts: element, launch
+// parts: element, launch, special
 //
 // Multiplies a gradient by a number that is on the GPU, in place, and notes whether all elements are finite:
 //
@@ -32,8 +32,7 @@ fn has_special_at(element: u32, values: vec4<f32>) -> bool {
   let places = vec4<u32>(0u, 1u, 2u, 3u) + element;
   var holds = places < vec4<u32>(params.size);
   if params.pitch != params.columns { holds = holds & (places % vec4<u32>(params.pitch) < vec4<u32>(params.columns)); }
-  let special = (bitcast<vec4<u32>>(values) & vec4<u32>(0x7f800000u)) == vec4<u32>(0x7f800000u);
-  return any(holds & special);
+  return any(holds & special_lanes(values));
 }
 
 @compute @workgroup_size(WORKGROUP)

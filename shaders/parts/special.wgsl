@@ -18,6 +18,11 @@ fn is_nan(x: f32) -> bool {
   return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
 }
 
+// Whether it is NaN or infinite.
+fn is_special(x: f32) -> bool {
+  return (bitcast<u32>(x) & 0x7f800000u) == 0x7f800000u;
+}
+
 fn has_special(quad: vec4<f32>) -> bool {
   return any(special_lanes(quad));
 }

@@ -84,7 +84,7 @@ fn main(
     at.first += inner * params.inner_stride;
     sums += x_quad(at);
   }
-  sums = sum_for_first_lane(sums, index, lane, params.lanes, step);
+  sums = quad_sum_for_first_lane(sums, index, lane, params.lanes, step);
   if lane > 0u || quad >= params.quads { return; }
   let count = min(params.columns - column, 4u);
   store_quad(split * params.split_pitch + row * params.output_pitch + column, params.scale * sums, count, OUT_F16);

@@ -1,4 +1,4 @@
-// parts: attention/dropout, attention/modifiers, attention/score, attention/visibility, softmax/row, element, launch, online-softmax, operand, quad, store
+// parts: attention/dropout, attention/modifiers, attention/score, attention/visibility, softmax/row, element, launch, online-softmax, operand, quad, reduce, store
 //
 // Gradient of the masked softmax over rows (see softmax.wgsl), of its weights W = P ∘ R (R is 0 or 1 / (1 - p) with
 // dropout, else 1) and of the log-sum-exp of the scores s:
@@ -92,17 +92,17 @@ fn main(
   let has_sink = params.sinks_at != ABSENT;
   var sink = HIDDEN;
   if has_sink { sink = max(bitcast<f32>(table[params.sinks_at + place.head]), HIDDEN); }
-  var softmax = OnlineSoftmax(HIDDEN, 0.0, 0.0, 0.0);  // and with it the sum of R ∘ d_weights
-  if lane == 0u && sink != HIDDEN { softmax = OnlineSoftmax(sink, 1.0, 0.0, 0.0); }
+  var softmax = OnlineSoftmax(HIDDEN, 0.0, 0.0);  // and with it the sum of R ∘ d_weights
+  if lane == 0u && sink != HIDDEN { softmax = OnlineSoftmax(sink, 1.0, 0.0); }
   for (var key = 4u * lane; key < params.sequences.key_length; key += 4u * LANES) {
     let s = score_quad(place, key);
     softmax = add_weighted_scores(softmax, s, d_weights_quad(place, d_begin, key, s == hidden));
   }
-  softmax = softmax_over_lanes(softmax, index, LANES);
+  softmax = softmax_over_lanes(softmax, index, lane, LANES);
   let shift = softmax_shift(softmax.highest);
   let is_empty = softmax.sum == 0.0;  // the largest score of any other row counts 1; NaN is not empty
   let normaliser = select(1.0 / softmax.sum, 0.0, is_empty);
-  var change = softmax.product * normaliser;  // D - d_lse
+  var change = sum_over_lanes(softmax.product, index, lane, LANES) * normaliser;  // D - d_lse
   if params.has_d_log_sum_exp != 0u { change -= row_values[read_row]; }
   change = select(change, 0.0, is_empty);
   storageBarrier();  // every lane has read d_lse

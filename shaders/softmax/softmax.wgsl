@@ -73,7 +73,7 @@ fn main(
   let read_row = min(row, params.rows - 1u);
   let place = row_at(read_row);
 
-  var softmax = OnlineSoftmax(HIDDEN, 0.0, 0.0, 0.0);
+  var softmax = OnlineSoftmax(HIDDEN, 0.0, 0.0);
   if lane == 0u && params.sinks_at != ABSENT {
     softmax.highest = max(bitcast<f32>(table[params.sinks_at + place.head]), HIDDEN);
     softmax.sum = select(1.0, 0.0, softmax.highest == HIDDEN);
@@ -81,7 +81,7 @@ fn main(
   for (var key = 4u * lane; key < params.sequences.key_length; key += 4u * LANES) {
     softmax = add_scores(softmax, score_quad(place, key));
   }
-  softmax = softmax_over_lanes(softmax, index, LANES);
+  softmax = softmax_over_lanes(softmax, index, lane, LANES);
   let sum = softmax.sum;
   let shift = softmax_shift(softmax.highest);
   let is_empty = sum == 0.0;  // the largest score of any other row counts 1; NaN is not empty
