@@ -8,7 +8,7 @@ import { rowOf, type Inputs } from './inputs.ts';
 import type { BenchCase } from './result.ts';
 import type { Workload } from './workload.ts';
 
-/** What the two caches have in common. */
+/** What the two caches share. */
 interface Cache {
   /** Keys of each sequence. */
   length(): number;
@@ -70,7 +70,7 @@ function contiguousCache(inputs: Inputs, batch: number, capacity: number, rows: 
   };
 }
 
-/** Keys of a page: a usual number. */
+/** Keys of a page, a common choice. */
 const PAGE_SIZE = 32;
 
 function pagedCache(inputs: Inputs, batch: number, capacity: number, rows: Rows): Cache {
@@ -94,7 +94,7 @@ function pagedCache(inputs: Inputs, batch: number, capacity: number, rows: Rows)
   };
 }
 
-/** Leaves the free pages in no order, as sequences that come and go do. */
+/** Leaves the free pages in random order, as after many sequences have come and gone. */
 function scatterPages(device: Device, cache: PagedKeyValueCache, { numKvHeads, headDim }: Rows): void {
   const ids = Array.from({ length: cache.numPages }, () => cache.add());
   device.scope(() => {

@@ -1,4 +1,4 @@
-/** What is measured, as data. */
+/** The cases that are measured, as data. */
 import { flopsOf, largestTensor } from './cost.ts';
 import type { AttentionOpName, BenchCase } from './result.ts';
 

@@ -1,4 +1,4 @@
-/** Which cases the command line asks for. */
+/** Chooses the cases that the command line asks for. */
 import { ArgumentError } from '../src/index.ts';
 import { nearest } from '../src/tensor/options.ts';
 import { caseName, fullSet, QUICK } from './cases.ts';
@@ -21,9 +21,9 @@ export interface Choice {
 type FullSetDevice = Parameters<typeof fullSet>[0];
 
 /**
- * Checks a choice; the function that it returns applies it to a device.
+ * Checks a choice. The function that it returns applies it to a device.
  *
- * @throws ArgumentError for what no device could run, or a choice of nothing
+ * @throws ArgumentError for a case that no device could run, or a choice of nothing
  */
 export function chooseCases(choice: Choice): (device: FullSetDevice) => readonly BenchCase[] {
   if (choice.shape !== undefined) {

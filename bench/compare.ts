@@ -1,4 +1,4 @@
-/** What became faster or slower between two results. */
+/** Finds what became faster or slower between two results. */
 import type { Environment } from './environment.ts';
 import type { BenchResult, CaseResult, Timing } from './result.ts';
 

@@ -1,7 +1,7 @@
 /** The least that a problem costs with any kernel: floating-point operations, and bytes to and from memory. */
 import type { BenchCase, Roof, TrainingOpName } from './result.ts';
 
-/** The attention at the heart of a case, be it an op or a module. */
+/** The attention at the heart of a case, whether an op or a module. */
 export interface AttentionSizes {
   readonly batch: number;
   readonly heads: number;

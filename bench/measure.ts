@@ -126,21 +126,21 @@ export function sampledRows(rows: number): number[] {
 }
 
 /**
- * Short runs are timed together on the GPU, so that they do not find it asleep. What disturbs one of them disturbs all, so
- * that together they give one sample, their median.
+ * Short runs are timed together on the GPU, so that it does not go to sleep in between. A disturbance of one affects all, so
+ * together they give one sample, their median.
  */
 const TOGETHER_MS = 5;
 const MOST_TOGETHER = 8;
 /** From this time on, one run gives both times: reading the GPU's clock adds less than a millisecond to the host's. */
 const SLOW_MS = 100;
 
-/** Takes GPU and wall time in turns, so that what disturbs the machine disturbs both. The check was the warm-up. */
+/** Takes GPU and wall time in turns, so that a disturbance of the machine affects both. The check was the warm-up. */
 async function time(device: Device, workload: Workload, effort: Effort): Promise<Pick<CaseResult, 'gpu' | 'wall'>> {
   const { least, most, milliseconds } = effort;
   const start = performance.now();
   const first = await profile(device, workload, 1);
   const together = least < most && first.gpu ? Math.min(MOST_TOGETHER, Math.ceil(TOGETHER_MS / first.gpu)) : 1;
-  // several runs at once do not tell the wall time of one
+  // several runs at once do not show the wall time of one
   const isSlow = together === 1 && first.wall >= SLOW_MS;
   const samples = isSlow ? [first] : [];
   while (samples.length < least || (samples.length < most && performance.now() - start < milliseconds)) {

@@ -1,4 +1,4 @@
-/** Makes a case real: the workload of each op. */
+/** Turns a case into the workload of its op. */
 import {
   CrossAttention,
   LocalAttention,

@@ -37,7 +37,7 @@ export function softmaxRow(row: Numbers, bias: Bias, sink = -Infinity): Float64A
   return weights.map((weight) => weight / sum);
 }
 
-/** softmax(q kᵀ / √headDim + bias) v for one query, with the keys and values of its head; first capped, where asked for. */
+/** softmax(q kᵀ / √headDim + bias) v for one query, with the keys and values of its head. Scores are first capped if asked for. */
 export function attentionRow(
   query: Numbers,
   keys: Matrix,

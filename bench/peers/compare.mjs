@@ -1,9 +1,9 @@
-/** One problem, all libraries, in turns. */
+/** Lets all libraries take turns at one problem. */
 import { setTimeout as pause } from 'node:timers/promises';
 import { summarise } from '../../dist/bench-peers.js';
 import { reference } from './problems.mjs';
 
-/** Between turns: ONNX Runtime's threads on the CPU spin for up to 40 ms after a run, at the expense of whoever is next. */
+/** A pause between turns, because ONNX Runtime's CPU threads spin for up to 40 ms after a run, and would slow the next turn. */
 const PAUSE_MS = 100;
 
 /**
@@ -16,14 +16,14 @@ export async function comparePeers(problem, peers, { rounds, calls, progress }) 
   const expected = reference(problem);
   const able = peers.filter(({ library }) => problem.op !== 'training' || library.trains);
   const turns = able.map((peer) => ({ peer, times: [], outcome: {} }));
-  /** The libraries that have not failed, one after the other. */
+  /** Visits the libraries that have not failed, one after the other. */
   const each = async (step) => {
     for (const turn of turns.filter(({ outcome }) => outcome.failure === undefined)) {
       try {
         await step(turn);
       } catch (error) {
         turn.outcome.failure = error.message;
-        turn.peer.close(); // whatever state it is in, the next problem starts anew
+        turn.peer.close(); // its state is unknown, so the next problem starts a new process
       }
     }
   };
@@ -55,7 +55,7 @@ export async function comparePeers(problem, peers, { rounds, calls, progress }) 
   return { name: problem.name, entries };
 }
 
-/** NaN where a value is. */
+/** NaN if a value is NaN. */
 function largestDifference(values, expected) {
   return values.reduce((most, value, i) => Math.max(most, Math.abs(value - expected[i])), 0);
 }

@@ -4,13 +4,13 @@ import { describeEnvironment } from '../../dist/bench-peers.js';
 import { openAdapter } from '../../dist/platform-node.js';
 import { override } from './override.mjs';
 
-// The process aborts if one is collected while a device of it lives.
+// The process aborts if one is collected while one of its devices lives.
 const kept = [];
 
 /**
  * Makes this process look like a browser with WebGPU.
  *
- * @returns what runs here, and, of a driver that was chosen, its Vulkan manifest
+ * @returns the device that runs here, and the Vulkan manifest of a driver that was chosen
  */
 export async function installWebGpu() {
   Object.assign(globalThis, globals);
@@ -30,7 +30,7 @@ export async function installWebGpu() {
   return { environment, manifest: manifestOf() };
 }
 
-/** The environment names a software driver's manifest just while Dawn opens it. */
+/** The environment names a software driver's manifest only while Dawn opens it. */
 function watchManifests(prototype) {
   let manifest;
   override(prototype, 'requestAdapter', (requestAdapter, ...request) => {

@@ -1,6 +1,6 @@
 /**
- * Writes `var x: T;` inside WGSL functions as `var x: T = T();`, which means the same: Dawn's compiler zeroes a variable
- * without an initialiser once, not at each iteration of the loop around it, so that it keeps its last value.
+ * Rewrites `var x: T;` inside WGSL functions as `var x: T = T();`, which means the same in WGSL. Dawn's compiler zeroes a
+ * variable without an initialiser only once, not at each iteration of the loop around it, so it keeps its last value.
  */
 export function initialiseVariables(source: string): string {
   let depth = 0;

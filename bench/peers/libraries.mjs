@@ -1,4 +1,4 @@
-/** What takes turns, in this order. */
+/** The libraries that take turns, in this order. */
 import { readFileSync } from 'node:fs';
 
 /**
@@ -6,8 +6,8 @@ import { readFileSync } from 'node:fs';
  * @property {string} name as results give it
  * @property {string} version
  * @property {string} module in `libraries/`
- * @property {boolean} isWebGpu false: it runs on the CPU, for scale
- * @property {boolean} trains it has gradients
+ * @property {boolean} isWebGpu false if it runs on the CPU, for scale
+ * @property {boolean} trains whether it has gradients
  * @property {object} options of the module
  */
 

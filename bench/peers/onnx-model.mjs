@@ -27,8 +27,8 @@ export const FIRST = 'first';
  * @param {readonly (Operand | undefined)[]} operator.operands absent optional ones are undefined
  * @param {Readonly<Record<string, number>>} [operator.integers] attributes
  * @param {readonly number[]} operator.shape of the result
- * @param {boolean} cutsFirst whether a second operator cuts `FIRST` out of the result: who fetches only that has waited
- *   for all of the result, and has not paid for its copy
+ * @param {boolean} cutsFirst whether a second operator cuts `FIRST` out of the result. Fetching only that waits for the whole
+ *   result without copying it
  */
 export function onnxModel({ type, domain, operands, integers, shape }, cutsFirst) {
   const inputs = operands.map((operand) => operand?.name ?? '');

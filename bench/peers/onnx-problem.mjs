@@ -4,10 +4,10 @@ import { additiveMask, operands } from './problems.mjs';
 /** The layout of operands and result. */
 export const LAYOUT = 'heads-last';
 
-/** The operands stay what they are: neither folded into a constant result nor packed ahead of the run. */
+/** The operands must stay operands: neither folded into a constant result nor packed ahead of the run. */
 export const SESSION_OPTIONS = { graphOptimizationLevel: 'disabled', extra: { session: { disable_prepacking: '1' } } };
 
-/** The model by which ONNX Runtime computes a problem. */
+/** The model with which ONNX Runtime computes a problem. */
 export function modelOf(/** @type {import('./problems.mjs').Problem} */ problem, { cutsFirst = false } = {}) {
   return onnxModel(problem.op === 'matmul' ? matmul(problem) : attention(problem), cutsFirst);
 }

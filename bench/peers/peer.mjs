@@ -1,10 +1,10 @@
-/** A library in a process of its own: no two copies of Dawn meet, and a crash ends one library only. */
+/** A library in its own process, so that two copies of Dawn never share one, and a crash ends only one library. */
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 const WORKER = fileURLToPath(new URL('worker.mjs', import.meta.url));
 
-/** A software driver may compile one shader for half a minute; past this a library counts as hung. */
+/** After this time a library counts as hung. A software driver may compile one shader for half a minute. */
 const LIMIT_MS = 300_000;
 
 export class Peer {

@@ -1,4 +1,4 @@
-/** What every library is asked to compute, in float32, and what comes out of it in float64. */
+/** The problems that every library computes in float32, and their results in float64. */
 import { normal } from '../../dist/bench-peers.js';
 import { LOSSES, TOLERANCE, training } from './training-problem.mjs';
 
@@ -30,7 +30,7 @@ export const PROBLEMS = [
   attention('flash 8×2048×64', { queries: 2048 }),
   attention('flash 8×1024×64 causal', { queries: 1024, isCausal: true }),
   ...[1024, 4096, 16384].map((keys) => attention(`flash 8×64, 1 query on ${keys} keys`, { queries: 1, keys })),
-  // No longer: 8 × 2048² scores fill WebGPU's default binding of 128 MiB, and some libraries write them all down.
+  // Not longer, because 8 × 2048² scores fill WebGPU's default binding of 128 MiB, and some libraries store them all.
   attention('local 8×2048×64 ±64', { queries: 2048, window: 64 }),
   { op: 'matmul', name: 'matmul 1024³', size: 1024 },
   training('training step 8×128, 2×64', { vocabulary: 96, batch: 8, length: 128, width: 64, layers: 2, heads: 4 }),
@@ -41,7 +41,7 @@ function attention(name, { queries, keys = queries, isCausal = false, window }) 
   return { op: 'attention', name, heads: 8, queries, keys, dim: 64, isCausal, window };
 }
 
-/** The operands, row-major: Q, K, V in the layout asked for, or A, B. Standard normal, the same in every process. */
+/** The operands, row-major: Q, K, V in the given layout, or A, B. Standard normal, the same in every process. */
 export function operands(/** @type {Problem} */ problem, /** @type {Layout} */ layout = 'heads-first') {
   if (problem.op === 'matmul') return [1, 2].map((seed) => draw(problem.size ** 2, seed));
   const { heads, queries, keys, dim } = problem;
@@ -70,7 +70,7 @@ export function isVisible({ isCausal, window = Infinity }, query, key) {
   return (!isCausal || key <= query) && Math.abs(query - key) <= window;
 }
 
-/** [queries, keys], to be added to the scaled scores: 0 where the query sees the key, else far below any score. */
+/** [queries, keys], which is added to the scaled scores: 0 if the query sees the key, else far below any score. */
 export function additiveMask(/** @type {Attention} */ problem) {
   const { queries, keys } = problem;
   const mask = new Float32Array(queries * keys);
@@ -92,7 +92,7 @@ export function checkedCalls(/** @type {Problem} */ problem) {
   return problem.op === 'training' ? LOSSES.length : 1;
 }
 
-/** The sampled rows of a whole result that lies in this layout, one after the other; a loss is all of it. */
+/** The sampled rows of a whole result in this layout, one after the other. A loss is returned whole. */
 export function sample(
   /** @type {Problem} */ problem,
   /** @type {Float32Array} */ result,
@@ -111,8 +111,8 @@ export function sample(
 }
 
 /**
- * What the first calls give, in float64, and the largest difference that float32 arithmetic explains: one call's sampled rows, or
- * the losses of so many steps.
+ * The expected results of the first calls in float64 (one call's sampled rows, or the losses of several steps), and the largest
+ * difference that float32 arithmetic explains.
  */
 export function reference(/** @type {Problem} */ problem) {
   if (problem.op === 'training') return { values: LOSSES, tolerance: TOLERANCE };

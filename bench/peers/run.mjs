@@ -1,6 +1,6 @@
 /**
- * Times the package against other libraries: `npm run bench:peers -- --help`. How, and what is fair about it, is in
- * README.md beside this file.
+ * Times the package against other libraries: `npm run bench:peers -- --help`. README.md beside this file explains how, and what
+ * is fair about it.
  */
 import { execSync } from 'node:child_process';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
@@ -138,7 +138,7 @@ async function openPeers({ libraries: [ours, ...others], adapter }, peers) {
   }
   const { environment, manifest } = opened;
   const env = { ...process.env, WEBGPU_ATTENTION_ADAPTER: environment.device.isSoftware ? 'software' : 'hardware' };
-  // The one thing that every library's Vulkan loader heeds, those with a Dawn of their own too.
+  // Every library's Vulkan loader heeds this, even if the library has its own Dawn.
   if (manifest) Object.assign(env, { VK_DRIVER_FILES: manifest, VK_ICD_FILENAMES: manifest });
   peers.push(...others.map((library) => new Peer(library, env, environment.device.name)));
   return environment;
@@ -148,7 +148,7 @@ function resultFile(device) {
   return fileURLToPath(new URL(`../results/${deviceSlug(device)}.json`, import.meta.url));
 }
 
-/** Times on one machine must not stand among those on another. */
+/** Refuses to mix times from different machines. */
 function checkResult(file, environment) {
   const differences = differencesOf(readResult(file), environment);
   if (differences.length === 0) return;
@@ -175,7 +175,7 @@ function write(file, text) {
   console.log(`Written: ${file}`);
 }
 
-/** One line that is overwritten, on a terminal only. */
+/** One line that is overwritten; only on a terminal. */
 function progress(text) {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
 }

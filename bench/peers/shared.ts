@@ -1,4 +1,4 @@
-/** What this runner, which is plain JavaScript, has in common with the benchmark: built into dist/bench-peers.js. */
+/** What this runner, which is plain JavaScript, shares with the benchmark. It is built into dist/bench-peers.js. */
 export { loadDrawing } from '../../src/display/drawing.ts';
 export { table, formatError } from '../../src/display/text.ts';
 export { ArgumentError, WebGPUAttentionError } from '../../src/gpu/errors.ts';

@@ -4,7 +4,7 @@ import { compareRow, digits, formatError, isOurs, NOTHING, table } from '../../d
 
 /** @typedef {import('../result.ts').PeerRow} Row */
 
-/** All libraries on one problem, and in a last line how ours stands. */
+/** All libraries on one problem, and a last line that compares ours. */
 export function rowTable(/** @type {Row} */ row) {
   const ours = row.entries.find(isOurs);
   const cells = row.entries.map((entry) => {

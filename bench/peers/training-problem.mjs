@@ -1,4 +1,4 @@
-/** One step of training of examples/train-char-lm's model: forward, loss, gradients of all weights, and Adam's update of them. */
+/** One training step of examples/train-char-lm's model: forward, loss, gradients of all weights, and Adam's update of them. */
 import { normal } from '../../dist/bench-peers.js';
 
 /**
@@ -21,12 +21,12 @@ import { normal } from '../../dist/bench-peers.js';
 export const ADAM = { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8 };
 
 /**
- * Losses of the first steps: PyTorch's, in float64, by training-losses.py. That they fall as PyTorch's do shows that gradients and
- * updates are right.
+ * PyTorch's losses of the first steps in float64, made by training-losses.py. If a library's losses fall in the same way, its
+ * gradients and updates are right.
  */
 export const LOSSES = [5.054374970962042, 4.781498986387957, 4.621632017475007, 4.504050959265532, 4.394019656229108];
 
-/** The libraries differ by 1e-5; what Adam makes of rounding, where a gradient is nearly 0, grows from step to step. */
+/** The libraries differ by 1e-5. If a gradient is nearly 0, Adam amplifies rounding errors from step to step. */
 export const TOLERANCE = 1e-3;
 
 /** @returns {Training} */
@@ -34,7 +34,7 @@ export function training(name, sizes) {
   return { op: 'training', name, ...sizes };
 }
 
-/** By the names that PyTorch gives them; the same in every process. */
+/** The weights by PyTorch's names, the same in every process. */
 export function weightsOf({ vocabulary, length, width, layers }) {
   /** @type {Map<string, Weight>} */
   const weights = new Map();

@@ -1,8 +1,8 @@
 /**
- * A process with one library in it, which does as the parent says and times what it does.
+ * A process with one library, which does what the parent asks and times it.
  *
  * @typedef {object} Prepared one problem, its operands on the device
- * @property {() => unknown} start calls the library; may give a promise
+ * @property {() => unknown} start calls the library; may return a promise
  * @property {(outputs: unknown[]) => unknown} finish waits until these outputs are computed, copying none
  * @property {(output: unknown) => Promise<Float32Array> | Float32Array} read
  * @property {(output: unknown) => void} free

@@ -7,9 +7,9 @@ import { compareRow, isOurs, type Comparison } from './peers.ts';
 
 export function peersSection({ date, rows }: PeersResult): Markup {
   return markup`<h2>Against its peers</h2>
-<p>Wall time from the call to the end of the wait, medians, shorter is better; ours and theirs, a process each, took turns
+<p>Wall time from the call to the end of the wait, medians; shorter is better. The libraries took turns, one process each,
 on the same device on ${day(date)}. The line at a bar’s end is the 95 % bootstrap interval. The best peer is the fastest WebGPU library
-whose result is right; a hatched bar is of a wrong result.</p>
+whose result is right. A hatched bar shows a wrong result.</p>
 <div class="peers">
 ${rows.map((row) => group(compareRow(row)))}
 </div>`;

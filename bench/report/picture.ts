@@ -5,8 +5,8 @@ import { drawTimes, lengthGroups } from './lengths.ts';
 import { LIGHT } from './style.ts';
 
 /**
- * Time against length, for the group that has the most cases, as a whole SVG file. It names its colours itself, and brings
- * its white paper, since it is shown without the page's style sheet.
+ * Time against length, for the group that has the most cases, as a whole SVG file. It has its own colours and white background,
+ * because it is shown without the page's style sheet.
  *
  * @throws Error if no two cases differ in their length alone
  */

@@ -97,14 +97,14 @@ function columnPasses(columns: number): number[] {
   return Array.from({ length: Math.ceil(columns / MAX_GRADIENT_COLUMNS) }, (_, pass) => pass * MAX_GRADIENT_COLUMNS);
 }
 
-/** Constants of a tile kernel whose invocations keep a limited number of quads of gradients. */
+/** Constants of a tile kernel whose invocations keep at most `quads` quads of gradients. */
 function tileConstants(columns: number, ownRows: number, quads: number): Constants {
   const dim = COLUMN_BUCKETS.find((size) => columns <= size) ?? MAX_GRADIENT_COLUMNS;
   const workgroup = Math.max(2 * ownRows, (ownRows * dim) / (4 * quads));
   return { DIM: dim, OWN_ROWS: ownRows, WORKGROUP: workgroup };
 }
 
-/** `walked` are read by quads. If all of them allow it, a constant says so. */
+/** `walked` are the operands of the other side. If all of them can be read by quads, a constant says so. */
 function subgroupConstants(
   { headDim, valueDim }: AttentionInputs,
   { lanes, ownRows }: GradientSubgroupVariant,

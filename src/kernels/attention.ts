@@ -396,7 +396,7 @@ function chooseSplits(problem: AttentionProblem, variant: AttentionVariant, trai
   return Math.max(1, Math.min(Math.ceil(wanted / (tiles * batch * headTiles)), Math.floor(keys / LEAST_SPLIT_KEYS)));
 }
 
-/** The number of heads with their own tiles, and the rows of each. If a group's heads have few rows, they count as one. */
+/** The number of heads with their own tiles, and the rows of each. If a group's heads have few rows, they share tiles. */
 function packing(problem: AttentionProblem, { family, blockQ }: AttentionVariant) {
   const { heads, kvHeads, queryLength, options } = problem;
   const packs = heads > kvHeads && queryLength < blockQ && options.maskBlock === undefined && family !== 'matrix';

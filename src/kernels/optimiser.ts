@@ -173,7 +173,7 @@ export function planSquares(op: string, x: FlatTensor, first: number, traits: Tr
 
 const LARGEST = 3.4028234663852886e38;
 
-/** Computes the norm and the factor of the gradients from `count` partial sums. */
+/** Computes the norm and the factor of the gradients from `sums` partial sums. */
 export function planNorm(sums: number, maxNorm: number, isScaled: boolean, traits: Traits): Launch {
   return {
     shader: normShader,

@@ -83,8 +83,8 @@ const ROW_WORKGROUP = 128;
 const SHORT_ROW = 256;
 
 /**
- * Invocations a row, where a workgroup of 128 sums over rows. A CPU driver pays for each level of the tree that combines
- * them; a GPU wants neighbours to read neighbouring columns.
+ * Invocations a row, if a workgroup of 128 sums over rows. A CPU driver pays for each level of the tree that combines
+ * them. On a GPU neighbours should read neighbouring columns.
  */
 export function chooseRowLanes(length: number, { isSoftware }: Traits): number {
   if (isSoftware) return 4;

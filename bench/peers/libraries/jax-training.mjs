@@ -1,4 +1,4 @@
-/** The same model of jax-js's functions; one `jit` holds loss, gradients (`valueAndGrad`) and Adam's update. */
+/** The same model from jax-js's functions. One `jit` holds loss, gradients (`valueAndGrad`) and Adam's update. */
 import { blockUntilReady, jit, nn, numpy as np, tree, valueAndGrad } from '@jax-js/jax';
 import { ADAM, batchOf, weightsOf } from '../training-problem.mjs';
 
@@ -24,7 +24,7 @@ export async function prepareTraining(problem) {
   return {
     start() {
       count++;
-      // what corrects the moments' bias depends on the step, and enters as numbers on the device
+      // the bias corrections depend on the step, and are passed as numbers on the device
       const shrink = Math.sqrt(1 - ADAM.beta2 ** count);
       const rate = (ADAM.lr * shrink) / (1 - ADAM.beta1 ** count);
       const [loss, next] = step(
@@ -46,7 +46,7 @@ export async function prepareTraining(problem) {
   };
 }
 
-/** Kingma & Ba's formulas, the bias corrections taken into the rate and eps. */
+/** Kingma & Ba's formulas, with the bias corrections folded into the rate and eps. */
 function update({ weights, first, second }, gradients, rate, eps) {
   const { beta1, beta2 } = ADAM;
   const next = { weights: {}, first: {}, second: {} };

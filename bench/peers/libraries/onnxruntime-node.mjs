@@ -1,4 +1,4 @@
-/** ONNX Runtime as a native library; its WebGPU execution provider brings a Dawn of its own. */
+/** ONNX Runtime as a native library. Its WebGPU execution provider has its own Dawn. */
 import * as ort from 'onnxruntime-node';
 import { FIRST, RESULT } from '../onnx-model.mjs';
 import { LAYOUT, modelOf, SESSION_OPTIONS } from '../onnx-problem.mjs';
@@ -13,7 +13,7 @@ export async function open({ provider }) {
         executionProviders: [provider],
       });
       return {
-        // Outputs cannot stay on the GPU here: the cheapest way to know that the result is there is to fetch one number.
+        // Outputs cannot stay on the GPU here, so the cheapest way to wait for the result is to fetch one number.
         start: () => session.run({}, [FIRST]),
         finish() {},
         read: async () => (await session.run({}, [RESULT]))[RESULT].data,

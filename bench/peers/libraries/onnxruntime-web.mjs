@@ -31,7 +31,7 @@ export async function open({ initialised }) {
   };
 }
 
-/** WebAssembly's memory is shared between threads, and npm's `webgpu` takes no views of such: it gets a copy. */
+/** WebAssembly's memory is shared between threads. npm's `webgpu` rejects views of shared memory, so it gets a copy. */
 function uploadUnshared() {
   override(globalThis.GPUQueue.prototype, 'writeBuffer', (writeBuffer, buffer, offset, data, ...range) =>
     writeBuffer(buffer, offset, data.buffer instanceof SharedArrayBuffer ? data.slice() : data, ...range),

@@ -1,11 +1,11 @@
-/** The same model of TensorFlow.js's operations, trained by its own `AdamOptimizer`. */
+/** The same model from TensorFlow.js's operations, trained by its own `AdamOptimizer`. */
 import { register } from 'node:module';
 import * as tf from '@tensorflow/tfjs-core';
 import { ADAM, batchOf, weightsOf } from '../training-problem.mjs';
 
 /**
- * What Node loads of tfjs-core knows no gradients, and the file that has them imports others without `.js`, as bundlers allow.
- * Gradients are kept globally, so that they serve both.
+ * The build of tfjs-core that Node loads has no gradients, and the file that has them imports others without `.js`, as bundlers
+ * allow. Gradients are registered globally, so both builds use them.
  */
 async function registerGradients() {
   const hook = `export const resolve = (name, context, next) =>
@@ -30,7 +30,7 @@ export async function prepareTraining(problem, finish) {
   const constants = {
     tokens: tf.tensor2d(tokens, [batch, length], 'int32'),
     wanted: tf.tidy(() => tf.oneHot(tf.tensor1d(targets, 'int32'), vocabulary)),
-    // added to scores: out of reach of a softmax in float32
+    // added to scores, this gives a softmax of 0 in float32
     mask: tf.tidy(() => tf.mul(tf.sub(1, tf.linalg.bandPart(tf.ones([length, length]), -1, 0)), -1e9)),
   };
   const { lr, beta1, beta2, eps } = ADAM;

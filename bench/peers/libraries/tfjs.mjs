@@ -9,7 +9,7 @@ export async function open() {
   await tf.setBackend('webgpu');
   await tf.ready();
   const backend = tf.backend();
-  /** Up to 15 dispatches wait for company; what flushes them without copying anything is internal. */
+  /** Up to 15 dispatches wait to be submitted together. The function that flushes them without a copy is internal. */
   const finish = () => {
     backend.endComputePassEncoder();
     if (backend.commandEncoder) backend.submitQueue();
