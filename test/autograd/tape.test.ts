@@ -27,7 +27,7 @@ function product(x: Tensor, y: Tensor): Tensor {
   return output;
 }
 
-/** x, unchanged: the gradient is handed on as it is. */
+/** Returns x unchanged, and passes its gradient on as it is. */
 function same(x: Tensor): Tensor {
   const output = x.detach();
   record({ op: 'same', inputs: { x }, outputs: [output], backward: ([gradient]) => ({ x: gradient }) });
@@ -38,7 +38,7 @@ async function gradOf(tensor: Tensor): Promise<number[] | undefined> {
   return tensor.grad && [...(await tensor.grad.data())];
 }
 
-/** Runs `work` in a scope and expects all memory back but for gradients of tensors made outside. */
+/** Runs `work` in a scope and expects all memory back except for gradients of tensors made outside. */
 async function balanced(work: () => void): Promise<void> {
   const { live } = device.memory();
   device.scope(work);
@@ -77,7 +77,7 @@ describe('gradients', () => {
     expect(await gradOf(x)).toEqual([12]);
   });
 
-  test('may be assigned to themselves, and begin anew where they were disposed', async () => {
+  test('may be assigned to themselves, and start again if they were disposed', async () => {
     using x = leaf([3, -2]);
     using untouched = leaf([1, 2]);
     const walk = () => device.scope(() => sum(product(x, untouched.detach())).backward());
@@ -208,7 +208,7 @@ describe('views', () => {
   });
 });
 
-/** Memory is back but for x's gradient. */
+/** All memory is back except for x's gradient. */
 async function balancedGrad(x: Tensor, work: () => void): Promise<void> {
   const { live } = device.memory();
   device.scope(work);
@@ -238,17 +238,17 @@ describe('memory', () => {
     expect(device.memory().live).toBe(live);
   });
 
-  test('a graph that is never walked goes with its result', async () => {
+  test('a graph that is never walked is freed with its result', async () => {
     using x = leaf([1, 2, 3]);
     await balanced(() => void sum(product(product(x, x), x)));
     expect(x.grad).toBeUndefined();
   });
 
-  test('a leaf’s gradient goes with the leaf', async () => {
+  test('a leaf’s gradient is disposed with the leaf', async () => {
     await balanced(() => sum(product(leaf([1]), leaf([2]))).backward());
   });
 
-  test('a leaf’s gradient is no part of something larger', async () => {
+  test('a leaf’s gradient is not part of a larger buffer', async () => {
     using x = device.zeros([64, 64], { requiresGrad: true });
     using y = device.zeros([64, 64], { requiresGrad: true });
     const { live } = device.memory();
@@ -298,7 +298,7 @@ describe('memory', () => {
     expect(device.memory().live).toBe(live + 256);
   });
 
-  test('a walk that fails frees what it had gathered', async () => {
+  test('a walk that fails frees the gradients that it gathered', async () => {
     using x = leaf([1, 2]);
     const { live } = device.memory();
     device.scope(() => {
@@ -331,7 +331,7 @@ describe('what is recorded', () => {
     });
   });
 
-  test('again after noGrad, whether it nests or throws', () => {
+  test('again after noGrad, even if that nests or throws', () => {
     using x = leaf([1]);
     device.scope(() => {
       noGrad(() => noGrad(() => undefined));
@@ -392,7 +392,7 @@ describe('errors', () => {
         product(y, x).backward();
       }),
     ).toMatch(/^backward: every call must be walked once, got product's result a second time, .* run the forward pass/);
-    expect(await gradOf(x)).toEqual([32]); // of the first walk alone
+    expect(await gradOf(x)).toEqual([32]); // only of the first walk
   });
 
   test('no path', () => {

@@ -1,6 +1,6 @@
 /**
  * Documents that hold figures. Each file is its own snapshot: `npm run bench:tables`, which is these tests with --update,
- * writes it anew from the committed results.
+ * writes it again from the committed results.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';

@@ -9,14 +9,14 @@ const ABOVE: Spot = { dx: 0, dy: -12, anchor: 'middle' };
 
 const spaceOf = () => new FreeSpace(FRAME, SIZE);
 
-test('a label stands at the first spot that is free', () => {
+test('a label is placed at the first free spot', () => {
   const space = spaceOf();
   expect(space.place('abc', [100, 50], [RIGHT, LEFT])).toEqual({ text: 'abc', x: 105, y: 50, anchor: 'start' });
   expect(space.place('abc', [100, 50], [RIGHT, LEFT])).toMatchObject({ x: 95, anchor: 'end' });
   expect(space.place('abc', [100, 50], [RIGHT, LEFT])).toBeUndefined();
 });
 
-test('none stands outside of the frame', () => {
+test('none is outside the frame', () => {
   expect(spaceOf().place('abc', [195, 50], [RIGHT])).toBeUndefined();
   expect(spaceOf().place('abc', [5, 50], [LEFT])).toBeUndefined();
   expect(spaceOf().place('abc', [100, 10], [ABOVE])).toBeUndefined();

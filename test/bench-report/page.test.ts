@@ -56,12 +56,12 @@ describe.each(VARIANTS)('of %s, the page', (_name, result) => {
     expect(count(html, '<td title="')).toBe(result.cases.length);
   });
 
-  test('shows no number that is none', () => {
+  test('shows no missing number as NaN or undefined', () => {
     expect(renderHtml(result, drawing)).not.toMatch(/NaN|undefined|Infinity|null|\[object/);
   });
 });
 
-test('what the command writes is what the page is made of', () => {
+test('the page is made from what the command writes', () => {
   expect(renderHtml(parseResult(JSON.stringify(full), 'full.json'), drawing)).toBe(renderHtml(full, drawing));
 });
 
@@ -156,7 +156,7 @@ describe('time and memory against length', () => {
     expect(html).toContain('<title>flash, local, length 1024\n8 MiB</title>');
   });
 
-  test('compares only what differs in nothing else', () => {
+  test('compares only cases that differ in nothing else', () => {
     const cases = [flashCase(512), flashCase(1024, { headDim: 128 }), flashCase(2048, { mask: 'bool' })];
     expect(render({ cases })).toContain('No attention was measured at more than one length');
     const decoding = [1, 128].map((length) => flashCase(length, { keyLength: 4096 }));
@@ -248,7 +248,7 @@ describe('the peers', () => {
     expect(render({ peers: { date: small.date, rows: [] } })).not.toContain('Against its peers');
   });
 
-  test('are compared with ours by the fastest that is right', () => {
+  test('are compared with ours by the fastest right one', () => {
     // the fastest of all is wrong, and the fastest of the others is on the CPU
     expect(read(group(flash))).toContain('1.85× as fast as onnxruntime-web (initialised), the best peer');
     expect(read(group(decode))).toContain('0.667× as fast as @jax-js/jax, the best peer');

@@ -72,12 +72,12 @@ describe('the tables', () => {
     expect(tables({ failures })).toContain('Without figures: softmax 1x1 float32 (off by 1)');
   });
 
-  test('escape what stands in names', () => {
+  test('escape the contents of names', () => {
     const device = { ...small.device, name: 'A|B <i> _R&D_ `c`\n# d' };
     expect(tables({ device })).toContain('**A\\|B \\<i\\> \\_R\\&D\\_ \\`c\\` # d**');
   });
 
-  test('hold no number that is none', () => {
+  test('show no missing number as NaN or undefined', () => {
     const roof = { ...small.roof, f16Gflops: undefined };
     const unknown = { ...flashCase(512), gflops: Infinity, roofShare: NaN };
     const text = markdownTables({ ...full, roof, cases: [...full.cases, unknown] });

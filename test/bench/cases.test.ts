@@ -6,7 +6,7 @@ import { sampledRows } from '../../bench/measure.ts';
 const HARDWARE = { isSoftware: false, maxStorageBufferBindingSize: 2 ** 31 };
 const SOFTWARE = { isSoftware: true, maxStorageBufferBindingSize: 2 ** 27 };
 
-test('a name tells all that makes a case', () => {
+test('a name has everything that distinguishes a case', () => {
   const plain = { op: 'flashAttention', shape: [1, 8, 1024, 64], dtype: 'float32', causal: false } as const;
   expect(caseName(plain)).toBe('flashAttention 1x8x1024x64 float32');
   expect(caseName({ ...plain, dtype: 'float16', causal: true, mask: 'bool', kvHeads: 2, keyLength: 77 })).toBe(

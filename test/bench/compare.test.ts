@@ -23,7 +23,7 @@ test('a regression is slower by more than the threshold', () => {
   expect(compareOne(after, before).regressions).toEqual([]);
 });
 
-test('a threshold below what is worth a word is heeded', () => {
+test('a threshold below the smallest reported change is respected', () => {
   const [before, after] = [{ gpu: timing(10, 0.001) }, { gpu: timing(10.2, 0.001) }];
   expect(compareOne(before, after, 0.01).regressions).toEqual(['a is 2 % slower']);
 });

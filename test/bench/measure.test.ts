@@ -116,7 +116,7 @@ describe('the check', () => {
     prepared.dispose();
   });
 
-  test('is of other numbers in each case, so that no kernel passes for what another left behind', async () => {
+  test('has different numbers in each case, so that no kernel passes with what another left behind', async () => {
     const ops = ['scaledDotProductAttention', 'flashAttention'] as const;
     const [first, second] = await Promise.all(
       ops.map(async (op) => {

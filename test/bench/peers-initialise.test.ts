@@ -20,7 +20,7 @@ describe('a variable without an initialiser gets its zero', () => {
   });
 });
 
-describe('all else stays as it is', () => {
+describe('everything else stays as it is', () => {
   test.each([
     'var<workgroup> tile: array<f32, 64>;',
     'var<private> x: f32;',

@@ -52,7 +52,7 @@ describe('softmaxRow', () => {
     );
   });
 
-  test('leaves a sink its share', () => {
+  test('leaves a sink its weight', () => {
     const sum = Math.exp(1) + Math.exp(-1) + Math.exp(3);
     expectClose(
       softmaxRow([1, -1], () => 0, 3),

@@ -32,7 +32,7 @@ describe('a result', () => {
   });
 });
 
-describe('what is no result is refused', () => {
+describe('a value that is not a result is refused', () => {
   const change = (mend: (result: { [key: string]: never }) => void) => {
     const copy = structuredClone(whole) as never;
     mend(copy);

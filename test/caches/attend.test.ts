@@ -80,7 +80,7 @@ async function attended(q: HostArray, dtype: Float, attend: (q: Tensor) => Atten
   return { output: values, logSumExp: sums };
 }
 
-/** The reference over tokens, oldest first, as the cache stores them; the queries stand at the last of them. */
+/** The reference over tokens, oldest first, as the cache stores them; the queries are at the last of them. */
 function expected(q: HostArray, tokens: readonly Token[], dtype: Float, options: AttentionOptions = {}) {
   const { keys, values } = arrange(tokens, [q.shape[0], SIZES.kvHeads, SIZES.dim, SIZES.valueDim]);
   return attention(q, stored(keys, dtype), stored(values, dtype), { isCausal: 'bottom-right', ...options });
@@ -283,7 +283,7 @@ describe('options', () => {
     const life = new Life({ capacity: window + rows - 1, eviction: 'sliding' }, FLOAT32, tablesOf(40));
     for (let step = 0; step < 9; step++) {
       life.append(rows);
-      // the reference has the keys of all tokens, most of which the cache has not
+      // the reference has the keys of all tokens, but the cache has lost most of them
       await life.attend(rows, { window: { left: window - 1, right: 0 } }, { tokens: life.all });
     }
   });
@@ -408,7 +408,7 @@ describe('bad input', () => {
     });
   });
 
-  test('of one whose values no kernel takes', () => {
+  test('of a cache whose value dim no kernel takes', () => {
     using cache = new KeyValueCache(device, { batch: 1, numKvHeads: 1, headDim: 8, valueDim: 300, capacity: 2 });
     device.scope(() => {
       cache.append(device.randn([1, 1, 1, 8]), device.randn([1, 1, 1, 300]));

@@ -1,4 +1,4 @@
-/** Random lives of caches beside a model that knows only tokens: sizes, dtypes, layouts and steps that nobody thought of. */
+/** Random operations on caches, compared with a model that knows only tokens, over sizes, dtypes, layouts and steps. */
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { KeyValueCache, type Device } from '../../src/index.ts';

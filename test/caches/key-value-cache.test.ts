@@ -92,7 +92,7 @@ describe.each<[Float, Float]>([
   });
 });
 
-test('what is not finite, or too large for float16, is stored as a conversion would', async () => {
+test('numbers that are not finite, or too large for float16, are stored as a conversion would store them', async () => {
   const values = [NaN, Infinity, -Infinity, 1e-40, 65519, 65520, -1e6];
   const shape = [1, 1, 1, values.length];
   const sizes: Sizes = { batch: 1, kvHeads: 1, dim: values.length, valueDim: values.length };
@@ -180,7 +180,7 @@ describe('growth', () => {
     expect(cache.capacity).toBe(8);
   });
 
-  test('past what the device holds is refused, and the cache is as it was', async () => {
+  test('beyond the device’s memory is refused, and the cache is as it was', async () => {
     const capacity = 2 ** 20;
     cache = new KeyValueCache(device, { batch: 1, numKvHeads: 1, headDim: 1, capacity, growth: 'double' });
     device.scope(() => {

@@ -112,7 +112,7 @@ describe('fork', () => {
   });
 });
 
-test('a page that is freed is used anew, and work recorded before still reads what was in it', async () => {
+test('a freed page is reused, and work recorded before still reads its old contents', async () => {
   const { cache } = runOf({ numPages: 1 });
   const a = run.add();
   run.append([a], [4]);
@@ -204,7 +204,7 @@ test('one batch of commands may hold many appends', async () => {
   await run.expectSame();
 });
 
-test('a table longer than the one before takes its place', async () => {
+test('a longer table replaces the earlier one', async () => {
   runOf({ numPages: 300, pageSize: 1 });
   const a = run.add();
   run.append([a], [1]);

@@ -1,4 +1,4 @@
-/** A paged cache beside its model: the model knows no pages, only what each sequence holds. */
+/** A paged cache and its model, which knows no pages, only what each sequence holds. */
 import { f16round } from '@petamoriken/float16';
 import { expect } from 'vitest';
 import { PagedKeyValueCache, type Device, type PagedKeyValueCacheOptions, type RotaryTables } from '../../src/index.ts';

@@ -10,7 +10,7 @@ describe('PagePool', () => {
     expect([0, 1, 2, 3].map((page) => pool.holders(page))).toEqual([1, 1, 1, 0]);
   });
 
-  test('a shared page is free when its last holder gives it up', () => {
+  test('a shared page is free when its last holder releases it', () => {
     const pool = new PagePool(2);
     const [page] = pool.take(1);
     pool.share(page);

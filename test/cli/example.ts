@@ -9,7 +9,7 @@ export function exampleBytes(): Uint8Array {
   return new Uint8Array(readFileSync(new URL('examples/six-modules/six-modules.safetensors', packageRoot)));
 }
 
-/** A run as the file's metadata tells it. */
+/** A run as the file's metadata describes it. */
 export interface ExampleRun {
   readonly name: string;
   readonly inputs: string[];

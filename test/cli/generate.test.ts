@@ -115,7 +115,7 @@ describe('generate', () => {
     expect(half.text).toMatch(/\n$/);
   });
 
-  test('writes the same text for the same seed, which it tells', async () => {
+  test('writes the same text for the same seed, which it reports', async () => {
     const words = { ...llama2c(), temperature: '1.5', tokens: '12' };
     const first = await run(words);
     const seed = /^Seed: (\d+)$/.exec(first.notes.at(-1)!)![1];
@@ -136,7 +136,7 @@ describe('generate', () => {
     expect((await run({ ...more, model: path('whole'), tokenizer: path('shards') })).text).toBe(text);
   });
 
-  test('takes a prompt for text, whatever it looks like; text goes to stdout, the rest to stderr', async () => {
+  test('treats a prompt as text, whatever it looks like; text goes to stdout, the rest to stderr', async () => {
     const files = ['--model', path('model.bin'), '--tokenizer', path('tokenizer.bin')];
     const [code, text, errors] = await runLine(...files, '--prompt', '007', '--temperature', '0', '--tokens', '2');
     expect(code).toBe(0);

@@ -6,7 +6,7 @@ import { CPU_DRIVER, DEFAULTS } from '../kernels/problems.ts';
 
 const NOTHING: KernelChoices = { pinned: new Map(), tuned: new Map() };
 
-/** The cells of each row; where a cell has several lines they stand in lines of their own. */
+/** The cells of each row. The lines of a cell with several lines are separate rows. */
 function cellsOf(drawn: string): string[][] {
   const lines = drawn.split('\n').filter((line) => line.startsWith('│'));
   return lines.slice(1).map((line) =>

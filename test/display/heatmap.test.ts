@@ -44,7 +44,7 @@ describe('the drawing', () => {
     expect(count(svg, '>head 0: same word<')).toBe(2);
     expect(count(svg, '>head 5: f<')).toBe(2);
     for (const text of ['batch entry 0', 'batch entry 1', 'attention weight']) expect(svg).toContain(`>${text}<`);
-    // one label a panel for each word, however often it stands in the sentence
+    // one label per panel for each word, however often it occurs in the sentence
     expect(count(svg, '>the<')).toBe(2 * 6);
     expect(count(svg, '>who<')).toBe(6);
     // the ends of the colour scale
@@ -80,7 +80,7 @@ describe('the drawing', () => {
     expect(y2).toBeGreaterThan(y0);
   });
 
-  test('escapes what stands in labels', async () => {
+  test('escapes the contents of labels', async () => {
     const svg = await draw();
     expect(svg).toContain('Attention &lt;of&gt; R&amp;D');
     expect(svg).toContain('>R&amp;D<');

@@ -40,7 +40,7 @@ describe('train-char-lm', () => {
     return { result, model, checked, dispose };
   }
 
-  test('goes on exactly where it was interrupted, leaves nothing behind, and tells what it is', async () => {
+  test('continues exactly where it was interrupted, leaves nothing behind, and says what it is', async () => {
     const before = device.memory().live;
     const whole = await run('whole', {});
     whole.dispose();

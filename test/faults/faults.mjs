@@ -1,5 +1,5 @@
 /**
- * Faults that the suite must find. Each replaces one text, which must stand exactly once in its file, and names the test files
+ * Faults that the suite must find. Each replaces one text, which must occur exactly once in its file, and names the test files
  * that are expected to fail.
  */
 const OPS = 'test/ops/attention';
@@ -205,7 +205,7 @@ export const FAULTS = [
   },
 ];
 
-/** @throws Error unless the fault's text stands in the file exactly once */
+/** @throws Error unless the fault's text occurs in the file exactly once */
 export function plant({ name, file, from, to }, whole) {
   const places = whole.split(from).length - 1;
   if (places !== 1) throw new Error(`${name}: expected its text once in ${file}, found it ${places} times`);

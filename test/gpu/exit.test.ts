@@ -17,7 +17,7 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** Runs a program that uses the built package, and tells how the process ended and what it printed. */
+/** Runs a program that uses the built package, and returns how the process ended and what it printed. */
 async function run(program: string): Promise<{ status: number | null; printed: string }> {
   const child = spawn(process.execPath, ['--input-type=module', '--eval', program], {
     cwd: folder,

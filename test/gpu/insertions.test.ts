@@ -1,4 +1,4 @@
-/** Functions that stand in for marked ones, from the runtime's side. */
+/** Functions that replace marked ones, as the runtime sees them. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Insertion, Shader } from '../../src/gpu/shader.ts';
 import { createDevice, ShaderError, type Device } from '../../src/index.ts';
@@ -56,7 +56,7 @@ test('the marked function computes where there is no other', async () => {
   expect(await run([odd])).toEqual([-1, -3, -5]);
 });
 
-test('the text is a part of what pipelines are known by, and the constants too', async () => {
+test('the text and the constants are part of a pipeline’s key', async () => {
   const compiled = async (insertions: readonly Insertion[], factor: number) => {
     const before = device.runtime.counters().pipelines;
     await run(insertions, { factor });
@@ -81,7 +81,7 @@ describe('what does not compile', () => {
     expect(await run([square])).toEqual([5, 17, 37]);
   });
 
-  test('elsewhere is told as ever', async () => {
+  test('elsewhere is reported as usual', async () => {
     const shader = { ...SHADER, text: SHADER.text.replace('change(FACTOR', 'missing(FACTOR') };
     const line = shader.text.split('\n').findIndex((text) => text.includes('missing(')) + 1;
     using x = device.zeros([3]);

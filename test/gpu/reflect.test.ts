@@ -162,7 +162,7 @@ fn main() { output[0] = params.b.x; }
     expect(size).toBe(128);
   });
 
-  test('a declaration inside a comment is none', () => {
+  test('a declaration inside a comment does not count', () => {
     const hidden = '/* @group(0) @binding(2) var<storage, read> ghost: array<u32>; */';
     expect(reflect('example', source(hidden)).storage).toHaveLength(1);
   });

@@ -120,7 +120,7 @@ describe('joinParts', () => {
     );
   });
 
-  test('another part takes the place of one, wherever it is named', () => {
+  test('another part replaces one, wherever it is named', () => {
     const row = shader('parts/row', 'fn row() {}', [load]);
     const other = shader('parts/other', 'fn load() { /* otherwise */ }');
     const joined = joinParts(replacePart(shader('example', 'fn main() {}', [row, load]), 'parts/load', other));

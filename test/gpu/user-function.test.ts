@@ -41,7 +41,7 @@ describe('what the source declares is renamed', () => {
     for (const pattern of patterns) expect(text).toMatch(pattern);
   });
 
-  test('but neither the function itself, nor types and functions of WGSL, nor members', () => {
+  test('but not the function itself, types and functions of WGSL, or members', () => {
     const { text } = check(
       mod('let v = vec4<f32>(x); return select(v.w, clamp(v.x, 0.0, 1.0), any(v.xy > vec2f(1)));'),
     );
@@ -63,7 +63,7 @@ describe('what the source declares is renamed', () => {
   });
 });
 
-describe('places in the text are told as places in the source', () => {
+describe('places in the text are reported as places in the source', () => {
   const source = `const N = 1.0;\n${mod('  let aa = x;   return aa + bias(i) * oops;').replace('oops', 'N')}`;
   const { text, explain } = check(source, ['bias']);
   const columnOf = (line: string, word: string) => line.indexOf(word) + 1;
@@ -260,7 +260,7 @@ test.each([
   expect(() => check(mod(`${body} return x;`))).not.toThrow();
 });
 
-test('whatever the source, it is taken or refused with one sentence', () => {
+test('any source is accepted, or refused with one sentence', () => {
   const words =
     'fn mod ( x : f32 , i u32 ) -> { } [ ] ; let var const = return for struct S alias < > & @ . 1.0 ++ bias // \n';
   const token = fc.constantFrom(...words.split(' '));

@@ -20,7 +20,7 @@ test('the README shows the quick start as it is, on one page', () => {
   expect(readme.split('\n').length).toBeLessThanOrEqual(151);
 });
 
-test('the reference, which says what is supported, names all that is exported', () => {
+test('the reference, which says what is supported, names everything that is exported', () => {
   const text = reference.map(read).join('\n');
   expect(Object.keys(surface).filter((name) => !new RegExp(`\\b${name}\\b`).test(text))).toEqual([]);
 });

@@ -59,7 +59,7 @@ describe('imports point down', () => {
     expect(importErrors(file, source)).toHaveLength(1);
   });
 
-  test('and what points down is accepted', () => {
+  test('imports that point down are accepted', () => {
     const source = [
       `import { ArgumentError } from '../gpu/errors.ts';`,
       `import { plan } from '../kernels/matmul.ts';`,

@@ -18,7 +18,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   tuning: ['ops', 'kernels', 'tensor', 'gpu', '#platform', 'package.json'],
   // Opens devices, and hands them their tuner and their tape.
   'create-device.ts': ['tuning', 'ops', 'autograd', 'tensor'],
-  // Keys and values of earlier tokens, and which of them lie where.
+  // Keys and values of earlier tokens, and their places.
   caches: ['ops', 'kernels', 'tensor', 'src/gpu/errors.ts'],
   // Modules compose ops and never touch the GPU.
   modules: ['caches', 'ops', 'autograd', 'tensor', 'src/gpu/errors.ts'],
@@ -118,7 +118,7 @@ export interface WgslFile {
   readonly source: string;
 }
 
-/** Where the part that a first line names lies: `attention/visibility` is `shaders/attention/parts/visibility`. */
+/** The path of the part that a first line names: `attention/visibility` is `shaders/attention/parts/visibility`. */
 function partPath(part: string): string {
   const slash = part.lastIndexOf('/');
   return slash < 0 ? `shaders/parts/${part}` : `shaders/${part.slice(0, slash)}/parts${part.slice(slash)}`;
@@ -170,7 +170,7 @@ function declared(text: string): string[] {
   );
 }
 
-/** Each shader is imported in exactly one file of `src`; parts are imported by shaders, or stand in for others. */
+/** Each shader is imported in exactly one file of `src`; parts are imported by shaders, or replace others. */
 export function shaderImportErrors(
   shaders: readonly string[],
   sources: readonly { readonly path: string; readonly source: string }[],

@@ -155,7 +155,7 @@ describe('a mask’s gradient', () => {
     expect(launch(1, 1, 1, 1)).toMatchObject({ groups: 1 });
   });
 
-  test('has stride 0 where it is summed', () => {
+  test('has stride 0 along summed axes', () => {
     expect(launch(2, 1, 70, 1)['d_mask_strides']).toEqual([70, 0, 1, 0]);
   });
 });

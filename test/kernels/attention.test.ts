@@ -190,7 +190,7 @@ describe('planAttention', () => {
     expect(plan(attentionProblem({ headDim: 40, dtype: 'float16' }), DEFAULTS).constants).not.toEqual(base);
   });
 
-  test('grouped heads: so many query heads to a key head', () => {
+  test('grouped heads: several query heads for each key head', () => {
     expect(plan(attentionProblem({ heads: 8, kvHeads: 2 }), DEFAULTS).params).toMatchObject({
       heads: 8,
       inputs: { group_size: 4 },
@@ -265,7 +265,7 @@ describe('local attention visits', () => {
     expect(countLocalTiles(problem, tile)).toBeLessThan(0.02 * 256 * 256);
   });
 
-  test('as many tiles as there are when each is counted', () => {
+  test('as many tiles as a direct count gives', () => {
     for (const [queries, keys, left, right, queryOffset] of [
       [100, 100, 7, 9, 0],
       [33, 200, 20, 0, 167],
@@ -367,7 +367,7 @@ describe('few queries', () => {
 describe('split keys', () => {
   const partsOf = (given: Partial<AttentionProblem>, traits = DEFAULTS) => planDecode(given, traits).merge?.parts ?? 1;
 
-  test('so many that the device has something to do, of 256 keys at least', () => {
+  test('as many as keep the device busy, of at least 256 keys each', () => {
     expect(partsOf({})).toBe(16);
     expect(partsOf({ keyLength: 32_768 })).toBe(32);
     expect(partsOf({ keyLength: 511 })).toBe(1);
@@ -406,7 +406,7 @@ describe('a group of query heads', () => {
     expect(params).toMatchObject({ inputs: { group_size: 4 }, work: { head_tiles: 2, query_tiles: 1 } });
   });
 
-  test('does not where they fill tiles of their own, nor under a block mask', () => {
+  test('does not if they fill their own tiles, nor under a block mask', () => {
     const many = planDecode({ heads: 8, kvHeads: 2, queryLength: 64 });
     expect(many.constants).not.toHaveProperty('PACKS_GROUP');
     expect(many.params).toMatchObject({ work: { head_tiles: 8, query_tiles: 2 } });

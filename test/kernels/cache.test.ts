@@ -73,7 +73,7 @@ describe('planAppend', () => {
     expect(paramsOf({ places, length })).toMatchObject({ rows, head_rows: head, gap });
   });
 
-  test('a block has kept slots, then a ring, which never is empty', () => {
+  test('a block has kept slots, then a ring, which is never empty', () => {
     expect(paramsOf({ places: { kind: 'ring', position: 6, kept: 0 } })).toMatchObject({
       position: 6,
       kept: 0,

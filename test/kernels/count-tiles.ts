@@ -1,7 +1,7 @@
-/** Key tiles that the workgroups of one head visit, as the tile kernels walk them. */
+/** Key tiles that the workgroups of one head visit, as the tile kernels count them. */
 import type { AttentionVariant } from '../../src/kernels/attention.ts';
 
-/** Query i stands at queryOffset + i and sees [its position − left, its position + right]. */
+/** Query i is at position queryOffset + i and sees [its position − left, its position + right]. */
 export interface Band {
   readonly left: number;
   readonly right: number;

@@ -105,7 +105,7 @@ describe('planMatmul', () => {
     });
   });
 
-  test('keeps apart what one of them broadcasts', () => {
+  test('does not merge axes if one operand broadcasts one of them', () => {
     const { params } = plan({
       batchShape: [2, 3, 4],
       rows: 2,

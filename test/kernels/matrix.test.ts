@@ -201,7 +201,7 @@ describe("Dawn's compiler accepts, without a word, and with the planned bytes of
     }
   });
 
-  test('the older dialect, but for its age', async () => {
+  test('the older dialect, apart from warnings about its age', async () => {
     const traits = { ...GPU, subgroupMatrix: 'scalars' as const };
     const [attention] = attentionMatrixVariants(sizeOf(64), traits);
     const attentionPlan = attentionLaunch(attentionProblem(sizeOf(64)), attention, 1, traits);

@@ -118,7 +118,7 @@ describe('planNormaliseGradient', () => {
 describe('planNormaliseWeightGradient', () => {
   const problem: NormaliseWeightGradientProblem = { ...place, writesDWeight: true, writesDBias: false };
 
-  test('chunks hold all rows, and no more of them than a GPU has use for', () => {
+  test('chunks hold all rows, and there are no more chunks than a GPU can use', () => {
     for (const rows of [1, 31, 32, 33, 1000, 4096, 100_000]) {
       for (const columnGroups of [1, 3, 1000]) {
         for (const traits of [DEFAULTS, CPU_DRIVER]) {

@@ -51,7 +51,7 @@ describe('planSum', () => {
     expect(planSum(sumProblem([4000, 64], [1]), CPU_DRIVER).params).toMatchObject({ lanes: 1 });
   });
 
-  test('axes that go merge in the order of memory', () => {
+  test('summed axes merge in the order of memory', () => {
     const transposed = { strides: [1, 60, 240], offset: 0 };
     expect(planSum(sumProblem([60, 4, 5], [0, 1, 2], { x: transposed }), DEFAULTS).params).toMatchObject({
       terms: 1200,

@@ -207,7 +207,7 @@ describe("Hugging Face's files", () => {
     expect(read).toThrow(/^readHuggingFaceLlama: [^\n]{1,400}$/);
   });
 
-  test('weights that are missing, unexpected or of another kind are told together, the first of them', () => {
+  test('the first weights that are missing, unexpected or of another kind are reported together', () => {
     const { 'model.norm.weight': _, ...rest } = weights;
     const wrong = { ...rest, 'model.layers.0.self_attn.q_norm.weight': { shape: [8], data: new Float32Array(8) } };
     expect(() => readHuggingFaceLlama(tinyConfig(TINY), [safetensorsFile(wrong, 'F16')])).toThrow(
@@ -227,7 +227,7 @@ describe("Hugging Face's files", () => {
     );
   });
 
-  test('what is no safetensors is said by its reader', () => {
+  test('the safetensors reader reports a file that is not safetensors', () => {
     expect(() => readHuggingFaceLlama(tinyConfig(TINY), [file.subarray(0, -1)])).toThrow(LoadError);
     expect(() => readHuggingFaceLlama(tinyConfig(TINY), [new Uint8Array(3)])).toThrow(/^loadSafetensors: /);
   });

@@ -121,7 +121,7 @@ describe('a random model against the float64 reference', () => {
   ]);
   const wanted = wantedLogits(tinyReference(TINY, weights), TOKENS);
 
-  test('a paged float16 cache with not a row to spare', async () => {
+  test('a paged float16 cache without a spare row', async () => {
     using model = new Llama(device, checkpoint, { maxLength: 16 });
     const options = { kind: 'paged', pageSize: 4, dtype: 'float16', capacity: 9 } as const;
     expectClose(await lastLogits(model, TOKENS, options), wanted, tolerances.float16.logits, 'logits');
@@ -156,7 +156,7 @@ describe('a random model against the float64 reference', () => {
     expectClose(logits, other, tolerances.float32.logits, 'half-split');
   });
 
-  test('two sequences side by side, and again after a reset', async () => {
+  test('two sequences in one batch, and again after a reset', async () => {
     const rows = [TOKENS.slice(0, 4), TOKENS.slice(5, 9)];
     const reference = tinyReference(TINY, weights);
     const both = rows.flatMap((tokens) => Array.from(referenceLogits(reference, tokens).at(-1)!));
@@ -255,7 +255,7 @@ describe('generate', () => {
   const reference = tinyReference(TINY, weights);
   const greedy = { temperature: 0, maxTokens: 12 };
 
-  test('takes the likeliest tokens, as many as asked for, and tells times', async () => {
+  test('takes the likeliest tokens, as many as asked for, and reports times', async () => {
     const { tokens, result } = await collect(model, [1, 7, 33], greedy);
     expect(tokens).toEqual(referenceGreedy(reference, [1, 7, 33], 12).tokens);
     expect(result).toMatchObject({ promptTokens: 3, tokens: 12, reason: 'length' });

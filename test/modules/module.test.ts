@@ -149,7 +149,7 @@ describe('gradients', () => {
     expect(stack.parameters().every(({ requiresGrad }) => requiresGrad)).toBe(true);
   });
 
-  test('inside noGrad nothing is kept for them; else what was is freed with the output', async () => {
+  test('inside noGrad nothing is kept for them; otherwise it is freed with the output', async () => {
     using module = new SelfAttention(device, { embedDim: 8, numHeads: 2 });
     using x = device.randn([1, 4, 8], { seed: 1 });
     const before = device.memory().live;

@@ -158,7 +158,7 @@ describe('how it runs', () => {
     const made = device.runtime.counters().dispatches;
     device.scope(() => void module.forward(x, context));
     expect(device.runtime.counters().dispatches - made).toBe(4);
-    expect(made - before).toBeLessThan(4); // zeroing biases is no dispatch
+    expect(made - before).toBeLessThan(4); // zeroing biases takes no dispatch
   });
 
   test('a steady-state forward makes no buffer and no pipeline, and is one submit', async () => {

@@ -35,7 +35,7 @@ async function expectTables(module: RotaryEmbedding, frequencies: number[], fact
   expect(module.attentionFactor).toBeCloseTo(factor, 12);
 }
 
-test('tables, and rows turned by them at offsets and positions', async () => {
+test('tables, and rows rotated by them at offsets and positions', async () => {
   for (const interleaved of [false, true]) {
     using module = new RotaryEmbedding(device, { dim: 6, maxLength: 12, interleaved });
     await expectTables(module, [1, 10000 ** (-1 / 3), 10000 ** (-2 / 3)]);
@@ -54,7 +54,7 @@ test('tables, and rows turned by them at offsets and positions', async () => {
   }
 });
 
-test('scores of turned queries and keys depend on the difference of their positions alone', async () => {
+test('scores of rotated queries and keys depend only on the difference of their positions', async () => {
   using module = new RotaryEmbedding(device, { dim: 16, base: 500, maxLength: 100 });
   using q = device.randn([1, 1, 16], { seed: 2 });
   using k = device.randn([1, 1, 16], { seed: 3 });

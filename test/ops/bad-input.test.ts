@@ -655,7 +655,7 @@ describe('mask converters', () => {
   ]);
 });
 
-test('after all that the device computes', async () => {
+test('after everything that the device computes', async () => {
   const x = device.tensor([0, 0, 0, 0], [2, 2]);
   const y = softmax(x);
   expect([...(await y.data())]).toEqual([0.5, 0.5, 0.5, 0.5]);

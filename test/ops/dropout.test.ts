@@ -83,7 +83,7 @@ describe.each(['float32', 'float16'] as const)('dropout in %s', (dtype) => {
 });
 
 describe('dropout', () => {
-  test('drops a share of p, alike for one seed and otherwise for others', async () => {
+  test('drops a share of p, the same for one seed and different for others', async () => {
     const n = 40_000;
     const ones = { shape: [n], data: new Float32Array(n).fill(1) };
     const patterns: Float32Array[] = [];
@@ -100,7 +100,7 @@ describe('dropout', () => {
     expect(Math.abs(alike / n - (0.75 ** 2 + 0.25 ** 2))).toBeLessThan(0.02);
   });
 
-  test('draws anew without a seed', async () => {
+  test('draws differently each time without a seed', async () => {
     const ones = { shape: [256], data: new Float32Array(256).fill(1) };
     expect(await read(ones, {})).not.toEqual(await read(ones, {}));
   });

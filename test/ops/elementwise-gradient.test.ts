@@ -143,7 +143,7 @@ describe('gradients of elementwise ops', () => {
     const saved = (op: typeof multiply, y: Tensor): number => {
       const { live } = device.memory();
       return device.scope(() => {
-        const copy = multiply(y, y); // of which nobody else holds the storage
+        const copy = multiply(y, y); // nobody else holds its storage
         const output = op(x, copy);
         copy.dispose();
         return Math.round((device.memory().live - live - 4 * output.size) / (4 * x.size));

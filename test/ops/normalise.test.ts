@@ -108,7 +108,7 @@ describe.each([
     }
   });
 
-  test('a mean far from 0 costs no digits but its own', async () => {
+  test('a mean far from 0 costs no digits of the result', async () => {
     // all of them exact in either dtype
     const x = { shape: [3, 300], data: Float32Array.from({ length: 900 }, () => 1024 + random.integer(-9, 9)) };
     await expectNormalised({ x });

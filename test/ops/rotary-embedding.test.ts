@@ -98,7 +98,7 @@ describe.each(['float32', 'float16'] as const)('rotaryEmbedding in %s', (dtype) 
     await expectRotated({ x, rotary: 4, positions: { shape: [2, 4], data } });
   });
 
-  test('a position out of the tables gives NaN in the turned columns of its row alone', async () => {
+  test('a position outside the tables gives NaN only in the rotated columns of its row', async () => {
     const x = normals(1, 1, 4, 7);
     const positions = { shape: [1, 4], data: Int32Array.of(0, 40, -1, 39) };
     const { result, values, wanted } = await run({ x, rotary: 4, positions });

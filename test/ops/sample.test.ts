@@ -75,7 +75,7 @@ describe.each([
     }
   });
 
-  test('the lowest of equal columns wins; NaN over nothing; −∞ is never drawn', async () => {
+  test('the first of equal columns wins; NaN loses to every number; −∞ is never drawn', async () => {
     const greedy = { temperature: 0 };
     expect(await draw(row(1, 3, 2, 3), greedy, dtype)).toEqual([1]);
     expect(await draw(row(-0, 0), greedy, dtype)).toEqual([0]);
@@ -110,7 +110,7 @@ describe('sample', () => {
     }
   });
 
-  test('another seed, step or row draws otherwise, the same the same', async () => {
+  test('another seed, step or row draws differently, the same ones draw the same', async () => {
     const logits = { shape: [40, 50], data: new Float32Array(2000) };
     const first = await draw(logits, { seed: 1 });
     expect(await draw(logits, { seed: 1, step: 0 })).toEqual(first);

@@ -131,7 +131,7 @@ describe.each([
     }
   });
 
-  test('a row in which all is masked has the gradient 0; NaN spoils its own row only', async () => {
+  test('a row in which everything is masked has the gradient 0; NaN spoils only its own row', async () => {
     const [x, dOutput] = [normals(4, 13), normals(4, 13)];
     const mask = { shape: [4, 1], data: Uint8Array.of(1, 1, 0, 1) };
     const clean = await expectGradients({ x, dOutput, mask }, dtype);

@@ -141,7 +141,7 @@ describe.each([
     }
   });
 
-  test('a row in which all is masked is 0, whatever it holds', async () => {
+  test('a row in which everything is masked is 0, whatever it holds', async () => {
     const x = map(normals(4, 13), (value, at) => (Math.floor(at / 13) === 2 ? NaN : value));
     const hidden = (to: number) => (_: number, at: number) => (Math.floor(at / 13) === 2 ? to : 1 - to);
     const bools = { shape: [4, 13], data: Uint8Array.from({ length: 52 }, hidden(0)) };

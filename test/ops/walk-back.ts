@@ -36,7 +36,7 @@ export async function gradientsOf<Name extends string>(
   return readGradients(tensors) as Promise<Partial<Record<Name, Float32Array>>>;
 }
 
-/** One walk back from several results, as of a loss that is the sum of each times its gradient. */
+/** One walk back from several results, as for a loss that is the sum of each times its gradient. */
 export function walkBack(results: Results): void {
   const { device } = results[0][0];
   const loss = device.tensor([0], [1]);

@@ -67,7 +67,7 @@ describe('clipGradNorm', () => {
 
   test('leaves what the user holds as it was, and padding out', async () => {
     using wide = device.tensor([3, NaN, 4, Infinity], [2, 2], { dtype: 'float16' });
-    using narrow = wide.slice(1, 0, 1); // lies as a fresh tensor does
+    using narrow = wide.slice(1, 0, 1); // has the layout of a fresh tensor
     using parameter = device.zeros([2, 1], { dtype: 'float16', requiresGrad: true });
     parameter.grad = narrow;
     using norm = clipGradNorm([parameter], 2.5);

@@ -85,7 +85,7 @@ describe('GradScaler', () => {
     using optimiser = new SGD([parameter], { lr: 1 });
     using scaler = new GradScaler(device, { initScale: 2 });
     using wide = device.tensor([2, NaN, 4, NaN], [2, 2], { dtype: 'float16' });
-    using narrow = wide.slice(1, 0, 1); // lies as a fresh tensor does
+    using narrow = wide.slice(1, 0, 1); // has the layout of a fresh tensor
     parameter.grad = narrow;
     scaler.step(optimiser);
     expect([...(await parameter.data())]).toEqual([-1, -2]);

@@ -107,11 +107,11 @@ describe('steps', () => {
     expect([...(await parameter.data())]).toEqual([0.25, 2.75]);
   });
 
-  test('a gradient of any strides, of which padding is no part', async () => {
+  test('a gradient of any strides, without its padding', async () => {
     using parameter = device.zeros([2, 3], { dtype: 'float16', requiresGrad: true });
     using optimiser = new SGD([parameter], { lr: 1 });
     using wide = device.tensor([1, 2, 3, NaN, 4, 5, 6, NaN], [2, 4], { dtype: 'float16' });
-    using narrow = wide.slice(1, 0, 3); // lies as a fresh tensor does
+    using narrow = wide.slice(1, 0, 3); // has the layout of a fresh tensor
     using column = device.tensor([1, 2, 3, 4, 5, 6], [3, 2], { dtype: 'float16' });
     using across = column.transpose();
     for (const gradient of [narrow, across]) {
@@ -143,7 +143,7 @@ describe('steps', () => {
     });
   });
 
-  test('a float16 parameter that was changed from outside goes on from its new value', async () => {
+  test('a float16 parameter that was changed from outside continues from its new value', async () => {
     using parameter = device.tensor([1, 1], [2], { dtype: 'float16', requiresGrad: true });
     using gradient = device.tensor([2 ** -12, 2 ** -12], [2], { dtype: 'float16' });
     using optimiser = new SGD([parameter], { lr: 1 });
@@ -267,7 +267,7 @@ describe('state', () => {
     disposeAll(parameters);
   });
 
-  test('that there is no room for leaves the optimiser as it was', async () => {
+  test('that does not fit in memory leaves the optimiser as it was', async () => {
     // the parameter, its gradient and two memories take 64 KiB each, and the copies do not fit
     using small = await createDevice({ memoryBudget: 360 * 1024 });
     const parameter = small.zeros([128, 128], { requiresGrad: true });

@@ -11,7 +11,7 @@ beforeAll(async () => {
 afterAll(() => expect(device.memory().live).toBe(liveBefore));
 
 /** Whether a linear layer becomes another one, to whose outputs its own are fitted. */
-test('a linear layer is learnt in float16, with all that belongs to it', async () => {
+test('a linear layer is trained in float16, with everything that this needs', async () => {
   const dtype = 'float16';
   using teacher = new Linear(device, { inFeatures: 4, outFeatures: 3, seed: 1 });
   using student = new Linear(device, { inFeatures: 4, outFeatures: 3, seed: 2, dtype });

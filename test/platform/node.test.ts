@@ -27,7 +27,7 @@ const DEFAULT = { WEBGPU_ATTENTION_ADAPTER: undefined };
 const isLinux = process.platform === 'linux';
 const hasEmbedded = isLinux && process.arch === 'x64';
 
-describe('without a wish', () => {
+describe('without a request', () => {
   test('takes a GPU in silence, or a software driver with one line on stderr', async () => {
     const child = await runChild(folder, openScript({}, { experimental: true }), DEFAULT);
     expect(child.status).toBe(0);
@@ -84,7 +84,7 @@ test("'hardware' gives a GPU, or says what to install", async () => {
 });
 
 describe('the environment', () => {
-  test('chooses where the request does not', async () => {
+  test('chooses if the request does not', async () => {
     const child = await runChild(folder, openScript({}), { WEBGPU_ATTENTION_ADAPTER: 'hardwrae' });
     const [opened] = openedBy(child);
     expect(opened.error).toBe('ArgumentError');
@@ -170,7 +170,7 @@ describe.runIf(hasEmbedded)("'embedded'", () => {
     expect(openedBy(child)[0].squares).toEqual([0, 1, 4, 9]);
   });
 
-  test('does without a cache, and leaves nothing behind then', async () => {
+  test('works without a cache, and leaves nothing behind then', async () => {
     const temporary = join(folder, 'tmp');
     mkdirSync(temporary);
     const environment = { XDG_CACHE_HOME: '/dev/null', TMPDIR: temporary };

@@ -4,7 +4,7 @@ import { patiently } from '../../src/platform/patience.ts';
 
 afterEach(() => vi.restoreAllMocks());
 
-test('gives what the promise gives', async () => {
+test('resolves to what the promise resolves to', async () => {
   await expect(patiently(Promise.resolve(7))).resolves.toBe(7);
   await expect(patiently(Promise.reject(new Error('lost')))).rejects.toThrow('lost');
 });

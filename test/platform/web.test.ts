@@ -80,7 +80,7 @@ describe('openAdapter in a browser', () => {
     );
   });
 
-  test('refuses what is no choice', async () => {
+  test('refuses a value that is not a choice', async () => {
     browser(GPU);
     await expect(openAdapter({ adapter: 'hardwear' as 'hardware' })).rejects.toThrow(/did you mean 'hardware'\?/);
   });

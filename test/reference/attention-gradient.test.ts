@@ -168,7 +168,7 @@ test('a scoreMod without a derivative is refused', () => {
   expect(() => attentionGradient(q, k, v, ofResults(), { scoreMod })).toThrow('needs scoreModDerivative');
 });
 
-test('reads no hidden key, nor the value of one that dropout takes', () => {
+test('reads no hidden key, nor the value of a dropped one', () => {
   const [q, k, v] = operands();
   const poisoned = ({ shape, data }: HostArray): HostArray => ({
     shape,

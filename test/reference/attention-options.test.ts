@@ -32,7 +32,7 @@ function expectSame(actual: AttentionResult, expected: AttentionResult): void {
 }
 
 describe('softcap', () => {
-  test('caps by tanh: bounded, and nothing where the cap is far away', () => {
+  test('caps by tanh: bounded, and no change if the cap is far away', () => {
     const [q, k, v] = operands(1);
     const { scores } = attention(q, k, v, { scale: 50, softcap: 2, returnScores: 'capped' });
     const plain = attention(q, k, v, { scale: 50, returnScores: 'scaled' }).scores!;
@@ -273,7 +273,7 @@ describe('modifiers', () => {
     );
   });
 
-  test('may tell batch entries apart, and hide a key by −∞', () => {
+  test('may distinguish batch entries, and hide a key by −∞', () => {
     const result = attention(q, k, v, {
       scoreMod: (score, b, h, i, j) => (b === 1 && h === 2 && j > i ? -Infinity : score),
     });

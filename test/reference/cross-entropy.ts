@@ -5,7 +5,7 @@
  *     dx[i, j] = dRow[i] · (exp(x[i, j] − lse_i) − (1 − ε) · [j = t_i] − ε / V)
  *
  * logits [..., V], targets [...] → rows [...]. Rows whose target is ignored have loss and gradient 0 and do not count in a mean; a
- * target that is no class gives NaN.
+ * target that is not a class gives NaN.
  */
 import { type Float64HostArray, type HostArray, zeros } from './host-array.ts';
 

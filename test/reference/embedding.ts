@@ -1,6 +1,6 @@
 import { type Float64HostArray, type HostArray, zeros } from './host-array.ts';
 
-/** Rows of a table: out[…, :] = weight[ids[…], :]; NaN where there is no such row. ids [...], weight [V, E] → [..., E]. */
+/** Rows of a table: out[…, :] = weight[ids[…], :], or NaN if there is no such row. ids [...], weight [V, E] → [..., E]. */
 export function embedding(ids: HostArray, weight: HostArray): Float64HostArray {
   const [rows, columns] = weight.shape;
   const result = zeros([...ids.shape, columns]);

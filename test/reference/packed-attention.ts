@@ -1,5 +1,5 @@
 /**
- * Attention over sequences of different lengths that lie behind one another, each to itself.
+ * Attention over sequences of different lengths that lie one after another, each to itself.
  *
  *     output[…, i] of sequence s, queryOffsets[s] ≤ i < queryOffsets[s + 1], is attention(q, k, v) of its own queries and keys
  *

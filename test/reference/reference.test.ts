@@ -128,7 +128,7 @@ describe('attention', () => {
     }
   });
 
-  test('a NaN query gives NaN in its row alone', () => {
+  test('a NaN query gives NaN only in its row', () => {
     const { output } = attention(array([1, 2, 1], [NaN, 1]), array([1, 1, 1], [1]), array([1, 1, 1], [3]));
     expect(Array.from(output.data)).toEqual([NaN, 3]);
   });

@@ -25,7 +25,7 @@ export function gumbelNoise(row: number, column: number, seed: number, step: num
   return -Math.log(-Math.log(uniformOf(bits)));
 }
 
-/** Scores of one row, of which the largest is drawn. */
+/** Scores of one row. The column with the largest is drawn. */
 export function perturbed(
   logits: ArrayLike<number>,
   row: number,

@@ -12,7 +12,7 @@ export interface VisibilityOptions {
   isCausal?: boolean | Alignment;
   /** Keys from i − left to i + right of query i, both included; −1 = unbounded. `align` defaults to that of isCausal, else top-left. */
   window?: { left: number; right: number; align?: Alignment };
-  /** Where query 0 stands among the keys, of all batch entries or of each; replaces every alignment. */
+  /** Position of query 0 among the keys, for all batch entries or for each; replaces every alignment. */
   queryOffset?: number | readonly number[];
   /** How many keys each batch entry has; 'bottom-right' aligns to the last of them. */
   keyLengths?: readonly number[];
@@ -28,7 +28,7 @@ export function additive({ shape, data }: HostArray): HostArray {
 }
 
 /**
- * Where query 0 of a batch entry stands among its keys: queryOffset[b], else 0 (top-left) or its number of keys − Nq (bottom-right).
+ * The position of query 0 of a batch entry among its keys: queryOffset[b], else 0 (top-left) or its number of keys − Nq (bottom-right).
  *
  * @param shape of the scores, [B, H, Nq, Nk]
  */

@@ -11,7 +11,7 @@ beforeAll(async () => {
   device = await testDevice();
 });
 
-/** 0, 1, 2, …, so that an element tells where it came from. */
+/** 0, 1, 2, …, so that an element shows where it came from. */
 function counting(shape: readonly number[], dtype: DType = 'float32'): Tensor {
   const size = shape.reduce((product, length) => product * length, 1);
   const values = Array.from({ length: size }, (_, i) => i);

@@ -103,7 +103,7 @@ describe('memory in a folder', () => {
     expect(await recall({ ...OWNER, version: '0.0.1' })).toEqual(new Map());
   });
 
-  test('gets over a damaged file', async () => {
+  test('recovers from a damaged file', async () => {
     mkdirSync(folder, { recursive: true });
     writeFileSync(join(folder, fileName(OWNER)), '{"owner": ');
     expect(await recall(OWNER)).toEqual(new Map());
@@ -118,7 +118,7 @@ describe('memory in a folder', () => {
     expect(readdirSync(folder)).toEqual([fileName(OWNER)]);
   });
 
-  test('that cannot be written says so, and what cannot be read is nothing', async () => {
+  test('that cannot be written says so, and one that cannot be read counts as empty', async () => {
     mkdirSync(join(folder, '..'), { recursive: true });
     writeFileSync(folder, 'a file where the folder should be');
     await expect(remember(OWNER, new Map([FLASH]))).rejects.toThrow(folder);

@@ -12,7 +12,7 @@ describe('probeMatrices', () => {
     expect(device.runtime.counters().pipelines).toBe(pipelines);
   });
 
-  test('believes no compiler that refuses the shader', async () => {
+  test('does not trust a compiler that refuses the shader', async () => {
     const device = await testDevice();
     if (device.gpu.features.has('chromium-experimental-subgroup-matrix')) return;
     const { traits, kernels } = device;

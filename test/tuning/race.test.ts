@@ -71,14 +71,14 @@ describe('race', () => {
     expect(times.get('c')).toEqual({ milliseconds: 0.5, isAbandoned: true });
   });
 
-  test('gives up nothing for what cannot be timed at all', async () => {
+  test('drops no kernel if one cannot be timed', async () => {
     const { sample } = track({ a: [2], b: [0], c: [1] });
     const times = await race(['a', 'b', 'c'], sample, EFFORT);
     expect([...times.values()].map(({ isAbandoned }) => isAbandoned)).toEqual([false, false, false]);
     expect(winner(times)).toBe('c');
   });
 
-  test('gives up what is far slower from the start, be it the first', async () => {
+  test('drops a kernel that is far slower from the start, even the first', async () => {
     const { turns, sample } = track({ a: [50], b: [10], c: [20], d: [31] });
     const times = await race(['a', 'b', 'c', 'd'], sample, EFFORT);
     expect(turns.slice(9)).toEqual(['b 1', 'c 1', 'b 1', 'c 1', 'b 1', 'c 1']);

@@ -59,7 +59,7 @@ function onDispatch(target: Device, look: (launch: Launch) => void): void {
 const blockOf = ({ params }: Launch) => Math.ceil(40 / Number(params['column_tiles']));
 
 describe('tune', () => {
-  test('measures every kernel, keeps to one, and tells what it did', async () => {
+  test('measures every kernel, chooses one, and reports what it did', async () => {
     const progress: string[] = [];
     const result = await tuneProblems(
       device,
@@ -116,7 +116,7 @@ describe('tune', () => {
     expect(anew.candidates).toHaveLength(2);
   });
 
-  test('excludes a kernel whose result is another', async () => {
+  test('excludes a kernel with a different result', async () => {
     onDispatch(device, (launch) => {
       if (blockOf(launch) === 40) Object.assign(launch.params, { depth: 23 });
     });
@@ -161,7 +161,7 @@ describe('tune', () => {
     expect(device.kernels).toBe(untouched);
   });
 
-  test('leaves the default where there is no memory to measure it', async () => {
+  test('keeps the default if there is no memory to measure it', async () => {
     onDispatch(device, () => {
       throw new OutOfMemoryError('matmul: too much');
     });

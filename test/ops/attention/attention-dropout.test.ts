@@ -31,7 +31,7 @@ test('flash, local and materialised attention drop what the reference drops', as
   const dropout = { dropoutP: 0.3, dropoutSeed: SEED };
   await expectEveryOp({ ...operands, ...dropout }, 'float32');
   await expectEveryOp({ ...operands, ...dropout, mask: floatMask(random, [35, 41]), isCausal: true }, 'float32');
-  // bands that begin at keys which are no multiple of four
+  // bands that begin at keys that are not multiples of four
   await expectEveryOp({ ...operands, ...dropout, window: { left: 5, right: 2 } }, 'float32');
 });
 
@@ -173,7 +173,7 @@ describe('the mask', () => {
     }
   });
 
-  test('is the seed’s: the same again, others by another, each call its own without one', async () => {
+  test('depends on the seed: the same seed repeats, another differs, and without one each call differs', async () => {
     const first = await kept(0.5, SEED);
     expect(await kept(0.5, SEED)).toEqual(first);
     for (const other of [

@@ -377,7 +377,7 @@ describe('flashAttention', () => {
       });
     });
 
-    test('derivatives that are no such function', () => {
+    test('derivatives that are not such a function', () => {
       expect(() => scoreMod(source, { derivative: 3 as never })).toThrow(
         'scoreMod: derivative must be WGSL as a string, got 3',
       );

@@ -51,7 +51,7 @@ describe.each(DTYPES)('returnScores in %s', (dtype) => {
     });
   });
 
-  test('are the only thing asked for beside the output', async () => {
+  test('are the only thing asked for besides the output', async () => {
     const device = await testDevice();
     device.scope(() => {
       const x = device.randn([1, 1, 5, 8], { dtype });

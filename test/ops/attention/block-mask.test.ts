@@ -61,7 +61,7 @@ describe('createBlockMask', () => {
     await expectKinds(mask('return i >= 33u || j >= 34u;'), options, () => false);
   });
 
-  test('a block is empty or full only if all of it is', async () => {
+  test('a block is empty or full only if the whole block is', async () => {
     const options = { queryLength: 64, keyLength: 64, blockSize: 64 };
     for (const [i, j] of [
       [0, 0],
@@ -299,7 +299,7 @@ describe('refuses', () => {
     expect(device.memory().live).toBe(live);
   });
 
-  test('a capture that was disposed since', () => {
+  test('a capture that has since been disposed', () => {
     const t = device.zeros([2]);
     const modifier = mask('return t(i) > 0.0;', { t });
     t.dispose();

@@ -1,6 +1,6 @@
 /**
  * localAttention shares its checks, its launches and all kernels but one with flashAttention, whose tests are about those.
- * These are about the window, and about the tile kernel that walks along a band.
+ * These are about the window, and about the tile kernel that follows a band.
  */
 import { describe, expect, test } from 'vitest';
 import { localAttention, type Device } from '../../../src/index.ts';

@@ -174,7 +174,7 @@ describe.each(DTYPES)('mergeAttention in %s', (dtype) => {
   });
 });
 
-/** The op on parts of the keys, of which the first has the sinks, merged: as on all keys at once. */
+/** Merges the op's results on parts of the keys, the first with the sinks. This must equal the op on all keys at once. */
 async function expectWhole(
   op: AttentionOp,
   { q, k, v }: Pick<Problem, 'q' | 'k' | 'v'>,

@@ -5,7 +5,7 @@
  * | ONNX | here |
  * | --- | --- |
  * | Q, K, V of rank 3, q_num_heads, kv_num_heads | split into heads, and the output joined again |
- * | past_key, past_value | before K and V; queries stand behind them: queryOffset |
+ * | past_key, past_value | before K and V; queries come after them: queryOffset |
  * | nonpad_kv_seqlen | keyLengths, and queries are the last of these: alignment 'bottom-right' |
  * | attn_mask with fewer columns than keys | the rest is hidden |
  * | left_window_size, right_window_size | window |

@@ -171,7 +171,7 @@ test.each(narrow<Float>(['float32'], ['float32', 'float16']))('batch entries and
   await expectEveryOp({ ...operands, ...perHead }, dtype);
 });
 
-test('beside all that options do, in their order', async () => {
+test('with all options, in their order', async () => {
   const random = new Random(6);
   const options: Partial<Problem> = {
     softcap: 2,
@@ -215,7 +215,7 @@ test('3-D tensors have one head', async () => {
   await expectEveryOp({ q: flat(q), k: flat(k), v: flat(v), ...problem }, 'float32');
 });
 
-test('a mask modifier hides whatever a key holds, and leaves zeros to rows that see nothing', async () => {
+test('a mask modifier hides whatever a key holds, and rows that see nothing are zero', async () => {
   const poison = (bad: number) => (x: number, at: number) => (Math.floor(at / 19) % KEYS === 40 ? bad : x);
   const poisoned = { ...operands, k: map(operands.k, poison(NaN)), v: map(operands.v, poison(Infinity)) };
   const hides: MaskFunction = (b, h, i, j) => j === 40 || i % 4 === 1 || (b === 1 && h === 2);
