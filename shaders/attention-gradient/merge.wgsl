@@ -1,4 +1,4 @@
-// parts: drivers, launch, reduce, special, store
+// parts: launch, reduce, special, store
 //
 // The gradient of attention merged from parts of the keys (see attention/merge). With the gradients g of the output O and h of
 // the log-sum-exp L,

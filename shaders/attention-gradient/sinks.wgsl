@@ -1,4 +1,4 @@
-// parts: drivers, launch, reduce, special
+// parts: launch, reduce, special
 //
 // The gradient of attention's sinks, which are logits that take weight but have no value. With each row's log-sum-exp L and
 // D = rowsum(dO ∘ O) - dL,

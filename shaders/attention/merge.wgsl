@@ -1,4 +1,4 @@
-// parts: drivers, launch, special, store
+// parts: launch, special, store
 //
 // Combines attention over parts of the keys: with each part's normalised output and log-sum-exp,
 //

@@ -1,19 +1,5 @@
-// parts: special
-//
-// Workarounds that a single driver needs, under the driver's name, so that kernels read as kernels for GPUs.
-
-// SwiftShader turns the exponential and the logarithm of NaN into a number. Here NaN stays NaN.
-fn swiftshader_exp(x: f32) -> f32 {
-  return select(exp(x), x, is_nan(x));
-}
-
-fn swiftshader_exp_quad(x: vec4<f32>) -> vec4<f32> {
-  return select(exp(x), x, nan_lanes(x));
-}
-
-fn swiftshader_log(x: f32) -> f32 {
-  return select(log(x), x, is_nan(x));
-}
+// A workaround that a single driver needs, under the driver's name, so that kernels read as kernels for GPUs. SwiftShader's, for
+// NaN, are in parts/special.
 
 // llvmpipe runs both sides of a branch, and skips only a loop without iterations. So rare work is in a loop
 //

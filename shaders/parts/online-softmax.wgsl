@@ -1,4 +1,4 @@
-// parts: drivers, special
+// parts: special
 //
 // The softmax of a row in one pass: a running maximum, and sums of exponentials that are rescaled whenever it grows (Milakov &
 // Gimelshein, "Online normalizer calculation for softmax", 2018). A score of LOWEST has no weight. NaN stays NaN.

@@ -39,3 +39,16 @@ fn special_part(quad: vec4<f32>) -> vec4<f32> {
 fn weighted(weight: f32, value: vec4<f32>) -> vec4<f32> {
   return select(weight * value, vec4<f32>(0.0), weight == 0.0);
 }
+
+// SwiftShader turns the exponential and the logarithm of NaN into a number. Here NaN stays NaN.
+fn swiftshader_exp(x: f32) -> f32 {
+  return select(exp(x), x, is_nan(x));
+}
+
+fn swiftshader_exp_quad(x: vec4<f32>) -> vec4<f32> {
+  return select(exp(x), x, nan_lanes(x));
+}
+
+fn swiftshader_log(x: f32) -> f32 {
+  return select(log(x), x, is_nan(x));
+}
