@@ -1,4 +1,4 @@
-// parts: element, launch, operand, quad, reduce, special
+// parts: element, launch, operand, reduce, special
 //
 // The statistics of each row that the kernels of attention's gradient need: its log-sum-exp L (0 in place of -∞ for a row
 // that saw no key), and

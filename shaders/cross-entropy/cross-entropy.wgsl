@@ -1,4 +1,4 @@
-// parts: cross-entropy/targets, element, launch, online-softmax, operand, quad, reduce, special
+// parts: cross-entropy/targets, element, launch, online-softmax, operand, reduce, special
 //
 // Cross-entropy of rows of logits and the class that each of them should name, without their softmax in memory:
 //

@@ -1,4 +1,4 @@
-// parts: cross-entropy/targets, element, launch, operand, quad, special, store
+// parts: cross-entropy/targets, element, launch, operand, special, store
 //
 // Gradient of the cross-entropy of rows of logits (see cross-entropy.wgsl) with respect to the logits:
 //

@@ -1,4 +1,4 @@
-// parts: element, launch, quad, random, rows, store
+// parts: element, launch, operand, random, rows, store
 //
 // Dropout (Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014): an element becomes 0
 // with probability p, and is divided by 1 - p otherwise. The gradient is the same function of the output's gradient.

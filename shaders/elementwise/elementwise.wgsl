@@ -1,4 +1,4 @@
-// parts: elementwise/multiply, element, launch, quad, rows, store
+// parts: elementwise/multiply, element, launch, operand, rows, store
 //
 // One function of the elements of x, or of x and y: value(x, y) of the part that the host names in its table of ops (here
 // multiply). The gradient kernel uses the same part, which has value, gradient_x and gradient_y for four elements at once.

@@ -1,4 +1,4 @@
-// parts: elementwise/multiply, element, launch, quad, rows, store
+// parts: elementwise/multiply, element, launch, operand, rows, store
 //
 // The gradient of a function of the elements of x, or of x and y (see elementwise), from the gradient g of its result:
 // gradient_x(g, x, y) or gradient_y(g, x, y) of the part that the host names.

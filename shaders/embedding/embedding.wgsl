@@ -1,4 +1,4 @@
-// parts: element, launch, operand, quad, special, store
+// parts: element, launch, operand, special, store
 //
 // Rows of a table by their numbers: output[n, :] = weight[ids[n], :], or NaN if the table has no such row.
 //

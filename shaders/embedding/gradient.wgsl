@@ -1,4 +1,4 @@
-// parts: element, launch, operand, quad, reduce, store
+// parts: element, launch, operand, reduce, store
 //
 // The gradient of rows looked up in a table, with respect to the table: output[v, :] = Σ_{n: ids[n] = v} g[n, :], without
 // atomics and in the order of n, so that it is the same each time.

@@ -1,4 +1,4 @@
-// parts: normalise/segments, element, launch, quad, reduce, store
+// parts: normalise/segments, element, launch, operand, reduce, store
 //
 // Gradient of layer normalisation (Ba et al., "Layer normalization", 2016) and, if not CENTRED, of root-mean-square
 // normalisation (Zhang & Sennrich, "Root mean square layer normalization", 2019), with respect to its input:

@@ -1,4 +1,4 @@
-// parts: normalise/segments, element, launch, operand, quad, reduce, rows, store
+// parts: normalise/segments, element, launch, operand, reduce, rows, store
 //
 // Layer normalisation over rows (Ba et al., "Layer normalization", 2016) and, if not CENTRED, root-mean-square
 // normalisation (Zhang & Sennrich, "Root mean square layer normalization", 2019):

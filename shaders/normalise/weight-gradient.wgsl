@@ -1,4 +1,4 @@
-// parts: normalise/segments, element, launch, quad, reduce
+// parts: normalise/segments, element, launch, operand, reduce
 //
 // Gradients of layer and RMS normalisation with respect to weight and bias, which are sums over the columns of a matrix:
 //

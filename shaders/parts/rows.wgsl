@@ -1,4 +1,4 @@
-// parts: quad
+// parts: operand
 //
 // Rows of a strided tensor: the index of a row along the axes before it (at most five), and the row's place in an operand.
 

@@ -1,4 +1,4 @@
-// parts: element, launch, operand, quad, random
+// parts: element, launch, operand, random
 //
 // Draws a column of each row with probability softmax(logits / temperature), by the Gumbel-max trick (Gumbel,
 // "Statistical theory of extreme values", 1954; Maddison et al., "A* sampling", 2014):

@@ -1,4 +1,4 @@
-// parts: element, launch, quad, reduce, rows, store
+// parts: element, launch, operand, reduce, rows, store
 //
 // Sums over some axes: output[i] = Σ_j x[i, j], with i over the axes that stay and j over those that are summed. It sums in f32
 // and in an order that depends only on the shapes and the device, so the result is the same each time.
