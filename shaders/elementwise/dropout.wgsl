@@ -1,7 +1,7 @@
 // parts: element, launch, operand, random, rows, store
 //
-// Dropout (Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014): an element becomes 0
-// with probability p, and is divided by 1 - p otherwise. The gradient is the same function of the output's gradient.
+// Dropout: an element becomes 0 with probability p, and is divided by 1 - p otherwise. The gradient is the same function of the
+// output's gradient.
 //
 // Only the seed and an element's row-major index n decide whether it is kept: word n mod 4 of Philox at ⌊n / 4⌋.
 //
@@ -15,11 +15,9 @@ struct Params {
   row_quads: u32,         // of an output row
   columns: u32,
   output_pitch: u32,      // elements between output rows
-  p: f32,
-  scale: f32,             // 1 / (1 - p)
-  seed: vec2<u32>,        // low and high 32 bits
   shape: vec4<u32>,       // axes before the row, the innermost first
   x: RowOperand,
+  dropout: DropoutParams,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -39,8 +37,9 @@ fn x_quad(at: Quad) -> vec4<f32> {
   return quad;
 }
 
-fn draw(index: u32) -> vec4<u32> {
-  return philox(vec4<u32>(index >> 2u, 0u, 0u, STREAM), params.seed);
+// The factors of the four elements that share a draw with element `index`.
+fn factors_at(index: u32) -> vec4<f32> {
+  return drawn_factors(philox(vec4<u32>(index >> 2u, 0u, 0u, STREAM), params.dropout.seed), params.dropout);
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -57,11 +56,12 @@ fn main(
   let values = x_quad(at);
 
   var index = row * params.columns + column;
-  var bits = draw(index);
+  var factors = factors_at(index);
   var kept = vec4<f32>(0.0);
   for (var i = 0u; i < at.count; i++) {
-    if i > 0u && (index & 3u) == 0u { bits = draw(index); }  // in rows that begin within four
-    if uniform_of(bits[index & 3u]) >= params.p { kept[i] = params.scale * values[i]; }
+    if i > 0u && (index & 3u) == 0u { factors = factors_at(index); }  // in rows that begin within four
+    let factor = factors[index & 3u];
+    if factor != 0.0 { kept[i] = factor * values[i]; }  // a dropped NaN is 0
     index += 1u;
   }
   store_quad(row * params.output_pitch + column, kept, at.count, F16);

@@ -21,6 +21,20 @@ fn philox(counter: vec4<u32>, key: vec2<u32>) -> vec4<u32> {
   return words;
 }
 
+// Dropout (Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014).
+struct DropoutParams {
+  p: f32,           // the probability with which a value becomes 0
+  scale: f32,       // 1 / (1 - p), which multiplies the others
+  seed: vec2<u32>,  // low and high 32 bits
+}
+
+// The factors, 0 or `scale`, of four values that have four random words.
+fn drawn_factors(words: vec4<u32>, dropout: DropoutParams) -> vec4<f32> {
+  var uniforms = vec4<f32>(0.0);
+  for (var i = 0u; i < 4u; i++) { uniforms[i] = uniform_of(words[i]); }
+  return select(vec4<f32>(0.0), vec4<f32>(dropout.scale), uniforms >= vec4<f32>(dropout.p));
+}
+
 // Uniform in the open interval (0, 1): an exact odd multiple of 2⁻²⁴, so that 1 - u is exact too.
 fn uniform_of(bits: u32) -> f32 {
   return (f32(bits >> 9u) + 0.5) * 0x1p-23;

@@ -15,7 +15,7 @@ import type { Launch } from '../gpu/runtime.ts';
 import { replacePart, type Shader } from '../gpu/shader.ts';
 import { BYTES, type DType, type FloatDType } from '../tensor/dtype.ts';
 import { contiguousStrides, MAX_RANK, rowPitch, sizeOf, storageSize, type Shape } from '../tensor/shape.ts';
-import { foldWorkgroups, twoWords, type Limits, type Operand } from './launch.ts';
+import { dropoutFields, foldWorkgroups, type Limits, type Operand } from './launch.ts';
 import { mergeAxes, quadLaunch, rowOperand, rowShape, rowStrides } from './rows.ts';
 
 export type OperandName = 'x' | 'y';
@@ -152,11 +152,10 @@ export interface DropoutProblem {
 export function planDropout(problem: DropoutProblem, limits: Limits): Launch {
   const { dtype, x, p, seed } = problem;
   const { params, workgroups } = quadLaunch(problem, { x }, WORKGROUP, limits);
-  const scale = p < 1 ? 1 / (1 - p) : 0; // with p = 1 no element is kept
   return {
     shader: dropoutShader,
     constants: { F16: dtype === 'float16' },
-    params: { ...params, p, scale, seed: twoWords(seed) },
+    params: { ...params, dropout: dropoutFields(p, seed) },
     workgroups,
   };
 }

@@ -39,3 +39,8 @@ export function operandFields(operand: Operand) {
 export function twoWords(value: number): [number, number] {
   return [value >>> 0, Math.floor(value / 2 ** 32)];
 }
+
+/** Twin of the uniform struct `DropoutParams` (shaders/parts/random.wgsl). With p = 1 nothing is kept. */
+export function dropoutFields(p: number, seed: number) {
+  return { p, scale: p < 1 ? 1 / (1 - p) : 0, seed: twoWords(seed) };
+}

@@ -22,6 +22,6 @@ test('planDropout is a pure function', () => {
 
 test('planDropout: probability, scale and seed are uniforms', () => {
   expect(plan().constants).toEqual({ F16: false });
-  expect(plan().params).toMatchObject({ columns: 24, p: 0.25, scale: 4 / 3, seed: [7, 1] });
-  expect(plan({ p: 1 }).params).toMatchObject({ p: 1, scale: 0 });
+  expect(plan().params).toMatchObject({ columns: 24, dropout: { p: 0.25, scale: 4 / 3, seed: [7, 1] } });
+  expect(plan({ p: 1 }).params).toMatchObject({ dropout: { p: 1, scale: 0 } });
 });

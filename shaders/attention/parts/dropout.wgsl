@@ -8,22 +8,13 @@
 
 const HAS_DROPOUT: bool = false;
 
-struct DropoutParams {
-  p: f32,
-  scale: f32,       // 1 / (1 - p)
-  seed: vec2<u32>,
-}
-
 const DROPOUT_STREAM: u32 = 0x61747464u;  // keeps its numbers apart from those of other parts
 
 // The factors of the weights of keys [key, key + 4). key is a multiple of four.
 fn dropout_quad(sequence: Sequence, head: u32, query: u32, key: u32) -> vec4<f32> {
   if !HAS_DROPOUT { return vec4<f32>(1.0); }
   let counter = vec4<u32>(key >> 2u, query, sequence.index * params.heads + head, DROPOUT_STREAM);
-  let bits = philox(counter, params.dropout.seed);
-  var uniforms = vec4<f32>(0.0);
-  for (var i = 0u; i < 4u; i++) { uniforms[i] = uniform_of(bits[i]); }
-  return select(vec4<f32>(0.0), vec4<f32>(params.dropout.scale), uniforms >= vec4<f32>(params.dropout.p));
+  return drawn_factors(philox(counter, params.dropout.seed), params.dropout);
 }
 
 // The factor of one key, for the work of four.

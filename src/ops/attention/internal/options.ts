@@ -6,7 +6,7 @@ import { ArgumentError } from '../../../gpu/errors.ts';
 import type { UniformValues } from '../../../gpu/reflect.ts';
 import type { Constants } from '../../../gpu/shader.ts';
 import type { OptionFields } from '../../../kernels/attention.ts';
-import { twoWords } from '../../../kernels/launch.ts';
+import { dropoutFields } from '../../../kernels/launch.ts';
 import type { Device } from '../../../tensor/device.ts';
 import { formatShape, type Shape } from '../../../tensor/shape.ts';
 import { Tensor } from '../../../tensor/tensor.ts';
@@ -134,14 +134,13 @@ const sinks: OptionRecord = {
 
 const dropout: OptionRecord = {
   names: ['dropoutP', 'dropoutSeed'],
-  absent: { dropout: { p: 0, scale: 1, seed: [0, 0] } },
+  absent: { dropout: dropoutFields(0, 0) },
   resolve({ dropoutP: p = 0, dropoutSeed }, { op, like }) {
     checkProbability(op, 'dropoutP', p);
     checkSeed(op, 'dropoutSeed', dropoutSeed);
     if (p === 0) return undefined;
-    const seed = twoWords(dropoutSeed ?? like.tensor.device.nextSeed());
-    const kept = p < 1 ? 1 / (1 - p) : 0; // with p = 1 no weight is kept
-    return { constants: { HAS_DROPOUT: true }, fields: () => ({ dropout: { p, scale: kept, seed } }) };
+    const dropped = dropoutFields(p, dropoutSeed ?? like.tensor.device.nextSeed());
+    return { constants: { HAS_DROPOUT: true }, fields: () => ({ dropout: dropped }) };
   },
 };
 
