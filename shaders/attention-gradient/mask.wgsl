@@ -1,4 +1,4 @@
-// parts: attention-gradient/pair, attention-gradient/tile, attention/dropout, attention/inputs, attention/modifiers, attention/score, attention/visibility, launch, store
+// parts: attention-gradient/pair, attention-gradient/tile, attention/inputs, attention/modifiers, attention/score, launch, store
 //
 // The gradient of a float mask: dS of attention-gradient/pair, summed over the axes along which the mask is broadcast.
 //

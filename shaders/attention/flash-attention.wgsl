@@ -1,4 +1,4 @@
-// parts: attention/forward, attention/tile, attention/work, launch
+// parts: attention/forward, attention/score, attention/tile, attention/work, launch
 //
 // FlashAttention forward: O = softmax(scale · Q Kᵀ + mask) V in O(length) memory.
 //

@@ -1,4 +1,4 @@
-// parts: attention/forward, attention/modifiers, attention/tile, attention/visibility, attention/work, launch
+// parts: attention/forward, attention/modifiers, attention/score, attention/tile, attention/work, launch
 //
 // Banded attention: query i sees the keys of its window, [i + offset - left, i + offset + right], and no others are
 // read. O = softmax over the band of (scale · Q Kᵀ + mask) V, in O(length · window) work and O(length) memory.

@@ -1,4 +1,4 @@
-// parts: attention/forward, attention/inputs, attention/special, attention/visibility, attention/work, matrix/half-octet, matrix/subgroup-matrix, launch, store
+// parts: attention/forward, attention/inputs, attention/score, attention/special, attention/work, matrix/half-octet, matrix/subgroup-matrix, launch, store
 //
 // Fused attention on tensor cores: O = softmax(scale · Q Kᵀ + mask) V with an online softmax, in O(length) memory,
 // over the keys of the rows' band only. Operands are f16; scores, softmax and sums are f32. Weights are rounded to f16

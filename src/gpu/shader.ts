@@ -9,7 +9,7 @@ export interface Shader {
   /** Its path below `shaders/`, without the extension. */
   readonly name: string;
   readonly text: string;
-  /** The files that its first line names, `// parts: store, attention/visibility`. A part names parts of its own. */
+  /** The files that its first line names, `// parts: attention/score, store`. A part names parts of its own. */
   readonly parts: readonly Shader[];
 }
 

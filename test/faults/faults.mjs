@@ -15,7 +15,6 @@ const caches = [
   'test/caches/paged-key-value-cache.test.ts',
 ];
 
-const visibility = 'shaders/attention/parts/visibility.wgsl';
 const score = 'shaders/attention/parts/score.wgsl';
 const forwardPart = 'shaders/attention/parts/forward.wgsl';
 const work = 'shaders/attention/parts/work.wgsl';
@@ -23,56 +22,56 @@ const work = 'shaders/attention/parts/work.wgsl';
 export const FAULTS = [
   {
     name: 'the band reaches one key further to the right',
-    file: visibility,
+    file: score,
     from: 'i32(key) > position + params.visibility.band_right',
     to: 'i32(key) > position + params.visibility.band_right + 1',
     tests: forward,
   },
   {
     name: 'the band begins one key too late on the left',
-    file: visibility,
+    file: score,
     from: 'i32(key) < position - params.visibility.band_left ||',
     to: 'i32(key) <= position - params.visibility.band_left ||',
     tests: [`${OPS}/local-attention.test.ts`, ...forward],
   },
   {
     name: 'a bool mask has the other polarity',
-    file: visibility,
+    file: score,
     from: 'return select(HIDDEN, score, byte_at(mask[at >> 2u], at) != 0u);',
     to: 'return select(HIDDEN, score, byte_at(mask[at >> 2u], at) == 0u);',
     tests: forward,
   },
   {
     name: 'the key mask is read for the first batch entry only',
-    file: visibility,
+    file: score,
     from: 'dot(vec2<u32>(sequence.index, key), params.visibility.key_mask_strides)',
     to: 'dot(vec2<u32>(0u, key), params.visibility.key_mask_strides)',
     tests: forward,
   },
   {
     name: 'key lengths let one key more be seen',
-    file: visibility,
+    file: score,
     from: 'table[given.key_lengths_at + index]), 0,',
     to: 'table[given.key_lengths_at + index]) + 1, 0,',
     tests: [...forward, `${OPS}/attention-packed.test.ts`],
   },
   {
     name: 'query offsets of batch entries are not read',
-    file: visibility,
+    file: score,
     from: 'sequence.query_offset = clamp(bitcast<i32>(table[given.query_offsets_at + index]), -FURTHEST, FURTHEST);',
     to: 'sequence.query_offset = given.query_offset;',
     tests: forward,
   },
   {
     name: 'the ends are not aligned where lengths vary',
-    file: visibility,
+    file: score,
     from: 'if given.aligns_ends != 0u {',
     to: 'if given.aligns_ends == 7u {',
     tests: [...forward, ...caches],
   },
   {
     name: 'a whole tile is taken for visible one key too soon',
-    file: visibility,
+    file: score,
     from: 'i32(last_key) <= i32(first_query) + sequence.query_offset + params.visibility.band_right',
     to: 'i32(last_key) <= i32(first_query) + 1 + sequence.query_offset + params.visibility.band_right',
     tests: forward,
@@ -93,7 +92,7 @@ export const FAULTS = [
   },
   {
     name: 'dropout keys its draws by the query head within a group only',
-    file: 'shaders/attention/parts/dropout.wgsl',
+    file: score,
     from: 'sequence.index * params.heads + head, DROPOUT_STREAM)',
     to: 'sequence.index + head, DROPOUT_STREAM)',
     tests: [`${OPS}/attention-dropout.test.ts`],
@@ -192,8 +191,8 @@ export const FAULTS = [
   {
     name: 'a barrier is missing before sums are read',
     file: 'shaders/parts/reduce.wgsl',
-    from: '    workgroupBarrier();\n    if lane < half {',
-    to: '    if lane < half {',
+    from: '    workgroupBarrier();\n    if lane < half {\n      sum += tree[',
+    to: '    if lane < half {\n      sum += tree[',
     tests: ['test/ops/softmax.test.ts', 'test/ops/normalise.test.ts', `${OPS}/merge-attention-gradient.test.ts`],
   },
   {

@@ -118,14 +118,14 @@ export interface WgslFile {
   readonly source: string;
 }
 
-/** The path of the part that a first line names: `attention/visibility` is `shaders/attention/parts/visibility`. */
+/** The path of the part that a first line names: `attention/score` is `shaders/attention/parts/score`. */
 function partPath(part: string): string {
   const slash = part.lastIndexOf('/');
   return slash < 0 ? `shaders/parts/${part}` : `shaders/${part.slice(0, slash)}/parts${part.slice(slash)}`;
 }
 
 /**
- * A WGSL file names the parts that it uses itself on its first line (`// parts: attention/visibility, store`), and a part
+ * A WGSL file names the parts that it uses itself on its first line (`// parts: attention/score, store`), and a part
  * does so too; each is there, is used (but for a part's sibling, which may complete what their user wants of both), and names
  * no part that leads back to it.
  */

@@ -1,4 +1,4 @@
-// parts: attention/inputs, attention/score, attention/visibility, element, operand, special
+// parts: attention/inputs, attention/score, element, operand, special
 // What the kernels of attention's gradient share (Dao, FlashAttention-2, 2023, algorithm 2). Scores are computed again
 // from q and k, and weights from each row's log-sum-exp L, so that nothing of the score matrix's size is kept. With
 //

@@ -1,4 +1,4 @@
-// parts: attention/inputs, attention/modifiers, attention/score, attention/visibility
+// parts: attention/inputs, attention/modifiers, attention/score
 // What the gradient's kernels without workgroup memory share. A lane owns ROWS rows of one side (queries, or keys) in its
 // registers. For each row of the other side lane i loads quads i, i + STEP, …, and shuffles pass them around.
 //

@@ -1,4 +1,4 @@
-// parts: attention/visibility, element, operand
+// parts: attention/score, element, operand
 //
 // The inputs of every fused attention kernel, forward and backward: bindings, and reading q, k and v. Needs IS_F16 and `params`
 // (inputs: InputParams, blocks: BlockParams) from the shader that uses it.

@@ -1,4 +1,4 @@
-// parts: attention/dropout, attention/forward, attention/inputs, attention/score, attention/visibility, attention/work, special, store
+// parts: attention/forward, attention/inputs, attention/score, attention/work, special, store
 // The contents of a masked key never leak. Kernels that multiply by weights of 0 leave NaN and infinities of v out. This part
 // adds them at the end if their weight is not 0. The code is slow and small, because such values usually come from an error.
 

@@ -1,4 +1,4 @@
-// parts: attention/dropout, attention/inputs, attention/modifiers, attention/visibility
+// parts: attention/inputs, attention/modifiers, attention/score
 //
 // The work of a workgroup that owns query rows: the rows, their head and sequence, and the keys that they see.
 // Needs BLOCK_Q and `params` (work: WorkParams) from the shader that uses it.
