@@ -1,7 +1,7 @@
 /**
  * Makes a `.wgsl` file a module: `import shader from './matmul.wgsl'` is a `Shader` (src/gpu/shader.ts), its text and the
- * parts that its first line names (`// parts: store, attention/visibility`) as imports of their own, so that a bundler
- * keeps a part once and only where it is used. `attention/visibility` is `shaders/attention/parts/visibility.wgsl`, `store`
+ * parts that its first line names (`// parts: attention/score, store`) as imports of their own, so that a bundler
+ * keeps a part once and only where it is used. `attention/score` is `shaders/attention/parts/score.wgsl`, `store`
  * is `shaders/parts/store.wgsl`. For tsdown (Rolldown) and for vitest (Vite).
  */
 const PARTS_LINE = /^\/\/ parts: (.+)\r?\n/;

@@ -1,4 +1,4 @@
-// parts: attention-gradient/pair, attention-gradient/tile, attention/inputs, attention/modifiers, attention/score, launch, store
+// parts: attention-gradient/pair, attention-gradient/tile, attention/inputs, attention/modifiers, attention/score, launch, random, store
 //
 // The gradient of a float mask: dS of attention-gradient/pair, summed over the axes along which the mask is broadcast.
 //

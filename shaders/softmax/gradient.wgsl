@@ -1,4 +1,4 @@
-// parts: attention/modifiers, attention/score, softmax/row, element, launch, online-softmax, operand, reduce, store
+// parts: attention/modifiers, attention/score, softmax/row, element, launch, online-softmax, operand, random, reduce, store
 //
 // Gradient of the masked softmax over rows (see softmax.wgsl), of its weights W = P ∘ R (R is 0 or 1 / (1 - p) with
 // dropout, else 1) and of the log-sum-exp of the scores s:

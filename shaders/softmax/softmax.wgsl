@@ -1,4 +1,4 @@
-// parts: attention/modifiers, attention/score, softmax/row, element, launch, online-softmax, operand, special, store
+// parts: attention/modifiers, attention/score, softmax/row, element, launch, online-softmax, operand, random, special, store
 //
 // Masked softmax over rows: output[i, j] = exp(s[i, j] - m_i) / Σ_j exp(s[i, j] - m_i) with s = scale · x + mask and
 // m_i the row's maximum. A hidden key gets 0, and so does a row without any key. With dropout, a weight is 0 or divided by

@@ -123,6 +123,7 @@ describe('the first line of a WGSL file names the parts that it uses itself', ()
     ['a part twice', '// parts: load, load\nfn f() { load(); }'],
     ['a later line', '// The kernel.\n// parts: load\nfn f() {}'],
     ['a part that is not used', '// parts: rows/quad, load\nfn f() { quad(); } // load'],
+    ['a part that is used and not named', '// parts: rows/quad\nfn f() { quad(); load(); }'],
   ])('%s is refused', (_name, source) => {
     expect(errors(source)).toHaveLength(1);
   });
@@ -135,6 +136,7 @@ describe('the first line of a WGSL file names the parts that it uses itself', ()
   test('or none', () => {
     expect(errors('// parts: rows/quad, load\nfn f() { load(); quad(); }')).toEqual([]);
     expect(errors('// Copies: it needs no parts: none.\n')).toEqual([]);
+    expect(errors('// parts: rows/quad\nfn f(x: X) { let load = x.load; quad(); }')).toEqual([]);
   });
 });
 

@@ -127,7 +127,7 @@ function partPath(part: string): string {
 /**
  * A WGSL file names the parts that it uses itself on its first line (`// parts: attention/score, store`), and a part
  * does so too; each is there, is used (but for a part's sibling, which may complete what their user wants of both), and names
- * no part that leads back to it.
+ * no part that leads back to it. What a part declares may be used only where that part is named.
  */
 export function partErrors(files: readonly WgslFile[]): string[] {
   const errors: string[] = [];
@@ -153,14 +153,31 @@ export function partErrors(files: readonly WgslFile[]): string[] {
       }
     }
   }
-  const reaches = (from: string, to: string, seen = new Set<string>()): boolean =>
-    (named.get(from) ?? []).some((part) => {
-      if (part === to) return true;
-      if (seen.has(part)) return false;
+  const reached = (from: string, seen = new Set<string>()): Set<string> => {
+    for (const part of named.get(from) ?? []) {
+      if (seen.has(part)) continue;
       seen.add(part);
-      return reaches(part, to, seen);
-    });
-  return [...errors, ...[...named.keys()].filter((path) => reaches(path, path)).map((path) => `${path}: names itself`)];
+      reached(part, seen);
+    }
+    return seen;
+  };
+  for (const path of named.keys()) {
+    const parts = reached(path);
+    if (parts.has(path)) errors.push(`${path}: names itself`);
+    const text = texts.get(path)!;
+    for (const part of parts) {
+      if (part === path || named.get(path)!.includes(part)) continue;
+      const word = declared(texts.get(part) ?? '').find((name) => uses(text, name));
+      if (word !== undefined) errors.push(`${path}: uses ${word} of ${part}.wgsl, and must name it`);
+    }
+  }
+  return errors;
+}
+
+/** Whether a WGSL text without comments uses a name that it does not declare, not as a variable or parameter either. */
+function uses(text: string, name: string): boolean {
+  const isOwn = new RegExp(`\\b(?:const|alias|struct|fn|let|var(?:<[^>]*>)?)\\s+${name}\\b|\\b${name}\\s*:`).test(text);
+  return !isOwn && new RegExp(`(?<![.\\w])${name}\\b`).test(text);
 }
 
 /** Names that a WGSL file without comments declares at module scope. */

@@ -1,4 +1,4 @@
-// parts: attention-gradient/pair, attention/inputs, attention/modifiers, attention/score
+// parts: attention-gradient/pair, attention/inputs, attention/modifiers, attention/score, random
 //
 // What the kernels of k's and v's gradients share: their parameters, the work of a tile of keys, and where rows of k, v,
 // dK and dV begin. Needs BLOCK_Q and BLOCK_K from the shader that uses it.

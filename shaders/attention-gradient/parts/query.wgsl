@@ -1,4 +1,4 @@
-// parts: attention-gradient/pair, attention/inputs, attention/modifiers, attention/score, attention/work
+// parts: attention-gradient/pair, attention/inputs, attention/modifiers, attention/score, attention/work, random
 //
 // What the kernels of q's gradient share: their parameters, and where rows of k, v and dQ begin.
 

@@ -1,4 +1,4 @@
-// parts: attention/inputs, attention/modifiers, attention/score, attention/work, special
+// parts: attention/inputs, attention/modifiers, attention/score, attention/work, random, special
 //
 // What every fused attention kernel that computes outputs has besides its inputs: its parameters, the places of a cache's keys,
 // and writing the output and log-sum-exp, or those of one split of the keys.
