@@ -68,7 +68,7 @@ fn add_special_gradients(tile: KeyTile, key: u32) {
       for (var d = 0u; d < params.inputs.head_dim; d += 4u) { dots += dot(q_quad(q_begin, d), k_quad(k_begin, d)); }
       let weight = pair_of(
         tile.sequence, row_stats(tile.sequence, head, query), slope_of(tile.sequence, head), head, query, key,
-        params.score.scale * dots, 0.0, dropout_factor(tile.sequence, head, query, key), false,
+        params.options.score.scale * dots, 0.0, dropout_factor(tile.sequence, head, query, key), false,
       ).weight;
       for (var d = 0u; d < params.inputs.value_dim; d += 4u) {
         let values = weighted(weight, special_part(d_output_quad(d_begin, d)));
@@ -188,7 +188,8 @@ fn main(
         let query = first_query + j;
         for (var r = 0u; r < ROWS; r++) {
           let is_seen = query <= last_query && in_band(tile.sequence, query, tile.first_key + r * SUBGROUP + lane);
-          let pair = pair_from(stats, select(HIDDEN, params.score.scale * scores[r][j], is_seen), d_weights[r][j], factors[r][j], 1.0);
+          let masked = select(HIDDEN, params.options.score.scale * scores[r][j], is_seen);
+          let pair = pair_from(stats, masked, d_weights[r][j], factors[r][j], 1.0);
           weights[r][j] = pair.weight;
           d_scores[r][j] = pair.d_score;
         }
@@ -205,7 +206,7 @@ fn main(
           let query = first_query + j;
           let pair = pair_of(
             tile.sequence, row_stats(tile.sequence, head, min(query, last_query)), slope_of(tile.sequence, head), head,
-            query, tile.first_key + r * SUBGROUP + lane, params.score.scale * from_scores[r][j], from_weights[r][j],
+            query, tile.first_key + r * SUBGROUP + lane, params.options.score.scale * from_scores[r][j], from_weights[r][j],
             from_factors[r][j], false,
           );
           from_scores[r][j] = select(pair.weight, 0.0, query > last_query);
@@ -254,7 +255,7 @@ fn main(
     let key_base = d_key_row(tile.sequence, tile.kv_head, key);
     let value_base = d_value_row(tile.sequence, tile.kv_head, key);
     for (var c = 0u; 4u * c < params.inputs.head_dim; c++) {
-      let quad = params.score.scale * k_sums[r][c / STEP][c % STEP];
+      let quad = params.options.score.scale * k_sums[r][c / STEP][c % STEP];
       store_quad(key_base + 4u * c, quad, min(params.inputs.head_dim - 4u * c, 4u), IS_F16);
     }
     for (var c = 0u; 4u * c < params.inputs.value_dim; c++) {

@@ -92,7 +92,7 @@ fn draw(tile: KeyTile, head: u32, first_query: u32, lane: u32) {
 fn drawn_factor(query_place: u32, key_place: u32) -> f32 {
   if !HAS_DROPOUT { return 1.0; }
   let bits = kept[query_place * KEY_QUADS + key_place / 4u];
-  return select(0.0, params.dropout.scale, ((bits >> (key_place & 3u)) & 1u) != 0u);
+  return select(0.0, params.options.dropout.scale, ((bits >> (key_place & 3u)) & 1u) != 0u);
 }
 
 // Four queries' scores in the first tile and dP in the second become P ∘ M in the first and dS' in the second.
@@ -107,7 +107,7 @@ fn differentiate_quad(tile: KeyTile, head: u32, first_query: u32, place: u32, qu
     if query < tile.queries.y {
       pair = pair_of(
         tile.sequence, row_stats(tile.sequence, head, query), slope, head, query, key,
-        params.score.scale * scores[i], d_weights[i], drawn_factor(4u * quad + i, place), is_visible,
+        params.options.score.scale * scores[i], d_weights[i], drawn_factor(4u * quad + i, place), is_visible,
       );
     }
     scores[i] = pair.weight;
@@ -210,7 +210,7 @@ fn main(
     for (var c = 0u; c < CHUNKS; c++) {
       let column = params.first_column + c * DIM_STEP + 4u * x;
       if column < params.inputs.head_dim {
-        let quad = params.score.scale * d_key[r * CHUNKS + c];
+        let quad = params.options.score.scale * d_key[r * CHUNKS + c];
         store_quad(key_base + column, quad, min(params.inputs.head_dim - column, 4u), IS_F16);
       }
       if column < params.inputs.value_dim {

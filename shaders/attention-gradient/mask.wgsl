@@ -1,4 +1,4 @@
-// parts: attention-gradient/pair, attention-gradient/tile, attention/inputs, attention/modifiers, attention/score, launch, random, store
+// parts: attention-gradient/pair, attention-gradient/tile, attention/inputs, attention/score, launch, store
 //
 // The gradient of a float mask: dS of attention-gradient/pair, summed over the axes along which the mask is broadcast.
 //
@@ -26,11 +26,7 @@ struct Params {
   query_tiles: u32,
   key_tiles: u32,
   inputs: InputParams,
-  @align(16) sequences: SequenceParams,
-  visibility: VisibilityParams,
-  @align(16) score: ScoreParams,
-  @align(16) dropout: DropoutParams,
-  captures: CaptureParams,
+  @align(16) options: OptionParams,
   @align(16) blocks: BlockParams,
   gradient: GradientParams,
   d_mask_strides: vec4<u32>,  // elements: batch, head, query, key; 0 where broadcast
@@ -91,7 +87,7 @@ fn masked_quad(place: Place, row: u32, quad: u32) -> vec4<f32> {
   for (var i = 0u; i < 4u; i++) {
     gradient[i] = pair_of(
       place.sequence, stats, slope, place.head, query, key + i,
-      params.score.scale * scores[i], d_weights[i], factors[i], false,
+      params.options.score.scale * scores[i], d_weights[i], factors[i], false,
     ).d_masked;
   }
   return gradient;
@@ -177,8 +173,8 @@ fn main(
   workgroupBarrier();
   for (var r = 0u; r < ROWS; r++) { first_tile[(lane / LANES + ROW_LANES * r) * PITCH + lane % LANES] = sums[r]; }
   workgroupBarrier();
-  let rows = select(min(params.sequences.query_length - own_query, BLOCK_Q), 1u, repeats.z);
-  let columns = select(min(params.sequences.key_length - own_key, BLOCK_K), 1u, repeats.w);
+  let rows = select(min(params.options.sequences.query_length - own_query, BLOCK_Q), 1u, repeats.z);
+  let columns = select(min(params.options.sequences.key_length - own_key, BLOCK_K), 1u, repeats.w);
   let quads = (columns + 3u) / 4u;
   let base = dot(params.d_mask_strides, vec4<u32>(own_batch, own_head, own_query, own_key));
   for (var i = lane; i < rows * quads; i += WORKGROUP) {

@@ -127,7 +127,7 @@ fn main(
     for (var r = 0u; r < ROWS; r++) {
       let row = row_of(tile, r * SUBGROUP + lane);
       for (var j = 0u; j < BLOCK_K; j++) {
-        let score = select(HIDDEN, params.score.scale * scores[r][j], in_band(tile.sequence, row, first_key + j));
+        let score = select(HIDDEN, params.options.score.scale * scores[r][j], in_band(tile.sequence, row, first_key + j));
         d_scores[r][j] = pair_from(stats[r], score, d_weights[r][j], factors[r][j], 1.0).d_score;
       }
     }
@@ -143,7 +143,7 @@ fn main(
         let row = row_of(tile, r * SUBGROUP + lane);
         from_scores[r][j] = pair_of(
           tile.sequence, row_stats(tile.sequence, tile.head, row), slope_of(tile.sequence, tile.head), tile.head, row,
-          first_key + j, params.score.scale * from_scores[r][j], from_weights[r][j], from_factors[r][j], false,
+          first_key + j, params.options.score.scale * from_scores[r][j], from_weights[r][j], from_factors[r][j], false,
         ).d_score;
       }
       for (var r = 0u; r < ROWS; r++) {
@@ -170,7 +170,8 @@ fn main(
     if row >= tile.end_row { continue; }
     let base = d_query_row(tile, row);
     for (var c = 0u; 4u * c < params.inputs.head_dim; c++) {
-      store_quad(base + 4u * c, params.score.scale * sums[r][c / STEP][c % STEP], min(params.inputs.head_dim - 4u * c, 4u), IS_F16);
+      let quad = params.options.score.scale * sums[r][c / STEP][c % STEP];
+      store_quad(base + 4u * c, quad, min(params.inputs.head_dim - 4u * c, 4u), IS_F16);
     }
   }
 }

@@ -73,7 +73,7 @@ fn differentiate_quad(tile: Tile, first_key: u32, place: u32, quad: u32, is_visi
   for (var i = 0u; i < 4u; i++) {
     scores[i] = pair_of(
       tile.sequence, stats, slope, tile.head, query, key + i,
-      params.score.scale * scores[i], d_weights[i], factors[i], is_visible,
+      params.options.score.scale * scores[i], d_weights[i], factors[i], is_visible,
     ).d_score;
   }
   first_tile[place * PITCH + quad] = scores;
@@ -147,7 +147,8 @@ fn main(
     for (var c = 0u; c < CHUNKS; c++) {
       let column = params.first_column + c * DIM_STEP + 4u * x;
       if column < params.inputs.head_dim {
-        store_quad(base + column, params.score.scale * gradient[r * CHUNKS + c], min(params.inputs.head_dim - column, 4u), IS_F16);
+        let quad = params.options.score.scale * gradient[r * CHUNKS + c];
+        store_quad(base + column, quad, min(params.inputs.head_dim - column, 4u), IS_F16);
       }
     }
   }

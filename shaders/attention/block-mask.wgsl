@@ -20,6 +20,10 @@ struct Params {
   query_length: u32,     // Nq
   key_length: u32,       // Nk
   block_size: u32,       // S, queries and keys
+  options: MaskOptionParams,
+}
+
+struct MaskOptionParams {
   captures: CaptureParams,
 }
 

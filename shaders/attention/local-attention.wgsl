@@ -46,8 +46,8 @@ fn hide_out_of_band(tile: Tile, first_key: u32, lane: u32, s: ptr<function, Scor
   let y = lane / LANES;
   for (var r = 0u; r < ROWS; r++) {
     let position = i32(query_of(tile, row_of(tile, y + ROW_LANES * r))) + tile.sequence.query_offset;
-    let first = vec4<i32>(position - params.visibility.band_left);
-    let last = vec4<i32>(min(position + params.visibility.band_right, i32(tile.keys.y) - 1));
+    let first = vec4<i32>(position - params.options.visibility.band_left);
+    let last = vec4<i32>(min(position + params.options.visibility.band_right, i32(tile.keys.y) - 1));
     for (var g = 0u; g < QUADS; g++) {
       let keys = vec4<i32>(i32(first_key + 4u * (x + LANES * g))) + vec4<i32>(0, 1, 2, 3);
       (*s)[r * QUADS + g] = select(vec4<f32>(HIDDEN), (*s)[r * QUADS + g], (keys >= first) & (keys <= last));
@@ -66,7 +66,7 @@ fn main(
   let tile = tile_of(index);
   if tile.first_row >= tile.end_row { return; }
   let has_band_only = !MODIFIES_SCORES && !HAS_MASK_MOD
-    && params.visibility.mask_kind == NO_MASK && params.visibility.has_key_mask == 0u;
+    && params.options.visibility.mask_kind == NO_MASK && params.options.visibility.has_key_mask == 0u;
   var rows = begin_rows(tile, lane);
   for (var first_key = tile.keys.x; first_key < tile.keys.y; first_key += BLOCK_K) {
     var s = Scores();

@@ -71,7 +71,7 @@ fn main(
     let is_visible = tile_sees(tile, first_key, first_key + BLOCK_K - 1u);
     var weights: array<f32, ROWS> = array<f32, ROWS>();
     for (var r = 0u; r < ROWS; r++) {
-      var score = params.score.scale * dot(sums[r], vec4<f32>(1.0));
+      var score = params.options.score.scale * dot(sums[r], vec4<f32>(1.0));
       let row = row_of(tile, r);
       if MODIFIES_SCORES {
         score = modified_score(tile.sequence, score, slopes[r], head_of(tile, row), query_of(tile, row), key);

@@ -74,7 +74,7 @@ fn main(
         let quad = subgroupShuffle(share[c / SUBGROUP], c % SUBGROUP);
         for (var r = 0u; r < ROWS; r++) { sums[r] = fma(q_rows[r][c], quad, sums[r]); }
       }
-      for (var r = 0u; r < ROWS; r++) { s[r * BLOCK_K + j] = params.score.scale * dot(sums[r], vec4<f32>(1.0)); }
+      for (var r = 0u; r < ROWS; r++) { s[r * BLOCK_K + j] = params.options.score.scale * dot(sums[r], vec4<f32>(1.0)); }
     }
 
     if MODIFIES_SCORES {

@@ -220,7 +220,7 @@ fn mask_scores(tile: Tile, first_key: u32, invocation: u32) {
     let row = i / KEY_QUADS;
     let query = row_of(tile, row);
     let at = row * S_PITCH + i % KEY_QUADS;
-    var scores = params.score.scale * get_quad(at);
+    var scores = params.options.score.scale * get_quad(at);
     for (var j = 0u; j < 4u; j++) {
       scores[j] = masked_score(tile.sequence, scores[j], tile.head, query, first_key + 4u * (i % KEY_QUADS) + j);
     }
@@ -427,7 +427,7 @@ fn main(
         mask_scores(tile, first_key, invocation);
         workgroupBarrier();
       }
-      outgrown = weigh(select(params.score.scale, 1.0, is_masked), &row_max, &row_sum, &factors, subgroup, lane);
+      outgrown = weigh(select(params.options.score.scale, 1.0, is_masked), &row_max, &row_sum, &factors, subgroup, lane);
       saw_special = stage_v(v_octets, v_rows, first_key, keys.y, invocation) || saw_special;
     }
     if k_rows.are_octets {

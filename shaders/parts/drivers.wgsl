@@ -1,5 +1,5 @@
-// A workaround that a single driver needs, under the driver's name, so that kernels read as kernels for GPUs. SwiftShader's, for
-// NaN, are in parts/special.
+// A workaround that a single driver needs, under the driver's name, so that kernels read as kernels for GPUs. Those for
+// SwiftShader and NaN are in parts/special.
 
 // llvmpipe runs both sides of a branch, and skips only a loop without iterations. So rare work is in a loop
 //

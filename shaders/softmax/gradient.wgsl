@@ -1,4 +1,4 @@
-// parts: attention/modifiers, attention/score, softmax/row, element, launch, online-softmax, operand, random, reduce, store
+// parts: attention/score, softmax/row, element, launch, online-softmax, operand, reduce, store
 //
 // Gradient of the masked softmax over rows (see softmax.wgsl), of its weights W = P ∘ R (R is 0 or 1 / (1 - p) with
 // dropout, else 1) and of the log-sum-exp of the scores s:
@@ -29,11 +29,7 @@ struct Params {
   sinks_at: u32,          // in `table`, or ABSENT
   d_weights: Operand,
   x: Operand,
-  @align(16) sequences: SequenceParams,
-  visibility: VisibilityParams,
-  @align(16) score: ScoreParams,
-  @align(16) dropout: DropoutParams,
-  captures: CaptureParams,
+  @align(16) options: OptionParams,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -61,7 +57,7 @@ fn d_weights_at(at: Quad) -> vec4<f32> {
 // R ∘ d_weights of keys [key, key + 4) of the row that begins at element `begin`. It is 0 for dropped and hidden keys, whatever
 // d_weights holds.
 fn d_weights_quad(row: Row, begin: u32, key: u32, is_hidden: vec4<bool>) -> vec4<f32> {
-  let quad = d_weights_at(operand_quad(params.d_weights, begin, key, params.sequences.key_length));
+  let quad = d_weights_at(operand_quad(params.d_weights, begin, key, params.options.sequences.key_length));
   let kept = kept_quad(row, key);
   return select(kept * quad, vec4<f32>(0.0), is_hidden | (kept == vec4<f32>(0.0)));
 }
@@ -81,9 +77,9 @@ fn main(
   let place = row_at(read_row);
   let d_begin = params.d_weights.offset + dot(
     vec3<u32>(
-      read_row / (params.sequences.query_length * params.heads),
-      read_row / params.sequences.query_length % params.heads,
-      read_row % params.sequences.query_length,
+      read_row / (params.options.sequences.query_length * params.heads),
+      read_row / params.options.sequences.query_length % params.heads,
+      read_row % params.options.sequences.query_length,
     ),
     params.d_weights.strides.xyz,
   );
@@ -94,7 +90,7 @@ fn main(
   if has_sink { sink = max(bitcast<f32>(table[params.sinks_at + place.head]), HIDDEN); }
   var softmax = OnlineSoftmax(HIDDEN, 0.0, 0.0);  // and with it the sum of R ∘ d_weights
   if lane == 0u && sink != HIDDEN { softmax = OnlineSoftmax(sink, 1.0, 0.0); }
-  for (var key = 4u * lane; key < params.sequences.key_length; key += 4u * LANES) {
+  for (var key = 4u * lane; key < params.options.sequences.key_length; key += 4u * LANES) {
     let s = score_quad(place, key);
     softmax = add_weighted_scores(softmax, s, d_weights_quad(place, d_begin, key, s == hidden));
   }
@@ -111,15 +107,15 @@ fn main(
     row_values[row] = -exp(sink - shift) * normaliser * change;
   }
 
-  for (var key = 4u * lane; key < params.sequences.key_length; key += 4u * LANES) {
+  for (var key = 4u * lane; key < params.options.sequences.key_length; key += 4u * LANES) {
     let s = score_quad(place, key);
     let is_hidden = s == hidden;
     let p = exp(s - vec4<f32>(shift)) * normaliser;
     let d_s = select(p * (d_weights_quad(place, d_begin, key, is_hidden) - change), vec4<f32>(0.0), is_hidden);
-    var d_x = params.score.scale * d_s;
-    let count = min(params.sequences.key_length - key, 4u);
+    var d_x = params.options.score.scale * d_s;
+    let count = min(params.options.sequences.key_length - key, 4u);
     if MODIFIES_SCORES {
-      let raw = params.score.scale * x_quad(place.begin, key);
+      let raw = params.options.score.scale * x_quad(place.begin, key);
       let first_key = key - place.sequence.first_key;
       for (var i = 0u; i < count; i++) {
         let derivative =
@@ -129,7 +125,7 @@ fn main(
     }
     store_quad(row * params.output_pitch + key, d_x, count, OUT_F16);
     for (var i = 0u; params.writes_d_scores != 0u && i < count; i++) {
-      d_scores[row * params.sequences.key_length + key + i] = d_s[i];
+      d_scores[row * params.options.sequences.key_length + key + i] = d_s[i];
     }
   }
 }

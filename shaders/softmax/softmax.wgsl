@@ -1,4 +1,4 @@
-// parts: attention/modifiers, attention/score, softmax/row, element, launch, online-softmax, operand, random, special, store
+// parts: attention/score, softmax/row, element, launch, online-softmax, operand, special, store
 //
 // Masked softmax over rows: output[i, j] = exp(s[i, j] - m_i) / Σ_j exp(s[i, j] - m_i) with s = scale · x + mask and
 // m_i the row's maximum. A hidden key gets 0, and so does a row without any key. With dropout, a weight is 0 or divided by
@@ -22,11 +22,7 @@ struct Params {
   scores_stage: u32,      // which scores are written too: 0 none, 1 scaled, 2 capped, 3 masked
   sinks_at: u32,          // in `table`, or ABSENT
   x: Operand,
-  @align(16) sequences: SequenceParams,
-  visibility: VisibilityParams,
-  @align(16) score: ScoreParams,
-  @align(16) dropout: DropoutParams,
-  captures: CaptureParams,
+  @align(16) options: OptionParams,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -43,7 +39,7 @@ const WORKGROUP: u32 = 128u;
 // The scores of keys [key, key + 4) after the stage that the caller asked for.
 fn staged_quad(row: Row, key: u32) -> vec4<f32> {
   if params.scores_stage == 3u { return score_quad(row, key); }
-  var quad = params.score.scale * x_quad(row.begin, key);
+  var quad = params.options.score.scale * x_quad(row.begin, key);
   for (var i = 0u; params.scores_stage == 2u && i < 4u; i++) { quad[i] = capped_score(quad[i]); }
   return quad;
 }
@@ -78,7 +74,7 @@ fn main(
     softmax.highest = max(bitcast<f32>(table[params.sinks_at + place.head]), HIDDEN);
     softmax.sum = select(1.0, 0.0, softmax.highest == HIDDEN);
   }
-  for (var key = 4u * lane; key < params.sequences.key_length; key += 4u * LANES) {
+  for (var key = 4u * lane; key < params.options.sequences.key_length; key += 4u * LANES) {
     softmax = add_scores(softmax, score_quad(place, key));
   }
   softmax = softmax_over_lanes(softmax, index, lane, LANES);
@@ -89,10 +85,10 @@ fn main(
   if row >= params.rows { return; }
 
   let base = row * params.output_pitch;
-  for (var key = 4u * lane; key < params.sequences.key_length; key += 4u * LANES) {
+  for (var key = 4u * lane; key < params.options.sequences.key_length; key += 4u * LANES) {
     let s = score_quad(place, key);
     let weights = select(exp(s - vec4<f32>(shift)) * normaliser, vec4<f32>(0.0), s == vec4<f32>(HIDDEN));
-    let count = min(params.sequences.key_length - key, 4u);
+    let count = min(params.options.sequences.key_length - key, 4u);
     store_quad(base + key, weights * kept_quad(place, key), count, OUT_F16);
     if params.scores_stage != 0u { store_scores(base + key, staged_quad(place, key), count); }
   }

@@ -410,17 +410,19 @@ export function storedBatch({ batch, options }: AttentionInputs): number {
   return options.isPacked ? 1 : batch;
 }
 
-/** Uniform fields of attention/parts/inputs, and of the parts that read options, forward and backward. */
+/** Twin of the uniform struct `OptionParams` (shaders/attention/parts/score.wgsl). */
+export function optionParams({ fields }: OptionFields, queryLength: number, keyLength: number) {
+  const { sequences, visibility, score, dropout, captures } = fields;
+  const lengths = { query_length: queryLength, key_length: keyLength };
+  return { sequences: { ...sequences, ...lengths }, visibility, score, dropout, captures };
+}
+
+/** Uniform fields of attention/parts/inputs and attention/parts/score, forward and backward. */
 export function inputFields(problem: AttentionInputs) {
-  const { sequences, visibility, score, dropout, captures, blocks } = problem.options.fields;
   return {
     heads: problem.heads,
-    sequences: { ...sequences, query_length: problem.queryLength, key_length: problem.keyLength },
-    visibility,
-    score,
-    dropout,
-    captures,
-    blocks,
+    options: optionParams(problem.options, problem.queryLength, problem.keyLength),
+    blocks: problem.options.fields.blocks,
     inputs: {
       q: operandFields(problem.q),
       k: operandFields(problem.k),
@@ -546,7 +548,7 @@ export function planBlockMask(problem: BlockMaskProblem, limits: Limits): Launch
       query_length: queryLength,
       key_length: keyLength,
       block_size: blockSize,
-      captures,
+      options: { captures },
     },
     workgroups: foldWorkgroups(op, groups, limits),
   };

@@ -140,8 +140,8 @@ function tensorAccessor(name: string, number: number, dtype: DType, rank: number
   }, '');
   return [
     `fn ${name}(${axes.map((axis) => `i${axis}: u32`).join(', ')}) -> ${TYPES[dtype]} {`,
-    `  let shape = params.captures.shapes[${number}];`,
-    `  let first = params.captures.offsets[${number}];`,
+    `  let shape = params.options.captures.shapes[${number}];`,
+    `  let first = params.options.captures.offsets[${number}];`,
     `  let at = ${at};`,
     `  return ${DECODE[dtype]};`,
     `}`,
@@ -149,5 +149,5 @@ function tensorAccessor(name: string, number: number, dtype: DType, rank: number
 }
 
 function numberAccessor(name: string, index: number): string {
-  return `fn ${name}() -> f32 { return params.captures.numbers[${Math.floor(index / 4)}][${index % 4}]; }`;
+  return `fn ${name}() -> f32 { return params.options.captures.numbers[${Math.floor(index / 4)}][${index % 4}]; }`;
 }

@@ -5,7 +5,7 @@ import type { Launch } from '../gpu/runtime.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { rowPitch } from '../tensor/shape.ts';
 import type { Traits } from '../tensor/traits.ts';
-import type { OptionFields } from './attention.ts';
+import { optionParams, type OptionFields } from './attention.ts';
 import { foldWorkgroups, operandFields, type Operand } from './launch.ts';
 import { chooseRowLanes, rowsPerWorkgroup } from './rows.ts';
 
@@ -72,7 +72,6 @@ function rowsLaunch({ op, shape, xDType, x, options }: SoftmaxRows, dtype: Float
   const [batch, heads, queryLength, keyLength] = shape;
   const rows = batch * heads * queryLength;
   const groups = Math.ceil(rows / rowsPerWorkgroup(keyLength, traits));
-  const { sequences, visibility, score, dropout, captures, output } = options.fields;
   // the kernel skips keys one by one, so the modifier of a block mask is enough, without its blocks
   const { HAS_BLOCK_MASK: _, ...constants } = options.constants;
   return {
@@ -87,13 +86,9 @@ function rowsLaunch({ op, shape, xDType, x, options }: SoftmaxRows, dtype: Float
       heads,
       rows,
       output_pitch: rowPitch(keyLength, dtype),
-      sinks_at: output['sinks_at'],
+      sinks_at: options.fields.output['sinks_at'],
       x: operandFields(x),
-      sequences: { ...sequences, query_length: queryLength, key_length: keyLength },
-      visibility,
-      score,
-      dropout,
-      captures,
+      options: optionParams(options, queryLength, keyLength),
       ...own,
     },
     workgroups: foldWorkgroups(op, groups, traits),

@@ -23,15 +23,15 @@ export const FAULTS = [
   {
     name: 'the band reaches one key further to the right',
     file: score,
-    from: 'i32(key) > position + params.visibility.band_right',
-    to: 'i32(key) > position + params.visibility.band_right + 1',
+    from: 'i32(key) > position + params.options.visibility.band_right',
+    to: 'i32(key) > position + params.options.visibility.band_right + 1',
     tests: forward,
   },
   {
     name: 'the band begins one key too late on the left',
     file: score,
-    from: 'i32(key) < position - params.visibility.band_left ||',
-    to: 'i32(key) <= position - params.visibility.band_left ||',
+    from: 'i32(key) < position - params.options.visibility.band_left ||',
+    to: 'i32(key) <= position - params.options.visibility.band_left ||',
     tests: [`${OPS}/local-attention.test.ts`, ...forward],
   },
   {
@@ -44,8 +44,8 @@ export const FAULTS = [
   {
     name: 'the key mask is read for the first batch entry only',
     file: score,
-    from: 'dot(vec2<u32>(sequence.index, key), params.visibility.key_mask_strides)',
-    to: 'dot(vec2<u32>(0u, key), params.visibility.key_mask_strides)',
+    from: 'dot(vec2<u32>(sequence.index, key), params.options.visibility.key_mask_strides)',
+    to: 'dot(vec2<u32>(0u, key), params.options.visibility.key_mask_strides)',
     tests: forward,
   },
   {
@@ -72,8 +72,8 @@ export const FAULTS = [
   {
     name: 'a whole tile is taken for visible one key too soon',
     file: score,
-    from: 'i32(last_key) <= i32(first_query) + sequence.query_offset + params.visibility.band_right',
-    to: 'i32(last_key) <= i32(first_query) + 1 + sequence.query_offset + params.visibility.band_right',
+    from: 'i32(last_key) <= i32(first_query) + sequence.query_offset + params.options.visibility.band_right',
+    to: 'i32(last_key) <= i32(first_query) + 1 + sequence.query_offset + params.options.visibility.band_right',
     tests: forward,
   },
   {
@@ -86,7 +86,7 @@ export const FAULTS = [
   {
     name: 'the derivative of softcap is 1',
     file: score,
-    from: 'derivative = 1.0 - (capped / params.score.softcap) * (capped / params.score.softcap);',
+    from: 'derivative = 1.0 - bounded * bounded;',
     to: 'derivative = 1.0;',
     tests: backward,
   },

@@ -54,10 +54,12 @@ describe('planModifiers', () => {
     expect(captures.map(({ shape }) => shape)).toEqual([[3], [4, 5]]);
     expect(fields([7, 9])).toEqual(captureFields([[3], [4, 5]], [1, 2, 3], [7, 9]));
     const [first, second] = insertions.map(({ text }) => text);
-    expect(first).toContain('fn score_mod_bias(i0: u32) -> f32 {\n  let shape = params.captures.shapes[0];');
-    expect(first).toContain('fn score_mod_b() -> f32 { return params.captures.numbers[0][1]; }');
-    expect(second).toContain('fn mask_mod_bias(i0: u32, i1: u32) -> i32 {\n  let shape = params.captures.shapes[1];');
-    expect(second).toContain('fn mask_mod_a() -> f32 { return params.captures.numbers[0][2]; }');
+    expect(first).toContain('fn score_mod_bias(i0: u32) -> f32 {\n  let shape = params.options.captures.shapes[0];');
+    expect(first).toContain('fn score_mod_b() -> f32 { return params.options.captures.numbers[0][1]; }');
+    expect(second).toContain(
+      'fn mask_mod_bias(i0: u32, i1: u32) -> i32 {\n  let shape = params.options.captures.shapes[1];',
+    );
+    expect(second).toContain('fn mask_mod_a() -> f32 { return params.options.captures.numbers[0][2]; }');
   });
 
   test('the text depends on ranks and dtypes, not on lengths and numbers', () => {
@@ -83,8 +85,10 @@ describe('planModifiers', () => {
     expect(inserted.text).toMatch(
       /^fn d_score_mod\(.*return d_score_mod_half\(\) \* d_score_mod_t\(d_score_mod_i\); }/,
     );
-    expect(inserted.text).toContain('fn d_score_mod_t(i0: u32) -> f32 {\n  let shape = params.captures.shapes[1];');
-    expect(inserted.text).toContain('fn d_score_mod_half() -> f32 { return params.captures.numbers[0][1]; }');
+    expect(inserted.text).toContain(
+      'fn d_score_mod_t(i0: u32) -> f32 {\n  let shape = params.options.captures.shapes[1];',
+    );
+    expect(inserted.text).toContain('fn d_score_mod_half() -> f32 { return params.options.captures.numbers[0][1]; }');
     const column = inserted.text.indexOf('d_score_mod_t(') + 1;
     expect(inserted.explain("in d_score_mod: 'd_score_mod_t' is wrong", 1, column)).toBe(
       `scoreMod's derivative line 1, column ${text.indexOf('t(i)') + 1}: in score_mod_derivative: 't' is wrong`,

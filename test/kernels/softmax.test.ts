@@ -17,7 +17,7 @@ describe('planSoftmax', () => {
     expect(plan({ shape: [2, 3, 5, 9] }).params).toMatchObject({
       rows: 30,
       heads: 3,
-      sequences: { query_length: 5, key_length: 9 },
+      options: { sequences: { query_length: 5, key_length: 9 } },
       groups: 4,
     });
   });

@@ -1,4 +1,4 @@
-// parts: attention-gradient/pair, attention/inputs, attention/modifiers, attention/score, random
+// parts: attention-gradient/pair, attention/inputs, attention/modifiers, attention/score
 //
 // What the kernels of k's and v's gradients share: their parameters, the work of a tile of keys, and where rows of k, v,
 // dK and dV begin. Needs BLOCK_Q and BLOCK_K from the shader that uses it.
@@ -9,11 +9,7 @@ struct Params {
   first_column: u32,   // first column of the gradients that is computed
   key_tiles: u32,      // ⌈keys / BLOCK_K⌉, of the longest sequence
   inputs: InputParams,
-  @align(16) sequences: SequenceParams,
-  visibility: VisibilityParams,
-  @align(16) score: ScoreParams,
-  @align(16) dropout: DropoutParams,
-  captures: CaptureParams,
+  @align(16) options: OptionParams,
   @align(16) blocks: BlockParams,
   gradient: GradientParams,
   d_key_strides: vec4<u32>,    // elements
@@ -64,8 +60,8 @@ fn key_tile_of(group: u32) -> KeyTile {
 
 // Number of keys of a sequence in k and v, including those past its key length.
 fn stored_keys(sequence: Sequence) -> u32 {
-  if params.sequences.packed_at == ABSENT { return params.sequences.key_length; }
-  let keys = params.sequences.packed_at + params.sequences.count + 1u + sequence.index;
+  if params.options.sequences.packed_at == ABSENT { return params.options.sequences.key_length; }
+  let keys = params.options.sequences.packed_at + params.options.sequences.count + 1u + sequence.index;
   return table[keys + 1u] - table[keys];
 }
 

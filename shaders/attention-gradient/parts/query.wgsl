@@ -1,4 +1,4 @@
-// parts: attention-gradient/pair, attention/inputs, attention/modifiers, attention/score, attention/work, random
+// parts: attention-gradient/pair, attention/inputs, attention/score, attention/work
 //
 // What the kernels of q's gradient share: their parameters, and where rows of k, v and dQ begin.
 
@@ -7,11 +7,7 @@ struct Params {
   heads: u32,          // H
   first_column: u32,   // first column of dQ that is computed
   inputs: InputParams,
-  @align(16) sequences: SequenceParams,
-  visibility: VisibilityParams,
-  @align(16) score: ScoreParams,
-  @align(16) dropout: DropoutParams,
-  captures: CaptureParams,
+  @align(16) options: OptionParams,
   @align(16) blocks: BlockParams,
   gradient: GradientParams,
   @align(16) work: WorkParams,

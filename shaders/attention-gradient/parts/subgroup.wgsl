@@ -17,7 +17,8 @@ alias Shares = array<vec4<f32>, SHARES>;
 // Whether the band of a query holds a key.
 fn in_band(sequence: Sequence, query: u32, key: u32) -> bool {
   let distance = i32(key) - i32(query) - sequence.query_offset;
-  return key < sequence.key_length && distance >= -params.visibility.band_left && distance <= params.visibility.band_right;
+  return key < sequence.key_length
+    && distance >= -params.options.visibility.band_left && distance <= params.options.visibility.band_right;
 }
 
 // Whether nothing but the band decides what is seen in the block of a query and a key, and scores are not modified.
@@ -27,5 +28,5 @@ fn band_decides(sequence: Sequence, head: u32, query: u32, key: u32) -> bool {
   } else if HAS_MASK_MOD {
     return false;
   }
-  return !MODIFIES_SCORES && params.visibility.mask_kind == NO_MASK && params.visibility.has_key_mask == 0u;
+  return !MODIFIES_SCORES && params.options.visibility.mask_kind == NO_MASK && params.options.visibility.has_key_mask == 0u;
 }

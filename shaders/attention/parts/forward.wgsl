@@ -1,4 +1,4 @@
-// parts: attention/inputs, attention/modifiers, attention/score, attention/work, random, special
+// parts: attention/inputs, attention/modifiers, attention/score, attention/work, special
 //
 // What every fused attention kernel that computes outputs has besides its inputs: its parameters, the places of a cache's keys,
 // and writing the output and log-sum-exp, or those of one split of the keys.
@@ -11,11 +11,7 @@ struct Params {
   heads: u32,          // H
   inputs: InputParams,
   @align(16) work: WorkParams,
-  @align(16) sequences: SequenceParams,
-  visibility: VisibilityParams,
-  @align(16) score: ScoreParams,
-  @align(16) dropout: DropoutParams,
-  captures: CaptureParams,
+  @align(16) options: OptionParams,
   @align(16) blocks: BlockParams,
   @align(16) keys: KeyParams,
   output: OutputParams,

@@ -1,6 +1,7 @@
 // The functions of FlexAttention (Dong et al., 2024) that a user may supply, and what they capture. Each is on one line below
-// a mark. A user's function replaces it, with functions that read `params.captures` and `table` (src/kernels/modifiers.ts).
-// Needs `params` (captures: CaptureParams) and `table` from the shader that uses it.
+// a mark. A user's function replaces it, with functions that read `params.options.captures` and `table`
+// (src/kernels/modifiers.ts).
+// Needs `params` (options, with captures: CaptureParams) and `table` from the shader that uses it.
 
 const HAS_SCORE_MOD: bool = false;
 const HAS_MASK_MOD: bool = false;

@@ -6,9 +6,9 @@
 //     s - slope[b, h] · |i + query_offset - j|        ALiBi: Press, Smith & Lewis, 2022
 //     score_mod(s, b, h, i, j)                        FlexAttention: Dong et al., 2024
 //
-// in this order. Then it is hidden, or a mask is added to it. The band around the diagonal (causal masks and windows are bands),
-// the key mask, the mask, a mask modifier and the length of a batch entry's own keys decide which keys a query may attend to.
-// Query i is at position i + query_offset and sees keys [position - band_left, position + band_right]:
+// in this order. Then it is hidden, or a mask is added to it. The band around the diagonal (causal masks and windows are
+// bands), the key mask, the mask, a mask modifier and the length of a batch entry's own keys decide which keys a query may
+// attend to. Query i is at position i + query_offset and sees keys [position - band_left, position + band_right]:
 //
 //     causal, top-left      causal, bottom-right    window left = 1, right = 1
 //        k 0 1 2 3 4           k 0 1 2 3 4             k 0 1 2 3 4
@@ -18,8 +18,7 @@
 //
 // After the softmax, dropout makes its weight 0 or divides it by 1 - p.
 //
-// Needs `params` (heads, sequences: SequenceParams, visibility: VisibilityParams, score: ScoreParams, dropout: DropoutParams),
-// `mask`, `key_mask` and `table` from the shader that uses it.
+// Needs `params` (heads, options: OptionParams), `mask`, `key_mask` and `table` from the shader that uses it.
 
 const MODIFIES_SCORES: bool = false;  // softcap, ALiBi or score_mod
 const HAS_DROPOUT: bool = false;
@@ -69,6 +68,15 @@ struct ScoreParams {
   slopes_pitch: u32,  // elements between batch entries
 }
 
+// What a call's options are to all kernels that compute scores.
+struct OptionParams {
+  sequences: SequenceParams,
+  visibility: VisibilityParams,
+  score: ScoreParams,
+  dropout: DropoutParams,
+  captures: CaptureParams,
+}
+
 // ---- batch entries
 
 // A batch entry. In a packed batch, one of the sequences that lie one after another in q, k and v.
@@ -82,7 +90,7 @@ struct Sequence {
 }
 
 fn sequence_at(index: u32) -> Sequence {
-  let given = params.sequences;
+  let given = params.options.sequences;
   var sequence = Sequence(index, 0u, 0u, given.query_length, given.key_length, given.query_offset);
   if given.packed_at != ABSENT {
     let queries = given.packed_at + index;
@@ -104,21 +112,21 @@ fn sequence_at(index: u32) -> Sequence {
 
 // The sequence's place along the batch axis of q, k, v and output, which packed sequences share.
 fn batch_of(sequence: Sequence) -> u32 {
-  return select(sequence.index, 0u, params.sequences.packed_at != ABSENT);
+  return select(sequence.index, 0u, params.options.sequences.packed_at != ABSENT);
 }
 
 // First key, and one past the last, in the band of any of the queries [first, last].
 fn key_range(sequence: Sequence, first_query: u32, last_query: u32) -> vec2<u32> {
-  let begin = i32(first_query) + sequence.query_offset - params.visibility.band_left;
-  let end = i32(last_query) + sequence.query_offset + params.visibility.band_right + 1;
+  let begin = i32(first_query) + sequence.query_offset - params.options.visibility.band_left;
+  let end = i32(last_query) + sequence.query_offset + params.options.visibility.band_right + 1;
   let length = i32(sequence.key_length);
   return vec2<u32>(u32(clamp(begin, 0, length)), u32(clamp(end, 0, length)));
 }
 
 // First query, and one past the last, whose band holds any of the keys [first, last].
 fn query_range(sequence: Sequence, first_key: u32, last_key: u32) -> vec2<u32> {
-  let begin = i32(first_key) - sequence.query_offset - params.visibility.band_right;
-  let end = i32(last_key) - sequence.query_offset + params.visibility.band_left + 1;
+  let begin = i32(first_key) - sequence.query_offset - params.options.visibility.band_right;
+  let end = i32(last_key) - sequence.query_offset + params.options.visibility.band_left + 1;
   let length = i32(sequence.query_length);
   return vec2<u32>(u32(clamp(begin, 0, length)), u32(clamp(end, 0, length)));
 }
@@ -137,13 +145,13 @@ fn bounded_tanh(x: f32) -> f32 {
 
 // ALiBi's slope of a head, or 0 if there is none.
 fn slope_of(sequence: Sequence, head: u32) -> f32 {
-  if params.score.slopes_at == ABSENT { return 0.0; }
-  return bitcast<f32>(table[params.score.slopes_at + sequence.index * params.score.slopes_pitch + head]);
+  if params.options.score.slopes_at == ABSENT { return 0.0; }
+  return bitcast<f32>(table[params.options.score.slopes_at + sequence.index * params.options.score.slopes_pitch + head]);
 }
 
 fn capped_score(score: f32) -> f32 {
-  if params.score.softcap == 0.0 { return score; }
-  return params.score.softcap * bounded_tanh(score / params.score.softcap);
+  if params.options.score.softcap == 0.0 { return score; }
+  return params.options.score.softcap * bounded_tanh(score / params.options.score.softcap);
 }
 
 fn modified_score(sequence: Sequence, score: f32, slope: f32, head: u32, query: u32, key: u32) -> f32 {
@@ -159,7 +167,10 @@ fn score_derivative(sequence: Sequence, score: f32, slope: f32, head: u32, query
   if !MODIFIES_SCORES { return 1.0; }
   let capped = capped_score(score);
   var derivative = 1.0;
-  if params.score.softcap != 0.0 { derivative = 1.0 - (capped / params.score.softcap) * (capped / params.score.softcap); }
+  if params.options.score.softcap != 0.0 {
+    let bounded = capped / params.options.score.softcap;
+    derivative = 1.0 - bounded * bounded;
+  }
   if HAS_SCORE_MOD {
     let distance = abs(f32(i32(query) + sequence.query_offset - i32(key)));
     derivative *= d_score_mod(capped - slope * distance, sequence.index, head, query, key);
@@ -171,9 +182,10 @@ fn score_derivative(sequence: Sequence, score: f32, slope: f32, head: u32, query
 
 // Whether every query of [first, last] sees every one of the keys, apart from a mask modifier.
 fn all_visible(sequence: Sequence, first_query: u32, last_query: u32, first_key: u32, last_key: u32) -> bool {
-  return params.visibility.mask_kind == NO_MASK && params.visibility.has_key_mask == 0u && last_key < sequence.key_length
-    && i32(first_key) >= i32(last_query) + sequence.query_offset - params.visibility.band_left
-    && i32(last_key) <= i32(first_query) + sequence.query_offset + params.visibility.band_right;
+  return params.options.visibility.mask_kind == NO_MASK && params.options.visibility.has_key_mask == 0u
+    && last_key < sequence.key_length
+    && i32(first_key) >= i32(last_query) + sequence.query_offset - params.options.visibility.band_left
+    && i32(last_key) <= i32(first_query) + sequence.query_offset + params.options.visibility.band_right;
 }
 
 fn byte_at(word: u32, index: u32) -> u32 {
@@ -184,23 +196,24 @@ fn byte_at(word: u32, index: u32) -> u32 {
 fn masked_score(sequence: Sequence, score: f32, head: u32, query: u32, key: u32) -> f32 {
   let position = i32(query) + sequence.query_offset;
   if key >= sequence.key_length
-    || i32(key) < position - params.visibility.band_left || i32(key) > position + params.visibility.band_right {
+    || i32(key) < position - params.options.visibility.band_left || i32(key) > position + params.options.visibility.band_right {
     return HIDDEN;
   }
-  if params.visibility.has_key_mask != 0u {
-    let at = params.visibility.key_mask_offset
-      + dot(vec2<u32>(sequence.index, key), params.visibility.key_mask_strides);
+  if params.options.visibility.has_key_mask != 0u {
+    let at = params.options.visibility.key_mask_offset
+      + dot(vec2<u32>(sequence.index, key), params.options.visibility.key_mask_strides);
     if byte_at(key_mask[at >> 2u], at) == 0u { return HIDDEN; }
   }
   if HAS_MASK_MOD {
     if !mask_mod(sequence.index, head, query, key) { return HIDDEN; }
   }
-  if params.visibility.mask_kind == NO_MASK { return score; }
-  let at = params.visibility.mask_offset + dot(vec4<u32>(sequence.index, head, query, key), params.visibility.mask_strides);
-  if params.visibility.mask_kind == BOOL_MASK {
+  if params.options.visibility.mask_kind == NO_MASK { return score; }
+  let at = params.options.visibility.mask_offset
+    + dot(vec4<u32>(sequence.index, head, query, key), params.options.visibility.mask_strides);
+  if params.options.visibility.mask_kind == BOOL_MASK {
     return select(HIDDEN, score, byte_at(mask[at >> 2u], at) != 0u);
   }
-  let is_f16 = params.visibility.mask_kind == F16_MASK;
+  let is_f16 = params.options.visibility.mask_kind == F16_MASK;
   let bias = decode_element(mask[word_index(at, is_f16)], at, is_f16);
   if bitcast<u32>(bias) == MINUS_INFINITY_BITS { return HIDDEN; }
   return score + select(bias, LOWEST_BIAS, bias < LOWEST_BIAS);
@@ -208,8 +221,8 @@ fn masked_score(sequence: Sequence, score: f32, head: u32, query: u32, key: u32)
 
 // ---- dropout
 
-// Only the seed and a weight's position decide whether it is kept, so every kernel, forward and backward, draws the same: word
-// j mod 4 of Philox at ⌊j / 4⌋, i, b · H + h decides for query i and key j. Row sums and log-sum-exp are of all weights, before
+// Only the seed and a weight's position decide whether it is kept, so every kernel, forward and backward, draws the same:
+// word j mod 4 of Philox at ⌊j / 4⌋, i, b · H + h decides for query i and key j. Row sums and log-sum-exp are of all weights, before
 // dropout, as in PyTorch.
 
 const DROPOUT_STREAM: u32 = 0x61747464u;  // keeps its numbers apart from those of other parts
@@ -218,7 +231,7 @@ const DROPOUT_STREAM: u32 = 0x61747464u;  // keeps its numbers apart from those 
 fn dropout_quad(sequence: Sequence, head: u32, query: u32, key: u32) -> vec4<f32> {
   if !HAS_DROPOUT { return vec4<f32>(1.0); }
   let counter = vec4<u32>(key >> 2u, query, sequence.index * params.heads + head, DROPOUT_STREAM);
-  return drawn_factors(philox(counter, params.dropout.seed), params.dropout);
+  return drawn_factors(philox(counter, params.options.dropout.seed), params.options.dropout);
 }
 
 // The factor of one key, for the work of four.

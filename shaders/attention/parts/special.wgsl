@@ -14,7 +14,7 @@ fn add_special_values(tile: Tile, row: u32, row_max: f32) {
     let v_begin = v_row(tile, key);
     var dots = 0.0;
     for (var d = 0u; d < params.inputs.head_dim; d += 4u) { dots += dot(q_quad(begin, d), k_quad(k_begin, d)); }
-    let score = modified_score(tile.sequence, params.score.scale * dots, slope, head, query, key);
+    let score = modified_score(tile.sequence, params.options.score.scale * dots, slope, head, query, key);
     let weight = dropout_factor(tile.sequence, head, query, key)
       * exp(masked_score(tile.sequence, score, head, query, key) - select(row_max, 0.0, row_max == HIDDEN));
     for (var d = 0u; d < params.inputs.value_dim; d += 4u) {

@@ -148,7 +148,7 @@ fn score_keys(tile: Tile, first_key: u32, is_first: bool, lane: u32, s: ptr<func
     }
   }
 
-  for (var i = 0u; i < ROWS * QUADS; i++) { (*s)[i] *= params.score.scale; }
+  for (var i = 0u; i < ROWS * QUADS; i++) { (*s)[i] *= params.options.score.scale; }
 }
 
 // Applies the options that modify scores, and hides keys that may not be attended to, if there are any. The scores go through

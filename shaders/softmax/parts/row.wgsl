@@ -6,7 +6,7 @@ const IN_F16: bool = false;      // storage of x
 
 // Columns [key, key + 4) of the row that begins at element `row`; zero past the last.
 fn x_quad(row: u32, key: u32) -> vec4<f32> {
-  let at = operand_quad(params.x, row, key, params.sequences.key_length);
+  let at = operand_quad(params.x, row, key, params.options.sequences.key_length);
   if at.is_vector { return decode_quad(x[vector_of(at.first, IN_F16)], at.first, IN_F16); }
   var quad = vec4<f32>(0.0);
   for (var i = 0u; i < at.count; i++) {
@@ -26,13 +26,13 @@ struct Row {
 }
 
 fn row_at(index: u32) -> Row {
-  let query = index % params.sequences.query_length;
-  let head = (index / params.sequences.query_length) % params.heads;
-  let batch = index / (params.sequences.query_length * params.heads);
+  let query = index % params.options.sequences.query_length;
+  let head = (index / params.options.sequences.query_length) % params.heads;
+  let batch = index / (params.options.sequences.query_length * params.heads);
   var sequence = sequence_at(batch);
-  if params.sequences.packed_at != ABSENT {  // the sequence that holds the row
+  if params.options.sequences.packed_at != ABSENT {  // the sequence that holds the row
     var i = 0u;
-    for (; i + 1u < params.sequences.count && table[params.sequences.packed_at + i + 1u] <= query; i++) {}
+    for (; i + 1u < params.options.sequences.count && table[params.options.sequences.packed_at + i + 1u] <= query; i++) {}
     sequence = sequence_at(i);
   }
   return Row(
@@ -44,7 +44,7 @@ fn row_at(index: u32) -> Row {
 
 // The scores of keys [key, key + 4), HIDDEN for keys that may not be attended to.
 fn score_quad(row: Row, key: u32) -> vec4<f32> {
-  var quad = params.score.scale * x_quad(row.begin, key);
+  var quad = params.options.score.scale * x_quad(row.begin, key);
   let first = key - row.sequence.first_key;  // wraps around before a packed sequence, and is then past its end
   for (var i = 0u; MODIFIES_SCORES && i < 4u; i++) {
     quad[i] = modified_score(row.sequence, quad[i], row.slope, row.head, row.query, first + i);
