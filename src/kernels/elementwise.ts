@@ -20,8 +20,11 @@ import { mergeAxes, quadLaunch, rowOperand, rowShape, rowStrides } from './rows.
 
 export type OperandName = 'x' | 'y';
 
-interface ElementwiseRow {
-  /** Declares value(x, y), gradient_x(g, x, y) and gradient_y(g, x, y). */
+export interface ElementwiseRow {
+  /**
+   * Declares value(x, y), gradient_x(g, x, y) and gradient_y(g, x, y). A function of x alone has the last from the part
+   * `unary`. If every gradient is g itself, value is enough.
+   */
   readonly part: Shader;
   /**
    * For each operand, what its gradient reads beside g, the result's gradient: `'x'`, `'y'`, `'xy'`, or `''` for neither.
@@ -33,7 +36,7 @@ interface ElementwiseRow {
 type GradientReads = '' | 'x' | 'y' | 'xy' | 'g';
 
 /** The elementwise functions. A new one needs a row here, and its part. */
-export const ELEMENTWISE: Readonly<Record<ElementwiseOp, ElementwiseRow>> = {
+export const ELEMENTWISE = {
   gelu: { part: gelu, gradients: { x: 'x' } },
   geluTanh: { part: geluTanh, gradients: { x: 'x' } },
   silu: { part: silu, gradients: { x: 'x' } },
@@ -41,9 +44,9 @@ export const ELEMENTWISE: Readonly<Record<ElementwiseOp, ElementwiseRow>> = {
   add: { part: add, gradients: { x: 'g', y: 'g' } },
   multiply: { part: multiply, gradients: { x: 'y', y: 'x' } },
   swiglu: { part: swiglu, gradients: { x: 'xy', y: 'x' } },
-};
+} satisfies Record<string, ElementwiseRow>;
 
-export type ElementwiseOp = 'gelu' | 'geluTanh' | 'silu' | 'relu' | 'add' | 'multiply' | 'swiglu';
+export type ElementwiseOp = keyof typeof ELEMENTWISE;
 
 export interface ElementwiseProblem {
   /** The op's name, for errors. */

@@ -5,6 +5,7 @@ import {
   planElementwise,
   planElementwiseGradient,
   type ElementwiseOp,
+  type ElementwiseRow,
   type OperandName,
 } from '../kernels/elementwise.ts';
 import type { Operand } from '../kernels/launch.ts';
@@ -132,7 +133,7 @@ function run(
   const output = device.empty(shape, dtype, op);
   const problem = { op, operation, shape, dtype, x: repeated(x, shape), y: repeated(y, shape) };
   enqueue(op, planElementwise(problem, device.traits), { x, y, output });
-  const { gradients } = ELEMENTWISE[operation];
+  const { gradients }: ElementwiseRow = ELEMENTWISE[operation];
   const present = (['x', 'y'] as const).filter((name) => operands[name]);
   const wanted = present.filter((name) => operands[name]!.requiresGrad);
   const read = wanted.map((name) => gradients[name]).join('');
@@ -160,7 +161,8 @@ function derivative(
   gradient: Tensor,
   saved: Readonly<Partial<Record<OperandName, Tensor>>>,
 ): Tensor {
-  const reads = ELEMENTWISE[operation].gradients[of]!;
+  const { gradients }: ElementwiseRow = ELEMENTWISE[operation];
+  const reads = gradients[of]!;
   if (reads === 'g') return gradient;
   const { device, shape } = gradient;
   const dtype = gradient.dtype as FloatDType;

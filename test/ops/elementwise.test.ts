@@ -1,14 +1,41 @@
 import { f16round } from '@petamoriken/float16';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { add, type Device, gelu, multiply, relu, silu, swiglu, type Tensor } from '../../src/index.ts';
+import { ELEMENTWISE } from '../../src/kernels/elementwise.ts';
 import { testDevice } from '../device.ts';
 import { Random } from '../random.ts';
 import { expectClose } from '../reference/compare.ts';
 import { elementwise, functions } from '../reference/elementwise.ts';
+import { numericalGradients } from '../reference/finite-differences.ts';
 import type { HostArray } from '../reference/host-array.ts';
 import { tolerances } from '../reference/tolerances.ts';
+import { expectGradients, type GradientProblem } from './gradient-run.ts';
 import { type Float, type Layout, stored, upload } from './upload.ts';
 import { withWorkgroupLimit } from './attention/workgroup-limit.ts';
+
+interface Row {
+  /** A function of x alone ignores y. */
+  readonly op: (x: Tensor, y: Tensor) => Tensor;
+  /** Each result is the reference's, rounded once. */
+  readonly isExact?: boolean;
+  /** The derivative of a function of x alone far to the left, far to the right, and where x is NaN. */
+  readonly slopes?: readonly [left: number, right: number, ofNaN: number];
+}
+
+/** A new op needs a row here. */
+const OPS: Readonly<Record<keyof typeof functions, Row>> = {
+  gelu: { op: (x) => gelu(x), slopes: [0, 1, NaN] },
+  geluTanh: { op: (x) => gelu(x, { approximate: 'tanh' }), slopes: [0, 1, NaN] },
+  silu: { op: silu, slopes: [0, 1, NaN] },
+  relu: { op: relu, slopes: [0, 1, 1] }, // as PyTorch's
+  add: { op: add, isExact: true },
+  multiply: { op: multiply, isExact: true },
+  swiglu: { op: swiglu },
+};
+
+const NAMES = Object.keys(OPS) as (keyof typeof functions)[];
+const UNARY = NAMES.filter((name) => functions[name].length === 1);
+const BINARY = NAMES.filter((name) => functions[name].length === 2);
 
 let device: Device;
 let liveBefore: number;
@@ -21,17 +48,9 @@ afterAll(() => expect(device.memory().live).toBe(liveBefore));
 const random = new Random(41);
 const normals = (...shape: number[]): HostArray => ({ shape, data: random.normals(shape) });
 
-const UNARY: Readonly<Record<string, [(x: Tensor) => Tensor, (x: number) => number]>> = {
-  gelu: [(x) => gelu(x), functions.gelu],
-  'gelu tanh': [(x) => gelu(x, { approximate: 'tanh' }), functions.geluTanh],
-  silu: [silu, functions.silu],
-  relu: [relu, functions.relu],
-};
-const BINARY = {
-  add: [add, functions.add],
-  multiply: [multiply, functions.multiply],
-  swiglu: [swiglu, functions.swiglu],
-} as const;
+test('every elementwise op has a reference and a row', () => {
+  expect(NAMES.toSorted()).toEqual(Object.keys(ELEMENTWISE).toSorted());
+});
 
 async function read(call: () => Tensor, shape: readonly number[], dtype: Float): Promise<Float32Array> {
   const result = device.scope(call);
@@ -44,66 +63,109 @@ async function read(call: () => Tensor, shape: readonly number[], dtype: Float):
 }
 
 describe.each(['float32', 'float16'] as const)('in %s', (dtype) => {
-  const run = ([op]: (typeof UNARY)[string], x: HostArray, layout?: Layout) =>
-    read(() => op(upload(device, x, dtype, layout)), x.shape, dtype);
+  const round = dtype === 'float32' ? Math.fround : (value: number) => f16round(Math.fround(value));
+  const largest = dtype === 'float32' ? 3.4e38 : 65504;
+  const limits: HostArray = {
+    shape: [8],
+    data: Float32Array.of(Infinity, -Infinity, largest, -largest, 1e4, -1e4, 0, -0),
+  };
 
-  describe.each(Object.entries(UNARY))('%s', (name, both) => {
-    async function expectActivation(x: HostArray, layout?: Layout): Promise<void> {
-      const wanted = elementwise(both[1], stored(x, dtype));
-      expectClose(await run(both, x, layout), wanted.data, tolerances[dtype].activation, name);
-    }
+  /** The values of an op are its reference's. */
+  async function expectValues(
+    name: keyof typeof functions,
+    inputs: readonly HostArray[],
+    layouts: readonly (Layout | undefined)[] = [],
+  ): Promise<void> {
+    const { op, isExact } = OPS[name];
+    const [x, y] = inputs.map((input) => stored(input, dtype));
+    const wanted = elementwise(functions[name], x, y);
+    const values = await read(
+      () => {
+        const [a, b] = inputs.map((input, i) => upload(device, input, dtype, layouts[i]));
+        return op(a, b);
+      },
+      wanted.shape,
+      dtype,
+    );
+    const rounded = Float32Array.from(wanted.data, round);
+    if (isExact) expect(values).toEqual(rounded);
+    // the infinities that rounding gives, and else what was not rounded
+    const expected = wanted.data.map((value, i) => (Number.isFinite(rounded[i]) ? value : rounded[i]));
+    expectClose(values, expected, tolerances[dtype].activation, name);
+  }
 
+  /** The gradients of an op are those of its reference by finite differences. */
+  const expectSlopes = (name: keyof typeof functions, inputs: readonly HostArray[], given?: Partial<GradientProblem>) =>
+    expectGradients({
+      dtype,
+      inputs,
+      op: ([x, y]) => OPS[name].op(x, y),
+      reference: ([x, y]) => elementwise(functions[name], x, y),
+      ...given,
+    });
+
+  describe.each(UNARY)('%s', (name) => {
     test('over its range, tails included', async () => {
-      const data = Float32Array.from({ length: 4001 }, (_, i) => (i - 2000) / 150);
-      await expectActivation({ shape: [4001], data });
+      await expectValues(name, [
+        { shape: [4001], data: Float32Array.from({ length: 4001 }, (_, i) => (i - 2000) / 150) },
+      ]);
     });
 
     test.each([[[1]], [[7]], [[5, 1]], [[3, 1, 9]], [[2, 3, 33]], [[2, 1, 3, 2, 5, 3]]])('shape %j', async (shape) => {
-      await expectActivation(normals(...shape));
+      await expectValues(name, [normals(...shape)]);
     });
 
     test('strided views', async () => {
-      await expectActivation(normals(6, 8), { axes: [1, 0] });
-      await expectActivation(normals(3, 5, 7), { axes: [1, 2, 0], before: [0, 1, 3], after: [2, 0, 1] });
+      await expectValues(name, [normals(6, 8)], [{ axes: [1, 0] }]);
+      await expectValues(name, [normals(3, 5, 7)], [{ axes: [1, 2, 0], before: [0, 1, 3], after: [2, 0, 1] }]);
     });
 
-    test('NaN stays NaN, and very large numbers and infinities have their limits', async () => {
-      const largest = dtype === 'float32' ? 3.4e38 : 65504;
-      const data = Float32Array.of(NaN, Infinity, -Infinity, largest, -largest, 1e4, -1e4, -0);
-      const values = await run(both, { shape: [8], data });
-      expect(values[0]).toBeNaN();
-      expect(values[1]).toBe(Infinity);
-      expect(Math.abs(values[2])).toBe(0);
-      expectClose(
-        [values[3]],
-        [stored({ shape: [1], data: [largest] }, dtype).data[0]],
-        tolerances[dtype].activation,
-        '',
+    test('very large numbers and infinities have their limits', () => expectValues(name, [limits]));
+
+    test('NaN stays NaN', async () => {
+      const values = await read(
+        () => {
+          const x = device.tensor([NaN, 1], [2], { dtype });
+          return OPS[name].op(x, x);
+        },
+        [2],
+        dtype,
       );
-      expect(Math.abs(values[4])).toBe(0);
-      expect(values[5]).toBe(1e4);
-      expect(Math.abs(values[6])).toBe(0);
-      expect(Math.abs(values[7])).toBe(0);
+      expect([...values].map(Number.isNaN)).toEqual([true, false]);
+    });
+
+    test('gradients over its range, tails included', async () => {
+      // the nearest to 0, where relu has none, is a step of 1/30 away
+      const data = Float32Array.from({ length: 601 }, (_, i) => (i - 300.5) / 15);
+      await expectSlopes(name, [{ shape: [601], data }]);
+    });
+
+    test.each([[[1]], [[5, 1]], [[3, 2, 9]]])('gradients of shape %j', (shape) =>
+      expectSlopes(name, [normals(...shape)]),
+    );
+
+    test('gradients of strided views, and from strided and repeated gradients', async () => {
+      await expectSlopes(name, [normals(6, 8)], { layouts: [{ axes: [1, 0] }], gradientLayout: { before: [1, 3] } });
+      await expectSlopes(name, [normals(3, 5, 7)], {
+        layouts: [{ before: [0, 1, 4] }],
+        gradientLayout: { axes: [1, 2, 0] },
+      });
+      await expectSlopes(name, [normals(4, 8)], { repeats: [0, 1] });
+      await expectSlopes(name, [normals(4, 8)], { repeats: [1] });
+    });
+
+    test('gradients of very large numbers, infinities and NaN', async () => {
+      using x = device.tensor([-Infinity, -largest, -1e4, Infinity, largest, 1e4, NaN], [7], { dtype });
+      x.requiresGrad = true;
+      device.scope(() => OPS[name].op(x, x).backward(device.tensor([2, 2, 2, 2, 2, 2, 1], [7], { dtype })));
+      const [left, right, ofNaN] = OPS[name].slopes!;
+      const values = (await x.grad!.data()) as Float32Array;
+      const [a, b] = [2 * left, 2 * right];
+      expect(Array.from(values, (value) => value + 0)).toEqual([a, a, a, b, b, b, ofNaN]); // -0 + 0 is 0
     });
   });
 
-  describe.each(Object.entries(BINARY))('%s', (name, [op, apply]) => {
-    async function expectBinary(x: HostArray, y: HostArray, layouts: (Layout | undefined)[] = []): Promise<void> {
-      const wanted = elementwise(apply, stored(x, dtype), stored(y, dtype));
-      const values = await read(
-        () => op(upload(device, x, dtype, layouts[0]), upload(device, y, dtype, layouts[1])),
-        wanted.shape,
-        dtype,
-      );
-      if (name === 'swiglu') {
-        expectClose(values, wanted.data, tolerances[dtype].activation, name);
-      } else {
-        // one rounding, and one more on storing
-        const round = dtype === 'float32' ? Math.fround : (value: number) => f16round(Math.fround(value));
-        expect(values).toEqual(Float32Array.from(wanted.data, round));
-      }
-    }
-
+  describe.each(BINARY)('%s', (name) => {
     test.each([
       [[7], [7]],
       [
@@ -126,23 +188,58 @@ describe.each(['float32', 'float16'] as const)('in %s', (dtype) => {
         [1, 2, 1, 3, 1, 5],
       ],
     ])('%j with %j', async (x, y) => {
-      await expectBinary(normals(...x), normals(...y));
+      await expectValues(name, [normals(...x), normals(...y)]);
     });
 
     test('strided views, broadcast too', async () => {
-      await expectBinary(normals(6, 8), normals(6, 8), [{ axes: [1, 0] }, undefined]);
-      await expectBinary(normals(6, 8), normals(6, 1), [undefined, { before: [1, 2] }]);
-      await expectBinary(normals(3, 5, 7), normals(5, 7), [{ axes: [2, 0, 1], before: [0, 1, 3] }, { axes: [1, 0] }]);
-      await expectBinary(normals(4, 8), normals(4, 8), [{ before: [0, 4], after: [0, 4] }, { before: [1, 1] }]);
+      await expectValues(name, [normals(6, 8), normals(6, 8)], [{ axes: [1, 0] }, undefined]);
+      await expectValues(name, [normals(6, 8), normals(6, 1)], [undefined, { before: [1, 2] }]);
+      await expectValues(
+        name,
+        [normals(3, 5, 7), normals(5, 7)],
+        [{ axes: [2, 0, 1], before: [0, 1, 3] }, { axes: [1, 0] }],
+      );
+      await expectValues(name, [normals(4, 8), normals(4, 8)], [{ before: [0, 4], after: [0, 4] }, { before: [1, 1] }]);
+    });
+
+    test('very large numbers and infinities have their limits', async () => {
+      for (const factor of [0.5, 2]) {
+        const other: HostArray = { shape: [1], data: [factor] };
+        await expectValues(name, [limits, other]);
+        await expectValues(name, [other, limits]);
+      }
     });
 
     test('NaN on either side gives NaN', async () => {
       const values = await read(
-        () => op(device.tensor([NaN, 1, 2], [3], { dtype }), device.tensor([1, NaN, 2], [3], { dtype })),
+        () => OPS[name].op(device.tensor([NaN, 1, 2], [3], { dtype }), device.tensor([1, NaN, 2], [3], { dtype })),
         [3],
         dtype,
       );
       expect([...values].map(Number.isNaN)).toEqual([true, true, false]);
+    });
+
+    test.each([
+      [[7], [7]],
+      [[2, 3, 11], [11]],
+      [[5], [4, 5]],
+      [
+        [4, 1, 8],
+        [3, 1],
+      ],
+      [[1], [2, 5]],
+      [
+        [2, 1, 3, 1, 2, 1],
+        [1, 2, 1, 3, 1, 5],
+      ],
+    ])('gradients of %j with %j', (x, y) => expectSlopes(name, [normals(...x), normals(...y)]));
+
+    test('gradients of strided views, and from strided and repeated gradients', async () => {
+      await expectSlopes(name, [normals(6, 8), normals(6, 1)], {
+        layouts: [{ axes: [1, 0] }, { before: [1, 2] }],
+        gradientLayout: { axes: [1, 0], before: [2, 1] },
+      });
+      await expectSlopes(name, [normals(3, 5, 7), normals(5, 7)], { repeats: [0, 2] });
     });
   });
 });
@@ -204,5 +301,66 @@ describe('elementwise ops', () => {
     ],
   ])('refuse %s', (_name, call, message) => {
     expect(() => device.scope(() => void call(device))).toThrow(message);
+  });
+});
+
+describe('gradients of elementwise ops', () => {
+  test('where x and y are one tensor', async () => {
+    const data = random.normals([9]);
+    for (const name of BINARY) {
+      const { op } = OPS[name];
+      using x = device.tensor(data, [9], { requiresGrad: true });
+      const ones = { shape: [9], data: new Float32Array(9).fill(1) };
+      device.scope(() => op(x, x).backward(device.tensor(ones.data, [9])));
+      const [expected] = numericalGradients((a) => elementwise(functions[name], a, a), [{ shape: [9], data }], ones);
+      expectClose(await x.grad!.data(), expected.data, tolerances.float32.opGradient, name);
+    }
+  });
+
+  test('of more workgroups than one dimension holds', async () => {
+    const [x, y] = [normals(70, 70), normals(70)];
+    using gate = device.tensor(x.data as Float32Array, [70, 70], { requiresGrad: true });
+    using up = device.tensor(y.data as Float32Array, [70], { requiresGrad: true });
+    const ones = new Float32Array(4900).fill(1);
+    await withWorkgroupLimit(device, 3, async () => {
+      device.scope(() => swiglu(gate, up).backward(device.tensor(ones, [70, 70])));
+      await device.sync();
+    });
+    const slope = (value: number) => {
+      const s = 1 / (1 + Math.exp(-value));
+      return s * (1 + value * (1 - s));
+    };
+    const expected = elementwise((a, b) => slope(a) * b, x, y);
+    expectClose(await gate.grad!.data(), expected.data, tolerances.float32.opGradient, 'gate');
+    const silus = Float64Array.from({ length: 70 }, (_, column) =>
+      Array.from({ length: 70 }, (__, row) => functions.silu(x.data[row * 70 + column])).reduce((a, b) => a + b),
+    );
+    expectClose(await up.grad!.data(), silus, tolerances.float32.opGradient, 'up');
+  });
+
+  test('save only what a wanted gradient reads', () => {
+    using x = device.zeros([256, 256], { requiresGrad: true });
+    const saved = (op: typeof multiply, y: Tensor): number => {
+      const { live } = device.memory();
+      return device.scope(() => {
+        const copy = multiply(y, y); // nobody else holds its storage
+        const output = op(x, copy);
+        copy.dispose();
+        return Math.round((device.memory().live - live - 4 * output.size) / (4 * x.size));
+      });
+    };
+    using y = device.zeros([256, 256]);
+    expect(saved(add, y)).toBe(0);
+    expect(saved(multiply, y)).toBe(1);
+    // a factor that requires a gradient is not read for its own
+    const multiplySum = (a: Tensor, b: Tensor): Tensor => {
+      const total = add(a, b);
+      const output = multiply(total, b);
+      total.dispose();
+      return output;
+    };
+    expect(saved(multiplySum, y)).toBe(1);
+    expect(saved(swiglu, y)).toBe(1);
+    expect(saved((a, b) => swiglu(b, a), y)).toBe(1);
   });
 });
