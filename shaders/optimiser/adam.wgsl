@@ -14,10 +14,7 @@
 const F16: bool = false;         // storage of p and g
 
 struct Params {
-  quads: u32,
-  size: u32,               // elements, the padding of f16 rows included
-  parameter: u32,          // of the settings
-  l2: f32,                 // λ
+  update: UpdateParams,
   decay: f32,              // κ
   mean_share: f32,         // 1 − β₁
   square_kept: f32,        // β₂
@@ -42,12 +39,12 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let quad = linear_group(group, groups) * WORKGROUP + lane;
-  if quad >= params.quads { return; }
-  let setting = settings[params.parameter];
+  if quad >= params.update.quads { return; }
+  let setting = settings[params.update.parameter];
   if setting.w == SKIPPED { return; }
   let element = 4u * quad;
   let weight = weight_quad(element, weights[quad]);
-  let slope = decode_quad(gradient[vector_of(element, F16)], element, F16) * setting.z + params.l2 * weight;
+  let slope = decode_quad(gradient[vector_of(element, F16)], element, F16) * setting.z + params.update.l2 * weight;
   let mean = means[quad] + params.mean_share * (slope - means[quad]);
   let square = params.square_kept * squares[quad] + params.square_share * slope * slope;
   let spread = sqrt(square) * setting.y + params.epsilon;

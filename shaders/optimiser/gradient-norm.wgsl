@@ -1,4 +1,4 @@
-// parts: element, launch, reduce, special
+// parts: optimiser/flat, element, launch, reduce, special
 //
 // The norm of all gradients together (Pascanu et al., "On the difficulty of training recurrent neural networks", 2013),
 // in two stages, in an order that depends on the sizes alone:
@@ -8,7 +8,7 @@
 //
 // as torch.nn.utils.clip_grad_norm_ with its defaults: the coefficient is 0 for an infinite norm, and NaN for a NaN norm.
 //
-// x: a gradient [rows, columns], rows `pitch` apart, f32 or f16; or the sums. One read for two operations: bound by
+// x: a gradient [rows, columns], f32 or f16; or the sums. One read for two operations: bound by
 // bandwidth.
 
 const WORKGROUP: u32 = 256u;     // a power of two
@@ -16,10 +16,7 @@ const COMBINES: bool = false;
 const F16: bool = false;         // storage of x
 
 struct Params {
-  vectors: u32,            // of 16 bytes, that x takes
-  size: u32,               // elements, the padding of f16 rows included
-  columns: u32,
-  pitch: u32,
+  x: FlatOperand,
   groups: u32,             // workgroups with work
   first: u32,              // of the sums
   max_norm: f32,
@@ -35,10 +32,7 @@ struct Params {
 
 // Four elements from `element` on; 0 past the end and between rows.
 fn values_at(element: u32, words: vec4<u32>) -> vec4<f32> {
-  let places = vec4<u32>(0u, 1u, 2u, 3u) + element;
-  var holds = places < vec4<u32>(params.size);
-  if params.pitch != params.columns { holds = holds & (places % vec4<u32>(params.pitch) < vec4<u32>(params.columns)); }
-  return select(vec4<f32>(0.0), decode_quad(words, element, F16), holds);
+  return select(vec4<f32>(0.0), decode_quad(words, element, F16), lies_in_rows(params.x, element));
 }
 
 fn term(value: vec4<f32>) -> f32 {
@@ -55,7 +49,7 @@ fn main(
   let index = linear_group(group, groups);
   if index >= params.groups { return; }
   var sum = 0.0;
-  for (var vector = index * WORKGROUP + lane; vector < params.vectors; vector += params.groups * WORKGROUP) {
+  for (var vector = index * WORKGROUP + lane; vector < params.x.vectors; vector += params.groups * WORKGROUP) {
     let words = x[vector];
     if F16 {
       sum += term(values_at(8u * vector, words)) + term(values_at(8u * vector + 4u, words));

@@ -1,11 +1,11 @@
-// parts: element, launch, special
+// parts: optimiser/flat, element, launch, special
 //
 // Multiplies a gradient by a number that is on the GPU, in place, and notes whether all elements are finite:
 //
 //     x ← factor · x,  found[found_at] ← 1 if an element is infinite or NaN
 //
-// factor: numbers[0], or if DIVIDES 1 / numbers[0]. x [rows, columns], rows `pitch` apart, f32 or f16. One invocation
-// takes one vector of 16 bytes. A read and a write for an operation: bound by bandwidth.
+// factor: numbers[0], or if DIVIDES 1 / numbers[0]. x [rows, columns], f32 or f16. One invocation takes one
+// vector of 16 bytes. A read and a write for an operation: bound by bandwidth.
 
 const F16: bool = false;         // storage of x
 const SCALES: bool = true;       // x is written
@@ -13,10 +13,7 @@ const DIVIDES: bool = false;
 const CHECKS: bool = false;      // found is written
 
 struct Params {
-  vectors: u32,            // of 16 bytes, that x takes
-  size: u32,               // elements, the padding of f16 rows included
-  columns: u32,
-  pitch: u32,
+  x: FlatOperand,
   found_at: u32,
 }
 
@@ -29,10 +26,7 @@ const WORKGROUP: u32 = 256u;
 
 // Whether any of four elements from `element` on lies in a row and is not finite.
 fn has_special_at(element: u32, values: vec4<f32>) -> bool {
-  let places = vec4<u32>(0u, 1u, 2u, 3u) + element;
-  var holds = places < vec4<u32>(params.size);
-  if params.pitch != params.columns { holds = holds & (places % vec4<u32>(params.pitch) < vec4<u32>(params.columns)); }
-  return any(holds & special_lanes(values));
+  return any(lies_in_rows(params.x, element) & special_lanes(values));
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -42,7 +36,7 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let vector = linear_group(group, groups) * WORKGROUP + lane;
-  if vector >= params.vectors { return; }
+  if vector >= params.x.vectors { return; }
   let words = x[vector];
   let width = select(4u, 8u, F16);
   let low = decode_quad(words, 0u, F16);

@@ -13,10 +13,7 @@
 const F16: bool = false;         // storage of p and g
 
 struct Params {
-  quads: u32,
-  size: u32,               // elements, the padding of f16 rows included
-  parameter: u32,          // of the settings
-  l2: f32,                 // λ
+  update: UpdateParams,
   has_momentum: u32,
   is_nesterov: u32,
   momentum: f32,           // μ
@@ -39,12 +36,12 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let quad = linear_group(group, groups) * WORKGROUP + lane;
-  if quad >= params.quads { return; }
-  let setting = settings[params.parameter];
+  if quad >= params.update.quads { return; }
+  let setting = settings[params.update.parameter];
   if setting.w == SKIPPED { return; }
   let element = 4u * quad;
   let weight = weight_quad(element, weights[quad]);
-  let slope = decode_quad(gradient[vector_of(element, F16)], element, F16) * setting.z + params.l2 * weight;
+  let slope = decode_quad(gradient[vector_of(element, F16)], element, F16) * setting.z + params.update.l2 * weight;
   var direction = slope;
   if params.has_momentum != 0u {
     var momentum = slope;

@@ -27,7 +27,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> steps: array<f32>;
 @group(0) @binding(5) var<storage, read_write> settings: array<vec4<f32>>;
 
-// Twins of the states in parts/optimiser.
+// Twins of the states in optimiser/parts/weights.
 const SKIPPED: f32 = 0.0;
 const FIRST: f32 = 1.0;
 const LATER: f32 = 2.0;
@@ -40,7 +40,9 @@ fn complement(x: f32) -> f32 {
   return -x * series;
 }
 
-@compute @workgroup_size(64)
+const WORKGROUP: u32 = 64u;
+
+@compute @workgroup_size(WORKGROUP)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   if id.x >= params.count { return; }
   let parameter = present[id.x];

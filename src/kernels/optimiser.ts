@@ -10,7 +10,7 @@ import { rowPitch, storageSize, type Shape } from '../tensor/shape.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { foldWorkgroups, type Limits } from './launch.ts';
 
-/** Host twin of parts/optimiser: one step for one parameter. */
+/** One step for one parameter. */
 export interface UpdateProblem {
   /** The call's name, for errors. */
   readonly op: string;
@@ -24,9 +24,9 @@ export interface UpdateProblem {
 
 const WORKGROUP = 256;
 
-/** What the uniforms of the kernels begin with. */
-function updateParams({ size, parameter }: UpdateProblem) {
-  return { quads: Math.ceil(size / 4), size, parameter };
+/** Twin of the uniform struct `UpdateParams` (shaders/optimiser/parts/weights.wgsl). */
+function updateFields({ size, parameter, l2 }: SgdProblem | AdamProblem) {
+  return { quads: Math.ceil(size / 4), size, parameter, l2 };
 }
 
 function updateGroups({ size }: UpdateProblem): number {
@@ -43,13 +43,12 @@ export interface SgdProblem extends UpdateProblem {
 }
 
 export function planSgd(problem: SgdProblem, limits: Limits): Launch {
-  const { op, dtype, l2, momentum, dampening, nesterov } = problem;
+  const { op, dtype, momentum, dampening, nesterov } = problem;
   return {
     shader: sgdShader,
     constants: { F16: dtype === 'float16' },
     params: {
-      ...updateParams(problem),
-      l2,
+      update: updateFields(problem),
       has_momentum: momentum === 0 ? 0 : 1,
       is_nesterov: nesterov ? 1 : 0,
       momentum,
@@ -69,13 +68,12 @@ export interface AdamProblem extends UpdateProblem {
 }
 
 export function planAdam(problem: AdamProblem, limits: Limits): Launch {
-  const { op, dtype, betas, epsilon, l2, decay } = problem;
+  const { op, dtype, betas, epsilon, decay } = problem;
   return {
     shader: adamShader,
     constants: { F16: dtype === 'float16' },
     params: {
-      ...updateParams(problem),
-      l2,
+      update: updateFields(problem),
       decay,
       mean_share: 1 - betas[0],
       square_kept: betas[1],
@@ -132,8 +130,8 @@ export interface FlatTensor {
   readonly dtype: FloatDType;
 }
 
-/** A gradient for kernels that read its whole storage in order. */
-export function flatParams({ shape, dtype }: FlatTensor) {
+/** Twin of the uniform struct `FlatOperand` (shaders/optimiser/parts/flat.wgsl). */
+export function flatFields({ shape, dtype }: FlatTensor) {
   const size = storageSize(shape, dtype);
   const last = shape.at(-1)!;
   const isPadded = rowPitch(last, dtype) !== last;
@@ -156,7 +154,7 @@ function chooseNormWorkgroup({ isSoftware }: Traits): number {
 
 /** The number of partial sums of a gradient's squares. */
 export function sumsOf(x: FlatTensor, traits: Traits): number {
-  const { vectors } = flatParams(x);
+  const { vectors } = flatFields(x);
   return Math.min(Math.ceil(vectors / (VECTORS_EACH * chooseNormWorkgroup(traits))), MOST_SUMS);
 }
 
@@ -166,7 +164,7 @@ export function planSquares(op: string, x: FlatTensor, first: number, traits: Tr
   return {
     shader: normShader,
     constants: { WORKGROUP: chooseNormWorkgroup(traits), COMBINES: false, F16: x.dtype === 'float16' },
-    params: { ...flatParams(x), groups, first, max_norm: 0, is_scaled: 0 },
+    params: { x: flatFields(x), groups, first, max_norm: 0, is_scaled: 0 },
     workgroups: foldWorkgroups(op, groups, traits),
   };
 }
@@ -179,7 +177,7 @@ export function planNorm(sums: number, maxNorm: number, isScaled: boolean, trait
     shader: normShader,
     constants: { WORKGROUP: chooseNormWorkgroup(traits), COMBINES: true, F16: false },
     params: {
-      ...flatParams({ shape: [sums], dtype: 'float32' }),
+      x: flatFields({ shape: [sums], dtype: 'float32' }),
       groups: 1,
       first: 0,
       max_norm: Math.min(maxNorm, LARGEST),
@@ -200,7 +198,7 @@ export interface ScaleGradientProblem extends FlatTensor {
 
 export function planScaleGradient(problem: ScaleGradientProblem, limits: Limits): Launch {
   const { op, dtype, scales, foundAt } = problem;
-  const params = flatParams(problem);
+  const x = flatFields(problem);
   return {
     shader: scaleShader,
     constants: {
@@ -209,8 +207,8 @@ export function planScaleGradient(problem: ScaleGradientProblem, limits: Limits)
       DIVIDES: scales === 'divided',
       CHECKS: foundAt !== undefined,
     },
-    params: { ...params, found_at: foundAt ?? 0 },
-    workgroups: foldWorkgroups(op, Math.ceil(params.vectors / WORKGROUP), limits),
+    params: { x, found_at: foundAt ?? 0 },
+    workgroups: foldWorkgroups(op, Math.ceil(x.vectors / WORKGROUP), limits),
   };
 }
 

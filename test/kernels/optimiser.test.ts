@@ -3,7 +3,7 @@ import {
   planAdam,
   type AdamProblem,
   planGradScaler,
-  flatParams,
+  flatFields,
   planNorm,
   planSquares,
   sumsOf,
@@ -28,7 +28,7 @@ describe('updates', () => {
   test('of four elements an invocation', () => {
     expect(planAdam(adam, DEFAULTS)).toMatchObject({
       constants: { F16: false },
-      params: { quads: 3, size: 10, parameter: 3 },
+      params: { update: { quads: 3, size: 10, parameter: 3 } },
       workgroups: [1, 1, 1],
     });
     const large = { ...sgd, size: 2 ** 28, dtype: 'float16' } as const;
@@ -62,11 +62,11 @@ describe('gradients as vectors of 16 bytes', () => {
     [[3, 4], 'float16', { vectors: 2, size: 12, columns: 12, pitch: 12 }],
     [[3, 5], 'float16', { vectors: 3, size: 18, columns: 5, pitch: 6 }],
     [[1], 'float16', { vectors: 1, size: 2, columns: 1, pitch: 2 }],
-  ] as const)('%j in %s', (shape, dtype, params) => {
-    expect(flatParams({ shape, dtype })).toEqual(params);
+  ] as const)('%j in %s', (shape, dtype, x) => {
+    expect(flatFields({ shape, dtype })).toEqual(x);
     expect(planScaleGradient({ op: 'test', shape, dtype, scales: 'times' }, DEFAULTS)).toMatchObject({
       constants: { SCALES: true, DIVIDES: false, CHECKS: false },
-      params,
+      params: { x },
     });
   });
 
@@ -94,7 +94,7 @@ describe('the norm', () => {
     const plan = planNorm(9, Infinity, true, DEFAULTS);
     expect(plan).toMatchObject({
       constants: { COMBINES: true },
-      params: { size: 9, is_scaled: 1 },
+      params: { x: { size: 9 }, is_scaled: 1 },
       workgroups: [1, 1, 1],
     });
     expect(plan.params['max_norm']).toBeLessThan(Infinity);
