@@ -1,47 +1,48 @@
-// parts: element, launch
+// parts: element, launch, operand, rotary
 //
 // Writes new keys and values into a cache's storage, in place. It converts them to the cache's dtype, and rotates the keys
-// (rotary position embedding, Su et al. 2021):
+// (rotary position embedding, see the part rotary):
 //
 //     keys[block, h, slot, :]   = R(p) k[b, h, n, :]
 //     values[block, h, slot, :] = v[b, h, n, :]                 p = the position of the token in row n
 //
-//     R(p) rotates the pair (x, y) to (x cos − y sin, y cos + x sin), by row p of the tables. Pairs are (2j, 2j + 1)
-//     (interleaved) or (j, j + rotary dim / 2) (half-split). Elements from the rotary dim on stay as they are.
-//
 // k [B, Hkv, N, D], v [B, Hkv, N, Dv], any strides; keys [blocks, Hkv, slots, D], values [blocks, Hkv, slots, Dv] of rows
-// that begin at a word. A block has `kept` slots, then a ring. Position p is in slot p before the ring, and in slot
-// kept + (p − kept) mod ring on it (StreamingLLM, Xiao et al. 2023). A token goes to:
+// that begin at a word. The token at position p goes to:
 //
-//     not paged   block = b. Rows [head_rows, head_rows + gap) would be overwritten by later ones, and are left out.
-//     paged       block = table[…], a page, which is all ring (PagedAttention, Kwon et al. 2023). The table has a row for
-//                 each batch entry: the position of row 0, how many of the N rows are real, and the pages from that of
-//                 row 0 on.
+//     not paged   block = b, which has `kept` slots, then a ring (StreamingLLM, Xiao et al. 2023): slot p before the ring,
+//                 and slot kept + (p − kept) mod ring on it. Rows [head_rows, head_rows + gap) would be overwritten by
+//                 later ones, and are left out.
+//     PAGED       block = table[…], a page, and slot = p mod page size (PagedAttention, Kwon et al. 2023). The table has a
+//                 row for each batch entry: the position of row 0, how many of the N rows are real, and the pages from
+//                 that of row 0 on.
 //
 // One invocation writes one 32-bit word (one f32 or two f16), a workgroup 64 of them, the keys first. Bound by bandwidth.
 
 const IN_F16: bool = false;      // k and v
 const CACHE_F16: bool = false;
+const PAGED: bool = false;
 
 // k or v, and the storage that its rows go to.
 struct RowParams {
-  strides: vec4<u32>,       // elements, of [B, Hkv, N, D]
-  offset: u32,              // elements
+  operand: Operand,         // [B, Hkv, N, D]
   dim: u32,                 // D
   row_words: u32,           // words of a row of storage
 }
 
-// cos or sin.
-struct AngleParams {
-  strides: vec2<u32>,       // elements, of [P, rotary dim / 2]
-  offset: u32,              // elements
+// Read unless PAGED.
+struct RingParams {
+  position: u32,            // position of row 0
+  kept: u32,                // slots before the ring
+  slots: u32,               // of the ring
+  head_rows: u32,           // rows before the gap
+  gap: u32,                 // rows
 }
 
-struct RotaryParams {
-  dim: u32,                 // elements of a key; 0: no rotation
-  is_interleaved: u32,
-  @align(16) cos: AngleParams,
-  @align(16) sin: AngleParams,
+// Read if PAGED.
+struct PageParams {
+  slots: u32,               // of a page
+  table_at: u32,            // words
+  table_row: u32,           // words of a row of the table
 }
 
 struct Params {
@@ -49,16 +50,11 @@ struct Params {
   key_words: u32,           // of those the words of keys
   kv_heads: u32,
   rows: u32,                // rows written of each batch entry and head
-  head_rows: u32,
-  gap: u32,                 // rows
-  position: u32,            // position of row 0; paged: the table has it
-  kept: u32,                // slots
-  ring: u32,                // slots
-  table_offset: u32,        // words
-  table_row: u32,           // words of a row of the table; 0: not paged
-  @align(16) k: RowParams,
-  @align(16) v: RowParams,
-  @align(16) rotary: RotaryParams,
+  @align(16) ring: RingParams,
+  @align(16) page: PageParams,
+  k: RowParams,
+  v: RowParams,
+  rotary: RotaryParams,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -82,21 +78,23 @@ fn place(index: u32) -> Place {
   let r = index % params.rows;
   let head = (index / params.rows) % params.kv_heads;
   let batch = index / (params.rows * params.kv_heads);
-  let row = select(r + params.gap, r, r < params.head_rows);
-  var position = params.position + row;
-  var block = batch;
-  var is_real = true;
-  if params.table_row > 0u {
-    let entry = params.table_offset + batch * params.table_row;
+  if PAGED {
+    let page = params.page;
+    let entry = page.table_at + batch * page.table_row;
     let first = table[entry];
-    is_real = row < table[entry + 1u];
-    position = first + row;
-    if is_real { block = table[entry + 2u + position / params.ring - first / params.ring]; }
+    let position = first + r;
+    if r >= table[entry + 1u] { return Place(vec3<u32>(batch, head, r), position, 0u, false); }
+    let block = table[entry + 2u + position / page.slots - first / page.slots];
+    let slot = position % page.slots;
+    return Place(vec3<u32>(batch, head, r), position, (block * params.kv_heads + head) * page.slots + slot, true);
   }
+  let ring = params.ring;
+  let row = select(r + ring.gap, r, r < ring.head_rows);
+  let position = ring.position + row;
   var slot = position;
-  if position >= params.kept { slot = params.kept + (position - params.kept) % params.ring; }
-  let target_row = (block * params.kv_heads + head) * (params.kept + params.ring) + slot;
-  return Place(vec3<u32>(batch, head, row), position, target_row, is_real);
+  if position >= ring.kept { slot = ring.kept + (position - ring.kept) % ring.slots; }
+  let target_row = (batch * params.kv_heads + head) * (ring.kept + ring.slots) + slot;
+  return Place(vec3<u32>(batch, head, row), position, target_row, true);
 }
 
 fn load_key(element: u32) -> f32 {
@@ -109,39 +107,30 @@ fn load_value(element: u32) -> f32 {
 
 // Element `column` of a key that begins at element `origin`, rotated.
 fn rotated(origin: u32, column: u32, position: u32) -> f32 {
-  let rotary = params.rotary;
-  let x = load_key(origin + column * params.k.strides.w);
-  if column >= rotary.dim { return x; }
-  let half = rotary.dim / 2u;
-  var pair = column % half;
-  var is_second = column >= half;
-  var other = select(column + half, column - half, is_second);
-  if rotary.is_interleaved != 0u {
-    pair = column / 2u;
-    is_second = column % 2u == 1u;
-    other = column ^ 1u;
-  }
-  let y = load_key(origin + other * params.k.strides.w);
-  let cosine = cos_table[rotary.cos.offset + dot(vec2<u32>(position, pair), rotary.cos.strides)];
-  let sine = sin_table[rotary.sin.offset + dot(vec2<u32>(position, pair), rotary.sin.strides)];
-  return x * cosine + select(-y, y, is_second) * sine;
+  let x = load_key(origin + column * params.k.operand.strides.w);
+  if column >= params.rotary.dim { return x; }
+  let at = rotary_column(column);
+  let other = load_key(origin + at.other * params.k.operand.strides.w);
+  return rotate(x, other, at.is_second, rotary_angle(position, at.pair));
 }
 
 // Element `column` of a row as it is stored; 0 in the row's padding.
 fn stored(rows: RowParams, is_key: bool, to: Place, column: u32) -> f32 {
   if column >= rows.dim { return 0.0; }
-  let origin = rows.offset + dot(to.origin, rows.strides.xyz);
+  let origin = row_of_operand(rows.operand, to.origin);
   if is_key { return rotated(origin, column, to.position); }
-  return load_value(origin + column * rows.strides.w);
+  return load_value(origin + column * rows.operand.strides.w);
 }
 
-@compute @workgroup_size(64)
+const WORKGROUP: u32 = 64u;
+
+@compute @workgroup_size(WORKGROUP)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  var word = linear_group(group, groups) * 64u + lane;
+  var word = linear_group(group, groups) * WORKGROUP + lane;
   if word >= params.words { return; }
   let is_key = word < params.key_words;
   var rows = params.k;

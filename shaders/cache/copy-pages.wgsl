@@ -10,7 +10,7 @@
 // them, those of a page's keys first. Bound by bandwidth.
 
 // The keys or the values of a page.
-struct PageParams {
+struct PageWords {
   words: u32,
   row_words: u32,           // words of a row
 }
@@ -18,8 +18,8 @@ struct PageParams {
 struct Params {
   words: u32,               // words of all pages to copy
   page_size: u32,           // rows
-  @align(16) keys: PageParams,
-  @align(16) values: PageParams,
+  @align(16) keys: PageWords,
+  @align(16) values: PageWords,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -27,13 +27,15 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> keys: array<u32>;     // [pages, Hkv, page size, D]
 @group(0) @binding(3) var<storage, read_write> values: array<u32>;   // [pages, Hkv, page size, Dv]
 
-@compute @workgroup_size(256)
+const WORKGROUP: u32 = 256u;
+
+@compute @workgroup_size(WORKGROUP)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let index = linear_group(group, groups) * 256u + lane;
+  let index = linear_group(group, groups) * WORKGROUP + lane;
   if index >= params.words { return; }
   let page_words = params.keys.words + params.values.words;
   let copy = 3u * (index / page_words);

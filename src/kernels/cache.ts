@@ -4,7 +4,7 @@ import copyShader from '../../shaders/cache/copy-pages.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
 import { BYTES, type FloatDType } from '../tensor/dtype.ts';
 import { rowPitch } from '../tensor/shape.ts';
-import { foldWorkgroups, type Limits, type Operand } from './launch.ts';
+import { foldWorkgroups, operandFields, type Limits, type Operand } from './launch.ts';
 
 /** Where the rows of an append go. */
 export type AppendPlaces =
@@ -75,47 +75,65 @@ const NO_ROTARY = {
   sin: { strides: [0, 0], offset: 0 },
 };
 
+/** Fill the one of the two structs that `PAGED` leaves unread. */
+const NO_RING = { position: 0, kept: 0, slots: 0, head_rows: 0, gap: 0 };
+const NO_PAGES = { slots: 0, table_at: 0, table_row: 0 };
+
 /** Writes new keys and values into the storage of a cache: one dispatch, and one before it if pages are copied. */
 export function planAppend(problem: AppendProblem, limits: Limits): AppendPlan {
-  const { op, batch, kvHeads, length, inDType, cacheDType, slots, places } = problem;
-  const { dim, interleaved, cos, sin } = problem.rotary ?? NO_ROTARY;
-  const isPaged = places.kind === 'paged';
-  const { position, kept } = isPaged ? { position: 0, kept: 0 } : places;
+  const { length, slots, places } = problem;
+  if (places.kind === 'ring') {
+    const ring = ringFields(places, length, slots);
+    return { append: planRows(problem, length - ring.gap, { ring, page: NO_PAGES }, limits) };
+  }
+  const copied = places.copies.flatMap(({ from, to, rows }) => [from, to, rows]);
+  const pitch = 2 + Math.max(...places.entries.map(({ pages }) => pages.length));
+  const page = { slots, table_at: copied.length, table_row: pitch };
+  return {
+    append: planRows(problem, length, { ring: NO_RING, page }, limits),
+    table: [...copied, ...places.entries.flatMap((entry) => tableRow(entry, pitch))],
+    ...(copied.length > 0 && { copy: planCopy(problem, places.copies.length, limits) }),
+  };
+}
+
+/** Leaves out rows that later rows of the same call would overwrite, so that no two invocations write the same slot. */
+function ringFields({ position, kept }: { position: number; kept: number }, length: number, slots: number) {
   const ring = slots - kept;
-  // leave out rows that later rows of the same call would overwrite, so that no two invocations write the same slot
-  const head = isPaged ? length : Math.min(length, Math.max(0, kept - position));
-  const gap = Math.max(0, length - head - ring);
-  const rows = length - gap;
-  const keyRowWords = rowWords(problem.keyDim, cacheDType);
-  const valueRowWords = rowWords(problem.valueDim, cacheDType);
+  const head = Math.min(length, Math.max(0, kept - position));
+  return { position, kept, slots: ring, head_rows: head, gap: Math.max(0, length - head - ring) };
+}
+
+/** Writes `rows` rows of each batch entry and head. */
+function planRows(
+  problem: AppendProblem,
+  rows: number,
+  where: { readonly ring: typeof NO_RING; readonly page: typeof NO_PAGES },
+  limits: Limits,
+): Launch {
+  const { op, batch, kvHeads, keyDim, valueDim, inDType, cacheDType, places } = problem;
+  const { dim, interleaved, cos, sin } = problem.rotary ?? NO_ROTARY;
+  const [keyRow, valueRow] = [rowWords(keyDim, cacheDType), rowWords(valueDim, cacheDType)];
   const count = batch * kvHeads * rows;
-  const words = count * (keyRowWords + valueRowWords);
-  const copied = isPaged ? places.copies.flatMap(({ from, to, rows: some }) => [from, to, some]) : [];
-  const pitch = isPaged ? 2 + Math.max(...places.entries.map(({ pages }) => pages.length)) : 0;
-  const append: Launch = {
+  const words = count * (keyRow + valueRow);
+  return {
     shader: appendShader,
-    constants: { IN_F16: inDType === 'float16', CACHE_F16: cacheDType === 'float16' },
+    constants: {
+      IN_F16: inDType === 'float16',
+      CACHE_F16: cacheDType === 'float16',
+      PAGED: places.kind === 'paged',
+    },
     params: {
       words,
-      key_words: count * keyRowWords,
+      key_words: count * keyRow,
       kv_heads: kvHeads,
       rows,
-      head_rows: head,
-      gap,
-      position,
-      kept,
-      ring,
-      table_offset: copied.length,
-      table_row: pitch,
-      k: { ...problem.k, dim: problem.keyDim, row_words: keyRowWords },
-      v: { ...problem.v, dim: problem.valueDim, row_words: valueRowWords },
-      rotary: { dim, is_interleaved: interleaved ? 1 : 0, cos: { ...cos }, sin: { ...sin } },
+      ...where,
+      k: { operand: operandFields(problem.k), dim: keyDim, row_words: keyRow },
+      v: { operand: operandFields(problem.v), dim: valueDim, row_words: valueRow },
+      rotary: { dim, is_interleaved: interleaved ? 1 : 0, cos: operandFields(cos), sin: operandFields(sin) },
     },
     workgroups: foldWorkgroups(op, Math.ceil(words / APPEND_WORKGROUP), limits),
   };
-  if (!isPaged) return { append };
-  const table = [...copied, ...places.entries.flatMap((entry) => tableRow(entry, pitch))];
-  return { append, table, ...(copied.length > 0 && { copy: planCopy(problem, places.copies.length, limits) }) };
 }
 
 /** Copies pages inside the storage. */

@@ -15,7 +15,7 @@ import type { Launch } from '../gpu/runtime.ts';
 import { replacePart, type Shader } from '../gpu/shader.ts';
 import { BYTES, type DType, type FloatDType } from '../tensor/dtype.ts';
 import { contiguousStrides, MAX_RANK, rowPitch, sizeOf, storageSize, type Shape } from '../tensor/shape.ts';
-import { dropoutFields, foldWorkgroups, type Limits, type Operand } from './launch.ts';
+import { dropoutFields, foldWorkgroups, operandFields, type Limits, type Operand } from './launch.ts';
 import { mergeAxes, quadLaunch, rowOperand, rowShape, rowStrides } from './rows.ts';
 
 export type OperandName = 'x' | 'y';
@@ -269,24 +269,24 @@ export function planRotaryEmbedding(problem: RotaryEmbeddingProblem, limits: Lim
       quads,
       row_quads: rowQuads,
       columns,
-      rotary: problem.rotaryDim,
       length,
       heads,
       table_rows: problem.tableRows,
-      offset: problem.offset,
-      row_step: positions?.all ? 0 : 1,
-      has_positions: positions ? 1 : 0,
-      interleaved: problem.interleaved ? 1 : 0,
       is_inverse: problem.isInverse ? 1 : 0,
-      x_strides: x.strides,
-      x_offset: x.offset,
-      output_strides: output.strides,
-      positions_strides: positions?.strides ?? [0, 0],
-      positions_offset: positions?.offset ?? 0,
-      cos_strides: cos.strides,
-      sin_strides: sin.strides,
-      cos_offset: cos.offset,
-      sin_offset: sin.offset,
+      x: operandFields(x),
+      output: operandFields(output),
+      rotary: {
+        dim: problem.rotaryDim,
+        is_interleaved: problem.interleaved ? 1 : 0,
+        cos: operandFields(cos),
+        sin: operandFields(sin),
+      },
+      positions: {
+        first: problem.offset,
+        row_step: positions?.all ? 0 : 1,
+        is_given: positions ? 1 : 0,
+        given: operandFields(positions ?? { strides: [0, 0], offset: 0 }),
+      },
     },
     workgroups: foldWorkgroups(op, Math.ceil(quads / WORKGROUP), limits),
   };

@@ -197,9 +197,9 @@ export const FAULTS = [
   },
   {
     name: 'rotary pairs turn the other way',
-    file: 'shaders/elementwise/rotary-embedding.wgsl',
-    from: 'select(sine, -sine, is_first',
-    to: 'select(-sine, sine, is_first',
+    file: 'shaders/parts/rotary.wgsl',
+    from: 'select(-other, other, is_second)',
+    to: 'select(other, -other, is_second)',
     tests: ['test/ops/rotary-embedding.test.ts'],
   },
 ];

@@ -50,12 +50,12 @@ describe('planAppend', () => {
     ['float16', 3, 4],
   ] as const)('of %s storage: %d words of a key and %d of a value, one invocation each', (cacheDType, key, value) => {
     expect(planAppend(problem({ cacheDType }), DEFAULTS).append).toMatchObject({
-      constants: { IN_F16: false, CACHE_F16: cacheDType === 'float16' },
+      constants: { IN_F16: false, CACHE_F16: cacheDType === 'float16', PAGED: false },
       params: {
         key_words: 24 * key,
         words: 24 * (key + value),
-        k: { dim: 5, row_words: key, offset: 0 },
-        v: { dim: 7, row_words: value, offset: 0 },
+        k: { operand: { offset: 0 }, dim: 5, row_words: key },
+        v: { operand: { offset: 0 }, dim: 7, row_words: value },
       },
       workgroups: [Math.ceil((24 * (key + value)) / 64), 1, 1],
     });
@@ -68,20 +68,19 @@ describe('planAppend', () => {
     ['sinks and more than the ring holds', { kind: 'ring', position: 0, kept: 3 }, 14, [10, 3, 4]],
     ['the last sink and more than the ring holds', { kind: 'ring', position: 2, kept: 3 }, 9, [8, 1, 1]],
     ['after the sinks', { kind: 'ring', position: 3, kept: 3 }, 8, [7, 0, 1]],
-    ['more than a page holds', paged(), 30, [30, 30, 0]],
   ])('%s', (_name, places, length, [rows, head, gap]) => {
-    expect(paramsOf({ places, length })).toMatchObject({ rows, head_rows: head, gap });
+    expect(paramsOf({ places, length })).toMatchObject({ rows, ring: { head_rows: head, gap } });
+  });
+
+  test('leaves out no row of pages', () => {
+    const { append } = planAppend(problem({ places: paged(), length: 30 }), DEFAULTS);
+    expect(append).toMatchObject({ constants: { PAGED: true }, params: { rows: 30, page: { slots: 10 } } });
   });
 
   test('a block has kept slots, then a ring, which is never empty', () => {
-    expect(paramsOf({ places: { kind: 'ring', position: 6, kept: 0 } })).toMatchObject({
-      position: 6,
-      kept: 0,
-      ring: 10,
-      table_row: 0,
-    });
-    expect(paramsOf({ places: { kind: 'ring', position: 0, kept: 4 } })).toMatchObject({ kept: 4, ring: 6 });
-    expect(paramsOf({ places: paged(), slots: 16 })).toMatchObject({ kept: 0, ring: 16, table_row: 4 });
+    const { ring } = paramsOf({ places: { kind: 'ring', position: 6, kept: 0 } });
+    expect(ring).toMatchObject({ position: 6, kept: 0, slots: 10 });
+    expect(paramsOf({ places: { kind: 'ring', position: 0, kept: 4 } })).toMatchObject({ ring: { kept: 4, slots: 6 } });
   });
 
   test('without tables nothing is rotated', () => {
@@ -112,10 +111,10 @@ describe('planAppend', () => {
     const row = [5, 3, 7, 9, 0, 0, 0, 0];
     const plain = planAppend(problem({ places: paged() }), DEFAULTS);
     expect(plain.table).toEqual(row);
-    expect(plain.append.params).toMatchObject({ table_offset: 0, table_row: 4 });
+    expect(plain.append.params).toMatchObject({ page: { table_at: 0, table_row: 4 } });
     const copying = planAppend(problem({ places: paged(COPIES) }), DEFAULTS);
     expect(copying.table).toEqual([4, 9, 3, 0, 1, 15, ...row]);
-    expect(copying.append.params).toMatchObject({ table_offset: 6, table_row: 4 });
+    expect(copying.append.params).toMatchObject({ page: { table_at: 6, table_row: 4 } });
   });
 
   test.each([

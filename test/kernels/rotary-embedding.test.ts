@@ -28,15 +28,18 @@ test('planRotaryEmbedding is a pure function', () => {
 });
 
 test('planRotaryEmbedding: where rows stand', () => {
-  expect(plan({ offset: 4 }).params).toMatchObject({ quads: 90, offset: 4, row_step: 1, has_positions: 0 });
+  expect(plan({ offset: 4 }).params).toMatchObject({
+    quads: 90,
+    positions: { first: 4, row_step: 1, is_given: 0 },
+  });
   const perEntry = { strides: [1, 0], offset: 0, all: false };
   expect(plan({ positions: perEntry }).params).toMatchObject({
-    row_step: 1,
-    has_positions: 1,
-    positions_strides: [1, 0],
+    positions: { row_step: 1, is_given: 1, given: { strides: [1, 0] } },
   });
   const all = { strides: [5, 1], offset: 2, all: true };
-  expect(plan({ positions: all }).params).toMatchObject({ row_step: 0, has_positions: 1, positions_offset: 2 });
+  expect(plan({ positions: all }).params).toMatchObject({
+    positions: { row_step: 0, is_given: 1, given: { offset: 2 } },
+  });
 });
 
 test('planRotaryEmbedding folds more workgroups than one dimension holds', () => {
