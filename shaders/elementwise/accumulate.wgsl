@@ -16,9 +16,7 @@ struct Params {
   lead: u32,                 // f16: 1 where rows begin in the middle of a word
   shape: vec4<u32>,          // axes before the row, the innermost first
   x: RowOperand,
-  target_strides: vec4<u32>, // elements
-  target_outer_stride: u32,  // of a fifth axis before the row
-  target_offset: u32,
+  target_rows: RowOperand,   // their columns are neighbours
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -52,7 +50,8 @@ fn main(
   if index >= params.quads { return; }
   let axes = row_index(index / params.row_quads, params.shape);
   let place = 4u * (index % params.row_quads);  // from the beginning of the row's first word
-  let row = params.target_offset + row_start(axes, params.target_strides, params.target_outer_stride);
+  let rows = params.target_rows;
+  let row = rows.offset + row_start(axes, rows.strides, rows.outer_stride);
   let addend = x_quad(params.x.offset + row_start(axes, params.x.strides, params.x.outer_stride), place);
   if !F16 {
     for (var i = 0u; i < min(params.columns - place, 4u); i++) {

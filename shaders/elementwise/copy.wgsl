@@ -15,6 +15,13 @@ const OUT_BYTES: u32 = 4u;
 const INVERT: bool = false;      // bools only: writes the logical not
 const IS_FLAT: bool = false;     // x's words, in the order in which they lie, are the output's
 
+// Strides are in elements.
+struct CopyOperand {
+  outer_strides: vec2<u32>, // axes 0 and 1 of six
+  offset: u32,              // elements
+  strides: vec4<u32>,       // axes 2 to 5
+}
+
 struct Params {
   words: u32,               // words to write
   first_word: u32,          // where in the output
@@ -23,14 +30,10 @@ struct Params {
   output_row: u32,          // elements of an output row
   split: u32,               // positions of x along `axis`
   axis: u32,
-  x_offset: u32,
-  y_offset: u32,
   outer_shape: vec2<u32>,   // axes 0 and 1 of six
   shape: vec4<u32>,         // axes 2 to 5
-  x_outer_strides: vec2<u32>,  // elements
-  x_strides: vec4<u32>,
-  y_outer_strides: vec2<u32>,
-  y_strides: vec4<u32>,
+  x: CopyOperand,
+  y: CopyOperand,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -63,24 +66,26 @@ fn load(flat: u32) -> u32 {
   outer.x = rest / params.outer_shape.y;
   let position = select(outer[params.axis & 1u], inner[(params.axis - 2u) & 3u], params.axis >= 2u);
   if position < params.split {
-    let element = params.x_offset + dot(outer, params.x_outer_strides) + dot(inner, params.x_strides);
+    let element = params.x.offset + dot(outer, params.x.outer_strides) + dot(inner, params.x.strides);
     return convert(x[element * IN_BYTES / 4u], element);
   }
   if params.axis >= 2u { inner[params.axis - 2u] -= params.split; } else { outer[params.axis] -= params.split; }
-  let element = params.y_offset + dot(outer, params.y_outer_strides) + dot(inner, params.y_strides);
+  let element = params.y.offset + dot(outer, params.y.outer_strides) + dot(inner, params.y.strides);
   return convert(y[element * IN_BYTES / 4u], element);
 }
 
-@compute @workgroup_size(256)
+const WORKGROUP: u32 = 256u;
+
+@compute @workgroup_size(WORKGROUP)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let word = linear_group(group, groups) * 256u + lane;
+  let word = linear_group(group, groups) * WORKGROUP + lane;
   if word >= params.words { return; }
   if IS_FLAT {
-    output[params.first_word + word] = x[params.x_offset * IN_BYTES / 4u + word];
+    output[params.first_word + word] = x[params.x.offset * IN_BYTES / 4u + word];
     return;
   }
   let count = 4u / OUT_BYTES;

@@ -16,7 +16,7 @@ import { replacePart, type Shader } from '../gpu/shader.ts';
 import { BYTES, type DType, type FloatDType } from '../tensor/dtype.ts';
 import { contiguousStrides, MAX_RANK, rowPitch, sizeOf, storageSize, type Shape } from '../tensor/shape.ts';
 import { dropoutFields, foldWorkgroups, operandFields, type Limits, type Operand } from './launch.ts';
-import { mergeAxes, quadLaunch, rowOperand, rowShape, rowStrides } from './rows.ts';
+import { mergeAxes, quadLaunch, rowOperand, rowShape } from './rows.ts';
 
 export type OperandName = 'x' | 'y';
 
@@ -116,7 +116,6 @@ export interface AccumulateProblem {
 export function planAccumulate({ op, shape, dtype, target, x }: AccumulateProblem, limits: Limits): Launch {
   const { shape: lengths, strides } = mergeAxes(shape, target.strides, [x.strides]);
   const columns = lengths.at(-1)!;
-  const targetRows = rowStrides(strides[0].slice(0, -1));
   const lead = dtype === 'float16' ? target.offset % 2 : 0;
   const rowQuads = Math.ceil((lead + columns) / 4);
   const quads = sizeOf(lengths.slice(0, -1)) * rowQuads;
@@ -131,9 +130,7 @@ export function planAccumulate({ op, shape, dtype, target, x }: AccumulateProble
       lead,
       shape: rowShape(lengths.slice(0, -1)),
       x: { ...addend, vectors: lead === 0 ? addend.vectors : 0 },
-      target_strides: targetRows.strides,
-      target_outer_stride: targetRows.outer_stride,
-      target_offset: target.offset,
+      target_rows: rowOperand({ strides: strides[0], offset: target.offset }),
     },
     workgroups: foldWorkgroups(op, Math.ceil(quads / WORKGROUP), limits),
   };
@@ -197,8 +194,11 @@ export function planCopy(problem: CopyProblem, limits: Limits): Launch {
   const lead = MAX_RANK - shape.length;
   const padded = (values: readonly number[], fill: number) => [...Array.from({ length: lead }, () => fill), ...values];
   const lengths = padded(shape, 1);
-  const xStrides = padded(x.strides, 0);
-  const yStrides = padded(joined?.y.strides ?? shape.map(() => 0), 0);
+  // twin of the uniform struct `CopyOperand`
+  const copyOperand = ({ strides, offset }: Operand) => {
+    const all = padded(strides, 0);
+    return { outer_strides: all.slice(0, 2), offset, strides: all.slice(2) };
+  };
   const perWord = 4 / BYTES[outDType];
   const outputRow = outputShape.at(-1)!;
   const words = Math.ceil(storageSize(outputShape, outDType) / perWord);
@@ -218,14 +218,10 @@ export function planCopy(problem: CopyProblem, limits: Limits): Launch {
       output_row: outputRow,
       split: joined?.split ?? lengths[0],
       axis: joined ? joined.axis + lead : 0,
-      x_offset: x.offset,
-      y_offset: joined?.y.offset ?? 0,
       outer_shape: lengths.slice(0, 2),
       shape: lengths.slice(2),
-      x_outer_strides: xStrides.slice(0, 2),
-      x_strides: xStrides.slice(2),
-      y_outer_strides: yStrides.slice(0, 2),
-      y_strides: yStrides.slice(2),
+      x: copyOperand(x),
+      y: copyOperand(joined?.y ?? { strides: shape.map(() => 0), offset: 0 }),
     },
     workgroups: foldWorkgroups(op, Math.ceil(words / WORKGROUP), limits),
   };

@@ -36,13 +36,12 @@ describe('planCopy', () => {
     expect(planCopy(problem({ shape: [2, 3] }), DEFAULTS).params).toMatchObject({
       outer_shape: [1, 1],
       shape: [1, 1, 2, 3],
-      x_outer_strides: [0, 0],
-      x_strides: [0, 0, 3, 1],
+      x: { outer_strides: [0, 0], strides: [0, 0, 3, 1] },
     });
     expect(planCopy(problem({ shape: [2, 3, 4, 5, 6, 7] }), DEFAULTS).params).toMatchObject({
       outer_shape: [2, 3],
       shape: [4, 5, 6, 7],
-      x_outer_strides: [2520, 840],
+      x: { outer_strides: [2520, 840] },
     });
   });
 
@@ -52,8 +51,7 @@ describe('planCopy', () => {
     expect(planCopy(problem({ shape: [2, 9], joined }), DEFAULTS).params).toMatchObject({
       axis: 5,
       split: 5,
-      y_strides: [0, 0, 4, 1],
-      y_offset: 6,
+      y: { strides: [0, 0, 4, 1], offset: 6 },
     });
   });
 
