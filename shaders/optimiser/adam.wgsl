@@ -14,7 +14,7 @@
 const F16: bool = false;         // storage of p and g
 
 struct Params {
-  update: UpdateParams,
+  @align(16) update: UpdateParams,
   decay: f32,              // κ
   mean_share: f32,         // 1 − β₁
   square_kept: f32,        // β₂

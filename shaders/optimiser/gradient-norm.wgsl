@@ -16,7 +16,7 @@ const COMBINES: bool = false;
 const F16: bool = false;         // storage of x
 
 struct Params {
-  x: FlatOperand,
+  @align(16) x: FlatOperand,
   groups: u32,             // workgroups with work
   first: u32,              // of the sums
   max_norm: f32,

@@ -13,7 +13,7 @@ const DIVIDES: bool = false;
 const CHECKS: bool = false;      // found is written
 
 struct Params {
-  x: FlatOperand,
+  @align(16) x: FlatOperand,
   found_at: u32,
 }
 

@@ -13,7 +13,7 @@
 const F16: bool = false;         // storage of p and g
 
 struct Params {
-  update: UpdateParams,
+  @align(16) update: UpdateParams,
   has_momentum: u32,
   is_nesterov: u32,
   momentum: f32,           // μ
