@@ -25,7 +25,7 @@ export function kernelOf({ traits, kernels }: Device, bench: BenchCase): string 
     (own) => own !== undefined,
   );
   const size: AttentionSize = {
-    op: /^localAttention/i.test(op) ? 'localAttention' : 'flashAttention',
+    kernelsOf: /^localAttention/i.test(op) ? 'localAttention' : 'flashAttention',
     dtype,
     headDim,
     valueDim: headDim,

@@ -10,7 +10,7 @@ export function attentionKernels({ traits, kernels }: Device): string {
   const rows = (['flashAttention', 'localAttention'] as const).flatMap((op) =>
     FLOAT_DTYPES.flatMap((dtype) =>
       VALUE_DIM_BUCKETS.map((dim, i, dims) => {
-        const size = { op, dtype, headDim: dim, valueDim: dim };
+        const size = { kernelsOf: op, dtype, headDim: dim, valueDim: dim };
         const { variant, reason } = chooseAttention(size, traits, kernels);
         const range = `${(dims[i - 1] ?? 0) + 1} to ${dim}`;
         return [op, dtype, range, variant.name, `${variant.blockQ} queries × ${variant.blockK} keys`, reason];

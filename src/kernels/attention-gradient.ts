@@ -76,7 +76,7 @@ export function chooseAttentionGradient(
     forward === 'subgroup' ? subgroup : forward.startsWith('tile') ? TILE : undefined;
   const pinned = ofFamily(choices.pinned.get(problem.kernelsOf));
   if (pinned) return { variant: pinned, reason: 'pinned' };
-  const key = () => formatKey(attentionKey({ ...problem, op: problem.kernelsOf }));
+  const key = () => formatKey(attentionKey(problem));
   const forward = choices.tuned.size > 0 ? choices.tuned.get(key()) : undefined;
   const tuned = ofFamily(forward?.kernel);
   if (tuned) return { variant: tuned, reason: `tune() chose ${forward!.kernel} forward on ${forward!.date}` };

@@ -5,7 +5,6 @@ import localShader from '../../shaders/attention/local-attention.wgsl';
 import mergeShader from '../../shaders/attention/merge.wgsl';
 import streamShader from '../../shaders/attention/stream.wgsl';
 import subgroupShader from '../../shaders/attention/subgroup.wgsl';
-import { ArgumentError } from '../gpu/errors.ts';
 import type { UniformValues } from '../gpu/reflect.ts';
 import type { Launch } from '../gpu/runtime.ts';
 import type { Constants, Insertion, Shader } from '../gpu/shader.ts';
@@ -133,11 +132,9 @@ const FEW_ROWS = 8;
 const STREAM_ROWS = [1, 2, 4];
 const SUBGROUP_BLOCK_K = 8;
 
-/** @throws ArgumentError if there are no registers of O for so many columns */
-export function valueDimBucket(op: string, valueDim: number): number {
-  const bucket = VALUE_DIM_BUCKETS.find((size) => valueDim <= size);
-  if (bucket !== undefined) return bucket;
-  throw new ArgumentError(`${op}: value headDim must be at most ${MAX_VALUE_DIM}, got ${valueDim}`);
+/** For at most MAX_VALUE_DIM, which the ops check. */
+export function valueDimBucket(valueDim: number): number {
+  return VALUE_DIM_BUCKETS.find((size) => valueDim <= size)!;
 }
 
 /** Bytes of the workgroup variables of attention/parts/tile, each rounded up to 16 as WebGPU counts them. */
@@ -161,15 +158,10 @@ function tileVariants(valueDim: number, blockK: number, traits: Traits): TileVar
   }).filter(({ workgroup, bytes }) => bytes <= traits.maxComputeWorkgroupStorageSize && workgroup <= most);
 }
 
-/** @throws ArgumentError if not even eight query rows fit */
-export function chooseTile(op: string, valueDim: number, blockK: number, traits: Traits): TileVariant {
+/** Undefined if not even eight query rows fit, as with 128 keys in WebGPU's default memory. */
+export function chooseTile(valueDim: number, blockK: number, traits: Traits): TileVariant | undefined {
   // 64 invocations suit every device; the tuner tries more
-  const tile = tileVariants(valueDim, blockK, traits).find(({ workgroup }) => workgroup === 64);
-  if (tile) return tile;
-  throw new ArgumentError(
-    `${op}: blockSize must fit the device's maxComputeWorkgroupStorageSize of ` +
-      `${traits.maxComputeWorkgroupStorageSize} bytes, got ${blockK}, which needs ${tileBytes(8, blockK)} bytes`,
-  );
+  return tileVariants(valueDim, blockK, traits).find(({ workgroup }) => workgroup === 64);
 }
 
 /** Undefined if subgroups or dims do not allow it, and where q and O would want too many of a GPU's registers. */
@@ -200,7 +192,7 @@ function streamVariant(
 
 /** A variant's shader, with its own constants. */
 function kernelOf(problem: AttentionProblem, variant: AttentionVariant): { shader: Shader; constants: Constants } {
-  const { op, kernelsOf, dtype, headDim, valueDim, k, v, options } = problem;
+  const { kernelsOf, dtype, headDim, valueDim, k, v, options } = problem;
   const storage = { IS_F16: dtype === 'float16' };
   const dim = DIM_BUCKETS.find((size) => Math.max(headDim, valueDim) <= size)!;
   switch (variant.family) {
@@ -211,7 +203,7 @@ function kernelOf(problem: AttentionProblem, variant: AttentionVariant): { shade
       const isBanded = kernelsOf === 'localAttention' && options.maskBlock === undefined;
       return {
         shader: isBanded ? localShader : flashShader,
-        constants: { ...storage, VALUE_DIM: valueDimBucket(op, valueDim), ...tile },
+        constants: { ...storage, VALUE_DIM: valueDimBucket(valueDim), ...tile },
       };
     }
     case 'subgroup': {
@@ -283,7 +275,7 @@ export function planKeyPlaces(places: KeyPlaces): {
 
 /** What the choice of a kernel depends on. */
 export interface AttentionSize extends Pick<AttentionInputs, 'dtype' | 'headDim' | 'valueDim'> {
-  readonly op: AttentionOp;
+  readonly kernelsOf: AttentionOp;
   /** Query rows that share their keys, if they are known to be few. */
   readonly rows?: number;
   /** False where only some kernels will do: for a cache's layout, modified scores, small inputs. Default true. */
@@ -297,7 +289,7 @@ function sizeOf(problem: AttentionProblem): AttentionSize {
   const { maskBlock, hasTable, constants } = options;
   const isPlain = kvDtype === dtype && !hasTable && Object.keys(constants).length === 0;
   const rows = maskBlock === undefined ? (queryLength * heads) / kvHeads : queryLength;
-  return { op: kernelsOf, dtype, headDim, valueDim, rows, isPlain, maskBlock };
+  return { kernelsOf, dtype, headDim, valueDim, rows, isPlain, maskBlock };
 }
 
 /** Every kernel that can compute such a problem on the device. */
@@ -314,8 +306,8 @@ function fitsBlocks({ maskBlock = Infinity }: AttentionSize, { blockQ, blockK }:
 }
 
 /** Dims of one class share a choice, and mostly a compiled kernel. */
-export function attentionKey({ op, dtype, headDim, valueDim }: AttentionSize): ChoiceKey {
-  return { op, dtype, sizeClass: valueDimBucket(op, Math.max(valueDim, Math.min(headDim, MAX_VALUE_DIM))) };
+export function attentionKey({ kernelsOf, dtype, headDim, valueDim }: AttentionSize): ChoiceKey {
+  return { op: kernelsOf, dtype, sizeClass: valueDimBucket(Math.max(valueDim, Math.min(headDim, MAX_VALUE_DIM))) };
 }
 
 function isFew({ rows = Infinity }: AttentionSize): boolean {
@@ -341,7 +333,7 @@ function preferred(size: AttentionSize, traits: Traits): Choice<AttentionVariant
     : undefined;
   if (few) return { variant: few, reason: 'few queries' };
   return {
-    variant: chooseTile(size.op, size.valueDim, DEFAULT_BLOCK_SIZE, traits),
+    variant: chooseTile(size.valueDim, DEFAULT_BLOCK_SIZE, traits)!,
     reason: 'the most queries, up to 32, that fit workgroup memory and registers',
   };
 }
@@ -355,7 +347,7 @@ export function chooseAttention(
 ): Choice<AttentionVariant> {
   if (blockSize !== undefined) {
     const keys = Math.min(blockSize, size.maskBlock ?? Infinity);
-    return { variant: chooseTile(size.op, size.valueDim, keys, traits), reason: 'blockSize was given' };
+    return { variant: chooseTile(size.valueDim, keys, traits)!, reason: 'blockSize was given' };
   }
   const fallback = preferred(size, traits);
   if (choices.pinned.size === 0 && choices.tuned.size === 0) return fallback;
@@ -368,7 +360,6 @@ export function chooseAttention(
 
 /** Plans a problem for the kernel that is chosen for it. */
 export function planAttention(problem: AttentionProblem, traits: Traits, choices?: KernelChoices): AttentionPlan {
-  valueDimBucket(problem.op, problem.valueDim);
   const choice = chooseAttention(sizeOf(problem), traits, choices, problem.blockSize);
   const splits = chooseSplits(problem, choice.variant, traits);
   const launch = attentionLaunch(problem, choice.variant, splits, traits);

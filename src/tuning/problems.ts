@@ -47,7 +47,7 @@ export function attentionProblem(
   { heads, length, headDim, window }: AttentionSizes,
   traits: Traits,
 ): TuningProblem {
-  const size = { op, dtype, headDim, valueDim: headDim };
+  const size = { kernelsOf: op, dtype, headDim, valueDim: headDim };
   const key = attentionKey(size);
   const shape = [1, heads, length, headDim];
   return {

@@ -19,7 +19,7 @@ const GPU: Traits = frozen({
 const withMemory = (kibibytes: number) => ({ ...GPU, maxComputeWorkgroupStorageSize: kibibytes * 1024 });
 const names = (variants: readonly { name: string }[]) => variants.map(({ name }) => name);
 const sizeOf = (dim: number) => ({
-  op: 'flashAttention' as const,
+  kernelsOf: 'flashAttention' as const,
   dtype: 'float16' as const,
   headDim: dim,
   valueDim: dim,

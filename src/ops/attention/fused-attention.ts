@@ -1,7 +1,14 @@
 /** The ops whose scores stay in the kernel: flash and local attention, and attention to a cache. */
 import { record, records } from '../../autograd/tape.ts';
 import { ArgumentError } from '../../gpu/errors.ts';
-import { planAttention, type AttentionOp, type AttentionProblem } from '../../kernels/attention.ts';
+import {
+  chooseTile,
+  MAX_VALUE_DIM,
+  planAttention,
+  tileBytes,
+  type AttentionOp,
+  type AttentionProblem,
+} from '../../kernels/attention.ts';
 import { checkOptions } from '../../tensor/options.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { describe } from '../internal/check.ts';
@@ -15,10 +22,10 @@ import {
   type StoredKeys,
 } from './internal/call.ts';
 import { attentionGradient } from './internal/gradient.ts';
-import { ATTENTION_OPTIONS, resolveOptions, type AttentionOptions } from './internal/options.ts';
+import { ATTENTION_OPTIONS, type AttentionOptions } from './internal/options.ts';
 import type { Window } from './internal/visibility.ts';
 
-export { MAX_VALUE_DIM } from '../../kernels/attention.ts';
+export { MAX_VALUE_DIM };
 
 export interface FlashAttentionOptions extends AttentionOptions {
   /** Keys per step of the online softmax: a power of two from 4 to 128. Default 32. */
@@ -37,11 +44,21 @@ export interface FlashAttentionOptions extends AttentionOptions {
  */
 export function flashAttention(q: Tensor, k: Tensor, v: Tensor, options: FlashAttentionOptions = {}): AttentionResult {
   const op = 'flashAttention';
-  return callAttention(op, { q, k, v }, options, [...ATTENTION_OPTIONS, 'blockSize'], (call) => {
-    const { blockSize } = options;
-    checkBlockSize(op, blockSize);
-    return computeFused(call, 'flashAttention', options, blockSize);
+  return callAttention(op, { q, k, v }, options, (call) => computeFused(call, op, options, options.blockSize), {
+    names: ['blockSize'],
+    check: () => {
+      checkValueDim(op, v);
+      checkBlockSize(op, options.blockSize);
+      checkTile(op, v, options);
+    },
   });
+}
+
+/** The kernels hold a row of the output in registers. */
+function checkValueDim(op: string, v: Tensor): void {
+  const valueDim = v.shape.at(-1)!;
+  if (valueDim <= MAX_VALUE_DIM) return;
+  throw new ArgumentError(`${op}: value headDim must be at most ${MAX_VALUE_DIM}, got ${valueDim}`);
 }
 
 /** @throws ArgumentError unless it is absent or a power of two from 4 to 128 */
@@ -50,6 +67,18 @@ export function checkBlockSize(op: string, blockSize: number | undefined): void 
   if (!Number.isInteger(blockSize) || blockSize < 4 || blockSize > 128 || !Number.isInteger(Math.log2(blockSize))) {
     throw new ArgumentError(`${op}: blockSize must be a power of two from 4 to 128, got ${describe(blockSize)}`);
   }
+}
+
+/** Eight queries and `blockSize` keys must fit workgroup memory. A block mask with smaller blocks makes the tile smaller. */
+function checkTile(op: string, v: Tensor, { blockSize, blockMask }: FlashAttentionOptions): void {
+  if (blockSize === undefined) return;
+  const { traits } = v.device;
+  const keys = Math.min(blockSize, blockMask?.blockSize ?? Infinity);
+  if (chooseTile(v.shape.at(-1)!, keys, traits)) return;
+  throw new ArgumentError(
+    `${op}: blockSize must fit the device's maxComputeWorkgroupStorageSize of ` +
+      `${traits.maxComputeWorkgroupStorageSize} bytes, got ${keys}, which needs ${tileBytes(8, keys)} bytes`,
+  );
 }
 
 export interface LocalAttentionOptions extends AttentionOptions {
@@ -74,9 +103,9 @@ export function localAttention(q: Tensor, k: Tensor, v: Tensor, options: LocalAt
   if (window === null || typeof window !== 'object' || Array.isArray(window)) {
     throw new ArgumentError(`${op}: window must be { left, right }, got ${describe(window)}`);
   }
-  return callAttention(op, { q, k, v }, options, ATTENTION_OPTIONS, (call) =>
-    computeFused(call, 'localAttention', options),
-  );
+  return callAttention(op, { q, k, v }, options, (call) => computeFused(call, op, options), {
+    check: () => checkValueDim(op, v),
+  });
 }
 
 /**
@@ -89,14 +118,10 @@ export function attendStored(
   stored: StoredKeys,
   options: AttentionOptions,
 ): AttentionResult {
-  return callAttention(
-    op,
-    tensors,
-    options,
-    ATTENTION_OPTIONS,
-    (call) => computeFused(call, 'flashAttention', options),
+  return callAttention(op, tensors, options, (call) => computeFused(call, 'flashAttention', options), {
+    check: () => checkValueDim(op, tensors.v),
     stored,
-  );
+  });
 }
 
 /** Allocates the results of a fused kernel, enqueues it, and notes on the tape what its gradient reads. */
@@ -106,23 +131,22 @@ function computeFused(
   { returnLogSumExp = false }: AttentionOptions,
   blockSize?: number,
 ): { output: Tensor; logSumExp?: Tensor } {
-  const { device, q, k, v, inputs, bindings, differentiable, refusal, outputShape } = call;
+  const { q, k, v, inputs, bindings, differentiable, refusal, outputShape } = call;
+  const { device } = q;
   const { op, dtype } = inputs;
   // the gradient reads the log-sum-exp
   const writesLogSumExp = returnLogSumExp || (refusal === undefined && records(...Object.values(differentiable)));
-  const { table, options } = resolveOptions(op, device, call.effects);
   const output = device.empty(outputShape, dtype, op, axesLike(q));
   const logSumExp = writesLogSumExp ? device.empty(outputShape.slice(0, 3), 'float32', op) : undefined;
   const problem: AttentionProblem = {
     ...inputs,
     kernelsOf,
-    options,
     output: operandOf(output),
     writesLogSumExp,
     blockSize,
   };
   const { merge, ...launch } = planAttention(problem, device.traits, device.kernels);
-  const operands = { q, k, v, ...bindings, table };
+  const operands = { q, k, v, ...bindings };
   if (merge) {
     const partOutput = device.empty([merge.parts, ...outputShape], 'float32', op);
     const partLogSumExp = device.empty([merge.parts, ...outputShape.slice(0, 3)], 'float32', op);

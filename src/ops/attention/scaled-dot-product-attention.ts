@@ -3,7 +3,7 @@ import { ArgumentError } from '../../gpu/errors.ts';
 import type { ScoresStage } from '../../kernels/softmax.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { callAttention, hasHeadsInRows, type AttentionCall, type AttentionResult } from './internal/call.ts';
-import { ATTENTION_OPTIONS, resolveOptions, type AttentionOptions } from './internal/options.ts';
+import type { AttentionOptions } from './internal/options.ts';
 import { checkBoolean, describe } from '../internal/check.ts';
 import { product } from '../internal/product.ts';
 import {
@@ -47,13 +47,15 @@ export function scaledDotProductAttention(
   options: ScaledDotProductAttentionOptions = {},
 ): ScaledDotProductAttentionResult {
   const op = 'scaledDotProductAttention';
-  return callAttention(op, { q, k, v }, options, [...ATTENTION_OPTIONS, 'returnWeights', 'returnScores'], (call) => {
-    checkBoolean(op, 'returnWeights', options.returnWeights);
-    const { returnScores: stage } = options;
-    if (stage !== undefined && stage !== 'scaled' && stage !== 'capped' && stage !== 'masked') {
-      throw new ArgumentError(`${op}: returnScores must be 'scaled', 'capped' or 'masked', got ${describe(stage)}`);
-    }
-    return materialise(call, options);
+  return callAttention(op, { q, k, v }, options, (call) => materialise(call, options), {
+    names: ['returnWeights', 'returnScores'],
+    check: () => {
+      checkBoolean(op, 'returnWeights', options.returnWeights);
+      const { returnScores: stage } = options;
+      if (stage !== undefined && stage !== 'scaled' && stage !== 'capped' && stage !== 'masked') {
+        throw new ArgumentError(`${op}: returnScores must be 'scaled', 'capped' or 'masked', got ${describe(stage)}`);
+      }
+    },
   });
 }
 
@@ -62,17 +64,21 @@ function materialise(
   { returnWeights = false, returnLogSumExp = false, returnScores: stage }: ScaledDotProductAttentionOptions,
 ): ScaledDotProductAttentionResult & Readonly<Record<string, Tensor | undefined>> {
   const { q, k, v, bindings, differentiable, refusal, outputShape } = call;
-  const { op, heads, kvHeads, dtype } = call.inputs;
+  const { op, heads, kvHeads, dtype, options: fields } = call.inputs;
   // a packed batch is one matrix of scores, in which sequences hide from each other
   const shape = [q.shape[0], heads, q.shape[2], k.shape[2]] as const;
-  const { table, options } = noGrad(() => resolveOptions(op, call.device, call.effects));
-  const materialised: MaterialisedAttention = { op, kvHeads, group: heads / kvHeads, weighing: { shape, options } };
+  const materialised: MaterialisedAttention = {
+    op,
+    kvHeads,
+    group: heads / kvHeads,
+    weighing: { shape, options: fields },
+  };
   const { group } = materialised;
   const { x, output, weights, logSumExp, scores } = noGrad(() => {
     const keys = groupHeads(materialised, k, 1).transpose();
     const x = product(op, groupHeads(materialised, q, group), keys, { outDType: 'float32' }).reshape(shape);
     const results = { dtype, logSumExp: returnLogSumExp, stage };
-    const weighed = weigh(op, { x, ...bindings, table }, materialised.weighing, results);
+    const weighed = weigh(op, { x, ...bindings }, materialised.weighing, results);
     // weights of masked keys are exactly 0, and must not be multiplied with NaN or infinities in the values
     const output = product(op, groupHeads(materialised, weighed.weights, group), groupHeads(materialised, v, 1), {
       zeroAnnihilates: true,
@@ -86,7 +92,7 @@ function materialise(
     op,
     inputs: differentiable,
     outputs: Object.values(results),
-    saved: { q, k, v, ...bindings, table, x },
+    saved: { q, k, v, ...bindings, x },
     refusal,
     backward: (gradients, saved, needs) => {
       const named = Object.fromEntries(names.map((name, i) => [name, gradients[i]]));

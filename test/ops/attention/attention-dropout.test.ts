@@ -68,7 +68,7 @@ describe.each(narrow([], ['tile-32x32', 'subgroup', 'stream']))('kernel %s', (na
     const { traits, kernels } = await testDevice();
     (kernels.pinned as Map<string, string>).set('flashAttention', name);
     try {
-      const size = { op: 'flashAttention', dtype: 'float32', headDim: 8, valueDim: 8, rows: 6 } as const;
+      const size = { kernelsOf: 'flashAttention', dtype: 'float32', headDim: 8, valueDim: 8, rows: 6 } as const;
       const { variant } = chooseAttention(size, traits, kernels);
       if (variant.name !== name) return; // the device does not have it
       await expectAttention('flashAttention', problem, 'float32');

@@ -152,7 +152,7 @@ describeInMatrix('attention by larger tiles', () => {
 
   const run = async (kernel: string, dim: number) => {
     const device = await testDevice();
-    const size = { op: 'flashAttention', dtype: 'float16', headDim: dim, valueDim: dim } as const;
+    const size = { kernelsOf: 'flashAttention', dtype: 'float16', headDim: dim, valueDim: dim } as const;
     expect(attentionVariants(size, device.traits).map(({ name }) => name)).toContain(kernel);
     const random = new Random(dim);
     const [queries, keys] = [140, 150];

@@ -16,7 +16,7 @@ export function pinKernel(
     const { variant } =
       op === 'matmul'
         ? chooseMatmul({ batchShape: [], rows: 70, columns: 70, aDType: dtype }, traits, kernels)
-        : chooseAttention({ op, dtype, headDim: 8, valueDim: 8 }, traits, kernels);
+        : chooseAttention({ kernelsOf: op, dtype, headDim: 8, valueDim: 8 }, traits, kernels);
     expect(variant.name).toBe(name);
   });
   afterAll(async () => {

@@ -1,7 +1,7 @@
 /** Checks the tensors and options of the attention ops. After this, all tensors have four axes. */
+import { noGrad } from '../../../autograd/tape.ts';
 import { ArgumentError } from '../../../gpu/errors.ts';
 import { planKeyPlaces, type AttentionInputs, type KeyPlaces } from '../../../kernels/attention.ts';
-import type { Device } from '../../../tensor/device.ts';
 import type { FloatDType } from '../../../tensor/dtype.ts';
 import { checkOptions } from '../../../tensor/options.ts';
 import { formatShape } from '../../../tensor/shape.ts';
@@ -9,7 +9,13 @@ import type { Tensor } from '../../../tensor/tensor.ts';
 import { checkAlike, checkFloat } from '../../internal/check.ts';
 import { operandOf } from '../../internal/enqueue.ts';
 import type { CallSizes, Effect } from './option-record.ts';
-import { checkOptionValues, checkPacking, type AttentionOptions } from './options.ts';
+import {
+  ATTENTION_OPTIONS,
+  checkOptionValues,
+  checkPacking,
+  resolveOptions,
+  type AttentionOptions,
+} from './options.ts';
 import { MAX_LENGTH, withHeads } from './visibility.ts';
 
 export interface AttentionResult {
@@ -29,15 +35,10 @@ export interface AttentionTensors {
   readonly v: Tensor;
 }
 
-/** A checked call. */
+/** A checked call, with its options resolved. */
 export interface AttentionCall extends AttentionTensors {
-  readonly device: Device;
-  /** What kernels read, except for the options, whose small inputs have yet to be joined. */
-  readonly inputs: Omit<AttentionInputs, 'options' | 'kernelsOf'>;
-  readonly sizes: CallSizes;
-  /** The effects of the given options. */
-  readonly effects: readonly Effect[];
-  /** Their large tensors, by their bindings. */
+  readonly inputs: Omit<AttentionInputs, 'kernelsOf'>;
+  /** The options' tensors, by their bindings: large ones, and `table` with the small ones. */
   readonly bindings: Readonly<Record<string, Tensor>>;
   /** All tensors that may be asked for a gradient, by their names on the tape, and why the call has none. */
   readonly differentiable: Readonly<Record<string, Tensor>>;
@@ -53,34 +54,41 @@ export interface StoredKeys {
   readonly places: KeyPlaces;
 }
 
+/** What one op has besides the options of all attention ops. */
+export interface OwnParts {
+  /** Names of its further options. */
+  readonly names?: readonly string[];
+  /** Checks them, and what the op demands of the tensors, when all other checks have passed. */
+  readonly check?: () => void;
+  readonly stored?: StoredKeys;
+}
+
 /**
  * Checks a call and computes it inside a scope. `compute` gets tensors of three axes as views of four axes. The caller gets
  * its results as views of three axes.
  *
- * @param known names of options that the op takes
- * @throws ArgumentError for shapes, dtypes or options that do not fit
+ * @throws ArgumentError for shapes, dtypes or options that do not fit, before anything is computed
  */
 export function callAttention<R extends Readonly<Record<string, Tensor | undefined>>>(
   op: string,
   tensors: AttentionTensors,
   options: AttentionOptions,
-  known: readonly string[],
   compute: (call: AttentionCall) => R,
-  stored?: StoredKeys,
+  own: OwnParts = {},
 ): R {
-  checkOptions(op, options, known);
+  checkOptions(op, options, [...ATTENTION_OPTIONS, ...(own.names ?? [])]);
   const { q: query, k: key, v: value } = tensors;
   checkFloat(op, 'query', query);
   checkFloat(op, 'key', key);
   checkFloat(op, 'value', value);
-  if (!stored) {
+  if (!own.stored) {
     checkAlike(op, 'query', { query, key, value });
     checkShapes(op, query, key, value);
   }
   return query.device.scope(() => {
     const isHeadless = query.rank === 3;
     const [q, k, v] = [query, key, value].map(withHeads);
-    const call = attentionCall(op, { q, k, v }, options, isHeadless, stored);
+    const call = attentionCall(op, { q, k, v }, options, isHeadless, own);
     const results = compute(call);
     return isHeadless ? withoutHeads(results) : results;
   });
@@ -91,7 +99,7 @@ function attentionCall(
   { q, k, v }: AttentionTensors,
   options: AttentionOptions,
   isHeadless: boolean,
-  stored: StoredKeys | undefined,
+  { check, stored }: OwnParts,
 ): AttentionCall {
   const [storedBatch, heads, queryRows, headDim] = q.shape;
   const kvHeads = k.shape[1];
@@ -112,13 +120,15 @@ function attentionCall(
     packing,
   };
   const effects = [...checkOptionValues(options, sizes), ...(stored ? [effectOf(op, stored.places)] : [])];
+  check?.();
+  // all checks have passed; a copy that joins small inputs is no step of the tape
+  const { table, options: fields } = noGrad(() => resolveOptions(op, q.device, effects));
   const merge = (records: readonly (Readonly<Record<string, Tensor>> | undefined)[]): Record<string, Tensor> =>
     Object.fromEntries(records.flatMap((record) => Object.entries(record ?? {})));
   return {
     q,
     k,
     v,
-    device: q.device,
     inputs: {
       op,
       dtype: q.dtype as FloatDType,
@@ -134,10 +144,9 @@ function attentionCall(
       q: operandOf(q),
       k: operandOf(k),
       v: operandOf(v),
+      options: fields,
     },
-    sizes,
-    effects,
-    bindings: merge(effects.map(({ bindings }) => bindings)),
+    bindings: { ...merge(effects.map(({ bindings }) => bindings)), ...(table && { table }) },
     differentiable: { q, k, v, ...merge(effects.map(({ inputs }) => inputs)) },
     refusal: effects.find(({ refusal }) => refusal)?.refusal,
     outputShape: [storedBatch, heads, queryRows, v.shape[3]],
