@@ -53,12 +53,18 @@ export type { LocalAttentionOptions } from './ops/attention/fused-attention.ts';
 export { mergeAttention } from './ops/attention/merge-attention.ts';
 export type { AttentionPart } from './ops/attention/merge-attention.ts';
 export type { AttentionResult } from './ops/attention/internal/call.ts';
-export type { AttentionOptions, ScoreOptions } from './ops/attention/internal/options.ts';
-export type { Alignment, Causal, VisibilityOptions, Window } from './ops/attention/internal/visibility.ts';
+export type {
+  Alignment,
+  AttentionOptions,
+  Causal,
+  ModifierOptions,
+  ScoreOptions,
+  VisibilityOptions,
+  Window,
+} from './ops/attention/internal/options.ts';
 
 export { maskMod, scoreMod } from './ops/attention/score-mod.ts';
 export type { Captures, MaskMod, Modifier, ScoreMod } from './ops/attention/score-mod.ts';
-export type { ModifierOptions } from './ops/attention/internal/modifiers.ts';
 export type { BlockMask, BlockMaskOptions } from './ops/attention/block-mask.ts';
 export { createBlockMask } from './ops/attention/create-block-mask.ts';
 export {

@@ -2,7 +2,7 @@ import { ArgumentError } from '../gpu/errors.ts';
 import { describe } from '../ops/internal/check.ts';
 import { MAX_VALUE_DIM } from '../ops/attention/fused-attention.ts';
 import { localAttention } from '../ops/attention/fused-attention.ts';
-import type { VisibilityOptions } from '../ops/attention/internal/visibility.ts';
+import type { VisibilityOptions } from '../ops/attention/internal/options.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';

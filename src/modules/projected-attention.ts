@@ -5,8 +5,7 @@ import { flashAttention, MAX_VALUE_DIM } from '../ops/attention/fused-attention.
 import { matmul } from '../ops/matmul.ts';
 import { scaledDotProductAttention } from '../ops/attention/scaled-dot-product-attention.ts';
 import { mean } from '../ops/sum.ts';
-import { checkOptionValues } from '../ops/attention/internal/options.ts';
-import type { VisibilityOptions } from '../ops/attention/internal/visibility.ts';
+import { checkOptionValues, type VisibilityOptions } from '../ops/attention/internal/options.ts';
 import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';

@@ -4,9 +4,7 @@ import { checkOptions } from '../tensor/options.ts';
 import { broadcastStrides, formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { checkFinite, checkFloat, checkTensor } from './internal/check.ts';
-import type { CallSizes } from './attention/internal/option-record.ts';
-import { checkOptionValues, combineEffects } from './attention/internal/options.ts';
-import type { Causal } from './attention/internal/visibility.ts';
+import { checkOptionValues, combineEffects, type CallSizes, type Causal } from './attention/internal/options.ts';
 import { weigh, weighGradient } from './attention/internal/weigh.ts';
 
 export interface SoftmaxOptions {

@@ -12,7 +12,7 @@ import {
   type MergeGradientProblem,
 } from '../../src/kernels/attention-gradient.ts';
 import { NO_CHOICES } from '../../src/kernels/choice.ts';
-import { UNBOUNDED } from '../../src/ops/attention/internal/visibility.ts';
+import { UNBOUNDED } from '../../src/ops/attention/internal/options.ts';
 import type { Traits } from '../../src/tensor/traits.ts';
 import type { Band } from './count-tiles.ts';
 import { attentionProblem, CPU_DRIVER, DEFAULTS, dense, frozen, NO_OPTIONS } from './problems.ts';

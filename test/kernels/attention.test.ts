@@ -14,7 +14,7 @@ import {
 } from '../../src/kernels/attention.ts';
 import { NO_CHOICES } from '../../src/kernels/choice.ts';
 import type { Traits } from '../../src/tensor/traits.ts';
-import { UNBOUNDED } from '../../src/ops/attention/internal/visibility.ts';
+import { UNBOUNDED } from '../../src/ops/attention/internal/options.ts';
 import { countFlashTiles, countLocalTiles, type Band } from './count-tiles.ts';
 import { attentionProblem, CPU_DRIVER, DEFAULTS, dense, frozen, NO_OPTIONS } from './problems.ts';
 

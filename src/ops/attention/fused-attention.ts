@@ -13,8 +13,8 @@ import { checkOptions } from '../../tensor/options.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { describe } from '../internal/check.ts';
 import { enqueue, operandOf } from '../internal/enqueue.ts';
+import { axesLike } from '../internal/heads.ts';
 import {
-  axesLike,
   callAttention,
   type AttentionCall,
   type AttentionResult,
@@ -22,8 +22,7 @@ import {
   type StoredKeys,
 } from './internal/call.ts';
 import { attentionGradient } from './internal/gradient.ts';
-import { ATTENTION_OPTIONS, type AttentionOptions } from './internal/options.ts';
-import type { Window } from './internal/visibility.ts';
+import { ATTENTION_OPTIONS, type AttentionOptions, type Window } from './internal/options.ts';
 
 export { MAX_VALUE_DIM };
 

@@ -2,9 +2,10 @@ import { noGrad, record } from '../../autograd/tape.ts';
 import { ArgumentError } from '../../gpu/errors.ts';
 import type { ScoresStage } from '../../kernels/softmax.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import { callAttention, hasHeadsInRows, type AttentionCall, type AttentionResult } from './internal/call.ts';
+import { callAttention, type AttentionCall, type AttentionResult } from './internal/call.ts';
 import type { AttentionOptions } from './internal/options.ts';
 import { checkBoolean, describe } from '../internal/check.ts';
+import { hasHeadsInRows } from '../internal/heads.ts';
 import { product } from '../internal/product.ts';
 import {
   groupHeads,

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Tensor } from '../../../src/index.ts';
-import { position, UNBOUNDED } from '../../../src/ops/attention/internal/visibility.ts';
+import { position, UNBOUNDED } from '../../../src/ops/attention/internal/options.ts';
 import { keyRange, type Band } from '../../kernels/count-tiles.ts';
 import { visibility } from '../../reference/visibility.ts';
 

@@ -8,15 +8,17 @@ import { formatShape } from '../../../tensor/shape.ts';
 import type { Tensor } from '../../../tensor/tensor.ts';
 import { checkAlike, checkFloat } from '../../internal/check.ts';
 import { operandOf } from '../../internal/enqueue.ts';
-import type { CallSizes, Effect } from './option-record.ts';
+import { withHeads, withoutHeads } from '../../internal/heads.ts';
 import {
   ATTENTION_OPTIONS,
   checkOptionValues,
   checkPacking,
+  MAX_LENGTH,
   resolveOptions,
   type AttentionOptions,
+  type CallSizes,
+  type Effect,
 } from './options.ts';
-import { MAX_LENGTH, withHeads } from './visibility.ts';
 
 export interface AttentionResult {
   /**
@@ -161,29 +163,6 @@ function effectOf(op: string, places: KeyPlaces): Effect {
     fields: ([at]) => ({ keys: fields(at) }),
     refusal: `${op}: keys and values must be tensors of the call where a gradient is wanted, got those of a cache`,
   };
-}
-
-/** Results of four or three axes without the axis of heads, whose length is 1. */
-function withoutHeads<R extends Readonly<Record<string, Tensor | undefined>>>(results: R): R {
-  const entries = Object.entries(results).map(([name, tensor]) => [
-    name,
-    tensor?.reshape(tensor.shape.toSpliced(1, 1)),
-  ]);
-  return Object.fromEntries(entries) as R;
-}
-
-/** Axes of a 4-D tensor in the order of memory, if its heads lie inside its rows. */
-export const HEADS_IN_ROWS = [0, 2, 1, 3];
-
-/** Whether the heads lie inside the rows, as they do after splitting a projection. */
-export function hasHeadsInRows({ shape, strides }: Tensor): boolean {
-  const [, heads, rows] = shape;
-  return shape.length === 4 && heads > 1 && rows > 1 && strides[1] < strides[2];
-}
-
-/** The order of axes in memory for a new tensor with the same layout as `tensor`, or undefined for row-major. */
-export function axesLike(tensor: Tensor): readonly number[] | undefined {
-  return hasHeadsInRows(tensor) ? HEADS_IN_ROWS : undefined;
 }
 
 function checkShapes(op: string, q: Tensor, k: Tensor, v: Tensor): void {

@@ -14,7 +14,8 @@ import { rowPitch } from '../../../tensor/shape.ts';
 import type { Tensor } from '../../../tensor/tensor.ts';
 import { copyWords, wordsOf } from '../../copy.ts';
 import { enqueue, operandOf } from '../../internal/enqueue.ts';
-import { axesLike, HEADS_IN_ROWS, hasHeadsInRows, type AttentionTensors } from './call.ts';
+import { axesLike, HEADS_IN_ROWS, hasHeadsInRows } from '../../internal/heads.ts';
+import type { AttentionTensors } from './call.ts';
 
 /** What a call saved: its operands, its results, and the small inputs joined; nothing that grows with length². */
 export interface SavedAttention extends AttentionTensors {

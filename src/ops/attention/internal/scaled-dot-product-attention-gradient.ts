@@ -1,7 +1,7 @@
 import type { FloatDType } from '../../../tensor/dtype.ts';
 import type { Tensor } from '../../../tensor/tensor.ts';
 import { accumulate } from '../../internal/accumulate.ts';
-import { axesLike, hasHeadsInRows } from './call.ts';
+import { axesLike, hasHeadsInRows } from '../../internal/heads.ts';
 import { cast, reshape } from '../../copy.ts';
 import { product } from '../../internal/product.ts';
 import { weigh, weighGradient, type Weighing, type WeighingTensors } from './weigh.ts';
