@@ -1,8 +1,8 @@
 /** The storage of keys and values that both caches have: what it holds, how rows are written to it, and how it grows. */
 import { ArgumentError } from '../gpu/errors.ts';
 import { planAppend, type AppendPlaces } from '../kernels/cache.ts';
+import { operandOf } from '../kernels/launch.ts';
 import { checkChoice, checkCount, checkFloat, checkSameDevice } from '../ops/internal/check.ts';
-import { enqueue, operandOf } from '../ops/internal/enqueue.ts';
 import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { formatShape } from '../tensor/shape.ts';
@@ -141,8 +141,8 @@ export function append(
   );
   device.scope(() => {
     const table = plan.table && device.words(plan.table, op);
-    if (plan.copy) enqueue(op, plan.copy, { table, keys, values });
-    enqueue(op, plan.append, { k, v, cos_table: rotary?.cos, sin_table: rotary?.sin, table, keys, values });
+    if (plan.copy) device.dispatch(op, plan.copy, { table, keys, values });
+    device.dispatch(op, plan.append, { k, v, cos_table: rotary?.cos, sin_table: rotary?.sin, table, keys, values });
   });
 }
 

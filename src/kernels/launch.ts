@@ -1,4 +1,5 @@
 import { ArgumentError } from '../gpu/errors.ts';
+import type { View } from '../tensor/tensor.ts';
 
 /** What a launch depends on; `Traits` and `GPUDevice.limits` are one. */
 export interface Limits {
@@ -9,6 +10,11 @@ export interface Limits {
 export interface Operand {
   readonly strides: readonly number[];
   readonly offset: number;
+}
+
+/** A tensor's place. The stride of an axis of length 1 is never used, and is given as 0. */
+export function operandOf({ shape, strides, offset }: View): Operand {
+  return { strides: strides.map((stride, axis) => (shape[axis] === 1 ? 0 : stride)), offset };
 }
 
 /** Folds more workgroups than one dimension holds into y; shaders undo it with `linear_group`. */

@@ -1,11 +1,11 @@
 import { record } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
 import { planCopy, type CopyProblem } from '../kernels/elementwise.ts';
+import { operandOf } from '../kernels/launch.ts';
 import { BYTES, type DType, type FloatDType } from '../tensor/dtype.ts';
 import { broadcastStrides, formatShape, reshapeStrides, storageSize, type Shape } from '../tensor/shape.ts';
 import { inferShape, type Tensor } from '../tensor/tensor.ts';
 import { checkAlike, checkFloat, checkTensor, describe } from './internal/check.ts';
-import { enqueue, operandOf } from './internal/enqueue.ts';
 import { sumTo } from './sum.ts';
 
 /** x in row-major order without gaps: another handle on x if x is so already, else a copy. Any dtype. */
@@ -115,7 +115,7 @@ function run(
   const { device } = x;
   const output = device.empty(problem.outputShape, dtype, op);
   const launch = planCopy({ op, ...problem, inDType: x.dtype, outDType: dtype, x: operandOf(x) }, device.traits);
-  enqueue(op, launch, { x, y, output });
+  device.dispatch(op, launch, { x, y, output });
   return output;
 }
 
@@ -129,7 +129,7 @@ export function copyWords(op: string, x: Tensor, target: Tensor, firstWord: numb
     { op, shape: words, outputShape: words, inDType: 'uint32', outDType: 'uint32', x: from, firstWord },
     x.device.traits,
   );
-  enqueue(op, launch, { x, output: target });
+  x.device.dispatch(op, launch, { x, output: target });
 }
 
 /** Words of 32 bits that a row-major copy of x takes. */

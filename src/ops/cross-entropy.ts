@@ -6,13 +6,13 @@ import {
   planCrossEntropyTotal,
   type CrossEntropyProblem,
 } from '../kernels/cross-entropy.ts';
+import { operandOf } from '../kernels/launch.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { checkFloat, checkIntegers, checkSameDevice, describe } from './internal/check.ts';
 import { contiguous, reshape } from './copy.ts';
-import { enqueue, operandOf } from './internal/enqueue.ts';
 
 export interface CrossEntropyOptions {
   /** Rows with this target have no loss and no gradient, and do not count in the mean. Default −100. */
@@ -76,11 +76,16 @@ export function crossEntropy(logits: Tensor, targets: Tensor, options: CrossEntr
       const problem = problemOf(rows, dense);
       const losses = device.empty(targets.shape, 'float32', op);
       const statistics = device.empty([problem.rows, 2], 'float32', op);
-      enqueue(op, planCrossEntropy(problem, device.traits), { logits: rows, targets: dense, losses, statistics });
+      device.dispatch(op, planCrossEntropy(problem, device.traits), {
+        logits: rows,
+        targets: dense,
+        losses,
+        statistics,
+      });
       if (reduction === 'none') return { loss: losses, statistics };
       const [total, share] = [device.empty([1], 'float32', op), device.empty([1], 'float32', op)];
       const launch = planCrossEntropyTotal(problem, reduction === 'mean');
-      enqueue(op, launch, { losses, targets: dense, total, share });
+      device.dispatch(op, launch, { losses, targets: dense, total, share });
       return { loss: total, statistics, share };
     }),
   );
@@ -99,7 +104,7 @@ export function crossEntropy(logits: Tensor, targets: Tensor, options: CrossEntr
         device.traits,
       );
       const { statistics, share } = saved;
-      enqueue(op, launch, { logits: rows, targets: dense, statistics, d_loss: dLoss, share, output });
+      device.dispatch(op, launch, { logits: rows, targets: dense, statistics, d_loss: dLoss, share, output });
       return { logits: output };
     },
   });

@@ -1,10 +1,10 @@
 import { record } from '../autograd/tape.ts';
 import { planDropout } from '../kernels/elementwise.ts';
+import { operandOf } from '../kernels/launch.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { checkFloat, checkProbability, checkSeed } from './internal/check.ts';
-import { enqueue, operandOf } from './internal/enqueue.ts';
 
 export interface DropoutOptions {
   /** Probability with which an element is dropped, from 0 to 1; default 0.5. */
@@ -44,6 +44,6 @@ function drop(op: string, x: Tensor, p: number, seed: number): Tensor {
   const { device, shape } = x;
   const dtype = x.dtype as FloatDType;
   const output = device.empty(shape, dtype, op);
-  enqueue(op, planDropout({ op, shape, dtype, x: operandOf(x), p, seed }, device.traits), { x, output });
+  device.dispatch(op, planDropout({ op, shape, dtype, x: operandOf(x), p, seed }, device.traits), { x, output });
   return output;
 }

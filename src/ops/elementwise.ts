@@ -9,12 +9,12 @@ import {
   type OperandName,
 } from '../kernels/elementwise.ts';
 import type { Operand } from '../kernels/launch.ts';
+import { operandOf } from '../kernels/launch.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { broadcastShapes, broadcastStrides, formatShape, type Shape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { checkAlike, checkFloat, describe } from './internal/check.ts';
-import { enqueue, operandOf } from './internal/enqueue.ts';
 import { sumTo } from './sum.ts';
 
 export interface GeluOptions {
@@ -132,7 +132,7 @@ function run(
   const dtype = x.dtype as FloatDType;
   const output = device.empty(shape, dtype, op);
   const problem = { op, operation, shape, dtype, x: repeated(x, shape), y: repeated(y, shape) };
-  enqueue(op, planElementwise(problem, device.traits), { x, y, output });
+  device.dispatch(op, planElementwise(problem, device.traits), { x, y, output });
   const { gradients }: ElementwiseRow = ELEMENTWISE[operation];
   const present = (['x', 'y'] as const).filter((name) => operands[name]);
   const wanted = present.filter((name) => operands[name]!.requiresGrad);
@@ -171,7 +171,7 @@ function derivative(
   const y = reads.includes('y') ? saved.y : undefined;
   const places = { x: repeated(x, shape), y: repeated(y, shape), gradient: operandOf(gradient) };
   const launch = planElementwiseGradient({ op, operation, of, shape, dtype, ...places }, device.traits);
-  enqueue(op, launch, { x, y, gradient, output });
+  device.dispatch(op, launch, { x, y, gradient, output });
   return output;
 }
 

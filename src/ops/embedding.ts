@@ -1,12 +1,12 @@
 import { record } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
 import { planEmbedding, planEmbeddingGradient, planMergeIds, planOrderIds, RUN } from '../kernels/embedding.ts';
+import { operandOf } from '../kernels/launch.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { formatShape, MAX_RANK } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { checkFloat, checkIntegers, checkSameDevice, type FloatTensor } from './internal/check.ts';
 import { contiguous, reshape } from './copy.ts';
-import { enqueue, operandOf } from './internal/enqueue.ts';
 
 /**
  * Rows of a table by their numbers, as torch.nn.functional.embedding. Only the GPU sees the ids. One that is negative or not
@@ -51,7 +51,7 @@ function lookUp(op: string, ids: Tensor, weight: FloatTensor): Tensor {
       { op, rows: ids.size, idsOffset: dense.offset, tableRows, columns, dtype, weight: operandOf(weight) },
       device.traits,
     );
-    enqueue(op, launch, { ids: dense, weight, output });
+    device.dispatch(op, launch, { ids: dense, weight, output });
     return output;
   });
 }
@@ -67,7 +67,7 @@ function gradientOfTable(op: string, gradient: Tensor, ids: Tensor, tableRows: n
     const matrix = reshape(gradient, [rows, columns]);
     const output = device.zeros([tableRows, columns], { dtype });
     const problem = { op, rows, tableRows, columns, dtype, gradient: operandOf(matrix) };
-    enqueue(op, planEmbeddingGradient(problem, device.traits), { sorted, gradient: matrix, output });
+    device.dispatch(op, planEmbeddingGradient(problem, device.traits), { sorted, gradient: matrix, output });
     return output;
   });
 }
@@ -77,10 +77,10 @@ function orderOf(op: string, ids: Tensor): Tensor {
   const { device, size: count, offset: idsOffset } = ids;
   const empty = () => device.empty([2, count], 'uint32', op);
   let sorted = empty();
-  enqueue(op, planOrderIds({ op, count, idsOffset }, device.traits), { ids, sorted });
+  device.dispatch(op, planOrderIds({ op, count, idsOffset }, device.traits), { ids, sorted });
   for (let run = RUN; run < count; run *= 2) {
     const merged = empty();
-    enqueue(op, planMergeIds({ op, count, run }, device.traits), { runs: sorted, merged });
+    device.dispatch(op, planMergeIds({ op, count, run }, device.traits), { runs: sorted, merged });
     sorted.dispose();
     sorted = merged;
   }

@@ -1,12 +1,12 @@
 import { noGrad, record } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
 import { canNormalise, planNormalise, type NormaliseProblem } from '../kernels/normalise.ts';
+import { operandOf } from '../kernels/launch.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { formatShape, type Shape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { checkAlike, checkFinite, checkFloat, describe, type FloatTensor } from './internal/check.ts';
 import { contiguous } from './copy.ts';
-import { enqueue, operandOf } from './internal/enqueue.ts';
 import { normaliseGradient } from './internal/normalise-gradient.ts';
 
 export interface RmsNormOptions {
@@ -135,6 +135,6 @@ function problemOf(
 function run(problem: NormaliseProblem, { x, weight, bias }: Operands): Tensor {
   const { device } = x;
   const output = device.empty(problem.shape, problem.dtype, problem.op);
-  enqueue(problem.op, planNormalise(problem, device.traits), { x, weight, bias, output });
+  device.dispatch(problem.op, planNormalise(problem, device.traits), { x, weight, bias, output });
   return output;
 }

@@ -1,10 +1,10 @@
 import { ArgumentError } from '../gpu/errors.ts';
 import { planSample } from '../kernels/reduce.ts';
+import { operandOf } from '../kernels/launch.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { checkFinite, checkFloat, describe } from './internal/check.ts';
-import { enqueue, operandOf } from './internal/enqueue.ts';
 
 export interface SampleOptions {
   /** Divides the logits; 0 takes the largest of each row. Default 1. */
@@ -45,7 +45,7 @@ export function sample(logits: Tensor, options: SampleOptions = {}): Tensor {
     { op, rows, columns, dtype, logits: { strides: [0, ...strides].slice(-2), offset }, temperature, seed, step },
     device.traits,
   );
-  enqueue(op, launch, { logits, output });
+  device.dispatch(op, launch, { logits, output });
   return output;
 }
 

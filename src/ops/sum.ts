@@ -1,12 +1,12 @@
 import { record } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
 import { planSum } from '../kernels/reduce.ts';
+import { operandOf } from '../kernels/launch.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { formatShape, type Shape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { checkBoolean, checkFloat, describe } from './internal/check.ts';
-import { enqueue, operandOf } from './internal/enqueue.ts';
 
 export interface SumOptions {
   /** Negative ones count from the end; default all. */
@@ -110,13 +110,13 @@ function write(
   const [inDType, outDType] = [x.dtype as FloatDType, output.dtype as FloatDType];
   const plan = planSum({ op, shape, inDType, outDType, x: operandOf(x), axes, strides, scale }, device.traits);
   if (plan.splits === 1) {
-    enqueue(op, plan, { x, output });
+    device.dispatch(op, plan, { x, output });
     return;
   }
   device.scope(() => {
     const kept = shape.filter((_, axis) => !axes.has(axis));
     const parts = device.empty([plan.splits, ...kept], 'float32', op);
-    enqueue(op, plan, { x, output: parts });
+    device.dispatch(op, plan, { x, output: parts });
     write(op, parts, new Set([0]), scale, output, strides);
   });
 }

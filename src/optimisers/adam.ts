@@ -1,7 +1,6 @@
 import { ArgumentError } from '../gpu/errors.ts';
 import { planAdam } from '../kernels/optimiser.ts';
 import { describe } from '../ops/internal/check.ts';
-import { enqueue } from '../ops/internal/enqueue.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { Optimiser } from './optimiser.ts';
 import { checkAmount, type OptimiserParameters } from './parameters.ts';
@@ -31,9 +30,9 @@ export class Adam extends Optimiser {
     super('Adam', parameters, rest.lr, {
       betas: rest.betas,
       memories: MEMORIES,
-      update: (problem, tensors, [means, squares], { traits }) => {
-        const launch = planAdam({ ...problem, ...rest, l2, decay: 1 }, traits);
-        enqueue(problem.op, launch, { ...tensors, means, squares });
+      update: (problem, tensors, [means, squares], device) => {
+        const launch = planAdam({ ...problem, ...rest, l2, decay: 1 }, device.traits);
+        device.dispatch(problem.op, launch, { ...tensors, means, squares });
       },
     });
   }
@@ -53,9 +52,9 @@ export class AdamW extends Optimiser {
     super('AdamW', parameters, rest.lr, {
       betas: rest.betas,
       memories: MEMORIES,
-      update: (problem, tensors, [means, squares], { traits }) => {
-        const launch = planAdam({ ...problem, ...rest, l2: 0, decay: 1 - this.lr * weightDecay }, traits);
-        enqueue(problem.op, launch, { ...tensors, means, squares });
+      update: (problem, tensors, [means, squares], device) => {
+        const launch = planAdam({ ...problem, ...rest, l2: 0, decay: 1 - this.lr * weightDecay }, device.traits);
+        device.dispatch(problem.op, launch, { ...tensors, means, squares });
       },
     });
   }

@@ -2,7 +2,6 @@ import { noGrad } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
 import { planNorm, planSquares, sumsOf, planScaleGradient } from '../kernels/optimiser.ts';
 import { checkSameDevice, describe } from '../ops/internal/check.ts';
-import { enqueue } from '../ops/internal/enqueue.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { GradScaler } from './grad-scaler.ts';
@@ -55,17 +54,20 @@ export function clipGradNorm(
       const sums = device.empty([total], 'float32', op);
       let first = 0;
       gradients.forEach((x, i) => {
-        enqueue(op, planSquares(op, x, first, traits), { x, sums });
+        device.dispatch(op, planSquares(op, x, first, traits), { x, sums });
         first += counts[i];
       });
       const norm = device.empty([1], 'float32', op);
       const coefficient = device.empty([1], 'float32', op);
       const scale = scaler?.scaleTensor;
-      enqueue(op, planNorm(total, maxNorm, scale !== undefined, traits), { x: sums, scale, norm, coefficient });
+      device.dispatch(op, planNorm(total, maxNorm, scale !== undefined, traits), { x: sums, scale, norm, coefficient });
       if (!clips) return norm;
       for (const x of gradients) {
         const { shape, dtype } = x;
-        enqueue(op, planScaleGradient({ op, shape, dtype, scales: 'times' }, traits), { x, numbers: coefficient });
+        device.dispatch(op, planScaleGradient({ op, shape, dtype, scales: 'times' }, traits), {
+          x,
+          numbers: coefficient,
+        });
         x.changed();
       }
       return norm;

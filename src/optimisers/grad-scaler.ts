@@ -4,7 +4,6 @@ import { planGradScaler, planScaleGradient } from '../kernels/optimiser.ts';
 import { checkFloat, checkFinite, checkSameDevice, describe } from '../ops/internal/check.ts';
 import { cast } from '../ops/copy.ts';
 import { multiply } from '../ops/elementwise.ts';
-import { enqueue } from '../ops/internal/enqueue.ts';
 import { checkState, copyState, type StateDict, type StateEntry } from '../modules/load-state.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
@@ -135,11 +134,15 @@ export class GradScaler {
     if (this.#used.size === 0) {
       throw new ArgumentError('GradScaler.update: it must come after a step or an unscale, got neither since the last');
     }
-    enqueue('GradScaler.update', planGradScaler({ optimisers: MOST_OPTIMISERS, growth, backoff, interval }), {
-      scale: this.#scale,
-      streak: this.#streak,
-      found: this.#found,
-    });
+    this.#device.dispatch(
+      'GradScaler.update',
+      planGradScaler({ optimisers: MOST_OPTIMISERS, growth, backoff, interval }),
+      {
+        scale: this.#scale,
+        streak: this.#streak,
+        found: this.#found,
+      },
+    );
     this.#scale.changed();
     this.#used.clear();
   }
@@ -207,7 +210,7 @@ export class GradScaler {
             { op, shape, dtype, scales: divides ? 'divided' : undefined, foundAt },
             this.#device.traits,
           );
-          enqueue(op, launch, { x, numbers: this.#scale, found: this.#found });
+          this.#device.dispatch(op, launch, { x, numbers: this.#scale, found: this.#found });
           if (divides) x.changed();
         }
       }),

@@ -3,7 +3,6 @@ import { ArgumentError } from '../gpu/errors.ts';
 import { planOptimiserStep, SETTINGS, type UpdateProblem } from '../kernels/optimiser.ts';
 import type { FloatTensor } from '../ops/internal/check.ts';
 import { cast, clone, concat, copyWords } from '../ops/copy.ts';
-import { enqueue } from '../ops/internal/enqueue.ts';
 import { checkState, type StateDict, type StateEntry } from '../modules/load-state.ts';
 import type { Device } from '../tensor/device.ts';
 import { rowPitch, storageSize } from '../tensor/shape.ts';
@@ -206,7 +205,7 @@ export abstract class Optimiser {
   #enqueueStep(op: string, slots: readonly Slot[], check: GradientCheck | undefined): void {
     const { betas } = this.#rule;
     const problem = { op, count: slots.length, lr: this.lr, betas, foundAt: check?.at, isScaled: !!check?.scale };
-    enqueue(op, planOptimiserStep(problem, this.#device.traits), {
+    this.#device.dispatch(op, planOptimiserStep(problem, this.#device.traits), {
       present: this.#wordsOf(op, slots),
       found: check?.found,
       scale: check?.scale,

@@ -1,7 +1,6 @@
 import { ArgumentError } from '../gpu/errors.ts';
 import { planSgd } from '../kernels/optimiser.ts';
 import { checkBoolean, checkFinite } from '../ops/internal/check.ts';
-import { enqueue } from '../ops/internal/enqueue.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { Optimiser } from './optimiser.ts';
 import { checkAmount, type OptimiserParameters } from './parameters.ts';
@@ -44,9 +43,9 @@ export class SGD extends Optimiser {
     super(name, parameters, lr, {
       betas: [0, 0],
       memories: momentum === 0 ? [] : ['momentum_buffer'],
-      update: (problem, tensors, [momenta], { traits }) => {
-        const launch = planSgd({ ...problem, l2: weightDecay, momentum, dampening, nesterov }, traits);
-        enqueue(problem.op, launch, { ...tensors, momenta });
+      update: (problem, tensors, [momenta], device) => {
+        const launch = planSgd({ ...problem, l2: weightDecay, momentum, dampening, nesterov }, device.traits);
+        device.dispatch(problem.op, launch, { ...tensors, momenta });
       },
     });
   }

@@ -1,7 +1,7 @@
 import { openAdapter, type AdapterChoice, type FoundAdapter } from '#platform';
 import type { MemoryUse, StorageBuffer } from '../gpu/buffers.ts';
 import { ArgumentError } from '../gpu/errors.ts';
-import { Runtime } from '../gpu/runtime.ts';
+import { Runtime, type Launch } from '../gpu/runtime.ts';
 import type { DispatchTime } from '../gpu/stopwatch.ts';
 import { BufferUsage } from '../gpu/usage.ts';
 import { BYTES, DTYPES, type DType } from './dtype.ts';
@@ -303,6 +303,14 @@ export class Device {
     const tensor = this.#over(buffer, shape, 'uint32');
     this.runtime.write(buffer, bytesOf(Uint32Array.from(words)));
     return tensor;
+  }
+
+  /** @internal Records a planned kernel on tensors, named as in the shader. An absent optional one is undefined. */
+  dispatch(caller: string, launch: Launch, tensors: Readonly<Record<string, Tensor | undefined>>): void {
+    const buffers = Object.fromEntries(
+      Object.entries(tensors).map(([name, tensor]) => [name, tensor?.storage(caller)]),
+    );
+    this.runtime.dispatch({ label: caller, ...launch }, buffers);
   }
 
   /** Submits recorded work without waiting for it. */

@@ -5,7 +5,6 @@ import { Device } from '../../tensor/device.ts';
 import { checkOptions } from '../../tensor/options.ts';
 import { BlockMask, type BlockMaskOptions } from './block-mask.ts';
 import { describe } from '../internal/check.ts';
-import { enqueue } from '../internal/enqueue.ts';
 import { checkModifier } from './internal/modifiers.ts';
 import type { MaskMod } from './score-mod.ts';
 import { joinTable } from '../internal/table.ts';
@@ -48,7 +47,7 @@ export function createBlockMask(device: Device, maskMod: MaskMod, options: Block
     const segments = captures.map((tensor) => ({ tensor }));
     const { table, places } = joinTable(op, device, segments);
     const launch = planBlockMask({ op, ...sizes, insertions, captures: fields(places) }, device.traits);
-    enqueue(op, launch, { table, output });
+    device.dispatch(op, launch, { table, output });
     return output;
   });
   device.keep(kinds);

@@ -9,10 +9,10 @@ import {
   type AttentionOp,
   type AttentionProblem,
 } from '../../kernels/attention.ts';
+import { operandOf } from '../../kernels/launch.ts';
 import { checkOptions } from '../../tensor/options.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { describe } from '../internal/check.ts';
-import { enqueue, operandOf } from '../internal/enqueue.ts';
 import { axesLike } from '../internal/heads.ts';
 import {
   callAttention,
@@ -123,7 +123,7 @@ export function attendStored(
   });
 }
 
-/** Allocates the results of a fused kernel, enqueues it, and notes on the tape what its gradient reads. */
+/** Allocates the results of a fused kernel, dispatches it, and notes on the tape what its gradient reads. */
 function computeFused(
   call: AttentionCall,
   kernelsOf: AttentionOp,
@@ -149,11 +149,11 @@ function computeFused(
   if (merge) {
     const partOutput = device.empty([merge.parts, ...outputShape], 'float32', op);
     const partLogSumExp = device.empty([merge.parts, ...outputShape.slice(0, 3)], 'float32', op);
-    enqueue(op, launch, { ...operands, output: partOutput, log_sum_exp: partLogSumExp });
+    device.dispatch(op, launch, { ...operands, output: partOutput, log_sum_exp: partLogSumExp });
     const parts = { part_output: partOutput, part_log_sum_exp: partLogSumExp };
-    enqueue(op, merge, { ...parts, output, log_sum_exp: logSumExp });
+    device.dispatch(op, merge, { ...parts, output, log_sum_exp: logSumExp });
   } else {
-    enqueue(op, launch, { ...operands, output, log_sum_exp: logSumExp });
+    device.dispatch(op, launch, { ...operands, output, log_sum_exp: logSumExp });
   }
   const results = { output, ...(returnLogSumExp && { logSumExp }) };
   record({

@@ -8,7 +8,6 @@ import type { Tensor } from '../../tensor/tensor.ts';
 import type { AttentionResult } from './internal/call.ts';
 import { checkFloat, checkSameDevice, checkTensor, describe } from '../internal/check.ts';
 import { cast, contiguous, copyWords } from '../copy.ts';
-import { enqueue } from '../internal/enqueue.ts';
 
 /** Attention over some of the keys, as attention ops return it with `returnLogSumExp`. */
 export type AttentionPart = Required<Pick<AttentionResult, 'output' | 'logSumExp'>>;
@@ -80,7 +79,7 @@ function merge(op: string, parts: readonly AttentionPart[], like: Tensor): Atten
       },
       device.traits,
     );
-    enqueue(op, launch, {
+    device.dispatch(op, launch, {
       part_output: stack.output,
       part_log_sum_exp: stack.logSumExp,
       output,
@@ -135,7 +134,7 @@ function gradientsOfParts(
     },
     device.traits,
   );
-  enqueue(op, launch, {
+  device.dispatch(op, launch, {
     part_output: stack.output,
     part_log_sum_exp: stack.logSumExp,
     gradient,

@@ -1,7 +1,7 @@
 import { planCopy } from '../../kernels/elementwise.ts';
+import { operandOf } from '../../kernels/launch.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { clone } from '../copy.ts';
-import { enqueue, operandOf } from './enqueue.ts';
 
 /** What is copied where. */
 export type Copy = readonly [x: Tensor, target: Tensor];
@@ -23,7 +23,7 @@ export function copyInto(op: string, copies: readonly Copy[]): void {
         { op, shape, outputShape: shape, inDType: x.dtype, outDType: dtype, x: operandOf(x) },
         device.traits,
       );
-      enqueue(op, launch, { x, output: target });
+      device.dispatch(op, launch, { x, output: target });
       target.changed();
     }
   });

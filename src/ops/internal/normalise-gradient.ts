@@ -2,7 +2,6 @@ import { planNormaliseGradient, planNormaliseWeightGradient } from '../../kernel
 import type { FloatDType } from '../../tensor/dtype.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { cast, contiguous } from '../copy.ts';
-import { enqueue } from './enqueue.ts';
 import { sum } from '../sum.ts';
 
 /** What a normalisation was, besides its tensors. */
@@ -44,7 +43,7 @@ export function normaliseGradient(
       },
       device.traits,
     );
-    enqueue(op, launch, { x, d_output: dOutput, weight, output: dX, statistics });
+    device.dispatch(op, launch, { x, d_output: dOutput, weight, output: dX, statistics });
   }
   if (!needs.weight && !needs.bias) return { x: dX };
 
@@ -58,7 +57,7 @@ export function normaliseGradient(
       ? device.empty([chunks, inner.reduce((product, length) => product * length, 1)], 'float32', op)
       : undefined;
   const [dWeight, dBias] = [chunkSums(needs.weight), chunkSums(needs.bias)];
-  enqueue(op, launch, { x, d_output: dOutput, statistics, d_weight: dWeight, d_bias: dBias });
+  device.dispatch(op, launch, { x, d_output: dOutput, statistics, d_weight: dWeight, d_bias: dBias });
   const total = (sums: Tensor | undefined) => sums && cast(sum(sums, { axes: 0 }).reshape(inner), dtype);
   return { x: dX, weight: total(dWeight), bias: total(dBias) };
 }

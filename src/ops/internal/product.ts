@@ -2,7 +2,6 @@ import { planMatmul, type MatmulProblem } from '../../kernels/matmul.ts';
 import type { FloatDType } from '../../tensor/dtype.ts';
 import { broadcastShapes, broadcastStrides, type Shape } from '../../tensor/shape.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import { enqueue } from './enqueue.ts';
 
 /** The product of checked operands, which may differ in dtype; `outAxes` orders its memory. Call it inside a scope. */
 export function product(
@@ -37,6 +36,6 @@ export function product(
     zeroAnnihilates: options.zeroAnnihilates,
   };
   const launch = planMatmul(problem, device.traits, device.kernels);
-  enqueue(op, launch, { a, b, bias: options.bias, output });
+  device.dispatch(op, launch, { a, b, bias: options.bias, output });
   return output;
 }

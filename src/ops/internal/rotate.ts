@@ -1,10 +1,10 @@
 /** Rotary position embedding of checked tensors: for the op, and for queries of a cache. */
 import { record, records } from '../../autograd/tape.ts';
 import { planRotaryEmbedding, type RotaryEmbeddingProblem } from '../../kernels/elementwise.ts';
+import { operandOf } from '../../kernels/launch.ts';
 import type { Device } from '../../tensor/device.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { FloatTensor } from './check.ts';
-import { enqueue, operandOf } from './enqueue.ts';
 
 interface Angles {
   /** `cos` and `sin` are both float32 [P, R/2]. */
@@ -67,7 +67,7 @@ function turn(
   };
   const output = device.empty(shape, dtype, op, headsInRows ? [0, 2, 1, 3] : undefined);
   const launch = planRotaryEmbedding({ ...rows, output: fourAxes(output) }, device.traits);
-  enqueue(op, launch, { x, cos_table: cos, sin_table: sin, positions: places.tensor, output });
+  device.dispatch(op, launch, { x, cos_table: cos, sin_table: sin, positions: places.tensor, output });
   return output;
 }
 

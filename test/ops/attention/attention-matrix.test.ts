@@ -2,7 +2,6 @@
 import { describe, expect, test } from 'vitest';
 import { attentionLaunch, attentionVariants } from '../../../src/kernels/attention.ts';
 import type { AttentionMatrixVariant } from '../../../src/kernels/matrix.ts';
-import { enqueue } from '../../../src/ops/internal/enqueue.ts';
 import { testDevice } from '../../device.ts';
 import { areEmulated, compilesFast, useMatrices } from '../../emulation/emulate-matrices.ts';
 import { attentionProblem } from '../../kernels/problems.ts';
@@ -204,7 +203,7 @@ describeInMatrix('attention by larger tiles', () => {
     const output = device.scope(() => {
       const [q, k, v] = [operands.q, operands.k, operands.v].map((array) => upload(device, array, 'float16'));
       const made = device.zeros([1, 2, queryLength, headDim], { dtype: 'float16' });
-      enqueue('test', launch, { q, k, v, output: made });
+      device.dispatch('test', launch, { q, k, v, output: made });
       return made;
     });
     const expected = referenceAttention({ ...operands, scale: 1 }, 'float16').output.data;

@@ -2,12 +2,12 @@
 import { noGrad } from '../../../autograd/tape.ts';
 import { ArgumentError } from '../../../gpu/errors.ts';
 import { planKeyPlaces, type AttentionInputs, type KeyPlaces } from '../../../kernels/attention.ts';
+import { operandOf } from '../../../kernels/launch.ts';
 import type { FloatDType } from '../../../tensor/dtype.ts';
 import { checkOptions } from '../../../tensor/options.ts';
 import { formatShape } from '../../../tensor/shape.ts';
 import type { Tensor } from '../../../tensor/tensor.ts';
 import { checkAlike, checkFloat } from '../../internal/check.ts';
-import { operandOf } from '../../internal/enqueue.ts';
 import { withHeads, withoutHeads } from '../../internal/heads.ts';
 import {
   ATTENTION_OPTIONS,

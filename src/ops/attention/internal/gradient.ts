@@ -9,11 +9,11 @@ import {
   statsRows,
 } from '../../../kernels/attention-gradient.ts';
 import { storedBatch, type AttentionProblem } from '../../../kernels/attention.ts';
+import { operandOf } from '../../../kernels/launch.ts';
 import type { FloatDType } from '../../../tensor/dtype.ts';
 import { rowPitch } from '../../../tensor/shape.ts';
 import type { Tensor } from '../../../tensor/tensor.ts';
 import { copyWords, wordsOf } from '../../copy.ts';
-import { enqueue, operandOf } from '../../internal/enqueue.ts';
 import { axesLike, HEADS_IN_ROWS, hasHeadsInRows } from '../../internal/heads.ts';
 import type { AttentionTensors } from './call.ts';
 
@@ -51,7 +51,7 @@ export function attentionGradient(
     },
     traits,
   );
-  enqueue(op, statistics, {
+  device.dispatch(op, statistics, {
     o: output,
     d_output: dOutput,
     log_sum_exp: logSumExp,
@@ -63,7 +63,7 @@ export function attentionGradient(
   if (needs['sinks']) {
     results['sinks'] = device.empty([heads], 'float32', op);
     const launch = planSinksGradient({ ...rows, sinksAt: options.fields['output']['sinks_at'] as number }, traits);
-    enqueue(op, launch, { table, output: results['sinks'] });
+    device.dispatch(op, launch, { table, output: results['sinks'] });
   }
   const needsKeys = needs['k'] || needs['v'];
   if (!needs['q'] && !needsKeys && !needs['mask']) return results;
@@ -74,7 +74,7 @@ export function attentionGradient(
   if (needs['q']) {
     const dQuery = device.empty(q.shape, dtype, op, axesLike(q));
     for (const launch of planQueryGradient(backward, operandOf(dQuery), traits, kernels)) {
-      enqueue(op, launch, { ...operands, output: dQuery });
+      device.dispatch(op, launch, { ...operands, output: dQuery });
     }
     results['q'] = dQuery;
   }
@@ -82,7 +82,7 @@ export function attentionGradient(
     const { outputs, dKey, dValue } = hasValuesApart(traits) ? apart(op, k, v) : joined(op, k, v);
     const places = { dKey: operandOf(dKey), dValue: operandOf(dValue) };
     for (const launch of planKeyGradient(backward, places, traits, kernels)) {
-      enqueue(op, launch, { ...operands, ...outputs });
+      device.dispatch(op, launch, { ...operands, ...outputs });
     }
     results['k'] = dKey;
     results['v'] = dValue;
@@ -94,7 +94,7 @@ export function attentionGradient(
       lengths: [...missing, ...dMask.shape],
       strides: [...missing.map(() => 0), ...dMask.strides],
     };
-    enqueue(op, planMaskGradient(backward, place, traits), { ...operands, output: dMask });
+    device.dispatch(op, planMaskGradient(backward, place, traits), { ...operands, output: dMask });
     results['mask'] = dMask;
   }
   return results;

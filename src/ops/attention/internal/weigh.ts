@@ -1,10 +1,10 @@
 /** The softmax of checked scores and its gradient. The ops softmax and materialised attention are made of them. */
 import type { OptionFields } from '../../../kernels/attention.ts';
 import { planSoftmax, planSoftmaxGradient, type ScoresStage } from '../../../kernels/softmax.ts';
+import { operandOf } from '../../../kernels/launch.ts';
 import type { FloatDType } from '../../../tensor/dtype.ts';
 import type { Tensor } from '../../../tensor/tensor.ts';
 import { cast, clone } from '../../copy.ts';
-import { enqueue, operandOf } from '../../internal/enqueue.ts';
 import { sum, sumTo } from '../../sum.ts';
 
 /** What happens to scores x before and after the softmax, except for what tensors determine. */
@@ -53,7 +53,7 @@ export function weigh(
       },
       device.traits,
     );
-    enqueue(op, launch, { x, mask, key_mask, table, output: weights, log_sum_exp: logSumExp, scores: staged });
+    device.dispatch(op, launch, { x, mask, key_mask, table, output: weights, log_sum_exp: logSumExp, scores: staged });
     return { weights, ...(logSumExp && { logSumExp }), ...(staged && { scores: staged }) };
   });
 }
@@ -90,7 +90,7 @@ export function weighGradient(
     device.traits,
   );
   const operands = { x, mask, key_mask, table, d_weights: weights };
-  enqueue(op, launch, { ...operands, row_values: rowValues, output, d_scores: dScores });
+  device.dispatch(op, launch, { ...operands, row_values: rowValues, output, d_scores: dScores });
   return {
     x: output,
     ...(dScores && { mask: cast(sumTo(dScores, mask!.shape), mask!.dtype as FloatDType) }),
