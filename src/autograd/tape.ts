@@ -16,8 +16,7 @@ import type { Device } from '../tensor/device.ts';
 import type { DType } from '../tensor/dtype.ts';
 import { refusePromise } from '../tensor/options.ts';
 import { formatShape, type Shape } from '../tensor/shape.ts';
-import type { Origin, Tape, ViewStep } from '../tensor/tape.ts';
-import { Tensor } from '../tensor/tensor.ts';
+import { Tensor, type Origin, type Tape, type ViewStep } from '../tensor/tensor.ts';
 
 /** The gradient of positions from `start` on along an axis; it is 0 elsewhere. */
 export interface PartGradient {

@@ -9,10 +9,9 @@ import { encodeFloat16 } from './float16.ts';
 import { checkOptions, refusePromise } from './options.ts';
 import { normal } from './random.ts';
 import { checkShape, contiguousStrides, formatShape, rowPitch, sizeOf, storageSize, type Shape } from './shape.ts';
-import type { Tape } from './tape.ts';
-import { Storage, Tensor } from './tensor.ts';
+import { Storage, Tensor, type Tape } from './tensor.ts';
 import type { KernelChoices, Traits } from './traits.ts';
-import type { TunableOp, TuneOptions, Tuner, TuneResult } from './tuning.ts';
+import type { TunableOp, TuneOptions, TuneResult } from './tuning.ts';
 
 export interface DeviceOptions {
   /**
@@ -87,6 +86,9 @@ const SOFTWARE_BUDGET = 4 * 2 ** 30;
 const LARGE_UPLOAD = 16 * 1024;
 
 const OPTIONS = ['adapter', 'gpuDevice', 'memoryBudget', 'experimental', 'kernels', 'remembersTuning'];
+
+/** What a device holds of the tuner. */
+export type Tuner = (device: Device, options: TuneOptions) => Promise<TuneResult>;
 
 /** Opens a GPU for `createDevice`, which chooses the kernels. Tuner and tape are above this file, and are passed in. */
 export async function openDevice(options: DeviceOptions, tuner: Tuner, tape: Tape): Promise<Device> {

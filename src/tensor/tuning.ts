@@ -1,5 +1,4 @@
 /** What `device.tune()` takes and returns. The tuner itself is above the ops that it measures, and is passed in. */
-import type { Device } from './device.ts';
 import type { FloatDType } from './dtype.ts';
 
 /** Ops that have several kernels. */
@@ -63,6 +62,3 @@ export interface TunedCandidate {
   /** Why the measurement was skipped or not finished. */
   readonly note?: string;
 }
-
-/** What `Device` holds of the tuner. */
-export type Tuner = (device: Device, options: TuneOptions) => Promise<TuneResult>;

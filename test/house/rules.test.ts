@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import {
+  circleErrors,
   importErrors,
   nameErrors,
   partErrors,
@@ -69,6 +70,27 @@ describe('imports point down', () => {
     expect(importErrors('src/ops/matmul.ts', source)).toEqual([]);
     expect(importErrors('src/kernels/matmul.ts', `import source from '../../shaders/matmul/tile.wgsl';`)).toEqual([]);
     expect(importErrors('src/tensor/device.ts', `import { openAdapter } from '#platform';`)).toEqual([]);
+  });
+});
+
+describe('no imports lead in a circle', () => {
+  const file = (path: string, source: string) => ({ path, source });
+
+  test('in src', () => {
+    expect(circleErrors(sources.map((path) => file(path, read(path))))).toEqual([]);
+  });
+
+  test('not even those of types', () => {
+    const a = file('src/ops/a.ts', `import { b } from './internal/b.ts';`);
+    const b = file('src/ops/internal/b.ts', `import type { A } from '../a.ts';`);
+    expect(circleErrors([a, b])).toHaveLength(2);
+    expect(circleErrors([a, { ...b, source: '' }])).toEqual([]);
+  });
+
+  test('but for device and tensor, which are one thing', () => {
+    const device = file('src/tensor/device.ts', `import { Tensor } from './tensor.ts';`);
+    const tensor = file('src/tensor/tensor.ts', `import type { Device } from './device.ts';`);
+    expect(circleErrors([device, tensor])).toEqual([]);
   });
 });
 

@@ -76,6 +76,36 @@ export function importErrors(file: string, source: string): string[] {
   return errors;
 }
 
+/** The one circle: a device makes tensors, and a tensor knows the type of its device. */
+const TENSOR_KNOWS_DEVICE = { from: 'src/tensor/tensor.ts', to: 'src/tensor/device.ts' };
+
+/** No file's imports lead back to it, not even imports of types: a reader would need all files of the circle at once. */
+export function circleErrors(sources: readonly { readonly path: string; readonly source: string }[]): string[] {
+  const imports = new Map(
+    sources.map(({ path, source }) => {
+      const targets = ts
+        .preProcessFile(source, true, true)
+        .importedFiles.filter(({ fileName }) => fileName.startsWith('.'))
+        .map(({ fileName }) => posix.join(posix.dirname(path), fileName));
+      const { from, to } = TENSOR_KNOWS_DEVICE;
+      return [path, path === from ? targets.filter((target) => target !== to) : targets];
+    }),
+  );
+  return leadingBack(imports).map((path) => `${path}: its imports must not lead back to it`);
+}
+
+/** The files that can be reached from themselves. */
+function leadingBack(next: ReadonlyMap<string, readonly string[]>): string[] {
+  const reaches = (from: string, to: string, seen = new Set<string>()): boolean =>
+    (next.get(from) ?? []).some((file) => {
+      if (file === to) return true;
+      if (seen.has(file)) return false;
+      seen.add(file);
+      return reaches(file, to, seen);
+    });
+  return [...next.keys()].filter((file) => reaches(file, file));
+}
+
 function roomOf(path: string): string {
   const [top = '', ...rest] = path.split('/');
   return top === 'src' ? (rest[0] ?? '') : top;
