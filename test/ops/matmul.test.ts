@@ -242,12 +242,17 @@ describe('matmul on tensor cores, pinned to matrix-32x32', () => {
     [64, 96, 40],
   ])('[%i, %i] · [%i wide], either side transposed', async (rows, depth, columns) => {
     const bias = normals(columns);
-    for (const transposeA of [false, true]) {
-      for (const transposeB of [false, true]) {
-        const a = transposeA ? normals(depth, rows) : normals(rows, depth);
-        const b = transposeB ? normals(columns, depth) : normals(depth, columns);
-        await expectProduct({ a, b, transposeA, transposeB, bias }, 'float16');
-      }
+    // each pair is a kernel of its own
+    const pairs = [
+      [false, true],
+      [true, false],
+      [false, false],
+      [true, true],
+    ];
+    for (const [transposeA, transposeB] of narrow(pairs.slice(0, 2), pairs)) {
+      const a = transposeA ? normals(depth, rows) : normals(rows, depth);
+      const b = transposeB ? normals(columns, depth) : normals(depth, columns);
+      await expectProduct({ a, b, transposeA, transposeB, bias }, 'float16');
     }
   });
 

@@ -28,7 +28,7 @@ describeConformance('sdpa', (cases) => {
 });
 
 describeConformance('local', (cases) => {
-  describe.each(ATTENTION_OPS)('%s', (op) => {
+  describe.each(narrow<AttentionOp>(['localAttention', 'scaledDotProductAttention'], ATTENTION_OPS))('%s', (op) => {
     describe.each(DTYPES)('%s', (dtype) => {
       const few = cases.filter((c) => suits(op, c, dtype));
       test.each(narrow(few, cases))('$name', (c) => expectGolden(op, c, localOptions(c), dtype));
