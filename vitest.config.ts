@@ -16,7 +16,8 @@ export default defineConfig({
     pool: 'forks',
     isolate: false,
     maxWorkers: 2,
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
+    // far above what any test takes, so that a busy machine fails none
+    testTimeout: 600_000,
+    hookTimeout: 600_000,
   },
 });

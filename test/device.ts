@@ -6,6 +6,8 @@
 import { createDevice, type Device } from '../src/index.ts';
 import { openGpuDevice } from './gpu/gpu-device.ts';
 
+export const HAS_DEFAULT_LIMITS = process.env['WEBGPU_ATTENTION_TEST_LIMITS'] === 'default';
+
 let shared: Promise<Device> | undefined;
 
 export function testDevice(): Promise<Device> {
@@ -13,8 +15,6 @@ export function testDevice(): Promise<Device> {
 }
 
 async function open(): Promise<Device> {
-  if (process.env['WEBGPU_ATTENTION_TEST_LIMITS'] === 'default') {
-    return createDevice({ gpuDevice: await openGpuDevice() });
-  }
+  if (HAS_DEFAULT_LIMITS) return createDevice({ gpuDevice: await openGpuDevice() });
   return createDevice({ experimental: process.env['WEBGPU_ATTENTION_EXPERIMENTAL'] === '1' });
 }
