@@ -2,12 +2,14 @@ import { noGrad, record } from '../../autograd/tape.ts';
 import { ArgumentError } from '../../gpu/errors.ts';
 import { planMergeGradient } from '../../kernels/attention-gradient.ts';
 import { planMergeAttention } from '../../kernels/attention.ts';
+import { operandOf } from '../../kernels/launch.ts';
 import type { FloatDType } from '../../tensor/dtype.ts';
 import { formatShape } from '../../tensor/shape.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { AttentionResult } from './internal/call.ts';
 import { checkFloat, checkSameDevice, checkTensor, describe } from '../internal/check.ts';
 import { cast, contiguous, copyWords } from '../copy.ts';
+import { viewWithHeads } from '../internal/heads.ts';
 
 /** Attention over some of the keys, as attention ops return it with `returnLogSumExp`. */
 export type AttentionPart = Required<Pick<AttentionResult, 'output' | 'logSumExp'>>;
@@ -59,12 +61,11 @@ export function mergeAttention(parts: readonly AttentionPart[]): AttentionPart {
 function merge(op: string, parts: readonly AttentionPart[], like: Tensor): AttentionPart {
   const { device } = like;
   const rowShape = like.shape.slice(0, -1);
-  const [batch, heads, queryLength] = like.rank === 4 ? rowShape : [rowShape[0], 1, rowShape[1]];
+  const [batch, heads, queryLength] = viewWithHeads(like).shape;
   return device.scope(() => {
     const stack = stackParts(op, parts, like);
     const output = device.empty(like.shape, like.dtype, op);
     const logSumExp = device.empty(rowShape, 'float32', op);
-    const { strides } = output;
     const launch = planMergeAttention(
       {
         op,
@@ -74,7 +75,7 @@ function merge(op: string, parts: readonly AttentionPart[], like: Tensor): Atten
         queryLength,
         valueDim: like.shape.at(-1)!,
         dtype: like.dtype as FloatDType,
-        output: { strides: like.rank === 4 ? strides : [strides[0], 0, strides[1], strides[2]], offset: 0 },
+        output: operandOf(viewWithHeads(output)),
         writesLogSumExp: true,
       },
       device.traits,

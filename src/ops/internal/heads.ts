@@ -1,10 +1,16 @@
 /** The axis of heads: tensors that have none, and memory in which heads lie inside rows. */
-import type { Tensor } from '../../tensor/tensor.ts';
+import type { Tensor, View } from '../../tensor/tensor.ts';
 
 /** A tensor of three axes with an axis of heads of length 1 after the first. Any other tensor is returned as it is. */
 export function withHeads(tensor: Tensor): Tensor {
   const { shape } = tensor;
   return shape.length === 3 ? tensor.reshape([shape[0], 1, shape[1], shape[2]]) : tensor;
+}
+
+/** The place of such a tensor as one of four axes. */
+export function viewWithHeads({ shape, strides, offset }: View): View {
+  if (shape.length !== 3) return { shape, strides, offset };
+  return { shape: shape.toSpliced(1, 0, 1), strides: strides.toSpliced(1, 0, 0), offset };
 }
 
 /** Results of four or three axes without the axis of heads, whose length is 1. */

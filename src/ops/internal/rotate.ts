@@ -5,6 +5,7 @@ import { operandOf } from '../../kernels/launch.ts';
 import type { Device } from '../../tensor/device.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { FloatTensor } from './check.ts';
+import { axesLike, viewWithHeads } from './heads.ts';
 
 interface Angles {
   /** `cos` and `sin` are both float32 [P, R/2]. */
@@ -46,10 +47,9 @@ function turn(
   { cos, sin, positions }: Angles,
   { offsets, interleaved, isInverse }: Turn & { readonly isInverse: boolean },
 ): Tensor {
-  const { device, dtype, shape } = x;
-  const [batch, heads, length, dim] = shape.length === 3 ? [shape[0], 1, shape[1], shape[2]] : shape;
+  const { device, dtype } = x;
+  const [batch, heads, length, dim] = viewWithHeads(x).shape;
   const [tableRows, pairs] = cos.shape;
-  const headsInRows = x.rank === 4 && heads > 1 && length > 1 && x.strides[1] < x.strides[2];
   const places = placeRows(device, offsets, positions);
   const rows = {
     op,
@@ -57,7 +57,7 @@ function turn(
     rotaryDim: 2 * pairs,
     tableRows,
     dtype,
-    x: fourAxes(x),
+    x: operandOf(viewWithHeads(x)),
     cos: operandOf(cos),
     sin: operandOf(sin),
     offset: places.offset,
@@ -65,8 +65,8 @@ function turn(
     interleaved,
     isInverse,
   };
-  const output = device.empty(shape, dtype, op, headsInRows ? [0, 2, 1, 3] : undefined);
-  const launch = planRotaryEmbedding({ ...rows, output: fourAxes(output) }, device.traits);
+  const output = device.empty(x.shape, dtype, op, axesLike(x));
+  const launch = planRotaryEmbedding({ ...rows, output: operandOf(viewWithHeads(output)) }, device.traits);
   device.dispatch(op, launch, { x, cos_table: cos, sin_table: sin, positions: places.tensor, output });
   return output;
 }
@@ -81,10 +81,4 @@ function placeRows(
   if (offsets.every((offset) => offset === offsets[0])) return { offset: offsets[0] };
   const tensor = device.words(offsets, 'rotaryEmbedding');
   return { offset: 0, operand: { strides: [1, 0], offset: 0, all: false }, tensor };
-}
-
-/** Strides of batch, head, row, column of a 3-D or 4-D tensor. */
-function fourAxes(tensor: Tensor) {
-  const { strides, offset } = operandOf(tensor);
-  return { strides: strides.length === 3 ? [strides[0], 0, strides[1], strides[2]] : strides, offset };
 }
