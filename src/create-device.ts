@@ -3,7 +3,8 @@
  * `tensor.backward()` runs them. This file is above all of them, and gives a new device its tuner and its tape.
  */
 import { makeTape } from './autograd/tape.ts';
-import { arithmetic } from './ops/internal/arithmetic.ts';
+import { accumulate, clone, reshape } from './ops/copy.ts';
+import { sumTo } from './ops/sum.ts';
 import { openDevice, type Device, type DeviceOptions } from './tensor/device.ts';
 import { ownerOf, recall } from './tuning/memory.ts';
 import { checkPinned } from './tuning/pinned.ts';
@@ -17,7 +18,7 @@ import { tune } from './tuning/tune.ts';
  * @throws AdapterNotFoundError if there is no adapter of the wanted kind
  */
 export async function createDevice(options: DeviceOptions = {}): Promise<Device> {
-  const tape = makeTape(arithmetic);
+  const tape = makeTape({ accumulate, sumTo, clone, reshape });
   const device = await openDevice(options, (opened, tuneOptions) => tune(opened, tuneOptions, remembers), tape);
   const { remembersTuning: remembers = true } = options;
   try {

@@ -1,6 +1,6 @@
 import { record } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
-import { planCopy, type CopyProblem } from '../kernels/elementwise.ts';
+import { planAccumulate, planCopy, type CopyProblem } from '../kernels/elementwise.ts';
 import { operandOf } from '../kernels/launch.ts';
 import { BYTES, type DType, type FloatDType } from '../tensor/dtype.ts';
 import { broadcastStrides, formatShape, reshapeStrides, storageSize, type Shape } from '../tensor/shape.ts';
@@ -117,6 +117,42 @@ function run(
   const launch = planCopy({ op, ...problem, inDType: x.dtype, outDType: dtype, x: operandOf(x) }, device.traits);
   device.dispatch(op, launch, { x, y, output });
   return output;
+}
+
+/** What is copied where. */
+type Copy = readonly [x: Tensor, target: Tensor];
+
+/**
+ * target ← x in place for each pair, as if all at once, converted to the target's float dtype. x has the target's shape and
+ * device. The target is row-major from the start of its storage, as parameters and the state of optimisers are.
+ */
+export function copyInto(op: string, copies: readonly Copy[]): void {
+  if (copies.length === 0) return;
+  const targets = new Set(copies.map(([, target]) => target.storage(op)));
+  const { device } = copies[0][1];
+  device.scope(() => {
+    // copy first what another pair will overwrite
+    const apart = copies.map(([x, target]) => [targets.has(x.storage(op)) ? clone(x) : x, target] as const);
+    for (const [x, target] of apart) {
+      const { shape, dtype } = target;
+      const launch = planCopy(
+        { op, shape, outputShape: shape, inDType: x.dtype, outDType: dtype, x: operandOf(x) },
+        device.traits,
+      );
+      device.dispatch(op, launch, { x, output: target });
+      target.changed();
+    }
+  });
+}
+
+/** target += x in place, for the tape. Same shape, dtype and device. target is contiguous, or a slice of such a tensor. */
+export function accumulate(target: Tensor, x: Tensor): void {
+  const op = 'accumulate';
+  const { device, shape } = target;
+  const dtype = target.dtype as FloatDType;
+  const launch = planAccumulate({ op, shape, dtype, target: operandOf(target), x: operandOf(x) }, device.traits);
+  device.dispatch(op, launch, { x, target_words: target });
+  target.changed();
 }
 
 /** Writes x's elements in row-major order to `target` from word `firstWord` on. f16 and bools are copied in whole words. */

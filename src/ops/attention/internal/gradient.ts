@@ -18,7 +18,7 @@ import { axesLike, HEADS_IN_ROWS, hasHeadsInRows } from '../../internal/heads.ts
 import type { AttentionTensors } from './call.ts';
 
 /** What a call saved: its operands, its results, and the small inputs joined; nothing that grows with length². */
-export interface SavedAttention extends AttentionTensors {
+interface SavedAttention extends AttentionTensors {
   readonly mask?: Tensor;
   readonly key_mask?: Tensor;
   readonly table?: Tensor;

@@ -1,8 +1,7 @@
 import type { FloatDType } from '../../../tensor/dtype.ts';
 import type { Tensor } from '../../../tensor/tensor.ts';
-import { accumulate } from '../../internal/accumulate.ts';
 import { axesLike, hasHeadsInRows } from '../../internal/heads.ts';
-import { cast, reshape } from '../../copy.ts';
+import { accumulate, cast, reshape } from '../../copy.ts';
 import { product } from '../../internal/product.ts';
 import { weigh, weighGradient, type Weighing, type WeighingTensors } from './weigh.ts';
 
@@ -16,7 +15,7 @@ export interface MaterialisedAttention {
 }
 
 /** x is q kᵀ in float32, before the scale. */
-export type SavedAttention = WeighingTensors & { readonly q: Tensor; readonly k: Tensor; readonly v: Tensor };
+export type SavedScores = WeighingTensors & { readonly q: Tensor; readonly k: Tensor; readonly v: Tensor };
 
 /** [B, H, N, D] as [B, Hkv, size, N, D]. `size` is 1 for k and v, which then broadcast to the group. */
 export function groupHeads({ kvHeads }: MaterialisedAttention, tensor: Tensor, size: number): Tensor {
@@ -34,7 +33,7 @@ export function groupHeads({ kvHeads }: MaterialisedAttention, tensor: Tensor, s
  */
 export function scaledDotProductAttentionGradient(
   call: MaterialisedAttention,
-  saved: SavedAttention,
+  saved: SavedScores,
   gradients: { readonly output?: Tensor; readonly weights?: Tensor; readonly logSumExp?: Tensor },
   needs: Readonly<Record<string, boolean>>,
 ): Record<string, Tensor> {
