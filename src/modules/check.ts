@@ -1,16 +1,12 @@
 /** Checks of options that modules share. */
 import { ArgumentError } from '../gpu/errors.ts';
-import { describe } from '../ops/internal/check.ts';
+import { checkPositive, describe } from '../ops/internal/check.ts';
 import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import type { Shape } from '../tensor/shape.ts';
 
 export function checkSizes(name: string, sizes: Readonly<Record<string, unknown>>): void {
-  for (const [option, size] of Object.entries(sizes)) {
-    if (!Number.isInteger(size) || (size as number) < 1) {
-      throw new ArgumentError(`${name}: ${option} must be a positive integer, got ${describe(size)}`);
-    }
-  }
+  for (const [option, size] of Object.entries(sizes)) checkPositive(name, option, size);
 }
 
 /** The axes of `normalizedShape`, which may be the length of a single axis. */

@@ -12,6 +12,7 @@ import { checkOptions } from '../tensor/options.ts';
 import { formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { droppedBy, type AttentionDropoutForwardOptions, type AttentionDropoutOptions } from './attention-dropout.ts';
+import { checkSizes } from './check.ts';
 import { Initialiser } from './initialise.ts';
 import { Module } from './module.ts';
 
@@ -81,6 +82,9 @@ export abstract class ProjectedAttention extends Module {
     const { seed = device.nextSeed() } = options;
     const { kDim = embedDim, vDim = embedDim } = options;
     checkSizes(name, { embedDim, numHeads, kDim, vDim });
+    if (embedDim % numHeads !== 0) {
+      throw new ArgumentError(`${name}: numHeads must divide embedDim ${embedDim}, got ${numHeads}`);
+    }
     if (dtype !== 'float32' && dtype !== 'float16') {
       throw new ArgumentError(`${name}: dtype must be float32 or float16, got ${describe(dtype)}`);
     }
@@ -241,17 +245,5 @@ export abstract class ProjectedAttention extends Module {
   #split(x: Tensor): Tensor {
     const [batch, length] = x.shape;
     return x.reshape([batch, length, this.numHeads, this.embedDim / this.numHeads]).transpose(1, 2);
-  }
-}
-
-function checkSizes(name: string, sizes: Readonly<Record<'embedDim' | 'numHeads' | 'kDim' | 'vDim', number>>): void {
-  for (const [argument, size] of Object.entries(sizes)) {
-    if (!Number.isInteger(size) || size < 1) {
-      throw new ArgumentError(`${name}: ${argument} must be a positive integer, got ${describe(size)}`);
-    }
-  }
-  const { embedDim, numHeads } = sizes;
-  if (embedDim % numHeads !== 0) {
-    throw new ArgumentError(`${name}: numHeads must divide embedDim ${embedDim}, got ${numHeads}`);
   }
 }

@@ -5,7 +5,7 @@
 import { ArgumentError } from '../../gpu/errors.ts';
 import { formatShape } from '../../tensor/shape.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import { checkTensor, describe } from '../internal/check.ts';
+import { checkPositive, checkTensor, describe } from '../internal/check.ts';
 import { invert } from '../copy.ts';
 
 /**
@@ -22,9 +22,7 @@ export function maskFromTorch(attnMask: Tensor, numHeads: number): Tensor {
   if (dtype !== 'bool' && dtype !== 'float32' && dtype !== 'float16') {
     throw new ArgumentError(`${op}: attnMask must be bool, float32 or float16, got ${dtype}`);
   }
-  if (!Number.isInteger(numHeads) || numHeads < 1) {
-    throw new ArgumentError(`${op}: numHeads must be a positive integer, got ${describe(numHeads)}`);
-  }
+  checkPositive(op, 'numHeads', numHeads);
   if (rank === 3 && shape[0] % numHeads !== 0) {
     throw new ArgumentError(
       `${op}: numHeads must divide attnMask's first axis of ${shape[0]}, got ${describe(numHeads)}`,

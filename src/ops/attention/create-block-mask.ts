@@ -4,7 +4,7 @@ import { planModifiers } from '../../kernels/modifiers.ts';
 import { Device } from '../../tensor/device.ts';
 import { checkOptions } from '../../tensor/options.ts';
 import { BlockMask, type BlockMaskOptions } from './block-mask.ts';
-import { describe } from '../internal/check.ts';
+import { checkPositive, describe } from '../internal/check.ts';
 import { checkModifier } from './internal/modifiers.ts';
 import type { MaskMod } from './score-mod.ts';
 import { joinTable } from '../internal/table.ts';
@@ -29,9 +29,7 @@ export function createBlockMask(device: Device, maskMod: MaskMod, options: Block
   checkOptions(op, options, ['batch', 'heads', 'queryLength', 'keyLength', 'blockSize']);
   const { batch = 1, heads = 1, queryLength, keyLength, blockSize = 128 } = options;
   for (const [name, count] of Object.entries({ batch, heads, queryLength, keyLength })) {
-    if (!Number.isInteger(count) || count < 1) {
-      throw new ArgumentError(`${op}: ${name} must be a positive integer, got ${describe(count)}`);
-    }
+    checkPositive(op, name, count);
   }
   if (![32, 64, 128, 256, 512, 1024].includes(blockSize)) {
     throw new ArgumentError(`${op}: blockSize must be a power of two from 32 to 1024, got ${describe(blockSize)}`);

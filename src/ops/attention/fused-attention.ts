@@ -10,7 +10,6 @@ import {
   type AttentionProblem,
 } from '../../kernels/attention.ts';
 import { operandOf } from '../../kernels/launch.ts';
-import { checkOptions } from '../../tensor/options.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { describe } from '../internal/check.ts';
 import { axesLike } from '../internal/heads.ts';
@@ -22,7 +21,7 @@ import {
   type StoredKeys,
 } from './internal/call.ts';
 import { attentionGradient } from './internal/gradient.ts';
-import { ATTENTION_OPTIONS, type AttentionOptions, type Window } from './internal/options.ts';
+import type { AttentionOptions, Window } from './internal/options.ts';
 
 export { MAX_VALUE_DIM };
 
@@ -97,13 +96,13 @@ export interface LocalAttentionOptions extends AttentionOptions {
  */
 export function localAttention(q: Tensor, k: Tensor, v: Tensor, options: LocalAttentionOptions): AttentionResult {
   const op = 'localAttention';
-  checkOptions(op, options === undefined ? {} : options, ATTENTION_OPTIONS);
-  const window: unknown = (options as LocalAttentionOptions | undefined)?.window;
-  if (window === null || typeof window !== 'object' || Array.isArray(window)) {
-    throw new ArgumentError(`${op}: window must be { left, right }, got ${describe(window)}`);
-  }
-  return callAttention(op, { q, k, v }, options, (call) => computeFused(call, op, options), {
-    check: () => checkValueDim(op, v),
+  const given: Partial<LocalAttentionOptions> = options === undefined ? {} : options;
+  return callAttention(op, { q, k, v }, given, (call) => computeFused(call, op, given), {
+    check: () => {
+      checkValueDim(op, v);
+      if (given.window !== undefined) return;
+      throw new ArgumentError(`${op}: window must be { left, right }, got undefined`);
+    },
   });
 }
 

@@ -124,12 +124,7 @@ function makeModifier<K extends ModifierKind>(
 
 function checkSource(kind: ModifierKind, name: string, source: unknown): void {
   if (typeof source === 'string') return;
-  throw new ArgumentError(`${kind}: ${name} must be WGSL as a string, got ${given(source)}`);
-}
-
-/** `describe` would give a function's whole text. */
-export function given(value: unknown): string {
-  return typeof value === 'function' ? 'a JavaScript function' : describe(value);
+  throw new ArgumentError(`${kind}: ${name} must be WGSL as a string, got ${describe(source)}`);
 }
 
 function checkCaptures(kind: ModifierKind, captures: Captures): void {

@@ -63,6 +63,12 @@ export function checkCount(op: string, name: string, value: unknown, least = 1):
   }
 }
 
+export function checkPositive(op: string, name: string, value: unknown): asserts value is number {
+  if (!Number.isInteger(value) || (value as number) < 1) {
+    throw new ArgumentError(`${op}: ${name} must be a positive integer, got ${describe(value)}`);
+  }
+}
+
 export function checkChoice(op: string, name: string, value: unknown, choices: readonly string[]): void {
   if (!choices.includes(value as string)) {
     const list = choices.map((choice) => `'${choice}'`).join(' or ');
@@ -93,6 +99,7 @@ export function describe(value: unknown): string {
   if (value instanceof Tensor)
     return `${value.dtype === 'int32' ? 'an' : 'a'} ${value.dtype} tensor of ${formatShape(value.shape)}`;
   if (typeof value === 'string') return `'${value}'`;
+  if (typeof value === 'function') return 'a JavaScript function';
   if (value === null || typeof value !== 'object') return String(value);
   return Array.isArray(value) ? `[${value.join(', ')}]` : (value.constructor?.name ?? 'an object');
 }

@@ -5,7 +5,7 @@ import type { Device } from '../../../tensor/device.ts';
 import type { Tensor } from '../../../tensor/tensor.ts';
 import { checkTensor, describe } from '../../internal/check.ts';
 import { BlockMask } from '../block-mask.ts';
-import { given as describeGiven, Modifier, type ScoreMod } from '../score-mod.ts';
+import { Modifier, type ScoreMod } from '../score-mod.ts';
 
 /** Why a call with these modifiers has no gradient. */
 export function refusalOf(op: string, scoreMod: ScoreMod | undefined, captures: readonly Tensor[]): string | undefined {
@@ -33,7 +33,7 @@ export function blockFields({ kinds, blockSize }: BlockMask, at: number) {
 /** @throws ArgumentError unless it is such a modifier, and what it captured is alive and on the device */
 export function checkModifier(op: string, kind: ModifierKind, modifier: unknown, device: Device, whose: string): void {
   if (!(modifier instanceof Modifier) || modifier.kind !== kind) {
-    const got = modifier instanceof Modifier ? `a ${modifier.kind}` : describeGiven(modifier);
+    const got = modifier instanceof Modifier ? `a ${modifier.kind}` : describe(modifier);
     throw new ArgumentError(`${op}: ${kind} must be made by ${kind}(), got ${got}`);
   }
   for (const [name, tensor] of modifier.tensors) {
