@@ -31,6 +31,21 @@ const ROUNDS: u32 = BLOCK_Q / 2u;
 
 alias Scores = array<vec4<f32>, ROWS>;
 
+struct Params {
+  groups: u32,         // workgroups with work
+  heads: u32,          // H
+  key_tiles: u32,      // ⌈keys / BLOCK_K⌉, of the longest sequence
+  inputs: InputParams,
+  @align(16) options: OptionParams,
+  @align(16) blocks: BlockParams,
+  gradient: GradientParams,
+  d_key_strides: vec4<u32>,    // elements
+  d_value_strides: vec4<u32>,
+  d_value_at: u32,     // element at which dV begins: after dK if one buffer holds both
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+
 // Without a branch if possible, because a driver for CPUs runs both of its sides.
 fn query_quad(row: u32, column: u32) -> vec4<f32> {
   if !ALIGNED { return q_quad(row, column); }

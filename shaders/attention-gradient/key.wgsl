@@ -35,6 +35,22 @@ var<workgroup> kept: array<u32, 1u + u32(HAS_DROPOUT) * BLOCK_Q * KEY_QUADS>;
 // Set, and never cleared, once a staged value of dO is not finite. From then on a weight of 0 is skipped, not multiplied.
 var<workgroup> d_output_not_finite: atomic<u32>;
 
+struct Params {
+  groups: u32,         // workgroups with work
+  heads: u32,          // H
+  first_column: u32,   // first column of the gradients that is computed
+  key_tiles: u32,      // ⌈keys / BLOCK_K⌉, of the longest sequence
+  inputs: InputParams,
+  @align(16) options: OptionParams,
+  @align(16) blocks: BlockParams,
+  gradient: GradientParams,
+  d_key_strides: vec4<u32>,    // elements
+  d_value_strides: vec4<u32>,
+  d_value_at: u32,     // element at which dV begins: after dK if one buffer holds both
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+
 fn stage_k(tile: KeyTile, first_column: u32, lane: u32) {
   for (var i = lane; i < OWN_ROWS * LANES; i += WORKGROUP) {
     let key = tile.first_key + i / LANES;

@@ -31,6 +31,19 @@ const ROUNDS: u32 = BLOCK_K / 2u;
 
 alias Scores = array<vec4<f32>, ROWS>;
 
+struct Params {
+  groups: u32,         // workgroups with work
+  heads: u32,          // H
+  inputs: InputParams,
+  @align(16) options: OptionParams,
+  @align(16) blocks: BlockParams,
+  gradient: GradientParams,
+  @align(16) work: WorkParams,
+  d_query_strides: vec4<u32>,  // elements
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+
 @compute @workgroup_size(SUBGROUP)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,

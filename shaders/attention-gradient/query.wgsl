@@ -21,6 +21,20 @@ const WORKGROUP: u32 = 64u;     // invocations: 8 to a row
 const BLOCK_Q: u32 = OWN_ROWS;
 const BLOCK_K: u32 = 32u;
 
+struct Params {
+  groups: u32,         // workgroups with work
+  heads: u32,          // H
+  first_column: u32,   // first column of dQ that is computed
+  inputs: InputParams,
+  @align(16) options: OptionParams,
+  @align(16) blocks: BlockParams,
+  gradient: GradientParams,
+  @align(16) work: WorkParams,
+  d_query_strides: vec4<u32>,  // elements
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+
 fn stage_q(tile: Tile, first_column: u32, lane: u32) {
   for (var i = lane; i < OWN_ROWS * LANES; i += WORKGROUP) {
     let row = tile.first_row + i / LANES;

@@ -13,7 +13,6 @@
 const OUT_F16: bool = false;     // storage of output
 
 struct Params {
-  groups: u32,             // workgroups with work
   parts: u32,              // P
   heads: u32,              // H
   query_length: u32,       // Nq

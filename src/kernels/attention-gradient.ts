@@ -164,7 +164,7 @@ export function planQueryGradient(
   const { headDim, queryLength, heads, batch, k, v } = problem;
   const { variant } = chooseAttentionGradient(problem, traits, choices);
   const queryTiles = Math.ceil(queryLength / variant.ownRows);
-  const launch = (shader: Shader, constants: Constants, firstColumn: number) =>
+  const launch = (shader: Shader, constants: Constants, own: UniformValues) =>
     gradientLaunch(
       shader,
       constants,
@@ -173,15 +173,15 @@ export function planQueryGradient(
       {
         work: { query_tiles: queryTiles, splits: 1, head_tiles: heads },
         d_query_strides: dQuery.strides,
-        first_column: firstColumn,
+        ...own,
       },
       traits,
     );
   if (variant.family === 'subgroup') {
-    return [launch(querySubgroupShader, subgroupConstants(problem, variant, [k, v]), 0)];
+    return [launch(querySubgroupShader, subgroupConstants(problem, variant, [k, v]), {})];
   }
   return columnPasses(headDim).map((column) =>
-    launch(queryShader, tileConstants(headDim - column, variant.ownRows, 16), column),
+    launch(queryShader, tileConstants(headDim - column, variant.ownRows, 16), { first_column: column }),
   );
 }
 
@@ -207,7 +207,7 @@ export function planKeyGradient(
   const { variant } = chooseAttentionGradient(problem, traits, choices);
   const shader = KEY_SHADERS[hasValuesApart(traits) ? 'apart' : 'joined'][variant.family];
   const keyTiles = Math.ceil(keyLength / variant.ownRows);
-  const launch = (constants: Constants, firstColumn: number) =>
+  const launch = (constants: Constants, own: UniformValues) =>
     gradientLaunch(
       shader,
       constants,
@@ -218,15 +218,17 @@ export function planKeyGradient(
         d_key_strides: dKey.strides,
         d_value_strides: dValue.strides,
         d_value_at: dValue.offset,
-        first_column: firstColumn,
+        ...own,
       },
       traits,
     );
   if (variant.family === 'subgroup') {
-    return [launch(subgroupConstants(problem, variant, [q, dOutput]), 0)];
+    return [launch(subgroupConstants(problem, variant, [q, dOutput]), {})];
   }
   const columns = Math.max(headDim, valueDim);
-  return columnPasses(columns).map((column) => launch(tileConstants(columns - column, variant.ownRows, 8), column));
+  return columnPasses(columns).map((column) =>
+    launch(tileConstants(columns - column, variant.ownRows, 8), { first_column: column }),
+  );
 }
 
 const MASK_BLOCK = 32;

@@ -494,7 +494,6 @@ export function planMergeAttention(problem: MergeProblem, limits: Limits): Launc
     shader: mergeShader,
     constants: { OUT_F16: dtype === 'float16' },
     params: {
-      groups,
       parts,
       heads,
       query_length: queryLength,

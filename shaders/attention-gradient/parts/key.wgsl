@@ -1,23 +1,8 @@
 // parts: attention-gradient/pair, attention/inputs, attention/modifiers, attention/score
 //
-// What the kernels of k's and v's gradients share: their parameters, the work of a tile of keys, and where rows of k, v,
-// dK and dV begin. Needs BLOCK_Q and BLOCK_K from the shader that uses it.
+// What the kernels of k's and v's gradients share: the work of a tile of keys, and where rows of k, v, dK and dV begin. Needs
+// BLOCK_Q, BLOCK_K and `params` (key_tiles, d_key_strides, d_value_strides, d_value_at) from the shader that uses it.
 
-struct Params {
-  groups: u32,         // workgroups with work
-  heads: u32,          // H
-  first_column: u32,   // first column of the gradients that is computed
-  key_tiles: u32,      // ⌈keys / BLOCK_K⌉, of the longest sequence
-  inputs: InputParams,
-  @align(16) options: OptionParams,
-  @align(16) blocks: BlockParams,
-  gradient: GradientParams,
-  d_key_strides: vec4<u32>,    // elements
-  d_value_strides: vec4<u32>,
-  d_value_at: u32,     // element at which dV begins: after dK if one buffer holds both
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(8) var<storage, read_write> output: array<u32>;    // dK [B, Hkv, Nk, D]
 
 fn d_key_row(sequence: Sequence, kv_head: u32, key: u32) -> u32 {

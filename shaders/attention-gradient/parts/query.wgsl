@@ -1,20 +1,8 @@
 // parts: attention-gradient/pair, attention/inputs, attention/score, attention/work
 //
-// What the kernels of q's gradient share: their parameters, and where rows of k, v and dQ begin.
+// What the kernels of q's gradient share: where rows of k, v and dQ begin. Needs `params` (d_query_strides) from the shader
+// that uses it.
 
-struct Params {
-  groups: u32,         // workgroups with work
-  heads: u32,          // H
-  first_column: u32,   // first column of dQ that is computed
-  inputs: InputParams,
-  @align(16) options: OptionParams,
-  @align(16) blocks: BlockParams,
-  gradient: GradientParams,
-  @align(16) work: WorkParams,
-  d_query_strides: vec4<u32>,  // elements
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(8) var<storage, read_write> output: array<u32>;    // dQ [B, H, Nq, D]
 
 // Elements at which rows begin.
