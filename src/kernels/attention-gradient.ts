@@ -6,7 +6,7 @@ import maskShader from '../../shaders/attention-gradient/mask.wgsl';
 import mergeShader from '../../shaders/attention-gradient/merge.wgsl';
 import querySubgroupShader from '../../shaders/attention-gradient/query-subgroup.wgsl';
 import queryShader from '../../shaders/attention-gradient/query.wgsl';
-import rowsShader from '../../shaders/attention-gradient/rows.wgsl';
+import rowStatisticsShader from '../../shaders/attention-gradient/row-statistics.wgsl';
 import sinksShader from '../../shaders/attention-gradient/sinks.wgsl';
 import type { UniformValues } from '../gpu/reflect.ts';
 import type { Launch } from '../gpu/runtime.ts';
@@ -14,7 +14,14 @@ import { replacePart, type Constants, type Shader } from '../gpu/shader.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { rowPitch } from '../tensor/shape.ts';
 import type { KernelChoices, Traits } from '../tensor/traits.ts';
-import { attentionKey, DIM_BUCKETS, inputFields, storedBatch, type AttentionInputs } from './attention.ts';
+import {
+  attentionKey,
+  attentionVariants,
+  DIM_BUCKETS,
+  inputFields,
+  storedBatch,
+  type AttentionInputs,
+} from './attention.ts';
 import { formatKey, NO_CHOICES, type Choice, type Variant } from './choice.ts';
 import { foldWorkgroups, operandFields, readsQuads, type Limits, type Operand } from './launch.ts';
 import { chooseRowLanes, rowsPerWorkgroup } from './rows.ts';
@@ -72,8 +79,11 @@ export function chooseAttentionGradient(
   choices: KernelChoices = NO_CHOICES,
 ): Choice<AttentionGradientVariant> {
   const subgroup = subgroupVariant(problem, traits);
-  const ofFamily = (forward = '') =>
-    forward === 'subgroup' ? subgroup : forward.startsWith('tile') ? TILE : undefined;
+  const ofFamily = (forward?: string) => {
+    if (forward === undefined) return undefined;
+    const family = attentionVariants(problem, traits).find(({ name }) => name === forward)?.family;
+    return family === 'subgroup' ? subgroup : family === 'tile' ? TILE : undefined;
+  };
   const pinned = ofFamily(choices.pinned.get(problem.kernelsOf));
   if (pinned) return { variant: pinned, reason: 'pinned' };
   const key = () => formatKey(attentionKey(problem));
@@ -282,7 +292,7 @@ export function planRowStatistics(problem: RowStatisticsProblem, traits: Traits)
   const lanes = traits.isSoftware ? 1 : 8;
   const groups = Math.ceil(rows / (STATISTICS_WORKGROUP / lanes));
   return {
-    shader: rowsShader,
+    shader: rowStatisticsShader,
     constants: { IS_F16: problem.dtype === 'float16', LANES: lanes },
     params: {
       groups,

@@ -379,7 +379,7 @@ const LEAST_SPLIT_KEYS = 256;
  */
 function chooseSplits(problem: AttentionProblem, variant: AttentionVariant, traits: Traits): number {
   const { batch, queryLength, keyLength, options } = problem;
-  const { headTiles, rows } = packing(problem, variant);
+  const { headTiles, rows } = foldHeads(problem, variant);
   const tiles = Math.ceil(rows / variant.blockQ);
   if (tiles > 2 || options.maskBlock !== undefined || variant.family === 'matrix') return 1;
   const keys = Math.min(keyLength, options.band.left + options.band.right + queryLength);
@@ -388,12 +388,12 @@ function chooseSplits(problem: AttentionProblem, variant: AttentionVariant, trai
 }
 
 /** The number of heads with their own tiles, and the rows of each. If a group's heads have few rows, they share tiles. */
-function packing(problem: AttentionProblem, { family, blockQ }: AttentionVariant) {
+function foldHeads(problem: AttentionProblem, { family, blockQ }: AttentionVariant) {
   const { heads, kvHeads, queryLength, options } = problem;
-  const packs = heads > kvHeads && queryLength < blockQ && options.maskBlock === undefined && family !== 'matrix';
-  return packs
-    ? { packs, headTiles: kvHeads, rows: (queryLength * heads) / kvHeads }
-    : { packs, headTiles: heads, rows: queryLength };
+  const folds = heads > kvHeads && queryLength < blockQ && options.maskBlock === undefined && family !== 'matrix';
+  return folds
+    ? { folds, headTiles: kvHeads, rows: (queryLength * heads) / kvHeads }
+    : { folds, headTiles: heads, rows: queryLength };
 }
 
 /** Length of the batch axis of q, k, v and the output. */
@@ -434,7 +434,7 @@ export function attentionLaunch(
   traits: Traits,
 ): Launch {
   const { op, output, batch, heads, queryRows, valueDim, dtype, kvDtype, options } = problem;
-  const { packs, headTiles, rows } = packing(problem, variant);
+  const { folds, headTiles, rows } = foldHeads(problem, variant);
   const { shader, constants } = kernelOf(problem, variant);
   const queryTiles = Math.ceil(rows / variant.blockQ);
   const groups = queryTiles * splits * headTiles * batch;
@@ -447,7 +447,7 @@ export function attentionLaunch(
       ...options.constants,
       ...(kvDtype === 'float16' && { KV_F16: true }),
       ...(dtype === 'float16' && splits === 1 && { OUT_F16: true }),
-      ...(packs && { PACKS_GROUP: true }),
+      ...(folds && { FOLDS_GROUP: true }),
     },
     params: {
       groups,

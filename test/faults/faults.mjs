@@ -148,7 +148,7 @@ export const FAULTS = [
   },
   {
     name: 'D leaves out the gradient of the log-sum-exp',
-    file: 'shaders/attention-gradient/rows.wgsl',
+    file: 'shaders/attention-gradient/row-statistics.wgsl',
     from: 'if params.has_d_log_sum_exp != 0u {',
     to: 'if params.has_d_log_sum_exp == 7u {',
     tests: backward,

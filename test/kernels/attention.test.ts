@@ -389,16 +389,16 @@ describe('split keys', () => {
 describe('a group of query heads', () => {
   test('shares a workgroup where its rows are few', () => {
     const { constants, params } = planDecode({ heads: 8, kvHeads: 2, queryLength: 2 });
-    expect(constants).toMatchObject({ PACKS_GROUP: true });
+    expect(constants).toMatchObject({ FOLDS_GROUP: true });
     expect(params).toMatchObject({ inputs: { group_size: 4 }, work: { head_tiles: 2, query_tiles: 1 } });
   });
 
   test('does not if they fill their own tiles, nor under a block mask', () => {
     const many = planDecode({ heads: 8, kvHeads: 2, queryLength: 64 });
-    expect(many.constants).not.toHaveProperty('PACKS_GROUP');
+    expect(many.constants).not.toHaveProperty('FOLDS_GROUP');
     expect(many.params).toMatchObject({ work: { head_tiles: 8, query_tiles: 2 } });
     const blocked = planDecode({ heads: 8, kvHeads: 2, queryLength: 2, ...withOptions({ maskBlock: 128 }) });
-    expect(blocked.constants).not.toHaveProperty('PACKS_GROUP');
+    expect(blocked.constants).not.toHaveProperty('FOLDS_GROUP');
     expect(blocked.merge).toBeUndefined();
   });
 });

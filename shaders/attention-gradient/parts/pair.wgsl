@@ -47,7 +47,7 @@ fn pair_from(stats: vec2<f32>, masked: f32, d_weight: f32, factor: f32, derivati
   return Pair(select(weight * factor, 0.0, factor == 0.0), d_masked, d_masked * derivative);
 }
 
-// A row's log-sum-exp (0 if it saw no key) and D, which attention-gradient/rows has put into the table.
+// A row's log-sum-exp (0 if it saw no key) and D, which attention-gradient/row-statistics has put into the table.
 fn row_stats(sequence: Sequence, head: u32, query: u32) -> vec2<f32> {
   let row = (batch_of(sequence) * params.heads + head) * params.inputs.query_rows + sequence.first_query + query;
   let at = params.gradient.stats_at + row;

@@ -4,19 +4,19 @@
 // Needs BLOCK_Q and `params` (work: WorkParams) from the shader that uses it.
 
 const KV_PAGED: bool = false;       // the first axis of k and v is pages, which all batch entries share
-const PACKS_GROUP: bool = false;    // a tile has rows of all heads that share a key head
+const FOLDS_GROUP: bool = false;    // a tile has rows of all heads that share a key head
 
 // How tiles of query rows are divided among workgroups.
 struct WorkParams {
   query_tiles: u32,    // ⌈rows / BLOCK_Q⌉, of the longest sequence
   splits: u32,         // parts that a tile's keys are divided into, one workgroup each
-  head_tiles: u32,     // H, or Hkv if a group's heads are packed
+  head_tiles: u32,     // H, or Hkv if a group's heads share tiles
 }
 
 // A tile's work.
 struct Tile {
   sequence: Sequence,
-  head: u32,        // of the query; the first of several if the group is packed
+  head: u32,        // of the query; the first of several if the group shares the tile
   first_row: u32,   // its rows are [first_row, end_row) of the head or the group
   end_row: u32,
   first_query: u32, // bounds of their queries
@@ -34,7 +34,7 @@ fn tile_of(group: u32) -> Tile {
   var rest = group / params.work.query_tiles;
   let split = rest % params.work.splits;
   rest /= params.work.splits;
-  let heads_a_tile = select(1u, params.inputs.group_size, PACKS_GROUP);
+  let heads_a_tile = select(1u, params.inputs.group_size, FOLDS_GROUP);
   let head = (rest % params.work.head_tiles) * heads_a_tile;
   let kv_head = head / params.inputs.group_size;
   let sequence = sequence_at(rest / params.work.head_tiles);
@@ -51,7 +51,7 @@ fn tile_of(group: u32) -> Tile {
   if first_row >= rows { return tile; }  // its sequence is shorter than the longest
   tile.first_query = first_row;
   tile.last_query = tile.end_row - 1u;
-  if PACKS_GROUP {
+  if FOLDS_GROUP {
     let is_one_head = first_row / sequence.query_length == tile.last_query / sequence.query_length;
     tile.first_query = select(0u, first_row % sequence.query_length, is_one_head);
     tile.last_query = select(sequence.query_length - 1u, tile.last_query % sequence.query_length, is_one_head);
@@ -84,12 +84,12 @@ fn row_of(tile: Tile, place: u32) -> u32 {
 }
 
 fn query_of(tile: Tile, row: u32) -> u32 {
-  if PACKS_GROUP { return row % tile.sequence.query_length; }
+  if FOLDS_GROUP { return row % tile.sequence.query_length; }
   return row;
 }
 
 fn head_of(tile: Tile, row: u32) -> u32 {
-  if PACKS_GROUP { return tile.head + row / tile.sequence.query_length; }
+  if FOLDS_GROUP { return tile.head + row / tile.sequence.query_length; }
   return tile.head;
 }
 
