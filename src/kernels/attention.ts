@@ -27,8 +27,8 @@ export interface OptionFields {
   readonly band: { readonly left: number; readonly right: number };
   /** Whether several sequences lie one after another in q, k, v and the output, whose batch axis is 1. */
   readonly isPacked: boolean;
-  /** Whether there are small inputs in `table`. */
-  readonly hasTable: boolean;
+  /** Whether every kernel knows all options that are given. */
+  readonly isPlain: boolean;
   /** Queries, and keys, of a block mask's block. No workgroup and no step may straddle two blocks. */
   readonly maskBlock?: number;
 }
@@ -286,8 +286,8 @@ export interface AttentionSize extends Pick<AttentionInputs, 'dtype' | 'headDim'
 
 function sizeOf(problem: AttentionProblem): AttentionSize {
   const { kernelsOf, dtype, kvDtype, headDim, valueDim, heads, kvHeads, queryLength, options } = problem;
-  const { maskBlock, hasTable, constants } = options;
-  const isPlain = kvDtype === dtype && !hasTable && Object.keys(constants).length === 0;
+  const { maskBlock } = options;
+  const isPlain = kvDtype === dtype && options.isPlain;
   const rows = maskBlock === undefined ? (queryLength * heads) / kvHeads : queryLength;
   return { kernelsOf, dtype, headDim, valueDim, rows, isPlain, maskBlock };
 }

@@ -158,6 +158,7 @@ function attentionCall(
 function effectOf(op: string, places: KeyPlaces): Effect {
   const { constants, words, fields } = planKeyPlaces(places);
   return {
+    isPlain: places.kind === 'contiguous',
     constants,
     segments: words ? [{ words }] : [],
     fields: ([at]) => ({ keys: fields(at) }),

@@ -148,6 +148,8 @@ export interface Packing {
 
 /** The effect of an option that is given. */
 export interface Effect {
+  /** Whether every kernel knows the option. Those for tensor cores know only few. Default false. */
+  readonly isPlain?: boolean;
   /** Constants that differ from their defaults, in the parts that read the option. */
   readonly constants?: Constants;
   /** Small inputs, which are joined with those of other options in the binding `table`. */
@@ -281,7 +283,12 @@ const mask: OptionRecord = {
     const tensor = isHeadless ? withHeads(given) : given;
     const strides = broadcastStrides(tensor.shape, tensor.strides, [batch, heads, queryLength, keyLength])!;
     const place = { mask_kind: MASK_KINDS[given.dtype], mask_offset: given.offset, mask_strides: strides };
-    return { fields: () => ({ visibility: place }), bindings: { mask: tensor }, inputs: { mask: tensor } };
+    return {
+      isPlain: true,
+      fields: () => ({ visibility: place }),
+      bindings: { mask: tensor },
+      inputs: { mask: tensor },
+    };
   },
 };
 
@@ -301,7 +308,7 @@ const keyMask: OptionRecord = {
       );
     }
     const place = { has_key_mask: 1, key_mask_offset: given.offset, key_mask_strides: strides };
-    return { fields: () => ({ visibility: place }), bindings: { key_mask: given } };
+    return { isPlain: true, fields: () => ({ visibility: place }), bindings: { key_mask: given } };
   },
 };
 
@@ -326,6 +333,7 @@ export const position: OptionRecord = {
         ? []
         : [batchNumbers('queryOffset', queryOffset, [-MAX_QUERY_OFFSET, MAX_QUERY_OFFSET], ['int32'], sizes)];
     return {
+      isPlain: segments.length === 0,
       band: { left, right },
       segments,
       fields: ([at = ABSENT]) => ({
@@ -401,7 +409,7 @@ const scale: OptionRecord = {
   absent: {},
   resolve({ scale: factor }, { op, headDim }) {
     if (factor !== undefined) checkFinite(op, 'scale', factor);
-    return { fields: () => ({ score: { scale: factor ?? 1 / Math.sqrt(headDim) } }) };
+    return { isPlain: true, fields: () => ({ score: { scale: factor ?? 1 / Math.sqrt(headDim) } }) };
   },
 };
 
@@ -635,7 +643,7 @@ export function combineEffects(effects: readonly Effect[], places: readonly numb
     gradientInsertions: [...insertions, ...effects.flatMap(({ derivatives = [] }) => derivatives)],
     band: effects.find(({ band }) => band)!.band!,
     isPacked: effects.some(({ isPacked }) => isPacked),
-    hasTable: places.length > 0,
+    isPlain: effects.every(({ isPlain }) => isPlain),
     maskBlock: effects.find(({ maskBlock }) => maskBlock)?.maskBlock,
   };
 }
