@@ -71,7 +71,11 @@ describe('linear', () => {
   });
 
   test.each<[string, (device: Device) => unknown, string]>([
-    ['a weight of another depth', (d) => linear(d.zeros([2, 3]), d.zeros([5, 4])), 'weight must be [out, 3] as x'],
+    [
+      'a weight of another depth',
+      (d) => linear(d.zeros([2, 3]), d.zeros([5, 4])),
+      "weight must be [out, 3] to match x's rows",
+    ],
     [
       'a weight of one axis',
       (d) => linear(d.zeros([2, 3]), d.zeros([3])),
