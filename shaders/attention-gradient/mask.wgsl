@@ -1,4 +1,4 @@
-// parts: attention-gradient/pair, attention-gradient/tile, attention/inputs, attention/score, launch, store
+// parts: attention-gradient/pair, attention-gradient/tile, attention/inputs, attention/score, launch, operand, store
 //
 // The gradient of a float mask: dS of attention-gradient/pair, summed over the axes along which the mask is broadcast.
 //
@@ -63,9 +63,9 @@ fn stage(place: Place, are_values: bool, first: u32, lane: u32) {
     if key < place.sequence.key_length {
       let row = vec3<u32>(batch, kv_head, place.sequence.first_key + key);
       if are_values {
-        other = v_quad(params.inputs.v.offset + dot(params.inputs.v.strides.xyz, row), column);
+        other = v_quad(row_of_operand(params.inputs.v, row), column);
       } else {
-        other = k_quad(params.inputs.k.offset + dot(params.inputs.k.strides.xyz, row), column);
+        other = k_quad(row_of_operand(params.inputs.k, row), column);
       }
     }
     own_chunk[(i / LANES) * PITCH + i % LANES] = own;

@@ -75,14 +75,11 @@ fn main(
   // rows past the end compute the last one again and write nothing, because barriers need every invocation
   let read_row = min(row, params.rows - 1u);
   let place = row_at(read_row);
-  let d_begin = params.d_weights.offset + dot(
-    vec3<u32>(
-      read_row / (params.options.sequences.query_length * params.heads),
-      read_row / params.options.sequences.query_length % params.heads,
-      read_row % params.options.sequences.query_length,
-    ),
-    params.d_weights.strides.xyz,
-  );
+  let d_begin = row_of_operand(params.d_weights, vec3<u32>(
+    read_row / (params.options.sequences.query_length * params.heads),
+    read_row / params.options.sequences.query_length % params.heads,
+    read_row % params.options.sequences.query_length,
+  ));
   let hidden = vec4<f32>(HIDDEN);
 
   let has_sink = params.sinks_at != ABSENT;

@@ -1,4 +1,4 @@
-// parts: attention-gradient/pair, attention/inputs, attention/modifiers, attention/score
+// parts: attention-gradient/pair, attention/inputs, attention/modifiers, attention/score, operand
 //
 // What the kernels of k's and v's gradients share: the work of a tile of keys, and where rows of k, v, dK and dV begin. Needs
 // BLOCK_Q, BLOCK_K and `params` (key_tiles, d_key_strides, d_value_strides, d_value_at) from the shader that uses it.
@@ -35,8 +35,8 @@ fn key_tile_of(group: u32) -> KeyTile {
   let batch = batch_of(sequence);
   var tile = KeyTile(
     sequence, kv_head, first_key, end_key, vec2<u32>(0u),
-    params.inputs.k.offset + dot(params.inputs.k.strides.xyz, vec3<u32>(batch, kv_head, sequence.first_key)),
-    params.inputs.v.offset + dot(params.inputs.v.strides.xyz, vec3<u32>(batch, kv_head, sequence.first_key)),
+    row_of_operand(params.inputs.k, vec3<u32>(batch, kv_head, sequence.first_key)),
+    row_of_operand(params.inputs.v, vec3<u32>(batch, kv_head, sequence.first_key)),
   );
   let last_key = min(end_key, sequence.key_length);
   if first_key < last_key { tile.queries = query_range(sequence, first_key, last_key - 1u); }

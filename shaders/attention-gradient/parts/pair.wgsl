@@ -56,13 +56,11 @@ fn row_stats(sequence: Sequence, head: u32, query: u32) -> vec2<f32> {
 
 // Elements at which rows begin.
 fn query_row(sequence: Sequence, head: u32, query: u32) -> u32 {
-  return params.inputs.q.offset
-    + dot(params.inputs.q.strides.xyz, vec3<u32>(batch_of(sequence), head, sequence.first_query + query));
+  return row_of_operand(params.inputs.q, vec3<u32>(batch_of(sequence), head, sequence.first_query + query));
 }
 
 fn d_output_row(sequence: Sequence, head: u32, query: u32) -> u32 {
-  return params.gradient.d_output.offset
-    + dot(params.gradient.d_output.strides.xyz, vec3<u32>(batch_of(sequence), head, sequence.first_query + query));
+  return row_of_operand(params.gradient.d_output, vec3<u32>(batch_of(sequence), head, sequence.first_query + query));
 }
 
 fn d_output_element(element: u32) -> f32 {

@@ -1,4 +1,4 @@
-// parts: attention/inputs, attention/modifiers, attention/score
+// parts: attention/inputs, attention/modifiers, attention/score, operand
 //
 // The work of a workgroup that owns query rows: the rows, their head and sequence, and the keys that they see.
 // Needs BLOCK_Q and `params` (work: WorkParams) from the shader that uses it.
@@ -44,9 +44,9 @@ fn tile_of(group: u32) -> Tile {
   let rows = sequence.query_length * heads_a_tile;
   var tile = Tile(
     sequence, head, first_row, min(first_row + BLOCK_Q, rows), 0u, 0u, split, vec2<u32>(0u),
-    params.inputs.q.offset + dot(params.inputs.q.strides.xyz, vec3<u32>(batch, head, sequence.first_query)),
-    params.inputs.k.offset + dot(params.inputs.k.strides.xyz, vec3<u32>(kv_batch, kv_head, sequence.first_key)),
-    params.inputs.v.offset + dot(params.inputs.v.strides.xyz, vec3<u32>(kv_batch, kv_head, sequence.first_key)),
+    row_of_operand(params.inputs.q, vec3<u32>(batch, head, sequence.first_query)),
+    row_of_operand(params.inputs.k, vec3<u32>(kv_batch, kv_head, sequence.first_key)),
+    row_of_operand(params.inputs.v, vec3<u32>(kv_batch, kv_head, sequence.first_key)),
   );
   if first_row >= rows { return tile; }  // its sequence is shorter than the longest
   tile.first_query = first_row;
