@@ -2,7 +2,6 @@ import { describe, expect, test } from 'vitest';
 import { PipelineCache } from '../../src/gpu/pipelines.ts';
 import { packUniform, reflect, type ScalarType, type UniformField, type UniformValues } from '../../src/gpu/reflect.ts';
 import { joinParts, type Shader } from '../../src/gpu/shader.ts';
-import { testDevice } from '../device.ts';
 import { nullDevice } from '../null-device.ts';
 
 const files: Record<string, Shader> = import.meta.glob('../../shaders/*/*.wgsl', { eager: true, import: 'default' });
@@ -97,8 +96,7 @@ describe.each(SHADERS)('$name.wgsl', (shader) => {
   });
 
   test('compiles as it stands', async () => {
-    const needsMatrices = source.includes('enable chromium_experimental_subgroup_matrix;');
-    const gpu = needsMatrices ? await nullDevice() : (await testDevice()).gpu;
+    const gpu = await nullDevice(); // Dawn's checks; the tests of the ops compile for drivers
     const info = await gpu.createShaderModule({ code: source }).getCompilationInfo();
     expect(info.messages.map(({ message, lineNum }) => `${lineNum}: ${message}`)).toEqual([]);
     gpu.pushErrorScope('validation');

@@ -13,7 +13,9 @@ export const CELLS = [
   {
     name: 'embedded',
     env: { WEBGPU_ATTENTION_ADAPTER: 'embedded' },
-    sample: ['test/ops/attention/attention-options-kernels.matrix.test.ts'],
+    sample: ['options-kernels.matrix', 'options.property', 'gradient', 'packed'].map(
+      (name) => `test/ops/attention/attention-${name}.test.ts`,
+    ),
   },
   {
     // lavapipe takes its slowest kernels to compile where it may use no subgroups: minutes for what takes seconds here

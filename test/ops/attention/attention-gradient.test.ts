@@ -11,7 +11,7 @@ import {
   type Tensor,
 } from '../../../src/index.ts';
 import { testDevice } from '../../device.ts';
-import { narrow } from '../../matrix/narrow.ts';
+import { IS_MATRIX, narrow } from '../../matrix/narrow.ts';
 import { Random } from '../../random.ts';
 import type { OutputGradients } from '../../reference/attention-gradient.ts';
 import { expectClose } from '../../reference/compare.ts';
@@ -130,10 +130,7 @@ describe('flashAttention', () => {
 
   test.each(
     narrow(
-      [
-        [7, 5],
-        [40, 60],
-      ],
+      [[7, 5]],
       [
         [7, 5],
         [40, 60],
@@ -145,7 +142,7 @@ describe('flashAttention', () => {
     await check(randomOperands(random, { batch: 1, queries: 35, keys: 37, dim, valueDim }));
   });
 
-  test('more head dims than a launch computes', async (context) => {
+  test.runIf(IS_MATRIX)('more head dims than a launch computes', async (context) => {
     if (device.traits.isSoftware && device.traits.subgroupSize >= 8) {
       context.skip(
         'a CPU driver with wide subgroups takes half a minute to compile the tile kernels, all that can do this',
@@ -405,6 +402,6 @@ describe.each([8, 9])('with %i storage buffers a kernel', (maxStorageBuffersPerS
   test('dK and dV are right, in one buffer or in two', async (context) => {
     context.skip(maxStorageBuffersPerShaderStage > device.gpu.limits.maxStorageBuffersPerShaderStage, 'has no more');
     const problem = randomOperands(random, { heads: 4, kvHeads: 2, queries: 11, keys: 35, dim: 9, valueDim: 7 });
-    for (const dtype of ['float32', 'float16'] as const) await check(problem, dtype);
+    for (const dtype of narrow<Float>(['float32'], ['float32', 'float16'])) await check(problem, dtype);
   });
 });

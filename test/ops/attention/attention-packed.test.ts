@@ -1,5 +1,6 @@
 /** Packed sequences of different lengths, each to itself. */
 import { describe, expect, test } from 'vitest';
+import { narrow } from '../../matrix/narrow.ts';
 import { Random } from '../../random.ts';
 import { expectClose } from '../../reference/compare.ts';
 import { type HostArray, slice } from '../../reference/host-array.ts';
@@ -53,7 +54,9 @@ function pack(seed: number, lengths: readonly (readonly [number, number])[], siz
 }
 
 describe.each(DTYPES)('%s', (dtype) => {
-  test.each(Object.entries(PACKS))('%s', async (_name, lengths) => {
+  // what a pack looks like changes nothing in how elements are stored
+  const packs = Object.entries(PACKS);
+  test.each(narrow(dtype === 'float32' ? packs : packs.slice(1, 2), packs))('%s', async (_name, lengths) => {
     const random = new Random(1);
     const problem = pack(1, lengths);
     const longest = Math.max(...lengths.map(([, keys]) => keys));
@@ -73,10 +76,11 @@ describe.each(DTYPES)('%s', (dtype) => {
     for (const more of options) await expectEveryOp({ ...problem, ...more }, dtype, { isFar: true });
   });
 
-  test.each([
+  const dims = [
     { dim: 33, valueDim: 7 },
     { dim: 64, heads: 8, kvHeads: 1 },
-  ])('head dim $dim', async (sizes) => {
+  ];
+  test.each(narrow(dtype === 'float32' ? dims.slice(1) : [], dims))('head dim $dim', async (sizes) => {
     await expectEveryOp({ ...pack(2, PACKS['ragged ones'], sizes), isCausal: 'bottom-right' }, dtype);
   });
 
