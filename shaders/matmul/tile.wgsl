@@ -1,51 +1,81 @@
-// parts: matmul/operands, launch, special, store
+// parts: matmul/operands, drivers, launch, special, store
 //
 // Batched matrix product with a bias epilogue: output = A B + bias.
 //
 // a [batch…, M, K], b [batch…, K, N] at any strides (a transposed operand is a view), bias [N] → output [batch…, M, N].
-// One workgroup owns TILE_ROWS × TILE_COLUMNS of the output. Invocation (x, y) has the row quads y + Y·i and the column
-// quads x + X·j of the tile, QUADS of each, accumulated in registers. K is processed STEP at a time. Both operands are staged
-// with their long axis innermost, so that a step of K reads QUADS vec4s of rows and as many of columns for 16·QUADS²
-// multiply-adds (QUADS = 1: 2 vec4 loads for 16; QUADS = 2: 4 for 64). An invocation stages at most one 4 × 4 block of
-// each operand, and transposes it in registers if its rows run along K. If there are fewer blocks than invocations, the
-// first invocations stage a and the last stage b.
+// One workgroup owns TILE_ROWS × TILE_COLUMNS of the output. Lane (x, y) has its rows y + Y·i and column quads x + X·j, ROWS
+// by QUADS of them, accumulated in registers. K is processed STEP at a time. Workgroup memory has two buffers for a step of
+// both operands: a by rows of K quads, b by rows of column quads, each row padded by a vec4 against bank conflicts. A lane
+// loads its share of the next step into registers, computes the present step from one buffer, stores the next step in the
+// other, and meets the rest at the step's only barrier. Nobody reads the other buffer meanwhile, since its step was computed
+// before the last barrier.
 //
 // A tile is 2·TILE_ROWS·TILE_COLUMNS·K floating-point operations for 4·(TILE_ROWS + TILE_COLUMNS)·K bytes read (f32), from
-// L2 where neighbouring tiles share operands: 8 operations per byte for 32 × 32, 16 for 64 × 64, 32 for 128 × 128.
+// L2 where neighbouring tiles share operands: 8 operations per byte for 32 × 32, 16 for 64 × 64, 32 for 128 × 128. From
+// workgroup memory a lane reads 4·(ROWS + 4·QUADS) bytes for each 4·ROWS·QUADS multiply-adds: 1 byte a multiply-add for 8 rows
+// of 2 quads, 2 for 4 rows of 1. A GPU that reads 64 bytes from workgroup memory for 64 multiply-adds is bound by both alike
+// in the former, and by workgroup memory in the latter.
+//
+// All places in workgroup memory are made of constants, lanes and loop variables with constant bounds by + * / %, so that
+// Dawn proves them in range and adds no clamps; see docs/performance.md.
 
 const TILE_ROWS: u32 = 32u;      // of the output a workgroup
 const TILE_COLUMNS: u32 = 32u;
-const QUADS: u32 = 1u;           // row quads, and column quads, per invocation
-const STEP: u32 = 32u;           // K per step
-const WORKGROUP: u32 = 64u;      // invocations: (TILE_ROWS / 4·QUADS) · (TILE_COLUMNS / 4·QUADS)
+const ROWS: u32 = 4u;            // of the output a lane
+const QUADS: u32 = 1u;           // of columns of the output a lane
+const STEP: u32 = 16u;           // K per step
 const A_F16: bool = false;       // storage of a
 const B_F16: bool = false;       // storage of b and bias
+const A_VECTORS: bool = false;   // four neighbours along K of a lie in one aligned vector
+const B_VECTORS: bool = false;   // four neighbouring columns of b lie in one aligned vector
 const OUT_F16: bool = false;     // storage of output
 // An exact zero in A times NaN or infinity in B gives 0, for attention weights of masked keys.
 const ZERO_ANNIHILATES: bool = false;
 
-const ROW_QUADS: u32 = TILE_ROWS / 4u;
-const COLUMN_QUADS: u32 = TILE_COLUMNS / 4u;
+const X: u32 = TILE_COLUMNS / (4u * QUADS);  // lanes along the columns of the tile
+const Y: u32 = TILE_ROWS / ROWS;             // and along its rows
+const WORKGROUP: u32 = X * Y;
 const STEP_QUADS: u32 = STEP / 4u;
-const X: u32 = COLUMN_QUADS / QUADS;  // invocations along a row of the tile, and across
-const Y: u32 = ROW_QUADS / QUADS;
-const A_BLOCKS: u32 = ROW_QUADS * STEP_QUADS;
-const B_BLOCKS: u32 = COLUMN_QUADS * STEP_QUADS;
+// All lanes together load A_ROWS rows of a's step at once, and B_QUADS column quads of b's.
+const A_ROWS: u32 = WORKGROUP / STEP_QUADS;
+const A_LOADS: u32 = TILE_ROWS / A_ROWS;
+const B_QUADS: u32 = WORKGROUP / STEP;
+const B_LOADS: u32 = TILE_COLUMNS / (4u * B_QUADS);
+const A_PITCH: u32 = STEP_QUADS + 1u;
+const B_PITCH: u32 = TILE_COLUMNS / 4u + 1u;
+const A_BUFFER: u32 = TILE_ROWS * A_PITCH;
+const B_BUFFER: u32 = STEP * B_PITCH;
 
-var<workgroup> a_tile: array<vec4<f32>, STEP * ROW_QUADS>;     // [k][rows], rotated
-var<workgroup> b_tile: array<vec4<f32>, STEP * COLUMN_QUADS>;  // [k][columns], rotated
-// set, and never cleared, once a staged value of b is not finite
-var<workgroup> b_not_finite: atomic<u32>;
+var<workgroup> a_tile: array<vec4<f32>, 2u * A_BUFFER>;  // [buffer][row][K quad]
+var<workgroup> b_tile: array<vec4<f32>, 2u * B_BUFFER>;  // [buffer][k][column quad]
 
-// The place of quad number `quad` in the staged row `k` of `quads` quads. Every four rows are rotated, so that lanes do not
-// collide in a bank, whether they stage along K or along the row.
-fn staged_at(k: u32, quad: u32, quads: u32) -> u32 {
-  return k * quads + ((quad + k / 4u * (8u / STEP_QUADS)) & (quads - 1u));
+// K's steps [k, k + 4) of a row of a, from their first element on.
+fn a_quad(first: u32) -> vec4<f32> {
+  if A_VECTORS { return a_vector(first); }
+  var quad = vec4<f32>(0.0);
+  for (var i = 0u; i < 4u; i++) {
+    let element = first + i * params.a.strides.x;
+    let word = word_index(element, A_F16);
+    quad[i] = decode_element(a[word / 4u][word % 4u], element, A_F16);
+  }
+  return quad;
 }
 
-fn product(weight: f32, value: vec4<f32>, guarded: bool) -> vec4<f32> {
-  if ZERO_ANNIHILATES && guarded { return weighted(weight, value); }
-  return weight * value;
+// Four columns of a row of b, from their first element on.
+fn b_quad(first: u32) -> vec4<f32> {
+  if B_VECTORS { return b_vector(first); }
+  var quad = vec4<f32>(0.0);
+  for (var i = 0u; i < 4u; i++) {
+    let element = first + i * params.b.strides.y;
+    let word = word_index(element, B_F16);
+    quad[i] = decode_element(b[word / 4u][word % 4u], element, B_F16);
+  }
+  return quad;
+}
+
+// True for those of K's steps [k, k + 4) that exist.
+fn within_depth(k: u32) -> vec4<bool> {
+  return vec4<u32>(k) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.depth);
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -58,47 +88,93 @@ fn main(
   if index >= params.groups { return; }
   let first_column = (index % params.column_tiles) * TILE_COLUMNS;
   let first_row = ((index / params.column_tiles) % params.row_tiles) * TILE_ROWS;
-  let batch = index / (params.column_tiles * params.row_tiles);
-  let bases = batch_bases(batch);
+  let bases = batch_bases(index / (params.column_tiles * params.row_tiles));
 
-  // neighbouring lanes stage neighbouring memory: along K if that is the operand's contiguous axis
-  let a_lane = lane;
-  let b_lane = lane + B_BLOCKS - WORKGROUP;  // wraps around, past B_BLOCKS, for lanes that stage none of b
-  let a_along_k = params.a.vectors != ACROSS_K;
-  let a_k = select(a_lane / ROW_QUADS, a_lane % STEP_QUADS, a_along_k);
-  let a_row = select(a_lane % ROW_QUADS, a_lane / STEP_QUADS, a_along_k);
-  let b_along_k = params.b.vectors == ALONG_K;
-  let b_k = select(b_lane / COLUMN_QUADS, b_lane % STEP_QUADS, b_along_k);
-  let b_column = select(b_lane % COLUMN_QUADS, b_lane / STEP_QUADS, b_along_k);
+  // The share of a lane: neighbouring lanes load neighbouring memory. Each remainder is there for Dawn, which cannot see
+  // through `select`.
+  let a_along_k = params.a.strides.x <= params.a.strides.y;
+  let a_row = select(lane % A_ROWS, lane / STEP_QUADS, a_along_k) % A_ROWS;
+  let a_k = select(lane / A_ROWS, lane % STEP_QUADS, a_along_k) % STEP_QUADS;
+  let b_along_k = params.b.strides.x < params.b.strides.y;
+  let b_column = select(lane % B_QUADS, lane / STEP, b_along_k) % B_QUADS;
+  let b_k = select(lane / B_QUADS, lane % STEP, b_along_k) % STEP;
+
+  // Lanes past the last row or column load the last one's elements, and their sums are not stored.
+  var a_first: array<u32, A_LOADS> = array<u32, A_LOADS>();
+  var b_first: array<u32, B_LOADS> = array<u32, B_LOADS>();
+  for (var i = 0u; i < A_LOADS; i++) {
+    let row = min(first_row + a_row + i * A_ROWS, params.rows - 1u);
+    a_first[i] = bases.x + dot(vec2<u32>(4u * a_k, row), params.a.strides);
+  }
+  for (var i = 0u; i < B_LOADS; i++) {
+    let column = min(first_column / 4u + b_column + i * B_QUADS, (params.columns - 1u) / 4u) * 4u;
+    b_first[i] = bases.y + dot(vec2<u32>(b_k, column), params.b.strides);
+  }
+
+  for (var i = 0u; i < A_LOADS; i++) {
+    a_tile[(a_row + i * A_ROWS) * A_PITCH + a_k] = select(vec4<f32>(0.0), a_quad(a_first[i]), within_depth(4u * a_k));
+  }
+  for (var i = 0u; i < B_LOADS; i++) {
+    b_tile[b_k * B_PITCH + b_column + i * B_QUADS] = select(vec4<f32>(0.0), b_quad(b_first[i]), b_k < params.depth);
+  }
+  workgroupBarrier();
 
   let x = lane % X;
   let y = lane / X;
-  var sums: array<vec4<f32>, 4u * QUADS * QUADS> = array<vec4<f32>, 4u * QUADS * QUADS>();
-
+  var sums: array<array<vec4<f32>, QUADS>, ROWS> = array<array<vec4<f32>, QUADS>, ROWS>();
+  let last_step = (params.depth - 1u) / STEP * STEP;
   for (var k = 0u; k < params.depth; k += STEP) {
-    var a_values = mat4x4<f32>();
-    var b_values = mat4x4<f32>();
-    if a_lane < A_BLOCKS { a_values = a_block(bases.x, k + 4u * a_k, first_row + 4u * a_row); }
-    if b_lane < B_BLOCKS { b_values = b_block(bases.y, k + 4u * b_k, first_column + 4u * b_column); }
-    workgroupBarrier();
-    for (var i = 0u; i < 4u; i++) {
-      if a_lane < A_BLOCKS { a_tile[staged_at(4u * a_k + i, a_row, ROW_QUADS)] = a_values[i]; }
-      if b_lane < B_BLOCKS { b_tile[staged_at(4u * b_k + i, b_column, COLUMN_QUADS)] = b_values[i]; }
+    // Loads are unconditional, the last step's twice: a branch between them and their use would let compilers move them down.
+    var next_a: array<vec4<f32>, A_LOADS> = array<vec4<f32>, A_LOADS>();
+    var next_b: array<vec4<f32>, B_LOADS> = array<vec4<f32>, B_LOADS>();
+    let next = k + STEP;
+    let loaded = min(next, last_step);
+    for (var i = 0u; i < A_LOADS; i++) { next_a[i] = a_quad(a_first[i] + loaded * params.a.strides.x); }
+    for (var i = 0u; i < B_LOADS; i++) { next_b[i] = b_quad(b_first[i] + loaded * params.b.strides.x); }
+
+    let buffer = k / STEP % 2u;
+    for (var quad = 0u; quad < STEP_QUADS; quad++) {
+      var rows: array<vec4<f32>, ROWS> = array<vec4<f32>, ROWS>();
+      for (var i = 0u; i < ROWS; i++) { rows[i] = a_tile[buffer * A_BUFFER + (y + Y * i) * A_PITCH + quad]; }
+      for (var e = 0u; e < 4u; e++) {
+        let row_of_b = buffer * B_BUFFER + (4u * quad + e) * B_PITCH;
+        var columns: array<vec4<f32>, QUADS> = array<vec4<f32>, QUADS>();
+        for (var j = 0u; j < QUADS; j++) { columns[j] = b_tile[row_of_b + x + X * j]; }
+        for (var i = 0u; i < ROWS; i++) {
+          for (var j = 0u; j < QUADS; j++) { sums[i][j] = fma(vec4<f32>(rows[i][e]), columns[j], sums[i][j]); }
+        }
+      }
     }
-    if ZERO_ANNIHILATES && any_special(b_values) { atomicStore(&b_not_finite, 1u); }
+
+    if next + STEP > params.depth {  // past the depth, everything is zero
+      for (var i = 0u; i < A_LOADS; i++) { next_a[i] = select(vec4<f32>(0.0), next_a[i], within_depth(next + 4u * a_k)); }
+      for (var i = 0u; i < B_LOADS; i++) { next_b[i] = select(vec4<f32>(0.0), next_b[i], next + b_k < params.depth); }
+    }
+    for (var i = 0u; i < A_LOADS; i++) {
+      a_tile[(1u - buffer) * A_BUFFER + (a_row + i * A_ROWS) * A_PITCH + a_k] = next_a[i];
+    }
+    for (var i = 0u; i < B_LOADS; i++) {
+      b_tile[(1u - buffer) * B_BUFFER + b_k * B_PITCH + b_column + i * B_QUADS] = next_b[i];
+    }
     workgroupBarrier();
-    let guarded = ZERO_ANNIHILATES && atomicLoad(&b_not_finite) != 0u;
-    for (var step = 0u; step < STEP; step++) {
-      var columns: array<vec4<f32>, QUADS> = array<vec4<f32>, QUADS>();
-      for (var j = 0u; j < QUADS; j++) { columns[j] = b_tile[staged_at(step, x + X * j, COLUMN_QUADS)]; }
-      for (var i = 0u; i < QUADS; i++) {
-        let rows = a_tile[staged_at(step, y + Y * i, ROW_QUADS)];
-        for (var j = 0u; j < QUADS; j++) {
-          let at = 4u * (i * QUADS + j);
-          sums[at] += product(rows.x, columns[j], guarded);
-          sums[at + 1u] += product(rows.y, columns[j], guarded);
-          sums[at + 2u] += product(rows.z, columns[j], guarded);
-          sums[at + 3u] += product(rows.w, columns[j], guarded);
+  }
+
+  // If a sum is not finite, the lane's sums are computed again, in the same order, without what a zero of a meets.
+  if ZERO_ANNIHILATES {
+    var is_spoilt = false;
+    for (var i = 0u; i < ROWS; i++) {
+      for (var j = 0u; j < QUADS; j++) { is_spoilt = is_spoilt || has_special(sums[i][j]); }
+    }
+    for (var i = 0u; i < ROWS; i++) {
+      for (var j = 0u; j < QUADS; j++) { sums[i][j] = select(sums[i][j], vec4<f32>(0.0), is_spoilt); }
+    }
+    for (var k = llvmpipe_skip(is_spoilt, params.depth); k < params.depth; k++) {
+      for (var j = 0u; j < QUADS; j++) {
+        var columns = vec4<f32>(0.0);
+        for (var c = 0u; c < 4u; c++) { columns[c] = b_element(bases.y, k, first_column + 4u * (x + X * j) + c); }
+        for (var i = 0u; i < ROWS; i++) {
+          let weight = a_element(bases.x, k, first_row + y + Y * i);
+          sums[i][j] = select(fma(vec4<f32>(weight), columns, sums[i][j]), sums[i][j], weight == 0.0);
         }
       }
     }
@@ -109,13 +185,10 @@ fn main(
     if column >= params.columns { continue; }
     let count = min(params.columns - column, 4u);
     let addend = bias_quad(column);
-    for (var i = 0u; i < QUADS; i++) {
-      for (var r = 0u; r < 4u; r++) {
-        let row = first_row + 4u * (y + Y * i) + r;
-        if row >= params.rows { continue; }
-        let element = bases.z + row * params.output.row_stride + column;
-        store_quad(element, sums[4u * (i * QUADS + j) + r] + addend, count, OUT_F16);
-      }
+    for (var i = 0u; i < ROWS; i++) {
+      let row = first_row + y + Y * i;
+      if row >= params.rows { continue; }
+      store_quad(bases.z + row * params.output.row_stride + column, sums[i][j] + addend, count, OUT_F16);
     }
   }
 }

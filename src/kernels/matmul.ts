@@ -38,8 +38,9 @@ export interface MatmulTileVariant extends Variant {
   /** Rows and columns of the output a workgroup. */
   readonly rows: number;
   readonly columns: number;
-  /** Quads of rows, and of columns, an invocation. */
-  readonly quads: 1 | 2;
+  /** Rows, and quads of columns, of the output an invocation. */
+  readonly laneRows: number;
+  readonly laneQuads: number;
   /** Elements of the depth that are staged at a time. */
   readonly step: number;
   /** Invocations. */
@@ -68,22 +69,24 @@ export interface MatmulPlan extends Launch {
   readonly choice: Choice<AnyMatmulVariant>;
 }
 
-function tile(rows: number, columns: number, quads: 1 | 2, step: number): MatmulTileVariant {
+function tile(rows: number, columns: number, laneRows: number, laneQuads: number, step: number): MatmulTileVariant {
+  const paddedQuads = rows * (step / 4 + 1) + step * (columns / 4 + 1);
   return {
     name: `tile-${rows}x${columns}`,
     family: 'tile',
     rows,
     columns,
-    quads,
+    laneRows,
+    laneQuads,
     step,
-    workgroup: (rows * columns) / (16 * quads * quads),
-    bytes: 4 * step * (rows + columns) + 16,
+    workgroup: (rows * columns) / (4 * laneRows * laneQuads),
+    bytes: 2 * 16 * paddedQuads,
   };
 }
 
-const TILE_32 = tile(32, 32, 1, 32);
-const TILE_64 = tile(64, 64, 2, 16);
-const TILES = [TILE_32, TILE_64, tile(128, 64, 2, 16), tile(128, 128, 2, 16)];
+const TILE_32 = tile(32, 32, 4, 1, 16);
+const TILE_64 = tile(64, 64, 8, 2, 8);
+const TILES = [TILE_32, TILE_64, tile(64, 32, 8, 1, 8), tile(128, 64, 8, 2, 8), tile(128, 128, 8, 2, 8)];
 
 /** Undefined if there are no subgroups of one size, and where so many rows a subgroup need more registers than a GPU has. */
 function subgroupVariant({ subgroupSize: lanes, isSoftware }: Traits): MatmulSubgroupVariant | undefined {
@@ -165,9 +168,13 @@ function kernelOf(problem: MatmulProblem, variant: AnyMatmulVariant): { shader: 
   if (variant.family === 'subgroup') {
     return { shader: subgroupShader, constants: { SUBGROUP: variant.lanes, ...storage } };
   }
-  const { rows, columns, quads, step, workgroup } = variant;
-  const tile = { TILE_ROWS: rows, TILE_COLUMNS: columns, QUADS: quads, STEP: step, WORKGROUP: workgroup };
-  return { shader: tileShader, constants: { ...tile, ...storage } };
+  const { rows, columns, laneRows, laneQuads, step } = variant;
+  const tile = { TILE_ROWS: rows, TILE_COLUMNS: columns, ROWS: laneRows, QUADS: laneQuads, STEP: step };
+  const vectors = {
+    A_VECTORS: factorParams(problem.a, -1).vectors === ALONG_K,
+    B_VECTORS: factorParams(problem.b, -2).vectors === ACROSS_K,
+  };
+  return { shader: tileShader, constants: { ...tile, ...storage, ...vectors } };
 }
 
 /** Twins of the constants of matmul/parts/operands.wgsl: the axis of a factor along which vectors are read. */

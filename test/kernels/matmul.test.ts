@@ -47,8 +47,8 @@ describe('a choice', () => {
     expect(chooseMatmul(size, CPU_DRIVER, NO_CHOICES).variant.name).toBe('subgroup');
     expect(chooseMatmul(size, DEFAULTS, { pinned: new Map(), tuned }).variant.name).toBe('tile-64x64');
     expect(chooseMatmul({ ...size, rows: 8 }, DEFAULTS, { pinned: new Map(), tuned }).variant.name).toBe('tile-32x32');
-    const pinned = new Map([['matmul', 'tile-128x64']]);
-    expect(chooseMatmul(size, DEFAULTS, { pinned, tuned }).variant.name).toBe('tile-128x64');
+    const pinned = new Map([['matmul', 'tile-64x32']]);
+    expect(chooseMatmul(size, DEFAULTS, { pinned, tuned }).variant.name).toBe('tile-64x32');
   });
 
   test('passes over a kernel that the device cannot run', () => {
@@ -209,8 +209,17 @@ describe('planMatmul', () => {
     expect(plan({ columns: 6 }).params['bias']).toEqual({ offset: 0, columns: 0 });
   });
 
-  test('a new shape of the same tile specialises nothing new', () => {
+  test('a new shape of the same tile and alignment specialises nothing new', () => {
     const { constants } = plan({ rows: 5, columns: 7, depth: 9 });
-    expect(plan({ batchShape: [3, 4], rows: 20, columns: 600, depth: 1, biasOffset: 0 }).constants).toEqual(constants);
+    expect(plan({ batchShape: [3, 4], rows: 20, columns: 601, depth: 1, biasOffset: 0 }).constants).toEqual(constants);
+    expect(constants).toMatchObject({ A_VECTORS: false, B_VECTORS: false });
+    const aligned = plan({ rows: 5, columns: 8, depth: 12 });
+    expect(plan({ batchShape: [3, 4], rows: 20, columns: 600, depth: 4 }).constants).toEqual(aligned.constants);
+    expect(aligned.constants).toMatchObject({ A_VECTORS: true, B_VECTORS: true });
+  });
+
+  test('an operand that lies across the order of staging is read by element', () => {
+    const transposed = { strides: [1, 64], offset: 0 };
+    expect(plan({ a: transposed, b: transposed }).constants).toMatchObject({ A_VECTORS: false, B_VECTORS: false });
   });
 });

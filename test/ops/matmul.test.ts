@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Device, matmul } from '../../src/index.ts';
 import { matmulVariants } from '../../src/kernels/matmul.ts';
+import { product } from '../../src/ops/internal/product.ts';
 import { testDevice } from '../device.ts';
 import { describeInMatrix, narrow } from '../matrix/narrow.ts';
 import { compilesFast, useMatrices } from '../emulation/emulate-matrices.ts';
@@ -206,7 +207,8 @@ describe('matmul', () => {
 });
 
 /** Kernels for GPUs, which a CPU driver would not choose. */
-describe.each(narrow(['tile-64x64'], ['tile-32x32', 'tile-64x64', 'tile-128x128']))('matmul, pinned to %s', (name) => {
+const TILES = ['tile-32x32', 'tile-64x32', 'tile-64x64', 'tile-128x64', 'tile-128x128'];
+describe.each(narrow(['tile-32x32', 'tile-64x64'], TILES))('matmul, pinned to %s', (name) => {
   pinKernel('matmul', name);
 
   test.each([
@@ -219,6 +221,44 @@ describe.each(narrow(['tile-64x64'], ['tile-32x32', 'tile-64x64', 'tile-128x128'
     await expectProduct({ a, b: normals(columns, depth), transposeB: true }, 'float32');
     await expectProduct({ a: normals(depth, rows), b, transposeA: true, bias }, 'float32');
     await expectProduct({ a: normals(2, 1, rows, depth), b: normals(3, depth, columns) }, 'float32');
+  });
+
+  test('a step of the depth is cut anywhere, whatever the order of the operands', async () => {
+    for (const depth of [4, 8, 12, 16, 20, 24, 25]) {
+      const [a, b] = [normals(36, depth), normals(depth, 40)];
+      await expectProduct({ a, b }, 'float32');
+      await expectProduct(
+        { a: normals(depth, 36), b: normals(40, depth), transposeA: true, transposeB: true },
+        'float32',
+      );
+    }
+  });
+
+  test.each([NaN, Infinity])('an exact zero hides %f only where it is asked to', async (value) => {
+    const [rows, depth, columns] = [37, 30, 40];
+    const [hidden, seeing] = [21, 3];
+    const weights = random
+      .normals([rows, depth])
+      .map((x, i) => (i % depth === hidden && i !== seeing * depth + hidden ? 0 : x));
+    const clean = random.normals([depth, columns]);
+    const spoilt = clean.map((x, i) => (Math.floor(i / columns) === hidden ? value : x));
+    const run = async (b: Float32Array) => {
+      const output = device.scope(() =>
+        product(
+          'test',
+          upload(device, { shape: [rows, depth], data: weights }, 'float32'),
+          upload(device, { shape: [depth, columns], data: b }, 'float32'),
+          { zeroAnnihilates: true },
+        ),
+      );
+      const values = (await output.data()) as Float32Array;
+      output.dispose();
+      return values;
+    };
+    const [expected, values] = [await run(clean), await run(spoilt)];
+    const isSeeing = (_: number, i: number) => Math.floor(i / columns) === seeing;
+    expect(values.filter(isSeeing).some(Number.isFinite)).toBe(false);
+    expect(values.map((x, i) => (isSeeing(x, i) ? 0 : x))).toEqual(expected.map((x, i) => (isSeeing(x, i) ? 0 : x)));
   });
 });
 
