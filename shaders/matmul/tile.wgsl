@@ -1,20 +1,20 @@
-// parts: matmul/operands, drivers, launch, special, store
+// parts: matmul/operands, drivers, element, launch, special, store
 //
 // Batched matrix product with a bias epilogue: output = A B + bias.
 //
 // a [batch…, M, K], b [batch…, K, N] at any strides (a transposed operand is a view), bias [N] → output [batch…, M, N].
 // One workgroup owns TILE_ROWS × TILE_COLUMNS of the output. Lane (x, y) has its rows y + Y·i and column quads x + X·j, ROWS
-// by QUADS of them, accumulated in registers. K is processed STEP at a time. Workgroup memory has two buffers for a step of
-// both operands: a by rows of K quads, b by rows of column quads, each row padded by a vec4 against bank conflicts. A lane
-// loads its share of the next step into registers, computes the present step from one buffer, stores the next step in the
-// other, and meets the rest at the step's only barrier. Nobody reads the other buffer meanwhile, since its step was computed
-// before the last barrier.
+// by QUADS of them, accumulated in registers. K is processed STEP at a time. Workgroup memory has two buffers, each for one
+// step of both operands: a by rows of K quads, b by rows of column quads, and a vec4 of padding after each row against bank
+// conflicts. A lane loads its share of the next step into registers, computes the present step from one buffer, stores the
+// next step in the other, and waits at the step's only barrier. No lane reads that other buffer meanwhile, because its step
+// was computed before the last barrier.
 //
 // A tile is 2·TILE_ROWS·TILE_COLUMNS·K floating-point operations for 4·(TILE_ROWS + TILE_COLUMNS)·K bytes read (f32), from
-// L2 where neighbouring tiles share operands: 8 operations per byte for 32 × 32, 16 for 64 × 64, 32 for 128 × 128. From
-// workgroup memory a lane reads 4·(ROWS + 4·QUADS) bytes for each 4·ROWS·QUADS multiply-adds: 1 byte a multiply-add for 8 rows
-// of 2 quads, 2 for 4 rows of 1. A GPU that reads 64 bytes from workgroup memory for 64 multiply-adds is bound by both alike
-// in the former, and by workgroup memory in the latter.
+// L2 where neighbouring tiles share operands: 8 operations per byte for 32 × 32, 16 for 64 × 64, 32 for 128 × 128. For each of
+// K, a lane reads 4·ROWS + 16·QUADS bytes of workgroup memory for 4·ROWS·QUADS multiply-adds: 1 byte a multiply-add with 8
+// rows and 2 quads, 2 bytes with 4 rows and 1 quad. A GPU that reads a byte for each multiply-add, as AMD's do, is bound by
+// arithmetic in the former, and by workgroup memory at half its speed in the latter.
 //
 // All places in workgroup memory are made of constants, lanes and loop variables with constant bounds by + * / %, so that
 // Dawn proves them in range and adds no clamps; see docs/performance.md.
@@ -26,9 +26,10 @@ const QUADS: u32 = 1u;           // of columns of the output a lane
 const STEP: u32 = 16u;           // K per step
 const A_F16: bool = false;       // storage of a
 const B_F16: bool = false;       // storage of b and bias
-const A_VECTORS: bool = false;   // four neighbours along K of a lie in one aligned vector
-const B_VECTORS: bool = false;   // four neighbouring columns of b lie in one aligned vector
 const OUT_F16: bool = false;     // storage of output
+// The axis of an operand along which four neighbours lie in one aligned vector: ALONG_K, ACROSS_K, or 0.
+const A_VECTORS: u32 = 0u;
+const B_VECTORS: u32 = 0u;
 // An exact zero in A times NaN or infinity in B gives 0, for attention weights of masked keys.
 const ZERO_ANNIHILATES: bool = false;
 
@@ -49,26 +50,31 @@ const B_BUFFER: u32 = STEP * B_PITCH;
 var<workgroup> a_tile: array<vec4<f32>, 2u * A_BUFFER>;  // [buffer][row][K quad]
 var<workgroup> b_tile: array<vec4<f32>, 2u * B_BUFFER>;  // [buffer][k][column quad]
 
-// K's steps [k, k + 4) of a row of a, from their first element on.
-fn a_quad(first: u32) -> vec4<f32> {
-  if A_VECTORS { return a_vector(first); }
+// Without vectors in the order of staging, elements are read one by one. If f32 vectors lie in the other order, all elements
+// have the same place in their vectors, that of the first one, which need not be found again.
+
+// K's steps [k, k + 4) of a row of a: `first` is the element of step 0.
+fn a_quad(first: u32, k: u32) -> vec4<f32> {
+  let begin = first + k * params.a.strides.x;
+  if A_VECTORS == ALONG_K { return a_vector(begin); }
   var quad = vec4<f32>(0.0);
   for (var i = 0u; i < 4u; i++) {
-    let element = first + i * params.a.strides.x;
-    let word = word_index(element, A_F16);
-    quad[i] = decode_element(a[word / 4u][word % 4u], element, A_F16);
+    let element = begin + i * params.a.strides.x;
+    let place = select(element, first, A_VECTORS == ACROSS_K && !A_F16);
+    quad[i] = decode_element(a[vector_of(element, A_F16)][word_index(place, A_F16) % 4u], element, A_F16);
   }
   return quad;
 }
 
-// Four columns of a row of b, from their first element on.
-fn b_quad(first: u32) -> vec4<f32> {
-  if B_VECTORS { return b_vector(first); }
+// Four columns of row k of b: `first` is the element of row 0.
+fn b_quad(first: u32, k: u32) -> vec4<f32> {
+  let begin = first + k * params.b.strides.x;
+  if B_VECTORS == ACROSS_K { return b_vector(begin); }
   var quad = vec4<f32>(0.0);
   for (var i = 0u; i < 4u; i++) {
-    let element = first + i * params.b.strides.y;
-    let word = word_index(element, B_F16);
-    quad[i] = decode_element(b[word / 4u][word % 4u], element, B_F16);
+    let element = begin + i * params.b.strides.y;
+    let place = select(element, first, B_VECTORS == ALONG_K && !B_F16);
+    quad[i] = decode_element(b[vector_of(element, B_F16)][word_index(place, B_F16) % 4u], element, B_F16);
   }
   return quad;
 }
@@ -112,10 +118,10 @@ fn main(
   }
 
   for (var i = 0u; i < A_LOADS; i++) {
-    a_tile[(a_row + i * A_ROWS) * A_PITCH + a_k] = select(vec4<f32>(0.0), a_quad(a_first[i]), within_depth(4u * a_k));
+    a_tile[(a_row + i * A_ROWS) * A_PITCH + a_k] = select(vec4<f32>(0.0), a_quad(a_first[i], 0u), within_depth(4u * a_k));
   }
   for (var i = 0u; i < B_LOADS; i++) {
-    b_tile[b_k * B_PITCH + b_column + i * B_QUADS] = select(vec4<f32>(0.0), b_quad(b_first[i]), b_k < params.depth);
+    b_tile[b_k * B_PITCH + b_column + i * B_QUADS] = select(vec4<f32>(0.0), b_quad(b_first[i], 0u), b_k < params.depth);
   }
   workgroupBarrier();
 
@@ -129,8 +135,8 @@ fn main(
     var next_b: array<vec4<f32>, B_LOADS> = array<vec4<f32>, B_LOADS>();
     let next = k + STEP;
     let loaded = min(next, last_step);
-    for (var i = 0u; i < A_LOADS; i++) { next_a[i] = a_quad(a_first[i] + loaded * params.a.strides.x); }
-    for (var i = 0u; i < B_LOADS; i++) { next_b[i] = b_quad(b_first[i] + loaded * params.b.strides.x); }
+    for (var i = 0u; i < A_LOADS; i++) { next_a[i] = a_quad(a_first[i], loaded); }
+    for (var i = 0u; i < B_LOADS; i++) { next_b[i] = b_quad(b_first[i], loaded); }
 
     let buffer = k / STEP % 2u;
     for (var quad = 0u; quad < STEP_QUADS; quad++) {

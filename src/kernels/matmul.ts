@@ -171,8 +171,8 @@ function kernelOf(problem: MatmulProblem, variant: AnyMatmulVariant): { shader: 
   const { rows, columns, laneRows, laneQuads, step } = variant;
   const tile = { TILE_ROWS: rows, TILE_COLUMNS: columns, ROWS: laneRows, QUADS: laneQuads, STEP: step };
   const vectors = {
-    A_VECTORS: factorParams(problem.a, -1).vectors === ALONG_K,
-    B_VECTORS: factorParams(problem.b, -2).vectors === ACROSS_K,
+    A_VECTORS: factorParams(problem.a, -1).vectors,
+    B_VECTORS: factorParams(problem.b, -2).vectors,
   };
   return { shader: tileShader, constants: { ...tile, ...storage, ...vectors } };
 }
