@@ -1,8 +1,8 @@
-import { afterAll, beforeAll, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, vi } from 'vitest';
 import attention from '../../shaders/matrix/attention.wgsl';
 import matmul from '../../shaders/matrix/matmul.wgsl';
 import { replacePart, type Shader } from '../../src/gpu/shader.ts';
-import { testDevice } from '../device.ts';
+import { HAS_DEFAULT_LIMITS, testDevice } from '../device.ts';
 import emulated from './subgroup-matrix.wgsl';
 
 /** The very text of the matrix kernels, with an emulation of the matrices. */
@@ -36,6 +36,7 @@ export function useMatrices(): void {
       device.traits = traits;
     });
   });
+  beforeEach((context) => context.skip(HAS_DEFAULT_LIMITS, 'without features there are no tensor cores to emulate'));
   afterAll(() => restore.forEach((undo) => undo()));
 }
 
