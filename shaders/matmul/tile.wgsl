@@ -24,6 +24,7 @@ const TILE_COLUMNS: u32 = 32u;
 const ROWS: u32 = 4u;            // of the output a lane
 const QUADS: u32 = 1u;           // of columns of the output a lane
 const STEP: u32 = 16u;           // K per step
+const WORKGROUP: u32 = 64u;      // lanes: X · Y
 const A_F16: bool = false;       // storage of a
 const B_F16: bool = false;       // storage of b and bias
 const OUT_F16: bool = false;     // storage of output
@@ -35,7 +36,6 @@ const ZERO_ANNIHILATES: bool = false;
 
 const X: u32 = TILE_COLUMNS / (4u * QUADS);  // lanes along the columns of the tile
 const Y: u32 = TILE_ROWS / ROWS;             // and along its rows
-const WORKGROUP: u32 = X * Y;
 const STEP_QUADS: u32 = STEP / 4u;
 // All lanes together load A_ROWS rows of a's step at once, and B_QUADS column quads of b's.
 const A_ROWS: u32 = WORKGROUP / STEP_QUADS;

@@ -168,8 +168,9 @@ function kernelOf(problem: MatmulProblem, variant: AnyMatmulVariant): { shader: 
   if (variant.family === 'subgroup') {
     return { shader: subgroupShader, constants: { SUBGROUP: variant.lanes, ...storage } };
   }
-  const { rows, columns, laneRows, laneQuads, step } = variant;
-  const tile = { TILE_ROWS: rows, TILE_COLUMNS: columns, ROWS: laneRows, QUADS: laneQuads, STEP: step };
+  const { rows, columns, laneRows, laneQuads, step, workgroup } = variant;
+  const lane = { ROWS: laneRows, QUADS: laneQuads, STEP: step, WORKGROUP: workgroup };
+  const tile = { TILE_ROWS: rows, TILE_COLUMNS: columns, ...lane };
   const vectors = {
     A_VECTORS: factorParams(problem.a, -1).vectors,
     B_VECTORS: factorParams(problem.b, -2).vectors,
