@@ -9,6 +9,7 @@ export default defineConfig({
     'platform-web': 'src/platform/web.ts',
     cli: 'src/cli/main.ts',
     'bench-peers': 'bench/peers/shared.ts',
+    'bench-static': 'bench/static/shared.ts',
   },
   format: 'esm',
   platform: 'neutral',

@@ -1,0 +1,52 @@
+/** Mesa's compiler behind the shim: what must be there, and the environment in which Dawn finds it. */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir, userInfo } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const SOURCE = fileURLToPath(new URL('shim.c', import.meta.url));
+
+/** What is missing for the tool to run at all, in words; undefined if nothing is. */
+export function missing() {
+  if (process.platform !== 'linux') return 'it runs on Linux only';
+  const compiler = compile(['-fsyntax-only', '-x', 'c', '-'], '#include <vulkan/vk_icd.h>\n');
+  if (compiler.error) return `there is no C compiler: ${compiler.error.message}`;
+  if (compiler.status !== 0) return 'the Vulkan headers are not there (libvulkan-dev, or VULKAN_INCLUDE=<folder>)';
+  const driver = compile(['-xc', '-', '-o', '/dev/null', '-ldl'], OPENS_DRIVER);
+  if (driver.status !== 0) return 'the C compiler makes no program';
+  return undefined;
+}
+
+const OPENS_DRIVER = 'int main(void) { return 0; }\n';
+
+function compile(words, input) {
+  const include = process.env.VULKAN_INCLUDE;
+  return spawnSync(process.env.CC || 'cc', [...(include ? ['-I', include] : []), ...words], {
+    input,
+    encoding: 'utf8',
+  });
+}
+
+/** Builds the shim unless it is there, and returns the variables under which a process sees only Mesa behind it. */
+export function prepareDriver(family, wave) {
+  const folder = join(tmpdir(), `webgpu-attention-static-${userInfo().uid}`);
+  mkdirSync(folder, { recursive: true });
+  const library = join(folder, 'libbench_static.so');
+  const age = (path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? -Infinity;
+  if (age(library) < age(SOURCE)) {
+    const made = compile(['-O1', '-Wall', '-shared', '-fPIC', SOURCE, '-o', library, '-ldl', '-lpthread'], '');
+    if (made.status !== 0) throw new Error(`bench:static: shim.c does not compile:\n${made.stderr}`);
+  }
+  const manifest = join(folder, 'icd.json');
+  const icd = { file_format_version: '1.0.0', ICD: { library_path: library, api_version: '1.3.0' } };
+  writeFileSync(manifest, JSON.stringify(icd));
+  return {
+    VK_DRIVER_FILES: manifest,
+    VK_ICD_FILENAMES: manifest,
+    RADV_FORCE_FAMILY: family,
+    GPU_STATIC_WAVE: String(wave),
+    MESA_SHADER_CACHE_DISABLE: 'true',
+    XDG_RUNTIME_DIR: folder,
+  };
+}

@@ -1,0 +1,153 @@
+/**
+ * The problems that kernels are compiled for, and what each must do at least.
+ *
+ * @typedef {object} Problem
+ * @property {string} name
+ * @property {'float32' | 'float16'} dtype
+ * @property {readonly (readonly number[])[]} shapes of the tensors that `run` takes
+ * @property {Record<string, string>} [kernels] pinned ones
+ * @property {(library: object, ...tensors: object[]) => unknown} run
+ * @property {Record<string, { multiplyAdds?: number, bytes?: number }>} shaders what is measured, and its least work
+ */
+
+const HEADS = 8;
+const LENGTH = 1024;
+const WINDOW = 64;
+const KEYS = 4096;
+const DTYPES = ['float32', 'float16'];
+
+const sizeOf = (dtype) => (dtype === 'float16' ? 2 : 4);
+const short = (dtype) => (dtype === 'float16' ? 'f16' : 'f32');
+const count = (shape) => shape.reduce((product, length) => product * length, 1);
+
+function flash(tile, dim, dtype) {
+  const shape = [1, HEADS, LENGTH, dim];
+  return {
+    name: `flash ${tile} D ${dim} ${short(dtype)}`,
+    dtype,
+    shapes: [shape, shape, shape],
+    kernels: { flashAttention: tile },
+    run: ({ flashAttention }, q, k, v) => flashAttention(q, k, v),
+    shaders: { 'attention/flash-attention': { multiplyAdds: HEADS * LENGTH * LENGTH * 2 * dim } },
+  };
+}
+
+/** One query a head; four heads share their keys. */
+function fewQueries(dim, dtype) {
+  const [q, kv] = [
+    [1, 4 * HEADS, 1, dim],
+    [1, HEADS, KEYS, dim],
+  ];
+  return {
+    name: `few queries D ${dim} ${short(dtype)}`,
+    dtype,
+    shapes: [q, kv, kv],
+    run: ({ flashAttention }, query, key, value) => flashAttention(query, key, value),
+    shaders: { 'attention/flash-attention': { bytes: 2 * count(kv) * sizeOf(dtype) }, 'attention/merge': {} },
+  };
+}
+
+function local(dim, dtype) {
+  const shape = [1, HEADS, LENGTH, dim];
+  return {
+    name: `local ±${WINDOW} D ${dim} ${short(dtype)}`,
+    dtype,
+    shapes: [shape, shape, shape],
+    run: ({ localAttention }, q, k, v) => localAttention(q, k, v, { window: { left: WINDOW, right: WINDOW } }),
+    shaders: { 'attention/local-attention': {} },
+  };
+}
+
+function gradient(dim, dtype) {
+  const shape = [1, HEADS, LENGTH, dim];
+  const product = HEADS * LENGTH * LENGTH * dim;
+  return {
+    name: `gradient D ${dim} ${short(dtype)}`,
+    dtype,
+    shapes: [shape, shape, shape, shape],
+    run({ flashAttention }, q, k, v, dOutput) {
+      for (const tensor of [q, k, v]) tensor.requiresGrad = true;
+      flashAttention(q, k, v).output.backward(dOutput);
+    },
+    shaders: {
+      'attention-gradient/rows': {},
+      'attention-gradient/query': { multiplyAdds: 3 * product },
+      'attention-gradient/key': { multiplyAdds: 4 * product },
+    },
+  };
+}
+
+function matmul(tile, dtype) {
+  const size = 2048;
+  return {
+    name: `matmul ${tile} ${short(dtype)}`,
+    dtype,
+    shapes: [
+      [size, size],
+      [size, size],
+    ],
+    kernels: { matmul: tile },
+    run: (library, a, b) => library.matmul(a, b),
+    shaders: { 'matmul/tile': { multiplyAdds: size ** 3 } },
+  };
+}
+
+/** Kernels that are bound by bytes: `moved` tensors of the first one's size must move. */
+function bytes(name, shader, shapes, dtype, moved, run) {
+  return {
+    name: `${name} ${short(dtype)}`,
+    dtype,
+    shapes,
+    run,
+    shaders: { [shader]: { bytes: moved * count(shapes[0]) * sizeOf(dtype) } },
+  };
+}
+
+const MATRIX = [8192, 1024];
+const FLAT = [4096, 4096];
+
+/** @type {readonly Problem[]} */
+export const PROBLEMS = [
+  ...['tile-32x32', 'tile-64x32', 'tile-128x32', 'tile-64x64'].map((tile) => flash(tile, 64, 'float32')),
+  flash('tile-32x32', 64, 'float16'),
+  flash('tile-32x32', 128, 'float32'),
+  flash('tile-64x32', 128, 'float32'),
+  flash('tile-32x32', 128, 'float16'),
+  local(64, 'float32'),
+  fewQueries(64, 'float32'),
+  fewQueries(64, 'float16'),
+  fewQueries(128, 'float32'),
+  gradient(64, 'float32'),
+  gradient(64, 'float16'),
+  gradient(128, 'float32'),
+  ...['tile-32x32', 'tile-64x64', 'tile-128x64', 'tile-128x128'].map((tile) => matmul(tile, 'float32')),
+  matmul('tile-64x64', 'float16'),
+  matmul('tile-128x128', 'float16'),
+  ...DTYPES.map((dtype) => bytes('softmax', 'softmax/softmax', [MATRIX], dtype, 2, ({ softmax }, x) => softmax(x))),
+  ...DTYPES.map((dtype) =>
+    bytes('layerNorm', 'normalise/normalise', [MATRIX], dtype, 2, ({ layerNorm }, x) => layerNorm(x, MATRIX[1])),
+  ),
+  bytes('rmsNorm', 'normalise/normalise', [MATRIX], 'float32', 2, ({ rmsNorm }, x) => rmsNorm(x, MATRIX[1])),
+  ...DTYPES.map((dtype) =>
+    bytes('add', 'elementwise/elementwise', [FLAT, FLAT], dtype, 3, ({ add }, x, y) => add(x, y)),
+  ),
+  bytes('gelu', 'elementwise/elementwise', [FLAT], 'float32', 2, ({ gelu }, x) => gelu(x)),
+  bytes('contiguous copy', 'elementwise/copy', [FLAT], 'float32', 2, ({ clone }, x) => clone(x)),
+  bytes('transposing copy', 'elementwise/copy', [FLAT], 'float32', 2, ({ contiguous }, x) =>
+    contiguous(x.transpose(0, 1)),
+  ),
+  {
+    name: 'crossEntropy f32',
+    dtype: 'float32',
+    shapes: [[512, 32000]],
+    run({ crossEntropy }, logits) {
+      const targets = logits.device.zeros([512], { dtype: 'int32' });
+      logits.requiresGrad = true;
+      crossEntropy(logits, targets).backward();
+    },
+    shaders: {
+      'cross-entropy/cross-entropy': { bytes: 512 * 32000 * 4 },
+      'cross-entropy/gradient': { bytes: 2 * 512 * 32000 * 4 },
+    },
+  },
+];
