@@ -13,12 +13,8 @@ export function missing() {
   const compiler = compile(['-fsyntax-only', '-x', 'c', '-'], '#include <vulkan/vk_icd.h>\n');
   if (compiler.error) return `there is no C compiler: ${compiler.error.message}`;
   if (compiler.status !== 0) return 'the Vulkan headers are not there (libvulkan-dev, or VULKAN_INCLUDE=<folder>)';
-  const driver = compile(['-xc', '-', '-o', '/dev/null', '-ldl'], OPENS_DRIVER);
-  if (driver.status !== 0) return 'the C compiler makes no program';
   return undefined;
 }
-
-const OPENS_DRIVER = 'int main(void) { return 0; }\n';
 
 function compile(words, input) {
   const include = process.env.VULKAN_INCLUDE;

@@ -21,7 +21,11 @@ export interface Block {
 
 export function parseProgram(text: string): Block[] {
   const blocks: { name: string; code: Instruction[]; next: number[] }[] = [{ name: 'BB', code: [], next: [] }];
-  const begin = (name: string): void => void blocks.push({ name, code: [], next: [] });
+  const begin = (name: string): void => {
+    // nothing lies between a branch and a label
+    if (blocks.at(-1)?.code.length === 0 && !/\d$/.test(blocks.at(-1)!.name)) blocks.pop();
+    blocks.push({ name, code: [], next: [] });
+  };
   for (const line of text.split('\n')) {
     const label = /^(BB\d+):/.exec(line);
     const repeated = /\(then repeated (\d+) times\)/.exec(line);

@@ -15,6 +15,8 @@ import { runWorkgroup, type Visits } from './wave/run.ts';
 export interface Work {
   readonly multiplyAdds?: number;
   readonly bytes?: number;
+  /** Multiply-adds that may be executed for each of `multiplyAdds`. Default 1.1: softmax and addresses take a few. */
+  readonly most?: number;
 }
 
 /** Costs of one round of a loop for one wave. */
@@ -43,14 +45,14 @@ export interface KernelCost {
   readonly step?: LoopCost;
   /** Innermost loops that do much of the work. */
   readonly loops: readonly LoopCost[];
+  /** Multiply-adds that the whole dispatch executes, if its workgroups are alike. */
+  readonly multiplyAdds: number;
   /** v_min_u32 that a wave executes in loops, once a round of the step if there is one. */
   readonly minima: number;
   /** Bytes moved over those that must move. */
   readonly moved?: number;
 }
 
-/** How far executed multiply-adds may exceed the useful ones: softmax and addresses use a few. */
-const MOST_EXTRA = 1.1;
 /** The share of a kernel's multiply-adds that its step has. */
 const MOST = 0.9;
 /** A loop is hot if it has this share of the kernel's clocks. */
@@ -69,7 +71,7 @@ export function measureKernel(capture: Capture, chip: Chip, work: Work): KernelC
   const groups = dispatch.groups.reduce((product, count) => product * count, 1);
   const usefulOfLane = (work.multiplyAdds ?? 0) / groups / (visits.waves * wave);
   const total = sum(costs, visits);
-  checkWork(total.multiplyAdds / visits.waves, usefulOfLane);
+  checkWork(total.multiplyAdds / visits.waves, usefulOfLane, work.most);
   const loops = loopsOf(program);
   const step = work.multiplyAdds === undefined ? undefined : outermost(loops, costs, visits);
   const moved = work.bytes === undefined ? undefined : ((visits.loaded + visits.stored) * groups) / work.bytes;
@@ -87,13 +89,14 @@ export function measureKernel(capture: Capture, chip: Chip, work: Work): KernelC
     residency: residency(chip, { wave, registers, shared, invocations }),
     ...(step && { step: loopCost(step, costs, visits, chip, wave, usefulOfLane) }),
     loops: hot.map((loop) => loopCost(loop, costs, visits, chip, wave)),
+    multiplyAdds: total.multiplyAdds * wave * groups,
     minima: sum(costs, { ...visits, blocks: inLoops }).minima / rounds,
     ...(moved !== undefined && { moved }),
   };
 }
 
-function checkWork(executed: number, useful: number): void {
-  if (useful === 0 || (executed >= useful && executed <= MOST_EXTRA * useful)) return;
+function checkWork(executed: number, useful: number, most = 1.1): void {
+  if (useful === 0 || (executed >= useful && executed <= most * useful)) return;
   throw new Error(
     `the path through the machine code does ${executed} multiply-adds a lane, the problem needs ${useful}: ` +
       'the wrong path was followed, or the operation count is wrong',

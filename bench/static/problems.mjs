@@ -70,7 +70,7 @@ function gradient(dim, dtype) {
       flashAttention(q, k, v).output.backward(dOutput);
     },
     shaders: {
-      'attention-gradient/rows': {},
+      'attention-gradient/row-statistics': {},
       'attention-gradient/query': { multiplyAdds: 3 * product },
       'attention-gradient/key': { multiplyAdds: 4 * product },
     },

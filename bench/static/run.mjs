@@ -3,7 +3,7 @@
  * what the figures mean.
  */
 import { fork } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +11,9 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { ArgumentError, CHIPS, differences, formatRecord, kernelTable, recordOf } from '../../dist/bench-static.js';
 import { missing, prepareDriver } from './environment.mjs';
+
+/** Libraries of bench/peers that compute on WebGPU. */
+const PEERS = ['onnxruntime-node', 'onnxruntime-web', 'tfjs-backend-webgpu', 'jax-js'];
 
 const HELP = `npm run bench:static -- [options]
 
@@ -54,6 +57,7 @@ async function main() {
   }
   const lacks = missing();
   if (lacks) return cannotRun(options, lacks);
+  if (options.peers) requirePeers();
   const result = await compileAll(options, recorded?.mesa);
   if (result.skipped) return cannotRun(options, result.skipped);
   const record = recordOf({ chip: CHIPS[options.chip], webgpu, ...result });
@@ -87,26 +91,42 @@ function readOptions() {
   return values;
 }
 
+/** The libraries are those of bench/peers, a package of its own. */
+function requirePeers() {
+  const folder = fileURLToPath(new URL('../peers/', import.meta.url));
+  const { dependencies } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+  const absent = Object.keys(dependencies).filter((name) => !existsSync(join(folder, 'node_modules', name)));
+  if (absent.length === 0) return;
+  throw new ArgumentError(
+    `bench:static: --peers needs ${absent.join(', ')}, which must be installed (500 MB): ` +
+      'npm ci --ignore-scripts --prefix bench/peers',
+  );
+}
+
 function cannotRun({ check }, reason) {
   if (!check) throw new ArgumentError(`bench:static: it cannot run here: ${reason}`);
   console.log(`SKIPPED bench:static --check: ${reason}`);
 }
 
 /** Compiles and measures in processes of their own: for each size of wave, and once without Dawn's clamps. */
-async function compileAll({ chip, filter, keep }, mesa) {
+async function compileAll({ chip, filter, keep, peers }, mesa) {
   const folder = keep ?? mkdtempSync(join(tmpdir(), 'bench-static-'));
-  const runs = [
+  const sizes = [
     ...CHIPS[chip].waves.map((wave) => ({ name: `wave${wave}`, wave, clamps: 'clamped' })),
     { name: 'unclamped', wave: 64, clamps: 'unclamped' },
   ];
+  // libraries in processes of their own, so that two copies of Dawn never share one
+  const runs = peers
+    ? PEERS.flatMap((library) => sizes.map((size) => ({ ...size, script: 'peer-worker.mjs', subject: library })))
+    : sizes.map((size) => ({ ...size, script: 'worker.mjs', subject: filter }));
   const result = { costs: {}, errors: [], mesa: '' };
   try {
-    for (const { name, wave, clamps } of runs) {
-      const own = join(folder, name);
+    for (const { name, wave, clamps, script, subject } of runs) {
+      const own = join(folder, peers ? `${subject}-${name}` : name);
       mkdirSync(own, { recursive: true });
-      result.costs[name] = {};
+      result.costs[name] ??= {};
       const env = { ...process.env, ...prepareDriver(chip, wave), GPU_STATIC_DIR: own };
-      const skipped = await work([chip, filter, clamps], env, (message) => {
+      const skipped = await work(script, [chip, subject, clamps], env, (message) => {
         const { kernel, cost, error } = message;
         if (message.mesa) result.mesa = message.mesa;
         if (mesa && message.mesa && message.mesa !== mesa)
@@ -126,8 +146,8 @@ async function compileAll({ chip, filter, keep }, mesa) {
 }
 
 /** Runs a worker to its end, or until `receive` gives a reason to stop, which it returns. */
-function work(words, env, receive) {
-  const worker = fork(fileURLToPath(new URL('worker.mjs', import.meta.url)), words, {
+function work(script, words, env, receive) {
+  const worker = fork(fileURLToPath(new URL(script, import.meta.url)), words, {
     env,
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
   });

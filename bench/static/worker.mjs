@@ -2,10 +2,10 @@
  * Compiles the problems' kernels in a process that sees nothing but the shim, measures them, and sends the parent what it found.
  * `node worker.mjs CHIP FILTER [unclamped]`
  */
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { CHIPS, measureKernel, readCapture } from '../../dist/bench-static.js';
 import { PROBLEMS } from './problems.mjs';
+import { withoutClamps } from './unclamped.mjs';
 
 const [family, filter, clamps] = process.argv.slice(2);
 const folder = process.env.GPU_STATIC_DIR;
@@ -70,15 +70,4 @@ function labelPipelines(prototype) {
     return createComputePipeline.call(this, descriptor);
   };
   return made;
-}
-
-/** Dawn without its clamps of indices, so that a difference shows which minima are clamps. */
-function withoutClamps() {
-  const require = createRequire(import.meta.resolve('webgpu'));
-  const native = require(`./dist/${process.platform}-${process.arch}/dawn.node`);
-  const { create } = native;
-  native.create = (options) =>
-    create(
-      options.map((option) => option.replace(/^enable-dawn-features=/, '$&disable_robustness,allow_unsafe_apis,')),
-    );
 }

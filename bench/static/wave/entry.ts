@@ -67,31 +67,28 @@ function scalarsOf(operand: string): number[] {
   return Array.from({ length: last - first + 1 }, (_, i) => first + i);
 }
 
-/** A pointer of 32 bits gets its high word from `s_movk_i32 …, 0x8000`, in a copy or in place. */
+/** Instructions between a pointer's low word and its high word. */
+const NEAR = 16;
+
+/** A pointer of 32 bits gets its high word from `s_movk_i32 …, 0x8000` nearby, in a copy or in place before its first use. */
 function isPointer(register: number, code: readonly Instruction[]): boolean {
-  const isCompleted = (low: number): boolean =>
-    code.some(
-      ({ name, operands }) => name === 's_movk_i32' && operands[0] === `s${low + 1}` && operands[1] === '0x8000',
-    ) && isBase(low, code);
-  const use = code.find(({ operands }) => operands.slice(1).some((text) => scalarsOf(text).includes(register)));
-  if (use?.name === 's_mov_b32') {
-    const copy = parseOperand(use.operands[0]);
-    return copy.kind === 'scalar' && isCompleted(copy.at);
-  }
-  return use?.name.startsWith('s_load') === true && isCompleted(register);
+  const isRead = ({ operands }: Instruction): boolean =>
+    operands.slice(1).some((text) => scalarsOf(text).includes(register));
+  const at = code.findIndex(isRead);
+  const completes = (low: number, { name, operands: [target, value] }: Instruction): boolean =>
+    name === 's_movk_i32' && target === `s${low + 1}` && value === '0x8000';
+  const { name, operands } = code[at];
+  if (name.startsWith('s_load'))
+    return code.slice(Math.max(0, at - NEAR), at).some((step) => completes(register, step));
+  if (name !== 's_mov_b32') return false;
+  const copy = parseOperand(operands[0]);
+  return copy.kind === 'scalar' && code.slice(at, at + NEAR).some((step) => completes(copy.at, step));
 }
 
 /** Whether the first use of this register and the next is as a pointer of 64 bits. */
 function isPair(register: number, code: readonly Instruction[]): boolean {
   const use = code.find(({ operands }) => operands.slice(1).some((text) => scalarsOf(text).includes(register)));
   return use?.name.startsWith('s_load_') === true && use.operands[1] === `s[${register}:${register + 1}]`;
-}
-
-/** Whether memory is read through a pointer in this register and the next. */
-function isBase(register: number, code: readonly Instruction[]): boolean {
-  return code.some(
-    ({ name, operands }) => name.startsWith('s_load_') && operands[1] === `s[${register}:${register + 1}]`,
-  );
 }
 
 function isWaveNumber(register: number, code: readonly Instruction[]): boolean {

@@ -240,6 +240,14 @@ export function scalarStep({ name, operands }: Instruction, wave: 32 | 64): Step
           r.scalars[target + 1] = half(16);
         })
       );
+    case 's_bcnt1_i32_b64':
+      return (
+        a &&
+        ((r) => {
+          r.scalars[target] = count(readScalar(r, a)) + count(readScalar(r, a, 1));
+          r.condition = r.scalars[target] !== 0;
+        })
+      );
     case 's_bitset0_b32':
       return a && ((r) => void (r.scalars[target] &= ~(1 << (readScalar(r, a) & 31))));
     case 's_bitset1_b32':
