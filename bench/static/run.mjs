@@ -126,7 +126,7 @@ async function compileAll({ chip, filter, keep, peers }, mesa) {
       mkdirSync(own, { recursive: true });
       result.costs[name] ??= {};
       const env = { ...process.env, ...prepareDriver(chip, wave), GPU_STATIC_DIR: own };
-      const skipped = await work(script, [chip, subject, clamps], env, (message) => {
+      const ended = work(script, [chip, subject, clamps], env, (message) => {
         const { kernel, cost, error } = message;
         if (message.mesa) result.mesa = message.mesa;
         if (mesa && message.mesa && message.mesa !== mesa)
@@ -136,6 +136,10 @@ async function compileAll({ chip, filter, keep, peers }, mesa) {
         if (kernel) progress(`${name}: ${kernel}`);
         return undefined;
       });
+      // another library's crash does not end the run
+      const skipped = await (peers
+        ? ended.catch((error) => void result.errors.push(`${subject}, ${name}: ${error.message}`))
+        : ended);
       if (skipped) return { skipped };
     }
     progress('');
@@ -164,11 +168,11 @@ function work(script, words, env, receive) {
       resolve(reason);
     });
     worker.on('error', reject);
-    worker.on('exit', (code) => {
+    worker.on('exit', (code, signal) => {
       if (isDone) resolve(undefined);
       else if (/AdapterNotFoundError|bench:static: /.test(said))
         resolve(`Mesa's AMD driver does not load: ${said.trim()}`);
-      else reject(new Error(`bench:static: a worker ended with status ${code}:\n${said}`));
+      else reject(new Error(`bench:static: a worker ended with ${signal ?? `status ${code}`}:\n${said}`));
     });
   });
 }

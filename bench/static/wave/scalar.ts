@@ -39,7 +39,7 @@ export const extract = (value: number, offset: number, width: number, isSigned: 
   return isSigned ? top >> shift : top >>> shift;
 };
 
-/** Of 32 bits, and whether the result sets the condition code when it is not 0. */
+/** Bitwise work on 32 bits. A result that is not 0 sets the condition code. */
 const WORDS: Readonly<Record<string, (a: number, b: number) => number>> = {
   and: (a, b) => a & b,
   or: (a, b) => a | b,
