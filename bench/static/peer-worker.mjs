@@ -1,12 +1,12 @@
 /**
  * Runs a library of bench/peers once on a problem, in a process that sees nothing but the shim, and sends the parent what its
- * kernels cost. `node peer-worker.mjs CHIP LIBRARY [unclamped]`
+ * kernels cost. `node peer-worker.mjs CHIP LIBRARY`
  */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { CHIPS, measureKernel, readCapture } from '../../dist/bench-static.js';
+import { installWebGpu } from '../peers/gpu.mjs';
 import { LIBRARIES } from '../peers/libraries.mjs';
-import { withoutClamps } from './unclamped.mjs';
 
 const HEADS = 8;
 const LENGTH = 1024;
@@ -29,11 +29,9 @@ const PROBLEMS = [
   },
 ];
 
-const [family, name, clamps] = process.argv.slice(2);
+const [family, name] = process.argv.slice(2);
 const folder = process.env.GPU_STATIC_DIR;
 const { module, options } = LIBRARIES.find((library) => library.name === name);
-if (clamps === 'unclamped') withoutClamps();
-const { installWebGpu } = await import('../peers/gpu.mjs');
 const { environment } = await installWebGpu();
 process.send({ mesa: environment.device.description });
 const { open } = await import(`../peers/libraries/${module}.mjs`);

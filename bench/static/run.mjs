@@ -111,14 +111,12 @@ function cannotRun({ check }, reason) {
 /** Compiles and measures in processes of their own: for each size of wave, and once without Dawn's clamps. */
 async function compileAll({ chip, filter, keep, peers }, mesa) {
   const folder = keep ?? mkdtempSync(join(tmpdir(), 'bench-static-'));
-  const sizes = [
-    ...CHIPS[chip].waves.map((wave) => ({ name: `wave${wave}`, wave, clamps: 'clamped' })),
-    { name: 'unclamped', wave: 64, clamps: 'unclamped' },
-  ];
+  const sizes = CHIPS[chip].waves.map((wave) => ({ name: `wave${wave}`, wave, clamps: 'clamped' }));
+  const own = [...sizes, { name: 'unclamped', wave: 64, clamps: 'unclamped' }];
   // libraries in processes of their own, so that two copies of Dawn never share one
   const runs = peers
     ? PEERS.flatMap((library) => sizes.map((size) => ({ ...size, script: 'peer-worker.mjs', subject: library })))
-    : sizes.map((size) => ({ ...size, script: 'worker.mjs', subject: filter }));
+    : own.map((size) => ({ ...size, script: 'worker.mjs', subject: filter }));
   const result = { costs: {}, errors: [], mesa: '' };
   try {
     for (const { name, wave, clamps, script, subject } of runs) {
