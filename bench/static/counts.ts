@@ -7,6 +7,9 @@ export interface Counts {
   multiplyAdds: number;
   /** All other vector instructions; the halves of a pair count one each. */
   otherVector: number;
+  /** Products and sums of floats, two of which may stand for a multiply-add. */
+  products: number;
+  sums: number;
   /** v_min_u32: Dawn's clamps of indices, and the source's own minima. */
   minima: number;
   /** exp, log, 1/x and the like. */
@@ -31,6 +34,8 @@ export interface Counts {
 export const NOTHING: Counts = {
   multiplyAdds: 0,
   otherVector: 0,
+  products: 0,
+  sums: 0,
   minima: 0,
   transcendental: 0,
   clocks: 0,
@@ -70,6 +75,8 @@ function countInstruction(counts: Counts, instruction: Instruction, chip: Chip, 
       if (MULTIPLY_ADD.test(half.name)) counts.multiplyAdds++;
       else if (TWO_MULTIPLY_ADDS.test(half.name)) counts.multiplyAdds += 2;
       else counts.otherVector++;
+      if (half.name === 'v_mul_f32') counts.products++;
+      if (/^v_(add|sub|subrev)_f32$/.test(half.name)) counts.sums++;
       if (half.name === 'v_min_u32') counts.minima++;
       if (TRANSCENDENTAL.test(half.name)) counts.transcendental++;
     }
