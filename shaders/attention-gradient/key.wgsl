@@ -39,14 +39,11 @@ struct Params {
   groups: u32,         // workgroups with work
   heads: u32,          // H
   first_column: u32,   // first column of the gradients that is computed
-  key_tiles: u32,      // ⌈keys / BLOCK_K⌉, of the longest sequence
   inputs: InputParams,
   @align(16) options: OptionParams,
   @align(16) blocks: BlockParams,
   gradient: GradientParams,
-  d_key_strides: vec4<u32>,    // elements
-  d_value_strides: vec4<u32>,
-  d_value_at: u32,     // element at which dV begins: after dK if one buffer holds both
+  @align(16) keys: KeyGradientParams,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

@@ -224,10 +224,12 @@ export function planKeyGradient(
       problem,
       keyTiles * kvHeads * batch,
       {
-        key_tiles: keyTiles,
-        d_key_strides: dKey.strides,
-        d_value_strides: dValue.strides,
-        d_value_at: dValue.offset,
+        keys: {
+          d_key_strides: dKey.strides,
+          d_value_strides: dValue.strides,
+          d_value_at: dValue.offset,
+          key_tiles: keyTiles,
+        },
         ...own,
       },
       traits,

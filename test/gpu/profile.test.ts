@@ -11,7 +11,7 @@ describe('profile', () => {
     const x = device.randn([64, 64]);
     const { value, gpuTime, dispatches } = await device.profile(() => affine(softmax(x), { addend: 1 }));
     expect(dispatches.map(({ label }) => label)).toEqual(['softmax', 'affine']);
-    for (const dispatch of dispatches) expect(dispatch.gpuTime).toBeGreaterThanOrEqual(0);
+    for (const dispatch of dispatches) expect(dispatch.gpuTime).toSatisfy(Number.isFinite);
     expect(gpuTime).toBe(dispatches[0].gpuTime + dispatches[1].gpuTime);
     const row = (await value.data()).subarray(0, 64) as Float32Array;
     expect(row.reduce((sum, weight) => sum + weight - 1, 0)).toBeCloseTo(1, 5);

@@ -90,7 +90,7 @@ describe('tiles', () => {
     });
     expect(query[0].workgroups).toEqual([36, 1, 1]);
     expect(key).toHaveLength(1);
-    expect(key[0].params).toMatchObject({ groups: 2 * 2 * 4, key_tiles: 4, inputs: { group_size: 3 } });
+    expect(key[0].params).toMatchObject({ groups: 2 * 2 * 4, keys: { key_tiles: 4 }, inputs: { group_size: 3 } });
     expect(key[0].workgroups).toEqual([16, 1, 1]);
   });
 
@@ -131,7 +131,7 @@ describe('tiles', () => {
       gradient: { stats_at: 7, stats_pitch: 30, d_output: { vectors: 0 } },
       d_query_strides: [120, 40, 8, 1],
     });
-    expect(key[0].params).toMatchObject({ d_value_at: 240, d_value_strides: [90, 30, 6, 1] });
+    expect(key[0].params).toMatchObject({ keys: { d_value_at: 240, d_value_strides: [90, 30, 6, 1] } });
   });
 
   test('of packed sequences, statistics are of the stored rows', () => {

@@ -259,8 +259,8 @@ describe('generate', () => {
     const { tokens, result } = await collect(model, [1, 7, 33], greedy);
     expect(tokens).toEqual(referenceGreedy(reference, [1, 7, 33], 12).tokens);
     expect(result).toMatchObject({ promptTokens: 3, tokens: 12, reason: 'length' });
-    expect(result.prefillTime).toBeGreaterThanOrEqual(0);
-    expect(result.decodeTime).toBeGreaterThanOrEqual(0);
+    expect(result.prefillTime).toSatisfy(Number.isFinite);
+    expect(result.decodeTime).toSatisfy(Number.isFinite);
   });
 
   test('ends before an end token', async () => {

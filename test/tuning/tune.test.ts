@@ -77,7 +77,7 @@ describe('tune', () => {
     const [{ kernel, candidates, speedup, date }] = choices;
     expect(choices[0]).toMatchObject({ op: 'matmul', dtype: 'float32', sizeClass: 'few' });
     expect(candidates.map((candidate) => candidate.kernel)).toEqual(['tile-32x32', 'tile-64x64']);
-    for (const { milliseconds } of candidates) expect(milliseconds).toBeGreaterThanOrEqual(0);
+    for (const { milliseconds } of candidates) expect(milliseconds).toSatisfy(Number.isFinite);
     expect(speedup).toBeGreaterThanOrEqual(1);
     expect(date).toMatch(/^20\d\d-\d\d-\d\d$/);
     expect(device.kernels.tuned.get('matmul/float32/few')).toEqual({ kernel, date });
@@ -214,7 +214,7 @@ describe('tune', () => {
       .spyOn(device, 'profile')
       .mockImplementation((work) => Promise.resolve({ value: work(), gpuTime, dispatches }));
     const { choices } = await tuneProblems(device, [problemOf('tile-32x32', 'tile-64x64')], {}, ONCE);
-    for (const { milliseconds } of choices[0].candidates) expect(milliseconds).toBeGreaterThanOrEqual(0);
+    for (const { milliseconds } of choices[0].candidates) expect(milliseconds).toSatisfy(Number.isFinite);
     expect(profile).toHaveBeenCalledOnce();
   });
 

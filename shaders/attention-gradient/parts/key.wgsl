@@ -1,17 +1,24 @@
 // parts: attention-gradient/pair, attention/inputs, attention/modifiers, attention/score, operand
 //
 // What the kernels of k's and v's gradients share: the work of a tile of keys, and where rows of k, v, dK and dV begin. Needs
-// BLOCK_Q, BLOCK_K and `params` (key_tiles, d_key_strides, d_value_strides, d_value_at) from the shader that uses it.
+// BLOCK_Q, BLOCK_K and `params` (keys: KeyGradientParams) from the shader that uses it.
+
+struct KeyGradientParams {
+  d_key_strides: vec4<u32>,    // elements
+  d_value_strides: vec4<u32>,
+  d_value_at: u32,     // element at which dV begins: after dK if one buffer holds both
+  key_tiles: u32,      // ⌈keys / BLOCK_K⌉, of the longest sequence
+}
 
 @group(0) @binding(8) var<storage, read_write> output: array<u32>;    // dK [B, Hkv, Nk, D]
 
 fn d_key_row(sequence: Sequence, kv_head: u32, key: u32) -> u32 {
-  return dot(params.d_key_strides.xyz, vec3<u32>(batch_of(sequence), kv_head, sequence.first_key + key));
+  return dot(params.keys.d_key_strides.xyz, vec3<u32>(batch_of(sequence), kv_head, sequence.first_key + key));
 }
 
 fn d_value_row(sequence: Sequence, kv_head: u32, key: u32) -> u32 {
-  return params.d_value_at
-    + dot(params.d_value_strides.xyz, vec3<u32>(batch_of(sequence), kv_head, sequence.first_key + key));
+  return params.keys.d_value_at
+    + dot(params.keys.d_value_strides.xyz, vec3<u32>(batch_of(sequence), kv_head, sequence.first_key + key));
 }
 
 // The work of a workgroup that owns keys: BLOCK_K of them, for all query heads of their group.
@@ -26,8 +33,8 @@ struct KeyTile {
 }
 
 fn key_tile_of(group: u32) -> KeyTile {
-  let first_key = (group % params.key_tiles) * BLOCK_K;  // with a causal mask the first keys have the most queries
-  let rest = group / params.key_tiles;
+  let first_key = (group % params.keys.key_tiles) * BLOCK_K;  // with a causal mask the first keys have the most queries
+  let rest = group / params.keys.key_tiles;
   let kv_heads = params.heads / params.inputs.group_size;
   let kv_head = rest % kv_heads;
   let sequence = sequence_at(rest / kv_heads);
