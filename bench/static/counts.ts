@@ -12,8 +12,6 @@ export interface Counts {
   sums: number;
   /** v_min_u32: Dawn's clamps of indices, and the source's own minima. */
   minima: number;
-  /** exp, log, 1/x and the like. */
-  transcendental: number;
   /** Clocks in which the SIMD issues nothing else to its lanes. */
   clocks: number;
   /** Bytes of workgroup memory that each lane reads or writes. */
@@ -24,11 +22,9 @@ export interface Counts {
   /** Loads from buffers of 16 bytes a lane, and of fewer. */
   loadsWide: number;
   loadsNarrow: number;
-  stores: number;
   /** Loads and stores of memory of a lane's own: arrays and spilled registers that found no register. */
   scratch: number;
   barriers: number;
-  scalar: number;
 }
 
 export const NOTHING: Counts = {
@@ -37,17 +33,14 @@ export const NOTHING: Counts = {
   products: 0,
   sums: 0,
   minima: 0,
-  transcendental: 0,
   clocks: 0,
   sharedBytes: 0,
   sharedWide: 0,
   sharedNarrow: 0,
   loadsWide: 0,
   loadsNarrow: 0,
-  stores: 0,
   scratch: 0,
   barriers: 0,
-  scalar: 0,
 };
 
 /** a + times · b. */
@@ -58,8 +51,6 @@ export function plus(a: Counts, b: Counts, times = 1): Counts {
 
 const MULTIPLY_ADD = /^v_(fma|fmac|fmaak|fmamk)_(f32|f16)$|^v_fma_mix/;
 const TWO_MULTIPLY_ADDS = /^v_(pk_fma_f16|dot2)/;
-const TRANSCENDENTAL = /^v_(exp|log|rcp|rsq|sqrt|sin|cos)_/;
-const NOTHING_TO_DO = /^s_(waitcnt|delay_alu|nop|clause)/;
 
 export function countCode(code: readonly Instruction[], chip: Chip, wave: 32 | 64): Counts {
   const counts = { ...NOTHING };
@@ -78,7 +69,6 @@ function countInstruction(counts: Counts, instruction: Instruction, chip: Chip, 
       if (half.name === 'v_mul_f32') counts.products++;
       if (/^v_(add|sub|subrev)_f32$/.test(half.name)) counts.sums++;
       if (half.name === 'v_min_u32') counts.minima++;
-      if (TRANSCENDENTAL.test(half.name)) counts.transcendental++;
     }
   } else if (name.startsWith('ds_')) {
     const bytes = sharedWidth(name);
@@ -89,9 +79,7 @@ function countInstruction(counts: Counts, instruction: Instruction, chip: Chip, 
   else if (/^(buffer|global|flat)_load/.test(name)) {
     if (name.endsWith('_b128')) counts.loadsWide++;
     else counts.loadsNarrow++;
-  } else if (/^(buffer|global|flat)_(store|atomic)/.test(name)) counts.stores++;
-  else if (name === 's_barrier') counts.barriers++;
-  else if (!NOTHING_TO_DO.test(name)) counts.scalar++;
+  } else if (name === 's_barrier') counts.barriers++;
 }
 
 /** Bytes a lane. */

@@ -1,7 +1,6 @@
 /** Mesa's compiler behind the shim: what must be there, and the environment in which Dawn finds it. */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir, userInfo } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -24,19 +23,18 @@ function compile(words, input) {
   });
 }
 
-/** Builds the shim unless it is there, and returns the variables under which a process sees only Mesa behind it. */
-export function prepareDriver(family, wave) {
-  const folder = join(tmpdir(), `webgpu-attention-static-${userInfo().uid}`);
-  mkdirSync(folder, { recursive: true });
+/** Builds the shim in a folder. */
+export function buildDriver(folder) {
   const library = join(folder, 'libbench_static.so');
-  const age = (path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? -Infinity;
-  if (age(library) < age(SOURCE)) {
-    const made = compile(['-O1', '-Wall', '-shared', '-fPIC', SOURCE, '-o', library, '-ldl', '-lpthread'], '');
-    if (made.status !== 0) throw new Error(`bench:static: shim.c does not compile:\n${made.stderr}`);
-  }
-  const manifest = join(folder, 'icd.json');
+  const made = compile(['-O1', '-Wall', '-shared', '-fPIC', SOURCE, '-o', library, '-ldl', '-lpthread'], '');
+  if (made.status !== 0) throw new Error(`bench:static: shim.c does not compile:\n${made.stderr}`);
   const icd = { file_format_version: '1.0.0', ICD: { library_path: library, api_version: '1.3.0' } };
-  writeFileSync(manifest, JSON.stringify(icd));
+  writeFileSync(join(folder, 'icd.json'), JSON.stringify(icd));
+}
+
+/** The variables under which a process sees only Mesa behind the shim of that folder. */
+export function driverOf(folder, family, wave) {
+  const manifest = join(folder, 'icd.json');
   return {
     VK_DRIVER_FILES: manifest,
     VK_ICD_FILENAMES: manifest,

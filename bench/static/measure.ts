@@ -61,7 +61,12 @@ const HOT = 0.05;
 /** @throws Error if the path that the kernel takes does not do the problem's work */
 export function measureKernel(capture: Capture, chip: Chip, work: Work): KernelCost {
   const { statistics, program, dispatch } = capture;
-  const statistic = (name: string): number => statistics.get(name) ?? 0;
+  const statistic = (name: string): number => {
+    const value = statistics.get(name);
+    if (value === undefined)
+      throw new Error(`Mesa's statistics must have '${name}', got ${[...statistics.keys()].join(', ')}`);
+    return value;
+  };
   const wave = statistic('Subgroup size') === 32 ? 32 : 64;
   const invocations = statistic('Workgroup');
   const [registers, shared] = [statistic('VGPRs'), statistic('LDS size')];

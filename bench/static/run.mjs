@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { ArgumentError, CHIPS, differences, formatRecord, kernelTable, recordOf } from '../../dist/bench-static.js';
-import { missing, prepareDriver } from './environment.mjs';
+import { buildDriver, driverOf, missing } from './environment.mjs';
 
 /** Libraries of bench/peers that compute on WebGPU. */
 const PEERS = ['onnxruntime-node', 'onnxruntime-web', 'tfjs-backend-webgpu', 'jax-js'];
@@ -21,7 +21,7 @@ const HELP = `npm run bench:static -- [options]
   --filter WORD      problems whose name holds the word
   --no-loops         a row for each kernel, without its hot loops
   --peers            kernels of other libraries instead
-  --keep FOLDER      leaves the machine code there
+  --keep FOLDER      keeps the machine code there
   --save             writes bench/static/<chip>.json
   --check            compares with that file; skips, loudly, where this machine cannot`;
 
@@ -62,7 +62,7 @@ async function main() {
   if (result.skipped) return cannotRun(options, result.skipped);
   const record = recordOf({ chip: CHIPS[options.chip], webgpu, ...result });
   console.log(kernelTable(record, { loops: !options['no-loops'] }));
-  if (options.save) {
+  if (options.save && result.errors.length === 0) {
     writeFileSync(file, formatRecord(record));
     console.log(`Written: ${file}`);
   }
@@ -83,6 +83,8 @@ function readOptions() {
   if (!(chip in CHIPS)) {
     throw new ArgumentError(`bench:static: --chip must be one of ${Object.keys(CHIPS).join(', ')}, got '${chip}'`);
   }
+  if (save && check)
+    throw new ArgumentError('bench:static: --save must come without --check: it would compare with itself');
   if ((save || check) && (filter !== '' || peers)) {
     throw new ArgumentError(
       'bench:static: --save and --check must come without --filter and --peers: they take all kernels',
@@ -118,14 +120,17 @@ async function compileAll({ chip, filter, keep, peers }, mesa) {
     ? PEERS.flatMap((library) => sizes.map((size) => ({ ...size, script: 'peer-worker.mjs', subject: library })))
     : own.map((size) => ({ ...size, script: 'worker.mjs', subject: filter }));
   const result = { costs: {}, errors: [], mesa: '' };
+  const driver = mkdtempSync(join(tmpdir(), 'bench-static-driver-'));
   try {
+    buildDriver(driver);
     for (const { name, wave, clamps, script, subject } of runs) {
-      const own = join(folder, peers ? `${subject}-${name}` : name);
-      mkdirSync(own, { recursive: true });
+      const out = join(folder, peers ? `${subject}-${name}` : name);
+      mkdirSync(out, { recursive: true });
       result.costs[name] ??= {};
-      const env = { ...process.env, ...prepareDriver(chip, wave), GPU_STATIC_DIR: own };
+      const env = { ...process.env, ...driverOf(driver, chip, wave), GPU_STATIC_DIR: out };
       const ended = work(script, [chip, subject, clamps], env, (message) => {
-        const { kernel, cost, error } = message;
+        const { kernel, cost, error, skip } = message;
+        if (skip) return skip;
         if (message.mesa) result.mesa = message.mesa;
         if (mesa && message.mesa && message.mesa !== mesa)
           return `Mesa must be the recorded '${mesa}', got '${message.mesa}'`;
@@ -144,6 +149,7 @@ async function compileAll({ chip, filter, keep, peers }, mesa) {
     return result;
   } finally {
     if (!keep) rmSync(folder, { recursive: true, force: true });
+    rmSync(driver, { recursive: true, force: true });
   }
 }
 
@@ -168,8 +174,7 @@ function work(script, words, env, receive) {
     worker.on('error', reject);
     worker.on('exit', (code, signal) => {
       if (isDone) resolve(undefined);
-      else if (/AdapterNotFoundError|bench:static: /.test(said))
-        resolve(`Mesa's AMD driver does not load: ${said.trim()}`);
+      else if (said.includes('bench:static: ')) resolve(`Mesa's AMD driver does not load: ${said.trim()}`); // the shim's words
       else reject(new Error(`bench:static: a worker ended with ${signal ?? `status ${code}`}:\n${said}`));
     });
   });

@@ -1,3 +1,5 @@
+// parts: launch
+//
 // Counts a step of an optimiser for each parameter that has a gradient, and computes the settings that the update of its
 // elements needs, once for all of them:
 //
@@ -43,9 +45,14 @@ fn complement(x: f32) -> f32 {
 const WORKGROUP: u32 = 64u;
 
 @compute @workgroup_size(WORKGROUP)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  if id.x >= params.count { return; }
-  let parameter = present[id.x];
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let index = linear_group(group, groups) * WORKGROUP + lane;
+  if index >= params.count { return; }
+  let parameter = present[index];
   if params.is_checked != 0u && found[params.found_at] != 0u {
     settings[parameter] = vec4<f32>(0.0, 0.0, 0.0, SKIPPED);
     return;

@@ -9,6 +9,7 @@ var<workgroup> quad_tree: array<vec4<f32>, WORKGROUP>;
 
 // The sum over neighbouring invocations. All of them get it.
 fn sum_over_lanes(value: f32, index: u32, lane: u32, lanes: u32) -> f32 {
+  if lanes == 1u { return value; }
   var sum = value;
   workgroupBarrier();  // the result of an earlier call has been read
   tree[index] = sum;
@@ -25,6 +26,7 @@ fn sum_over_lanes(value: f32, index: u32, lane: u32, lanes: u32) -> f32 {
 
 // The sum over invocations that are `step` apart. Lane 0 gets it.
 fn quad_sum_for_first_lane(value: vec4<f32>, index: u32, lane: u32, lanes: u32, step: u32) -> vec4<f32> {
+  if lanes == 1u { return value; }
   var sum = value;
   workgroupBarrier();  // the result of an earlier call has been read
   quad_tree[index] = sum;

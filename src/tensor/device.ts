@@ -296,11 +296,11 @@ export class Device {
   }
 
   /**
-   * @internal A few words from the host for a kernel to read, as uint32 [count or more]. Making them never flushes recorded
-   * work, because each is in a buffer that no recorded work uses.
+   * @internal A few words from the host for a kernel to read, as uint32 [length or more], of which they are the first. Making
+   * them never flushes recorded work, because each is in a buffer that no recorded work uses.
    */
-  words(words: readonly number[] | Uint32Array<ArrayBuffer>, caller: string): Tensor {
-    const shape = [2 ** Math.ceil(Math.log2(Math.max(1, words.length)))]; // few sizes, so that buffers are reused
+  words(words: readonly number[] | Uint32Array<ArrayBuffer>, caller: string, length = words.length): Tensor {
+    const shape = [2 ** Math.ceil(Math.log2(Math.max(1, length)))]; // few sizes, so that buffers are reused
     const buffer = this.runtime.acquireToWrite(this.#checkFit(caller, shape, 'uint32'));
     const tensor = this.#over(buffer, shape, 'uint32');
     this.runtime.write(buffer, bytesOf(Uint32Array.from(words)));

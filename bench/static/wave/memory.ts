@@ -1,7 +1,7 @@
 /** Memory as a workgroup sees it, and the instructions that read and write it. Stores to buffers are counted and forgotten. */
 import type { BoundBuffer, Dispatch } from '../capture.ts';
 import type { Instruction } from '../isa.ts';
-import { LANES, parseOperand, type Operand, type Registers } from './registers.ts';
+import { LANES, parseOperand, registerOf, type Operand, type Registers } from './registers.ts';
 import { readScalar } from './scalar.ts';
 
 type Step = (registers: Registers) => void;
@@ -219,10 +219,4 @@ function sharedAtomic({ name, operands, modifiers }: Instruction, { sharedView }
       if (returns) r.vectors[places[0] * LANES + lane] = before;
     }
   };
-}
-
-function registerOf(text: string): number {
-  const operand = parseOperand(text);
-  if (operand.kind !== 'vector') throw new Error(`a lane's value must lie in a vector register, got '${text}'`);
-  return operand.at;
 }

@@ -8,7 +8,6 @@ const SCALARS = 128;
 /** Lanes that a vector register has room for. */
 export const LANES = 64;
 
-export type Name = 'vcc' | 'exec' | 'm0' | 'null';
 const NAMED: Readonly<Record<string, number>> = {
   vcc: VCC,
   vcc_lo: VCC,
@@ -100,4 +99,11 @@ export function parseOperand(text: string): Operand {
     return { kind: 'constant', bits: (text.startsWith('-') ? -value : value) >>> 0 };
   }
   throw new Error(`an operand must be a register or a constant, got '${text}'`);
+}
+
+/** The number of a vector register. */
+export function registerOf(text: string): number {
+  const operand = parseOperand(text);
+  if (operand.kind !== 'vector') throw new Error(`a lane's value must lie in a vector register, got '${text}'`);
+  return operand.at;
 }

@@ -6,7 +6,7 @@ import type { Dispatch } from '../capture.ts';
 import type { Block, Instruction } from '../isa.ts';
 import { entryOf, type Entry } from './entry.ts';
 import { Memory, memoryStep } from './memory.ts';
-import { EXEC, Registers, VCC } from './registers.ts';
+import { EXEC, LANES, registerOf, Registers, VCC } from './registers.ts';
 import { scalarStep } from './scalar.ts';
 import { vectorStep } from './vector.ts';
 
@@ -69,21 +69,36 @@ export function runWorkgroup({ program, dispatch, wave, invocations }: Workgroup
   return { waves: count, blocks: visits, loaded: memory.loaded, stored: memory.stored };
 }
 
-type Step = ((registers: Registers) => void) | 'barrier';
+type Run = (registers: Registers) => void;
+type Step = Run | 'barrier';
 
 function compile(code: readonly Instruction[], wave: 32 | 64, memory: Memory): Step[] {
   const steps: Step[] = [];
   for (const instruction of code) {
-    for (const half of instruction.pair ? [instruction, instruction.pair] : [instruction]) {
-      const { name } = half;
-      if (/^s_(branch|cbranch\w*|endpgm)$/.test(name)) continue;
-      steps.push(name === 's_barrier' ? 'barrier' : stepOf(half, wave, memory));
-    }
+    const { name, pair } = instruction;
+    if (/^s_(branch|cbranch\w*|endpgm)$/.test(name)) continue;
+    if (name === 's_barrier') steps.push('barrier');
+    else if (pair) steps.push(pairStep(instruction, stepOf(instruction, wave, memory), stepOf(pair, wave, memory)));
+    else steps.push(stepOf(instruction, wave, memory));
   }
   return steps;
 }
 
-function stepOf(instruction: Instruction, wave: 32 | 64, memory: Memory): Exclude<Step, string> {
+/** Both halves of a pair read their sources before either writes its result. */
+function pairStep({ operands }: Instruction, first: Run, second: Run): Run {
+  const target = registerOf(operands[0]) * LANES;
+  return (registers) => {
+    const place = registers.vectors.subarray(target, target + LANES);
+    const before = place.slice();
+    first(registers);
+    const result = place.slice();
+    place.set(before);
+    second(registers);
+    place.set(result);
+  };
+}
+
+function stepOf(instruction: Instruction, wave: 32 | 64, memory: Memory): Run {
   let step;
   let reason = 'is not known';
   try {

@@ -195,7 +195,7 @@ const SELECTED: Readonly<Record<string, (word: number) => number>> = {
 };
 
 function sourceOf(text: string, kind: Kind, selection = 'DWORD'): Get {
-  const { operand, negative, absolute } = parseSource(kind === 'u' && /^-\d/.test(text) ? text : text);
+  const { operand, negative, absolute } = parseSource(text);
   if (kind === 'm') return (r, lane) => (readScalar(r, operand, lane >> 5) >>> (lane & 31)) & 1;
   const word = wordOf(operand);
   const select = SELECTED[selection];
@@ -323,16 +323,14 @@ function packedStep({ name, operands, modifiers }: Instruction): Step {
 
 function comparingStep(instruction: Instruction): Step | undefined {
   const { name, operands } = instruction;
-  const parts = /^v_cmp(x?)_(class_)?(\w+?)_?([fiu])(16|32)$/.exec(name);
+  const parts = /^v_cmp(x?)_(\w+?)_([fiu])(16|32)$/.exec(name);
   if (!parts) return undefined;
-  const [, x, isClass, relation, type, width] = parts;
+  const [, x, relation, type, width] = parts;
   const sources = operands.slice(-2);
   const target = operands.length === 3 ? registerOf(operands[0]) : VCC;
   const kind: Kind = type !== 'f' ? 'u' : width === '16' ? 'h' : 'f';
   let test: (r: Registers, lane: number) => boolean;
-  const classified = /^v_cmpx?_class_f(16|32)$/.test(name);
-  if (classified || isClass) {
-    // either order of value and mask: the mask is the constant or scalar where the disassembler swapped them
+  if (relation === 'class') {
     const [value, mask] = [sourceOf(sources[0], kind), sourceOf(sources[1], 'u')];
     test = (r, lane) => (classOf(value(r, lane)) & mask(r, lane)) !== 0;
   } else {

@@ -11,7 +11,6 @@ struct UpdateParams {
 
 // Values of the fourth of a parameter's settings, which optimiser/step.wgsl writes.
 const SKIPPED: f32 = 0.0;        // a gradient is not finite: everything stays as it is
-const FIRST: f32 = 1.0;
 const LATER: f32 = 2.0;
 
 // The present values of `kept`, the quad of `weights` at `element`. If a copy does not round to its float16 parameter, the

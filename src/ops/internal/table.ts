@@ -29,19 +29,19 @@ export function joinTable(op: string, device: Device, given: readonly Segment[])
   const order = [...segments.keys()].sort((a, b) => Number('tensor' in segments[a]) - Number('tensor' in segments[b]));
   const places = segments.map(() => 0);
   let size = 0;
+  let hostSize = 0;
   for (const i of order) {
     const segment = segments[i];
     places[i] = size;
     size += 'tensor' in segment ? wordsOf(segment.tensor) : segment.words.length;
+    if (!('tensor' in segment)) hostSize = size;
   }
-  const host = new Uint32Array(size);
-  let written = 0;
+  const host = new Uint32Array(hostSize);
   segments.forEach((segment, i) => {
     if ('tensor' in segment) return;
     host.set(new Uint32Array(segment.words.buffer, segment.words.byteOffset, segment.words.length), places[i]);
-    written = Math.max(written, places[i] + segment.words.length);
   });
-  const table = written > 0 ? device.words(host, op) : device.empty([size], 'uint32', op);
+  const table = hostSize > 0 ? device.words(host, op, size) : device.empty([size], 'uint32', op);
   segments.forEach((segment, i) => {
     if ('tensor' in segment) copyWords(op, segment.tensor, table, places[i]);
   });

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { differences, formatRecord, type KernelRecord, type StaticRecord } from '../../../bench/static/record.ts';
+import { PROBLEMS } from '../../../bench/static/problems.mjs';
 import { kernelTable } from '../../../bench/static/table.ts';
 
 const step = {
@@ -47,10 +48,16 @@ test.each([
   [{ moved: 1.5 }, 'bytes moved over those that must must be at most 1.005, got 1.5'],
   [{ step: { ...step, issue: 0.89 } }, 'the bound by issue must be at least 0.9, got 0.89'],
   [{ step: { ...step, memory: 0.9 } }, 'the bound by workgroup memory must be at least 1, got 0.9'],
-  [{ step: undefined }, 'the bound by issue must be at least 0.9, got none'],
+  [{ registers: NaN }, 'registers must be at most 132, got NaN'],
 ])('%j: %s', (change, line) => {
-  const [found] = differences(record(), record(change));
-  expect(found).toBe(line && `matmul, wave64: ${line}`);
+  expect(differences(record(), record(change))).toEqual(line === undefined ? [] : [`matmul, wave64: ${line}`]);
+});
+
+test('a kernel without its step has neither bound', () => {
+  expect(differences(record(), record({ step: undefined }))).toEqual([
+    'matmul, wave64: the bound by issue must be at least 0.9, got none',
+    'matmul, wave64: the bound by workgroup memory must be at least 1, got none',
+  ]);
 });
 
 test('a kernel that is new or gone is named', () => {
@@ -73,4 +80,12 @@ test('the committed result is as --save writes it', () => {
   const committed = JSON.parse(text) as StaticRecord;
   expect(formatRecord(committed)).toBe(text);
   expect(committed.chip).toBe('navi31');
+  // a kernel is named after its problem, and after its shader too if the problem has several
+  const problems: readonly { name: string; shaders: object }[] = PROBLEMS;
+  const names = problems.flatMap(({ name, shaders }) => {
+    const all = Object.keys(shaders);
+    return all.length > 1 ? all.map((shader) => `${name}: ${shader}`) : [name];
+  });
+  expect(Object.keys(committed.kernels).sort()).toEqual(names.sort());
+  for (const waves of Object.values(committed.kernels)) expect(Object.keys(waves)).toEqual(['wave64', 'wave32']);
 });

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { parseDispatch, parseStatistics, type Capture } from '../../../bench/static/capture.ts';
+import { parseDispatch, type Capture } from '../../../bench/static/capture.ts';
 import { CHIPS, residency } from '../../../bench/static/chips.ts';
 import { countCode } from '../../../bench/static/counts.ts';
 import { parseInstruction, parseProgram } from '../../../bench/static/isa.ts';
@@ -17,6 +17,16 @@ const { navi31, navi21, vega10 } = CHIPS;
 const kernel = parseProgram(readFileSync(new URL('fixtures/kernel.s', import.meta.url), 'utf8'));
 /** Two uniforms, the number of workgroups and that of rounds, and a storage buffer. */
 const dispatch = parseDispatch('groups 6 1 1\nbuffer 0 0 dynamic 8 0600000005\nbuffer 0 1 static 4096 ')!;
+
+test('both halves of a pair read their sources before either writes', () => {
+  // v1 and v2 change places; lanes with another number than their own then store nothing
+  const text = (pair: string): string =>
+    readFileSync(new URL('fixtures/kernel.s', import.meta.url), 'utf8').replace('BB0:', `BB0:\n\t${pair}`);
+  const visitsOf = (pair: string) =>
+    runWorkgroup({ program: parseProgram(text(pair)), dispatch, wave: 32, invocations: 64 }).stored;
+  const swap = 'v_dual_mov_b32 v0, v30 :: v_dual_mov_b32 v30, v0';
+  expect(visitsOf(`${swap}\n\t${swap}`)).toBe(visitsOf('s_nop 0'));
+});
 
 test('a dispatch has its workgroups and the contents of its buffers', () => {
   expect(dispatch.groups).toEqual([6, 1, 1]);
@@ -56,8 +66,17 @@ test('loops are found by their back edges, with their rounds', () => {
 });
 
 function capture(registers: number): Capture {
-  const statistics = `Subgroup size\t64\nVGPRs\t${registers}\nLDS size\t1024\nCode size\t100\nWorkgroup\t64`;
-  return { statistics: parseStatistics(statistics), program: kernel, dispatch };
+  const statistics: [string, number][] = [
+    ['Subgroup size', 64],
+    ['VGPRs', registers],
+    ['Spilled VGPRs', 0],
+    ['Spilled SGPRs', 0],
+    ['Scratch size', 0],
+    ['LDS size', 1024],
+    ['Code size', 100],
+    ['Workgroup', 64],
+  ];
+  return { statistics: new Map(statistics), program: kernel, dispatch };
 }
 
 test('a step has its useful multiply-adds and the two bounds', () => {

@@ -315,7 +315,7 @@ const keyMask: OptionRecord = {
 /** The queries' positions among the keys, and the band of keys that each sees. One record, because each moves the other. */
 export const position: OptionRecord = {
   names: ['isCausal', 'window', 'queryOffset'],
-  absent: { sequences: { query_offsets_at: ABSENT } },
+  absent: {},
   resolve(options, sizes) {
     const { op } = sizes;
     const { queryOffset } = options;
@@ -420,8 +420,11 @@ const dropout: OptionRecord = {
     checkProbability(op, 'dropoutP', p);
     checkSeed(op, 'dropoutSeed', dropoutSeed);
     if (p === 0) return undefined;
-    const dropped = dropoutFields(p, dropoutSeed ?? like.tensor.device.nextSeed());
-    return { constants: { HAS_DROPOUT: true }, fields: () => ({ dropout: dropped }) };
+    return {
+      constants: { HAS_DROPOUT: true },
+      // here, once all checks have passed, so that a call that is refused draws no seed
+      fields: () => ({ dropout: dropoutFields(p, dropoutSeed ?? like.tensor.device.nextSeed()) }),
+    };
   },
 };
 
