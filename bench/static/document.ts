@@ -19,7 +19,7 @@ function tables({ generation, chip, mesa, webgpu, kernels }: StaticRecord): stri
   const products = all.filter(({ kernel }) => kernel.step);
   const movers = all.filter(({ kernel }) => !kernel.step && kernel.moved !== undefined);
   return [
-    `${generation} (${chip}), ${mesa}, webgpu ${webgpu}. Waves of 64, and the lower bound of waves of 32.`,
+    `${generation} (${chip}), ${mesa}, webgpu ${webgpu}. Waves of 64, and in the last column the upper bound of waves of 32.`,
     '',
     '| kernel | registers | scratch | KiB | waves a SIMD | clamps a step | LDS bytes per multiply-add | issue | LDS | upper bound | … wave32 |',
     '| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |',

@@ -77,17 +77,17 @@ function gradient(dim, dtype) {
   };
 }
 
-function matmul(tile, dtype) {
+function matmul(tile, dtype, transposeB = false) {
   const size = 2048;
   return {
-    name: `matmul ${tile} ${short(dtype)}`,
+    name: `matmul ${tile} ${transposeB ? 'transposed b ' : ''}${short(dtype)}`,
     dtype,
     shapes: [
       [size, size],
       [size, size],
     ],
     kernels: { matmul: tile },
-    run: (library, a, b) => library.matmul(a, b),
+    run: (library, a, b) => library.matmul(a, b, { transposeB }),
     shaders: { 'matmul/tile': { multiplyAdds: size ** 3 } },
   };
 }
@@ -120,9 +120,10 @@ export const PROBLEMS = [
   gradient(64, 'float32'),
   gradient(64, 'float16'),
   gradient(128, 'float32'),
-  ...['tile-32x32', 'tile-64x64', 'tile-128x64', 'tile-128x128'].map((tile) => matmul(tile, 'float32')),
-  matmul('tile-64x64', 'float16'),
-  matmul('tile-128x128', 'float16'),
+  ...['tile-32x32', 'tile-64x32', 'tile-64x64', 'tile-128x64', 'tile-128x128'].flatMap((tile) =>
+    DTYPES.map((dtype) => matmul(tile, dtype)),
+  ),
+  ...DTYPES.map((dtype) => matmul('tile-128x128', dtype, true)),
   ...DTYPES.map((dtype) => bytes('softmax', 'softmax/softmax', [MATRIX], dtype, 2, ({ softmax }, x) => softmax(x))),
   ...DTYPES.map((dtype) =>
     bytes('layerNorm', 'normalise/normalise', [MATRIX], dtype, 2, ({ layerNorm }, x) => layerNorm(x, MATRIX[1])),

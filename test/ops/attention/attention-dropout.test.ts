@@ -191,6 +191,16 @@ describe('the mask', () => {
   });
 });
 
+test('a call that is refused draws no seed', async () => {
+  const device = await testDevice();
+  const q = device.zeros([1, 1, 2, 4]);
+  const seed = device.nextSeed();
+  expect(() => localAttention(q, q, q, { dropoutP: 0.5 } as never)).toThrow('localAttention: window');
+  expect(() => flashAttention(q, q, q, { dropoutP: 0.5, softcap: -1 })).toThrow('flashAttention: softcap');
+  expect(device.nextSeed()).toBe(seed + 1);
+  q.dispose();
+});
+
 test('bad input', async () => {
   const device = await testDevice();
   const q = device.zeros([1, 1, 2, 4]);
