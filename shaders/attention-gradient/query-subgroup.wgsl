@@ -39,7 +39,7 @@ struct Params {
   @align(16) blocks: BlockParams,
   gradient: GradientParams,
   @align(16) work: WorkParams,
-  d_query_strides: vec4<u32>,  // elements
+  queries: QueryGradientParams,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

@@ -26,8 +26,13 @@ struct Params {
   has_d_log_sum_exp: u32,
   o: Operand,
   d_output: Operand,
-  d_log_sum_exp_strides: vec3<u32>,  // elements: batch, head, row
-  d_log_sum_exp_offset: u32,
+  d_log_sum_exp: RowNumbers,
+}
+
+// The layout of a number for each row.
+struct RowNumbers {
+  strides: vec3<u32>,  // elements: batch, head, row
+  offset: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -88,7 +93,7 @@ fn main(
   sum = sum_over_lanes(sum, index, lane, LANES);
   if row >= params.rows || lane != 0u { return; }
   if params.has_d_log_sum_exp != 0u {
-    sum -= d_log_sum_exp[params.d_log_sum_exp_offset + dot(place, params.d_log_sum_exp_strides)];
+    sum -= d_log_sum_exp[params.d_log_sum_exp.offset + dot(params.d_log_sum_exp.strides, place)];
   }
   let bits = log_sum_exp[row];
   table[params.stats_at + row] = select(bits, 0u, bits == MINUS_INFINITY_BITS);

@@ -1,4 +1,4 @@
-// parts: attention/score, softmax/row, element, launch, online-softmax, operand, reduce, store
+// parts: attention/score, attention/sinks, softmax/row, element, launch, online-softmax, operand, reduce, store
 //
 // Gradient of the masked softmax over rows (see softmax.wgsl), of its weights W = P ∘ R (R is 0 or 1 / (1 - p) with
 // dropout, else 1) and of the log-sum-exp of the scores s:
@@ -26,10 +26,10 @@ struct Params {
   has_d_log_sum_exp: u32, // row_values holds it
   writes_d_sinks: u32,    // into row_values
   writes_d_scores: u32,
-  sinks_at: u32,          // in `table`, or ABSENT
   d_weights: Operand,
   x: Operand,
   @align(16) options: OptionParams,
+  @align(16) sinks: SinkParams,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -82,9 +82,7 @@ fn main(
   ));
   let hidden = vec4<f32>(HIDDEN);
 
-  let has_sink = params.sinks_at != ABSENT;
-  var sink = HIDDEN;
-  if has_sink { sink = max(bitcast<f32>(table[params.sinks_at + place.head]), HIDDEN); }
+  let sink = sink_of_head(place.head);
   var softmax = OnlineSoftmax(HIDDEN, 0.0, 0.0);  // and with it the sum of R ∘ d_weights
   if lane == 0u && sink != HIDDEN { softmax = OnlineSoftmax(sink, 1.0, 0.0); }
   for (var key = 4u * lane; key < params.options.sequences.key_length; key += 4u * LANES) {
@@ -100,7 +98,7 @@ fn main(
   change = select(change, 0.0, is_empty);
   storageBarrier();  // every lane has read d_lse
   if row >= params.rows { return; }
-  if has_sink && params.writes_d_sinks != 0u && lane == 0u {
+  if params.writes_d_sinks != 0u && lane == 0u {
     row_values[row] = -exp(sink - shift) * normaliser * change;
   }
 

@@ -1,4 +1,4 @@
-// parts: attention/score, softmax/row, element, launch, online-softmax, operand, special, store
+// parts: attention/score, attention/sinks, softmax/row, element, launch, online-softmax, operand, special, store
 //
 // Masked softmax over rows: output[i, j] = exp(s[i, j] - m_i) / Σ_j exp(s[i, j] - m_i) with s = scale · x + mask and
 // m_i the row's maximum. A hidden key gets 0, and so does a row without any key. With dropout, a weight is 0 or divided by
@@ -20,9 +20,9 @@ struct Params {
   output_pitch: u32,      // elements between output rows
   writes_log_sum_exp: u32,
   scores_stage: u32,      // which scores are written too: 0 none, 1 scaled, 2 capped, 3 masked
-  sinks_at: u32,          // in `table`, or ABSENT
   x: Operand,
   @align(16) options: OptionParams,
+  @align(16) sinks: SinkParams,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -69,11 +69,9 @@ fn main(
   let read_row = min(row, params.rows - 1u);
   let place = row_at(read_row);
 
+  let sink = sink_of_head(place.head);
   var softmax = OnlineSoftmax(HIDDEN, 0.0, 0.0);
-  if lane == 0u && params.sinks_at != ABSENT {
-    softmax.highest = max(bitcast<f32>(table[params.sinks_at + place.head]), HIDDEN);
-    softmax.sum = select(1.0, 0.0, softmax.highest == HIDDEN);
-  }
+  if lane == 0u && sink != HIDDEN { softmax = OnlineSoftmax(sink, 1.0, 0.0); }
   for (var key = 4u * lane; key < params.options.sequences.key_length; key += 4u * LANES) {
     softmax = add_scores(softmax, score_quad(place, key));
   }

@@ -182,7 +182,7 @@ export function planQueryGradient(
       queryTiles * heads * batch,
       {
         work: { query_tiles: queryTiles, splits: 1, head_tiles: heads },
-        d_query_strides: dQuery.strides,
+        queries: { d_query_strides: dQuery.strides },
         ...own,
       },
       traits,
@@ -307,8 +307,7 @@ export function planRowStatistics(problem: RowStatisticsProblem, traits: Traits)
       has_d_log_sum_exp: dLogSumExp ? 1 : 0,
       o: operandFields(output),
       d_output: operandFields(dOutput ?? output),
-      d_log_sum_exp_strides: dLogSumExp?.strides ?? [0, 0, 0],
-      d_log_sum_exp_offset: dLogSumExp?.offset ?? 0,
+      d_log_sum_exp: { strides: [0, 0, 0], offset: 0, ...dLogSumExp },
     },
     workgroups: foldWorkgroups(op, groups, traits),
   };

@@ -453,9 +453,9 @@ export function attentionLaunch(
       groups,
       ...inputFields(problem),
       keys: options.fields.keys ?? CONTIGUOUS_KEYS,
+      sinks: options.fields.sinks,
       work: { query_tiles: queryTiles, splits, head_tiles: headTiles },
       output: {
-        ...options.fields.output,
         strides: splits === 1 ? output.strides : partStrides,
         split_pitch: storedBatch(problem) * partStrides[0],
         split_rows: storedBatch(problem) * heads * queryRows,

@@ -86,7 +86,7 @@ function rowsLaunch({ op, shape, xDType, x, options }: SoftmaxRows, dtype: Float
       heads,
       rows,
       output_pitch: rowPitch(keyLength, dtype),
-      sinks_at: options.fields.output['sinks_at'],
+      sinks: options.fields.sinks,
       x: operandFields(x),
       options: optionParams(options, queryLength, keyLength),
       ...own,

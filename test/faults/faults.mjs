@@ -100,8 +100,8 @@ export const FAULTS = [
   {
     name: 'every split of the keys has the sink',
     file: forwardPart,
-    from: '== ABSENT || tile.split != 0u {',
-    to: '== ABSENT {',
+    from: 'if tile.split != 0u { return HIDDEN; }',
+    to: '',
     tests: forward,
   },
   {

@@ -129,7 +129,7 @@ describe('tiles', () => {
     expect(query[0].params).toMatchObject({
       inputs: { q: { vectors: 1 }, k: { vectors: 1 }, v: { vectors: 0 } },
       gradient: { stats_at: 7, stats_pitch: 30, d_output: { vectors: 0 } },
-      d_query_strides: [120, 40, 8, 1],
+      queries: { d_query_strides: [120, 40, 8, 1] },
     });
     expect(key[0].params).toMatchObject({ keys: { d_value_at: 240, d_value_strides: [90, 30, 6, 1] } });
   });

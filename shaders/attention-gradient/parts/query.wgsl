@@ -1,7 +1,11 @@
 // parts: attention-gradient/pair, attention/inputs, attention/score, attention/work
 //
-// What the kernels of q's gradient share: where rows of k, v and dQ begin. Needs `params` (d_query_strides) from the shader
-// that uses it.
+// What the kernels of q's gradient share: where rows of k, v and dQ begin. Needs `params` (queries:
+// QueryGradientParams) from the shader that uses it.
+
+struct QueryGradientParams {
+  d_query_strides: vec4<u32>,  // elements
+}
 
 @group(0) @binding(8) var<storage, read_write> output: array<u32>;    // dQ [B, H, Nq, D]
 
@@ -16,5 +20,5 @@ fn v_row(tile: Tile, key: u32) -> u32 {
 
 fn d_query_row(tile: Tile, row: u32) -> u32 {
   let sequence = tile.sequence;
-  return dot(params.d_query_strides.xyz, vec3<u32>(batch_of(sequence), tile.head, sequence.first_query + row));
+  return dot(params.queries.d_query_strides.xyz, vec3<u32>(batch_of(sequence), tile.head, sequence.first_query + row));
 }

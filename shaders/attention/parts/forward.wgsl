@@ -1,4 +1,4 @@
-// parts: attention/inputs, attention/modifiers, attention/score, attention/work, special
+// parts: attention/inputs, attention/modifiers, attention/score, attention/sinks, attention/work, special
 //
 // What every fused attention kernel that computes outputs has besides its inputs: its parameters, the places of a cache's keys,
 // and writing the output and log-sum-exp, or those of one split of the keys.
@@ -14,6 +14,7 @@ struct Params {
   @align(16) options: OptionParams,
   @align(16) blocks: BlockParams,
   @align(16) keys: KeyParams,
+  @align(16) sinks: SinkParams,
   output: OutputParams,
 }
 
@@ -32,7 +33,6 @@ struct OutputParams {
   split_pitch: u32,    // elements of output between two splits
   split_rows: u32,     // elements of log_sum_exp between two splits
   writes_log_sum_exp: u32,
-  sinks_at: u32,       // in `table`, or ABSENT
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -62,10 +62,10 @@ fn v_row(tile: Tile, key: u32) -> u32 {
   return tile.v_base + dot(key_slot(tile, key), params.inputs.v.strides.xz);
 }
 
-// A logit that takes weight in its head's rows but has no value. It counts in one split only.
+// The sink of a row's head, which counts in one split only.
 fn sink_of(tile: Tile, row: u32) -> f32 {
-  if params.output.sinks_at == ABSENT || tile.split != 0u { return HIDDEN; }
-  return max(bitcast<f32>(table[params.output.sinks_at + head_of(tile, row)]), HIDDEN);
+  if tile.split != 0u { return HIDDEN; }
+  return sink_of_head(head_of(tile, row));
 }
 
 // Element at which a row of output begins.

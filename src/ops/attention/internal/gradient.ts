@@ -62,7 +62,7 @@ export function attentionGradient(
   const results: Record<string, Tensor | undefined> = {};
   if (needs['sinks']) {
     results['sinks'] = device.empty([heads], 'float32', op);
-    const launch = planSinksGradient({ ...rows, sinksAt: options.fields['output']['sinks_at'] as number }, traits);
+    const launch = planSinksGradient({ ...rows, sinksAt: options.fields['sinks']['at'] as number }, traits);
     device.dispatch(op, launch, { table, output: results['sinks'] });
   }
   const needsKeys = needs['k'] || needs['v'];

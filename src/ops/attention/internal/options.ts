@@ -472,12 +472,12 @@ const alibiSlopes: OptionRecord = {
 
 const sinks: OptionRecord = {
   names: ['sinks'],
-  absent: { output: { sinks_at: ABSENT } },
+  absent: { sinks: { at: ABSENT } },
   resolve({ sinks: logits }, sizes) {
     if (logits === undefined) return undefined;
     return {
       segments: [headNumbers('sinks', logits, [[sizes.heads]], sizes)],
-      fields: ([at]) => ({ output: { sinks_at: at } }),
+      fields: ([at]) => ({ sinks: { at } }),
       ...(logits instanceof Tensor && { inputs: { sinks: logits } }),
     };
   },
