@@ -20,12 +20,7 @@ const F16: bool = false;         // storage of all but statistics
 
 struct Params {
   groups: u32,            // workgroups with work
-  rows: u32,
-  segments: u32,
-  columns: u32,
   epsilon: f32,
-  row_pitch: u32,         // elements between rows
-  pitch: u32,             // elements between segments
   x_offset: u32,
   d_output_offset: u32,
   weight_offset: u32,
@@ -33,6 +28,7 @@ struct Params {
   vectors: u32,           // four neighbours in a row of any of them always lie in one aligned vector
   writes_d_x: u32,
   writes_statistics: u32,
+  @align(16) shape: SegmentedRows,  // of x, d_output and d_x
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -76,7 +72,7 @@ fn weight_quad(at: Quad) -> vec4<f32> {
 
 // The four neighbours at a place of the row that begins at element `row`.
 fn place_quad(row: u32, place: vec2<u32>) -> Quad {
-  return quad_at(row + place.x * params.pitch + place.y, 1u, params.columns - place.y, params.vectors != 0u);
+  return quad_at(row + place_offset(place), 1u, params.shape.columns - place.y, params.vectors != 0u);
 }
 
 // (x - pivot) - shift; zero past the last column.
@@ -104,10 +100,10 @@ fn main(
   if linear >= params.groups { return; }
   let lane = index % LANES;
   let row = linear * (WORKGROUP / LANES) + index / LANES;
-  let base = min(row, params.rows - 1u) * params.row_pitch;
+  let base = min(row, params.shape.rows - 1u) * params.shape.row_pitch;
   // 0 in rows past the end, which only reach the barriers
-  let quads = select(0u, params.segments * ((params.columns + 3u) / 4u), row < params.rows);
-  let size = f32(params.segments * params.columns);
+  let quads = select(0u, row_quads(), row < params.shape.rows);
+  let size = f32(params.shape.segments * params.shape.columns);
   let one = vec4<f32>(1.0);
 
   var pivot = 0.0;
@@ -117,7 +113,7 @@ fn main(
     pivot = decode_element(x[vector_of(first, F16)][component_of(first, F16)], first, F16);
     var sums = vec4<f32>(0.0);
     for (var i = lane; i < quads; i += LANES) {
-      sums += centred_quad(base, segment_place(i, params.columns), pivot, 0.0);
+      sums += centred_quad(base, segment_place(i), pivot, 0.0);
     }
     shift = sum_over_lanes(dot(sums, one), index, lane, LANES) / size;
   }
@@ -125,7 +121,7 @@ fn main(
   var gradients = vec4<f32>(0.0);
   var products = vec4<f32>(0.0);
   for (var i = lane; i < quads; i += LANES) {
-    let place = segment_place(i, params.columns);
+    let place = segment_place(i);
     let difference = centred_quad(base, place, pivot, shift);
     let gradient = gradient_quad(base, place);
     squares += difference * difference;
@@ -139,12 +135,12 @@ fn main(
   let slope = sum_over_lanes(dot(products, one), index, lane, LANES) / size * normaliser * normaliser;
 
   for (var i = lane; params.writes_d_x != 0u && i < quads; i += LANES) {
-    let place = segment_place(i, params.columns);
+    let place = segment_place(i);
     let difference = centred_quad(base, place, pivot, shift);
     let values = (gradient_quad(base, place) - mean_gradient - difference * slope) * normaliser;
-    store_quad(base + place.x * params.pitch + place.y, values, min(params.columns - place.y, 4u), F16);
+    store_quad(base + place_offset(place), values, min(params.shape.columns - place.y, 4u), F16);
   }
-  if params.writes_statistics != 0u && lane == 0u && row < params.rows {
+  if params.writes_statistics != 0u && lane == 0u && row < params.shape.rows {
     statistics[2u * row] = pivot + shift;
     statistics[2u * row + 1u] = normaliser;
   }

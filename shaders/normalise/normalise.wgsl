@@ -18,17 +18,11 @@ const F16: bool = false;         // storage of everything
 
 struct Params {
   groups: u32,            // workgroups with work
-  rows: u32,
-  segments: u32,
-  columns: u32,
   epsilon: f32,
   has_weight: u32,
   has_bias: u32,
-  output_row_pitch: u32,  // elements
-  output_pitch: u32,      // elements between segments
-  x_outer_stride: u32,    // elements, of a fifth axis before the row
-  shape: vec4<u32>,       // axes before the row, the innermost first
-  x_strides: vec4<u32>,   // elements, of these
+  @align(16) shape: SegmentedRows,  // of the output
+  @align(16) x_rows: RowAxes,        // of x
   @align(16) x: MatrixOperand,       // along a row: segments and columns
   @align(16) weight: MatrixOperand,
   @align(16) bias: MatrixOperand,
@@ -74,7 +68,7 @@ fn bias_quad(at: Quad) -> vec4<f32> {
 
 // (x - pivot) - shift at a place of the row that begins `row` elements after the first; zero past the last column.
 fn centred_quad(row: u32, place: vec2<u32>, pivot: f32, shift: f32) -> vec4<f32> {
-  var at = matrix_quad(params.x, place.x, place.y, params.columns);
+  var at = matrix_quad(params.x, place.x, place.y, params.shape.columns);
   at.first += row;
   let values = x_quad(at);
   if !CENTRED { return values; }
@@ -91,11 +85,10 @@ fn main(
   if linear >= params.groups { return; }
   let lane = index % LANES;
   let row = linear * (WORKGROUP / LANES) + index / LANES;
-  let axes = row_index(min(row, params.rows - 1u), params.shape);
-  let x_row = row_start(axes, params.x_strides, params.x_outer_stride);
+  let x_row = row_along(params.x_rows, min(row, params.shape.rows - 1u));
   // 0 in rows past the end, which only reach the barriers
-  let quads = select(0u, params.segments * ((params.columns + 3u) / 4u), row < params.rows);
-  let size = f32(params.segments * params.columns);
+  let quads = select(0u, row_quads(), row < params.shape.rows);
+  let size = f32(params.shape.segments * params.shape.columns);
 
   var pivot = 0.0;
   var shift = 0.0;  // the mean is pivot + shift
@@ -104,24 +97,24 @@ fn main(
     pivot = decode_element(x[vector_of(first, F16)][component_of(first, F16)], first, F16);
     var sums = vec4<f32>(0.0);
     for (var i = lane; i < quads; i += LANES) {
-      sums += centred_quad(x_row, segment_place(i, params.columns), pivot, 0.0);
+      sums += centred_quad(x_row, segment_place(i), pivot, 0.0);
     }
     shift = sum_over_lanes(dot(sums, vec4<f32>(1.0)), index, lane, LANES) / size;
   }
   var squares = vec4<f32>(0.0);
   for (var i = lane; i < quads; i += LANES) {
-    let difference = centred_quad(x_row, segment_place(i, params.columns), pivot, shift);
+    let difference = centred_quad(x_row, segment_place(i), pivot, shift);
     squares += difference * difference;
   }
   let variance = sum_over_lanes(dot(squares, vec4<f32>(1.0)), index, lane, LANES) / size;
   let normaliser = 1.0 / sqrt(variance + params.epsilon);
 
-  let base = row * params.output_row_pitch;
+  let base = row * params.shape.row_pitch;
   for (var i = lane; i < quads; i += LANES) {
-    let place = segment_place(i, params.columns);
+    let place = segment_place(i);
     var values = centred_quad(x_row, place, pivot, shift) * normaliser;
-    if params.has_weight != 0u { values *= weight_quad(matrix_quad(params.weight, place.x, place.y, params.columns)); }
-    if params.has_bias != 0u { values += bias_quad(matrix_quad(params.bias, place.x, place.y, params.columns)); }
-    store_quad(base + place.x * params.output_pitch + place.y, values, min(params.columns - place.y, 4u), F16);
+    if params.has_weight != 0u { values *= weight_quad(matrix_quad(params.weight, place.x, place.y, params.shape.columns)); }
+    if params.has_bias != 0u { values += bias_quad(matrix_quad(params.bias, place.x, place.y, params.shape.columns)); }
+    store_quad(base + place_offset(place), values, min(params.shape.columns - place.y, 4u), F16);
   }
 }

@@ -14,18 +14,14 @@ const F16: bool = false;         // storage of x and d_output
 
 struct Params {
   groups: u32,            // workgroups with work
-  rows: u32,
   chunk_rows: u32,
   column_groups: u32,     // workgroups per chunk
-  segments: u32,
-  columns: u32,
-  row_pitch: u32,         // elements between rows
-  pitch: u32,             // elements between segments
   x_offset: u32,
   d_output_offset: u32,
   vectors: u32,           // four neighbours in a row of both always lie in one aligned vector
   writes_d_weight: u32,   // else x and statistics are not read
   writes_d_bias: u32,
+  @align(16) shape: SegmentedRows,  // of x and d_output
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -68,15 +64,15 @@ fn main(
   let linear = linear_group(group, groups);
   if linear >= params.groups { return; }
   let chunk = linear / params.column_groups;
-  let place = segment_place(linear % params.column_groups * COLUMN_LANES + index % COLUMN_LANES, params.columns);
+  let place = segment_place(linear % params.column_groups * COLUMN_LANES + index % COLUMN_LANES);
   // 0 past the last segment, where invocations only reach the barriers
-  let count = select(0u, min(params.columns - place.y, 4u), place.x < params.segments);
-  let last_row = select(0u, min((chunk + 1u) * params.chunk_rows, params.rows), count > 0u);
+  let count = select(0u, min(params.shape.columns - place.y, 4u), place.x < params.shape.segments);
+  let last_row = select(0u, min((chunk + 1u) * params.chunk_rows, params.shape.rows), count > 0u);
 
   var weight_sum = vec4<f32>(0.0);
   var bias_sum = vec4<f32>(0.0);
   for (var row = chunk * params.chunk_rows + index / COLUMN_LANES; row < last_row; row += ROW_LANES) {
-    let at = row * params.row_pitch + place.x * params.pitch + place.y;
+    let at = row * params.shape.row_pitch + place_offset(place);
     let gradient = d_output_quad(quad_at(params.d_output_offset + at, 1u, count, params.vectors != 0u));
     bias_sum += gradient;
     if params.writes_d_weight != 0u {
@@ -87,7 +83,7 @@ fn main(
   weight_sum = quad_sum_for_first_lane(weight_sum, index, index / COLUMN_LANES, ROW_LANES, COLUMN_LANES);
   bias_sum = quad_sum_for_first_lane(bias_sum, index, index / COLUMN_LANES, ROW_LANES, COLUMN_LANES);
   if index >= COLUMN_LANES { return; }
-  let element = (chunk * params.segments + place.x) * params.columns + place.y;
+  let element = (chunk * params.shape.segments + place.x) * params.shape.columns + place.y;
   for (var i = 0u; i < count; i++) {
     if params.writes_d_weight != 0u { d_weight[element + i] = weight_sum[i]; }
     if params.writes_d_bias != 0u { d_bias[element + i] = bias_sum[i]; }

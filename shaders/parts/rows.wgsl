@@ -21,6 +21,18 @@ fn row_start(index: RowIndex, strides: vec4<u32>, outer_stride: u32) -> u32 {
   return dot(index.inner, strides) + index.outer * outer_stride;
 }
 
+// The axes before rows that are no RowOperand.
+struct RowAxes {
+  shape: vec4<u32>,    // four axes, the innermost first
+  strides: vec4<u32>,  // elements
+  outer_stride: u32,   // of the axis before them
+}
+
+// Where a row begins.
+fn row_along(axes: RowAxes, row: u32) -> u32 {
+  return row_start(row_index(row, axes.shape), axes.strides, axes.outer_stride);
+}
+
 // Strides are in elements, 0 along an axis that is repeated.
 struct RowOperand {
   strides: vec4<u32>,  // four axes before the row, the innermost first

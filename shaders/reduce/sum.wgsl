@@ -27,11 +27,9 @@ struct Params {
   scale: f32,                // multiplies the sums
   inner_terms: u32,          // along the innermost axis that goes
   inner_stride: u32,         // elements
-  summed_outer_stride: u32,
   kept_shape: vec4<u32>,     // kept axes before the row, the innermost first
   x: RowOperand,             // along the kept axes
-  summed_shape: vec4<u32>,   // axes that go, before the innermost
-  summed_strides: vec4<u32>, // elements
+  summed: RowAxes,           // axes that go, before the innermost
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -78,8 +76,7 @@ fn main(
     var at = first;
     if params.inner_terms < params.terms {
       inner = term % params.inner_terms;
-      let outer = row_index(term / params.inner_terms, params.summed_shape);
-      at.first += row_start(outer, params.summed_strides, params.summed_outer_stride);
+      at.first += row_along(params.summed, term / params.inner_terms);
     }
     at.first += inner * params.inner_stride;
     sums += x_quad(at);

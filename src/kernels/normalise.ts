@@ -7,7 +7,7 @@ import type { FloatDType } from '../tensor/dtype.ts';
 import { coalesce, contiguousStrides, sizeOf, type Shape } from '../tensor/shape.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { foldWorkgroups, operandFields, readsQuads, type Operand } from './launch.ts';
-import { chooseRowLanes, mergeAxes, rowShape, rowsPerWorkgroup, rowStrides } from './rows.ts';
+import { chooseRowLanes, mergeAxes, rowAxes, rowsPerWorkgroup } from './rows.ts';
 
 export interface NormaliseProblem {
   /** The op's name, for errors. */
@@ -50,7 +50,6 @@ export function planNormalise(problem: NormaliseProblem, traits: Traits): Launch
   const outerShape = shape.slice(0, -axes);
   const rows = sizeOf(outerShape);
   const outer = coalesce(outerShape, [x.strides.slice(0, -axes)]);
-  const { strides: xStrides, outer_stride: xOuterStride } = rowStrides(outer.strides[0]);
   const size = segments * columns;
   const groups = Math.ceil(rows / rowsPerWorkgroup(size, traits));
   const isVectors = readsQuads({ strides: [...outer.strides[0], ...xInner], offset: x.offset }, outer.shape.length + 1);
@@ -59,17 +58,17 @@ export function planNormalise(problem: NormaliseProblem, traits: Traits): Launch
     constants: { LANES: chooseRowLanes(size, traits), CENTRED: isCentred, F16: dtype === 'float16' },
     params: {
       groups,
-      rows,
-      segments,
-      columns,
       epsilon,
       has_weight: weight ? 1 : 0,
       has_bias: bias ? 1 : 0,
-      output_row_pitch: axes < shape.length ? contiguousStrides(shape, dtype)[shape.length - axes - 1] : 0,
-      output_pitch: outputInner[0],
-      x_outer_stride: xOuterStride,
-      shape: rowShape(outer.shape),
-      x_strides: xStrides,
+      shape: {
+        rows,
+        segments,
+        columns,
+        row_pitch: axes < shape.length ? contiguousStrides(shape, dtype)[shape.length - axes - 1] : 0,
+        pitch: outputInner[0],
+      },
+      x_rows: rowAxes(outer.shape, outer.strides[0]),
       x: { strides: xInner, offset: x.offset, vectors: isVectors ? 1 : 0 },
       weight: operandFields({ strides: weightInner, offset: weight?.offset ?? 0 }),
       bias: operandFields({ strides: biasInner, offset: bias?.offset ?? 0 }),
@@ -102,7 +101,7 @@ export interface NormaliseGradientProblem {
   readonly writesStatistics: boolean;
 }
 
-/** Rows of a row-major tensor; of odd float16 axes each is several segments. */
+/** Twin of the uniform struct `SegmentedRows`, of a row-major tensor; of odd float16 axes each row is several segments. */
 function rowLayout({ shape, axes, dtype }: { shape: Shape; axes: number; dtype: FloatDType }) {
   const first = shape.length - axes;
   const strides = contiguousStrides(shape, dtype);
@@ -132,7 +131,7 @@ export function planNormaliseGradient(problem: NormaliseGradientProblem, traits:
     constants: { LANES: chooseRowLanes(size, traits), CENTRED: isCentred, F16: dtype === 'float16' },
     params: {
       groups,
-      ...layout,
+      shape: layout,
       epsilon,
       x_offset: xOffset,
       d_output_offset: dOutputOffset,
@@ -194,7 +193,7 @@ export function planNormaliseWeightGradient(
     constants: { F16: dtype === 'float16' },
     params: {
       groups,
-      ...layout,
+      shape: layout,
       chunk_rows: size,
       column_groups: columnGroups,
       x_offset: xOffset,

@@ -6,7 +6,7 @@ import type { FloatDType } from '../tensor/dtype.ts';
 import { coalesce, contiguousStrides, sizeOf, type Shape } from '../tensor/shape.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { foldWorkgroups, operandFields, twoWords, type Operand } from './launch.ts';
-import { mergeAxes, rowOperand, rowShape, rowStrides } from './rows.ts';
+import { mergeAxes, rowAxes, rowOperand, rowShape } from './rows.ts';
 
 export interface SumProblem {
   /** The op's name, for errors. */
@@ -51,7 +51,6 @@ export function planSum(problem: SumProblem, traits: Traits): SumPlan {
   const innerTerms = summed.shape.at(-1) ?? 1;
   const innerStride = summed.strides[0].at(-1) ?? 0;
   const terms = sizeOf(summedShape);
-  const outer = rowStrides(summed.strides[0].slice(0, -1));
 
   const place = (strides: readonly number[]) => mergeAxes(keptShape, strides, [keptStrides]);
   const columnsOf = ({ shape: lengths }: { shape: Shape }) => lengths.at(-1)!;
@@ -89,11 +88,9 @@ export function planSum(problem: SumProblem, traits: Traits): SumPlan {
       scale: splits > 1 ? 1 : problem.scale,
       inner_terms: innerTerms,
       inner_stride: innerStride,
-      summed_outer_stride: outer.outer_stride,
       kept_shape: rowShape(merged.shape.slice(0, -1)),
       x: { ...kept, vectors: readsVectors ? 1 : 0 },
-      summed_shape: rowShape(summed.shape.slice(0, -1)),
-      summed_strides: outer.strides,
+      summed: rowAxes(summed.shape.slice(0, -1), summed.strides[0].slice(0, -1)),
     },
     workgroups: foldWorkgroups(op, quadGroups * splits, traits),
   };

@@ -10,8 +10,13 @@ export function rowShape(shape: Shape): number[] {
 }
 
 /** Their strides, and that of the fifth. */
-export function rowStrides(strides: readonly number[]) {
+function rowStrides(strides: readonly number[]) {
   return { strides: innermostFirst(strides, 0), outer_stride: strides.at(-5) ?? 0 };
+}
+
+/** Twin of the uniform struct `RowAxes` (shaders/parts/rows.wgsl). */
+export function rowAxes(shape: Shape, strides: readonly number[]) {
+  return { shape: rowShape(shape), ...rowStrides(strides) };
 }
 
 function innermostFirst(values: readonly number[], fill: number): number[] {

@@ -34,24 +34,18 @@ describe('planNormalise', () => {
 
   test('several axes merge into one row', () => {
     expect(plan({ axes: 2, weight: dense(3, 8) }).params).toMatchObject({
-      rows: 2,
-      segments: 1,
-      columns: 24,
+      shape: { rows: 2, segments: 1, columns: 24, row_pitch: 24 },
       has_weight: 1,
       has_bias: 0,
-      output_row_pitch: 24,
       x: { strides: [0, 1], offset: 0, vectors: 1 },
     });
-    expect(plan({ axes: 3 }).params).toMatchObject({ rows: 1, columns: 48 });
+    expect(plan({ axes: 3 }).params).toMatchObject({ shape: { rows: 1, columns: 48 } });
   });
 
   test('odd float16 rows are segments', () => {
     const given = { shape: [2, 3, 7], axes: 2, dtype: 'float16', x: { strides: [24, 8, 1], offset: 0 } } as const;
     expect(plan({ ...given, weight: { strides: [8, 1], offset: 8 } }).params).toMatchObject({
-      segments: 3,
-      columns: 7,
-      output_row_pitch: 24,
-      output_pitch: 8,
+      shape: { segments: 3, columns: 7, row_pitch: 24, pitch: 8 },
       x: { strides: [8, 1] },
       weight: { strides: [8, 1], offset: 8, vectors: 1 },
     });
@@ -95,14 +89,12 @@ describe('planNormaliseGradient', () => {
 
   test('several axes merge into one row, but odd float16 ones into segments', () => {
     const shape = [2, 3, 7];
-    const row = { rows: 2, segments: 1, columns: 21, row_pitch: 21, pitch: 0, vectors: 0 };
-    expect(plan({ shape, axes: 2 }).params).toMatchObject(row);
-    const segments = { rows: 2, segments: 3, columns: 7, row_pitch: 24, pitch: 8, vectors: 1 };
-    expect(plan({ shape, axes: 2, dtype: 'float16' }).params).toMatchObject(segments);
+    const row = { rows: 2, segments: 1, columns: 21, row_pitch: 21, pitch: 0 };
+    expect(plan({ shape, axes: 2 }).params).toMatchObject({ shape: row, vectors: 0 });
+    const segments = { rows: 2, segments: 3, columns: 7, row_pitch: 24, pitch: 8 };
+    expect(plan({ shape, axes: 2, dtype: 'float16' }).params).toMatchObject({ shape: segments, vectors: 1 });
     expect(plan({ shape: [3, 1], axes: 2, dtype: 'float16' }).params).toMatchObject({
-      rows: 1,
-      segments: 3,
-      columns: 1,
+      shape: { rows: 1, segments: 3, columns: 1 },
     });
   });
 

@@ -62,8 +62,7 @@ describe('planSum', () => {
       terms: 20,
       inner_terms: 5,
       inner_stride: 1,
-      summed_shape: [4, 1, 1, 1],
-      summed_strides: [15, 0, 0, 0],
+      summed: { shape: [4, 1, 1, 1], strides: [15, 0, 0, 0], outer_stride: 0 },
     });
   });
 

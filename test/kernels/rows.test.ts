@@ -1,13 +1,14 @@
 import { describe, expect, test } from 'vitest';
-import { mergeAxes, rowOperand, rowShape, rowStrides } from '../../src/kernels/rows.ts';
+import { mergeAxes, rowAxes, rowOperand } from '../../src/kernels/rows.ts';
 
 test('of the axes before a row, the innermost comes first, and a fifth apart', () => {
-  expect(rowShape([])).toEqual([1, 1, 1, 1]);
-  expect(rowShape([2, 3])).toEqual([3, 2, 1, 1]);
-  expect(rowShape([2, 3, 4, 5, 6])).toEqual([6, 5, 4, 3]);
-  expect(rowStrides([])).toEqual({ strides: [0, 0, 0, 0], outer_stride: 0 });
-  expect(rowStrides([30, 10])).toEqual({ strides: [10, 30, 0, 0], outer_stride: 0 });
-  expect(rowStrides([9, 8, 7, 6, 5])).toEqual({ strides: [5, 6, 7, 8], outer_stride: 9 });
+  expect(rowAxes([], [])).toEqual({ shape: [1, 1, 1, 1], strides: [0, 0, 0, 0], outer_stride: 0 });
+  expect(rowAxes([2, 3], [30, 10])).toEqual({ shape: [3, 2, 1, 1], strides: [10, 30, 0, 0], outer_stride: 0 });
+  expect(rowAxes([2, 3, 4, 5, 6], [9, 8, 7, 6, 5])).toEqual({
+    shape: [6, 5, 4, 3],
+    strides: [5, 6, 7, 8],
+    outer_stride: 9,
+  });
 });
 
 test('an operand is read by fours where all its rows begin at a vector and its columns are neighbours', () => {
