@@ -1,4 +1,4 @@
-// parts: attention-gradient/key, attention-gradient/pair, attention-gradient/subgroup, attention-gradient/value-output, attention/inputs, attention/score, drivers, element, launch, special, store
+// parts: attention-gradient/key, attention-gradient/pair, attention-gradient/subgroup, attention-gradient/value-output, attention/inputs, attention/score, drivers, launch, special, store
 //
 // The gradients of k and v without workgroup memory or barriers, for drivers where those are slow (CPUs):
 // dK = scale · dS'ᵀ Q and dV = (P ∘ M)ᵀ dO, as in attention-gradient/pair, in O(length) memory.
@@ -20,7 +20,6 @@
 enable subgroups;
 
 const IS_F16: bool = false;     // storage of everything; arithmetic is f32
-const ALIGNED: bool = false;    // q and dO may be read four columns at a time, and their dims are multiples of four
 const DIM: u32 = 64u;           // bucket of the larger of head dim and value dim: the registers of k, v, dK and dV
 const SUBGROUP: u32 = 8u;       // invocations of every subgroup of the device
 const ROWS: u32 = 4u;           // keys per lane
@@ -42,19 +41,6 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-
-// Without a branch if possible, because a driver for CPUs runs both of its sides.
-fn query_quad(row: u32, column: u32) -> vec4<f32> {
-  if !ALIGNED { return q_quad(row, column); }
-  let quad = decode_quad(q[vector_of(row + column, IS_F16)], row + column, IS_F16);
-  return select(quad, vec4<f32>(0.0), column >= params.inputs.head_dim);
-}
-
-fn gradient_quad(row: u32, column: u32) -> vec4<f32> {
-  if !ALIGNED { return d_output_quad(row, column); }
-  let quad = decode_quad(d_output[vector_of(row + column, IS_F16)], row + column, IS_F16);
-  return select(quad, vec4<f32>(0.0), column >= params.inputs.value_dim);
-}
 
 // Dropout's factors of the key in place r of this lane, for four queries from `first_query` on. A draw is for the four keys
 // of four neighbouring lanes. Each of these lanes draws for one of the queries.
@@ -131,8 +117,8 @@ fn main(
         var share0: Shares = Shares();
         var share1: Shares = Shares();
         for (var h = 0u; h < SHARES; h++) {
-          share0[h] = query_quad(row0, 4u * (lane + h * STEP));
-          share1[h] = query_quad(row1, 4u * (lane + h * STEP));
+          share0[h] = q_quad(row0, 4u * (lane + h * STEP));
+          share1[h] = q_quad(row1, 4u * (lane + h * STEP));
         }
         var sums0: array<f32, ROWS> = array<f32, ROWS>();
         var sums1: array<f32, ROWS> = array<f32, ROWS>();
@@ -163,8 +149,8 @@ fn main(
         var share0: Shares = Shares();
         var share1: Shares = Shares();
         for (var h = 0u; h < SHARES; h++) {
-          share0[h] = gradient_quad(row0, 4u * (lane + h * STEP));
-          share1[h] = gradient_quad(row1, 4u * (lane + h * STEP));
+          share0[h] = d_output_quad(row0, 4u * (lane + h * STEP));
+          share1[h] = d_output_quad(row1, 4u * (lane + h * STEP));
           saw_special = saw_special || has_special(share0[h]) || has_special(share1[h]);
         }
         var sums0: array<f32, ROWS> = array<f32, ROWS>();

@@ -1,4 +1,4 @@
-// parts: attention-gradient/pair, attention-gradient/query, attention-gradient/subgroup, attention/aligned, attention/inputs, attention/score, attention/work, drivers, launch, special, store
+// parts: attention-gradient/pair, attention-gradient/query, attention-gradient/subgroup, attention/inputs, attention/score, attention/work, drivers, launch, special, store
 //
 // The gradient of q without workgroup memory or barriers, for drivers where those are slow (CPUs):
 // dQ = scale · dS' K, with dS' as in attention-gradient/pair, in O(length) memory.
@@ -81,8 +81,8 @@ fn main(
       var share0: Shares = Shares();
       var share1: Shares = Shares();
       for (var h = 0u; h < SHARES; h++) {
-        share0[h] = aligned_k_quad(row0, 4u * (lane + h * STEP));
-        share1[h] = aligned_k_quad(row1, 4u * (lane + h * STEP));
+        share0[h] = k_quad(row0, 4u * (lane + h * STEP));
+        share1[h] = k_quad(row1, 4u * (lane + h * STEP));
       }
       var sums0: array<f32, ROWS> = array<f32, ROWS>();
       var sums1: array<f32, ROWS> = array<f32, ROWS>();
@@ -113,8 +113,8 @@ fn main(
       var share0: Shares = Shares();
       var share1: Shares = Shares();
       for (var h = 0u; h < SHARES; h++) {
-        share0[h] = aligned_v_quad(row0, 4u * (lane + h * STEP));
-        share1[h] = aligned_v_quad(row1, 4u * (lane + h * STEP));
+        share0[h] = v_quad(row0, 4u * (lane + h * STEP));
+        share1[h] = v_quad(row1, 4u * (lane + h * STEP));
       }
       var sums0: array<f32, ROWS> = array<f32, ROWS>();
       var sums1: array<f32, ROWS> = array<f32, ROWS>();

@@ -1,4 +1,4 @@
-// parts: attention/aligned, attention/forward, attention/inputs, attention/score, attention/work, drivers, launch, special, store
+// parts: attention/forward, attention/inputs, attention/score, attention/work, drivers, launch, special, store
 //
 // Fused attention of few query rows against many keys (decoding): O = softmax(scale · Q Kᵀ + mask) V in O(length) memory.
 //
@@ -64,7 +64,7 @@ fn main(
     let k_begin = k_row(tile, min(key, last_key));
     var sums: array<vec4<f32>, ROWS> = array<vec4<f32>, ROWS>();
     for (var c = 0u; c < QUADS; c++) {
-      let quad = aligned_k_quad(k_begin, 4u * c);
+      let quad = k_quad(k_begin, 4u * c);
       for (var r = 0u; r < ROWS; r++) { sums[r] = fma(q_rows[r][c], quad, sums[r]); }
     }
 
@@ -92,7 +92,7 @@ fn main(
 
     let v_begin = v_row(tile, min(key, last_key));
     for (var c = 0u; c < QUADS; c++) {
-      let quad = aligned_v_quad(v_begin, 4u * c);
+      let quad = v_quad(v_begin, 4u * c);
       for (var r = 0u; r < ROWS; r++) { o[r][c] += weighted(weights[r], quad); }
     }
   }

@@ -15,6 +15,7 @@ import type { FloatDType } from '../tensor/dtype.ts';
 import { rowPitch } from '../tensor/shape.ts';
 import type { KernelChoices, Traits } from '../tensor/traits.ts';
 import {
+  alignment,
   attentionKey,
   attentionVariants,
   DIM_BUCKETS,
@@ -114,19 +115,15 @@ function tileConstants(columns: number, ownRows: number, quads: number): Constan
   return { DIM: dim, OWN_ROWS: ownRows, WORKGROUP: workgroup };
 }
 
-/** `walked` are the operands of the other side. If all of them can be read by quads, a constant says so. */
-function subgroupConstants(
-  { headDim, valueDim }: AttentionInputs,
-  { lanes, ownRows }: GradientSubgroupVariant,
-  walked: readonly Operand[],
-): Constants {
+function subgroupConstants(problem: AttentionGradientProblem, { lanes, ownRows }: GradientSubgroupVariant): Constants {
+  const { headDim, valueDim, dOutput } = problem;
   const dim = Math.max(headDim, valueDim);
-  const isAligned = headDim % 4 === 0 && valueDim % 4 === 0 && walked.every((operand) => readsQuads(operand, 3));
   return {
     DIM: DIM_BUCKETS.find((size) => dim <= size)!,
     SUBGROUP: lanes,
     ROWS: ownRows / lanes,
-    ...(isAligned && { ALIGNED: true }),
+    ...alignment(problem),
+    ...(valueDim % 4 === 0 && readsQuads(dOutput, 3) && { D_OUTPUT_ALIGNED: true }),
   };
 }
 
@@ -171,7 +168,7 @@ export function planQueryGradient(
   traits: Traits,
   choices?: KernelChoices,
 ): Launch[] {
-  const { headDim, queryLength, heads, batch, k, v } = problem;
+  const { headDim, queryLength, heads, batch } = problem;
   const { variant } = chooseAttentionGradient(problem, traits, choices);
   const queryTiles = Math.ceil(queryLength / variant.ownRows);
   const launch = (shader: Shader, constants: Constants, own: UniformValues) =>
@@ -188,7 +185,7 @@ export function planQueryGradient(
       traits,
     );
   if (variant.family === 'subgroup') {
-    return [launch(querySubgroupShader, subgroupConstants(problem, variant, [k, v]), {})];
+    return [launch(querySubgroupShader, subgroupConstants(problem, variant), {})];
   }
   return columnPasses(headDim).map((column) =>
     launch(queryShader, tileConstants(headDim - column, variant.ownRows, 16), { first_column: column }),
@@ -213,7 +210,7 @@ export function planKeyGradient(
   traits: Traits,
   choices?: KernelChoices,
 ): Launch[] {
-  const { headDim, valueDim, keyLength, kvHeads, batch, q, dOutput } = problem;
+  const { headDim, valueDim, keyLength, kvHeads, batch } = problem;
   const { variant } = chooseAttentionGradient(problem, traits, choices);
   const shader = KEY_SHADERS[hasValuesApart(traits) ? 'apart' : 'joined'][variant.family];
   const keyTiles = Math.ceil(keyLength / variant.ownRows);
@@ -235,7 +232,7 @@ export function planKeyGradient(
       traits,
     );
   if (variant.family === 'subgroup') {
-    return [launch(subgroupConstants(problem, variant, [q, dOutput]), {})];
+    return [launch(subgroupConstants(problem, variant), {})];
   }
   const columns = Math.max(headDim, valueDim);
   return columnPasses(columns).map((column) =>

@@ -190,9 +190,15 @@ function streamVariant(
   return { name: 'stream', family: 'stream', blockQ, blockK: lanes, lanes };
 }
 
+/** For kernels on CPU drivers, which run both sides of a branch: whether q, k and v can be read by quads without one. */
+export function alignment({ headDim, valueDim, q, k, v }: AttentionInputs): Constants {
+  const isAligned = headDim % 4 === 0 && valueDim % 4 === 0 && [q, k, v].every((operand) => readsQuads(operand, 3));
+  return isAligned ? { ALIGNED: true } : {};
+}
+
 /** A variant's shader, with its own constants. */
 function kernelOf(problem: AttentionProblem, variant: AttentionVariant): { shader: Shader; constants: Constants } {
-  const { kernelsOf, dtype, headDim, valueDim, k, v, options } = problem;
+  const { kernelsOf, dtype, headDim, valueDim, options } = problem;
   const storage = { IS_F16: dtype === 'float16' };
   const dim = DIM_BUCKETS.find((size) => Math.max(headDim, valueDim) <= size)!;
   switch (variant.family) {
@@ -211,9 +217,8 @@ function kernelOf(problem: AttentionProblem, variant: AttentionVariant): { shade
       return { shader: subgroupShader, constants };
     }
     case 'stream': {
-      const isAligned = headDim % 4 === 0 && valueDim % 4 === 0 && readsQuads(k, 3) && readsQuads(v, 3);
       const constants = { ...storage, DIM: dim, ROWS: variant.blockQ, LANES: variant.lanes };
-      return { shader: streamShader, constants: { ...constants, ...(isAligned && { ALIGNED: true }) } };
+      return { shader: streamShader, constants: { ...constants, ...alignment(problem) } };
     }
     case 'matrix':
       return attentionMatrixKernel(variant);

@@ -141,6 +141,22 @@ describe('tiles', () => {
   });
 });
 
+test('on CPU drivers a constant says which operands are read without branches', () => {
+  const constants = (given: Partial<AttentionGradientProblem>) => {
+    const { query, key } = plan({ headDim: 8, valueDim: 12, queryLength: 5, ...given }, CPU_DRIVER);
+    expect(key[0].constants).toEqual(query[0].constants);
+    return query[0].constants;
+  };
+  expect(constants({})).toMatchObject({ ALIGNED: true, D_OUTPUT_ALIGNED: true });
+  const repeated = constants({ dOutput: { strides: [0, 0, 0, 0], offset: 0 } });
+  expect(repeated).toMatchObject({ ALIGNED: true });
+  expect(repeated).not.toHaveProperty('D_OUTPUT_ALIGNED');
+  const oddHeadDim = constants({ headDim: 6 });
+  expect(oddHeadDim).toMatchObject({ D_OUTPUT_ALIGNED: true });
+  expect(oddHeadDim).not.toHaveProperty('ALIGNED');
+  expect(constants({ valueDim: 6 })).not.toHaveProperty('D_OUTPUT_ALIGNED');
+});
+
 describe('a mask’s gradient', () => {
   const launch = (...lengths: number[]) =>
     planMaskGradient(

@@ -326,12 +326,13 @@ describe('few queries', () => {
     expect([64, 96, 128].map(dims)).toEqual(['stream', 'stream', 'tile-8x32']);
   });
 
-  test('read k and v without branches where they are aligned', () => {
+  test('read q, k and v without branches where they are aligned', () => {
     const isAligned = (given: Partial<AttentionProblem>) => planDecode(given, CPU_DRIVER).constants['ALIGNED'] ?? false;
     expect(isAligned({})).toBe(true);
     expect(isAligned({ headDim: 40, valueDim: 8 })).toBe(true);
     expect(isAligned({ headDim: 40, valueDim: 7 })).toBe(false);
     expect(isAligned({ headDim: 42, valueDim: 8 })).toBe(false);
+    expect(isAligned({ q: { ...dense(1, 8, 1, 64), offset: 2 } })).toBe(false);
     expect(isAligned({ k: { strides: [0, 1, 8, 64], offset: 0 } })).toBe(false);
     expect(isAligned({ v: { ...dense(1, 8, 4096, 64), offset: 2 } })).toBe(false);
   });

@@ -14,6 +14,8 @@
 // 0, those of k, q and v are already in dS. So a product with dS may take the finite part of its other operand, but the
 // product with P ∘ M may not. Needs `params` (heads, gradient: GradientParams) from the shader that uses it.
 
+const D_OUTPUT_ALIGNED: bool = false;  // what ALIGNED is for q, k and v
+
 struct GradientParams {
   d_output: Operand,
   stats_at: u32,     // in `table`: each row's log-sum-exp, [B, H, rows], and after that D
@@ -69,6 +71,10 @@ fn d_output_element(element: u32) -> f32 {
 
 // Columns [column, column + 4) of the row that begins at element `row`; zero past the value dim.
 fn d_output_quad(row: u32, column: u32) -> vec4<f32> {
+  if D_OUTPUT_ALIGNED {
+    let quad = decode_quad(d_output[vector_of(row + column, IS_F16)], row + column, IS_F16);
+    return select(quad, vec4<f32>(0.0), column >= params.inputs.value_dim);
+  }
   if params.gradient.d_output.vectors != 0u && column + 4u <= params.inputs.value_dim {
     return decode_quad(d_output[vector_of(row + column, IS_F16)], row + column, IS_F16);
   }

@@ -5,6 +5,7 @@
 
 const KV_F16: bool = false;         // storage of k and v, which a cache may keep in f16 under an f32 q
 const HAS_BLOCK_MASK: bool = false;
+const ALIGNED: bool = false;        // q, k and v may be read four columns at a time, and their dims are multiples of four
 
 struct InputParams {
   q: Operand,
@@ -40,12 +41,17 @@ fn block_kind_at(sequence: Sequence, head: u32, query: u32, key: u32) -> u32 {
 }
 
 // *_quad: columns [column, column + 4) of the row that begins at element `row`; zero past the dim. Unaligned rows take a loop
-// rather than four calls, so that the body is compiled once for each use.
+// rather than four calls, so that the body is compiled once for each use. If ALIGNED, there is no branch: llvmpipe would run both
+// sides, which doubles the time of a whole decoding kernel.
 fn q_element(element: u32) -> f32 {
   return decode_element(q[vector_of(element, IS_F16)][component_of(element, IS_F16)], element, IS_F16);
 }
 
 fn q_quad(row: u32, column: u32) -> vec4<f32> {
+  if ALIGNED {
+    let quad = decode_quad(q[vector_of(row + column, IS_F16)], row + column, IS_F16);
+    return select(quad, vec4<f32>(0.0), column >= params.inputs.head_dim);
+  }
   if params.inputs.q.vectors != 0u && column + 4u <= params.inputs.head_dim {
     return decode_quad(q[vector_of(row + column, IS_F16)], row + column, IS_F16);
   }
@@ -61,6 +67,10 @@ fn k_element(element: u32) -> f32 {
 }
 
 fn k_quad(row: u32, column: u32) -> vec4<f32> {
+  if ALIGNED {
+    let quad = decode_quad(k[vector_of(row + column, KV_F16)], row + column, KV_F16);
+    return select(quad, vec4<f32>(0.0), column >= params.inputs.head_dim);
+  }
   if params.inputs.k.vectors != 0u && column + 4u <= params.inputs.head_dim {
     return decode_quad(k[vector_of(row + column, KV_F16)], row + column, KV_F16);
   }
@@ -76,6 +86,10 @@ fn v_element(element: u32) -> f32 {
 }
 
 fn v_quad(row: u32, column: u32) -> vec4<f32> {
+  if ALIGNED {
+    let quad = decode_quad(v[vector_of(row + column, KV_F16)], row + column, KV_F16);
+    return select(quad, vec4<f32>(0.0), column >= params.inputs.value_dim);
+  }
   if params.inputs.v.vectors != 0u && column + 4u <= params.inputs.value_dim {
     return decode_quad(v[vector_of(row + column, KV_F16)], row + column, KV_F16);
   }
