@@ -6,7 +6,7 @@ import { ATTENTION_OPTIONS, type AttentionOptions } from '../ops/attention/inter
 import { checkFloat, checkSameDevice, describe } from '../ops/internal/check.ts';
 import { formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { rotateQueries, type RotaryTables } from './rotary.ts';
+import { rotationOf, type RotaryTables } from './rotary.ts';
 
 /** The options of attention, except for the lengths, which the cache knows. */
 export type CachedAttentionOptions = Omit<AttentionOptions, 'keyLengths' | 'queryOffsets' | 'keyOffsets'>;
@@ -69,12 +69,9 @@ export function attend(
     ...(lengths !== undefined && { queryOffset: last }),
     ...(store.lengths.some((length) => length !== keyLength) && { keyLengths: store.lengths }),
   };
-  return q.device.scope(() => {
-    const { queryOffset = last } = all;
-    let rotated: Tensor = q;
-    if (rotary !== undefined) rotated = rotateQueries(op, q, k, rotary, queryOffset, evicted);
-    return attendStored(op, { q: rotated, k, v }, { keyLength, places }, all);
-  });
+  const { queryOffset = last } = all;
+  const rotate = rotary === undefined ? undefined : rotationOf(op, q, k, rotary, queryOffset, evicted);
+  return attendStored(op, { q, k, v }, { keyLength, places, rotate }, all);
 }
 
 /** @returns how many of the rows are real in each batch entry, the first ones: all `most` unless `lengths` says so */

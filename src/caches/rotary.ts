@@ -53,20 +53,20 @@ export function checkPositions(op: string, rotary: RotaryTables | undefined, end
 }
 
 /**
- * Rotates queries [B, H, Nq, D] of a cache.
+ * What rotates queries [B, H, Nq, D] of a cache, checked but not yet done.
  *
  * @param keys the cache's own
  * @param queryOffset the place of each batch entry's first query among the keys held
  * @param evicted number of keys that the cache no longer holds
  */
-export function rotateQueries(
+export function rotationOf(
   op: string,
   q: FloatTensor,
   keys: Tensor,
   rotary: RotaryTables,
   queryOffset: QueryOffset,
   evicted: number,
-): Tensor {
+): () => Tensor {
   checkRotary(op, keys, rotary);
   const offsets = placesOf(op, queryOffset, q.shape[0]).map((place) => place + evicted);
   const first = Math.min(...offsets);
@@ -74,7 +74,7 @@ export function rotateQueries(
     throw new ArgumentError(`${op}: query must have positions from 0 on to be rotated, got rows from ${first} on`);
   }
   checkPositions(op, rotary, Math.max(...offsets) + q.shape[2]);
-  return rotate(op, q, rotary, { offsets, interleaved: rotary.interleaved ?? false });
+  return () => rotate(op, q, rotary, { offsets, interleaved: rotary.interleaved ?? false });
 }
 
 /** One place for each batch entry. */

@@ -417,6 +417,19 @@ describe('bad input', () => {
     });
   });
 
+  test('is refused before the query is rotated', () => {
+    using cache = new KeyValueCache(device, { batch: 1, numKvHeads: 1, headDim: 8, valueDim: 300, capacity: 2 });
+    const { rotary } = tablesOf(8);
+    device.scope(() => {
+      cache.append(device.randn([1, 1, 1, 8]), device.randn([1, 1, 1, 300]));
+      const q = device.randn([1, 1, 1, 8]);
+      const before = device.runtime.counters();
+      expect(() => cache.attend(q, { rotary })).toThrow('value headDim must be at most 256, got 300');
+      expect(() => cache.attend(q, { rotary, mask: q })).toThrow("mask must broadcast to the scores' shape");
+      expect(device.runtime.counters()).toEqual(before);
+    });
+  });
+
   test('of a PagedKeyValueCache', () => {
     const { kvHeads: numKvHeads, dim: headDim, valueDim } = SIZES;
     const cache = new PagedKeyValueCache(device, { numPages: 9, pageSize: 2, numKvHeads, headDim, valueDim });

@@ -54,6 +54,8 @@ export interface StoredKeys {
   /** Keys of the longest batch entry. */
   readonly keyLength: number;
   readonly places: KeyPlaces;
+  /** The query, rotated; called when all checks have passed. */
+  readonly rotate?: () => Tensor;
 }
 
 /** What one op has besides the options of all attention ops. */
@@ -98,21 +100,21 @@ export function callAttention<R extends Readonly<Record<string, Tensor | undefin
 
 function attentionCall(
   op: string,
-  { q, k, v }: AttentionTensors,
+  { q: query, k, v }: AttentionTensors,
   options: AttentionOptions,
   isHeadless: boolean,
   { check, stored }: OwnParts,
 ): AttentionCall {
-  const [storedBatch, heads, queryRows, headDim] = q.shape;
+  const [storedBatch, heads, queryRows, headDim] = query.shape;
   const kvHeads = k.shape[1];
   if (heads % kvHeads !== 0) throw new ArgumentError(`${op}: key heads must divide query's ${heads}, got ${kvHeads}`);
   if (queryRows > MAX_LENGTH) {
     throw new ArgumentError(`${op}: query length must be at most ${MAX_LENGTH}, got ${queryRows}`);
   }
-  const packing = stored ? undefined : checkPacking(op, options, q.shape, k.shape);
+  const packing = stored ? undefined : checkPacking(op, options, query.shape, k.shape);
   const sizes: CallSizes = {
     op,
-    like: { name: 'query', tensor: q },
+    like: { name: 'query', tensor: query },
     batch: packing?.count ?? storedBatch,
     heads,
     queryLength: packing?.queryLength ?? queryRows,
@@ -124,7 +126,8 @@ function attentionCall(
   const effects = [...checkOptionValues(options, sizes), ...(stored ? [effectOf(op, stored.places)] : [])];
   check?.();
   // all checks have passed; a copy that joins small inputs is no step of the tape
-  const { table, options: fields } = noGrad(() => resolveOptions(op, q.device, effects));
+  const { table, options: fields } = noGrad(() => resolveOptions(op, query.device, effects));
+  const q = stored?.rotate?.() ?? query;
   const merge = (records: readonly (Readonly<Record<string, Tensor>> | undefined)[]): Record<string, Tensor> =>
     Object.fromEntries(records.flatMap((record) => Object.entries(record ?? {})));
   return {
