@@ -3,7 +3,8 @@
  * `tensor.backward()` runs them. This file is above all of them, and gives a new device its tuner and its tape.
  */
 import { makeTape } from './autograd/tape.ts';
-import { accumulate, clone, reshape } from './ops/copy.ts';
+import { clone, reshape } from './ops/copy.ts';
+import { accumulate } from './ops/internal/copy.ts';
 import { sumTo } from './ops/sum.ts';
 import { openDevice, type Device, type DeviceOptions } from './tensor/device.ts';
 import { ownerOf, recall } from './tuning/memory.ts';

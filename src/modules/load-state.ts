@@ -6,7 +6,7 @@ import type { DType } from '../tensor/dtype.ts';
 import { formatShape, type Shape } from '../tensor/shape.ts';
 import { Tensor } from '../tensor/tensor.ts';
 import { describe } from '../ops/internal/check.ts';
-import { copyInto } from '../ops/copy.ts';
+import { copyInto } from '../ops/internal/copy.ts';
 
 export type StateDict = Readonly<Record<string, Tensor>>;
 

@@ -1,11 +1,10 @@
 import { record } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
-import { planAccumulate, planCopy, type CopyProblem } from '../kernels/elementwise.ts';
-import { operandOf } from '../kernels/launch.ts';
-import { BYTES, type DType, type FloatDType } from '../tensor/dtype.ts';
-import { broadcastStrides, formatShape, reshapeStrides, storageSize, type Shape } from '../tensor/shape.ts';
+import type { DType, FloatDType } from '../tensor/dtype.ts';
+import { broadcastStrides, formatShape, reshapeStrides, type Shape } from '../tensor/shape.ts';
 import { inferShape, type Tensor } from '../tensor/tensor.ts';
 import { checkAlike, checkFloat, checkTensor, describe } from './internal/check.ts';
+import { copied } from './internal/copy.ts';
 import { sumTo } from './sum.ts';
 
 /** x in row-major order without gaps: another handle on x if x is so already, else a copy. Any dtype. */
@@ -73,7 +72,7 @@ export function concat(x: Tensor, y: Tensor, axis: number): Tensor {
   const split = x.shape[at];
   const shape = x.shape.with(at, split + added);
   const joined = { y: { strides, offset: y.offset }, axis: at, split };
-  const output = run(op, { shape, outputShape: shape, joined }, x, x.dtype, y);
+  const output = copied(op, { shape, outputShape: shape, joined }, x, x.dtype, y);
   const yShape = y.shape;
   record({
     op,
@@ -87,13 +86,8 @@ export function concat(x: Tensor, y: Tensor, axis: number): Tensor {
   return output;
 }
 
-/** The logical not of a bool tensor, under the name of the op that needs it. */
-export function invert(op: string, x: Tensor): Tensor {
-  return run(op, { shape: x.shape, outputShape: x.shape, invert: true }, x, 'bool');
-}
-
 function copy(op: string, x: Tensor, dtype: DType, outputShape: Shape): Tensor {
-  const output = run(op, { shape: x.shape, outputShape }, x, dtype);
+  const output = copied(op, { shape: x.shape, outputShape }, x, dtype);
   const { shape, dtype: xDType } = x;
   record({
     op,
@@ -103,72 +97,4 @@ function copy(op: string, x: Tensor, dtype: DType, outputShape: Shape): Tensor {
     backward: ([gradient]) => ({ x: cast(reshape(gradient!, shape), xDType as FloatDType) }),
   });
   return output;
-}
-
-function run(
-  op: string,
-  problem: Pick<CopyProblem, 'shape' | 'outputShape' | 'joined' | 'invert'>,
-  x: Tensor,
-  dtype: DType,
-  y?: Tensor,
-): Tensor {
-  const { device } = x;
-  const output = device.empty(problem.outputShape, dtype, op);
-  const launch = planCopy({ op, ...problem, inDType: x.dtype, outDType: dtype, x: operandOf(x) }, device.traits);
-  device.dispatch(op, launch, { x, y, output });
-  return output;
-}
-
-/** What is copied where. */
-type Copy = readonly [x: Tensor, target: Tensor];
-
-/**
- * target ← x in place for each pair, as if all at once, converted to the target's float dtype. x has the target's shape and
- * device. The target is row-major from the start of its storage, as parameters and the state of optimisers are.
- */
-export function copyInto(op: string, copies: readonly Copy[]): void {
-  if (copies.length === 0) return;
-  const targets = new Set(copies.map(([, target]) => target.storage(op)));
-  const { device } = copies[0][1];
-  device.scope(() => {
-    // copy first what another pair will overwrite
-    const apart = copies.map(([x, target]) => [targets.has(x.storage(op)) ? clone(x) : x, target] as const);
-    for (const [x, target] of apart) {
-      const { shape, dtype } = target;
-      const launch = planCopy(
-        { op, shape, outputShape: shape, inDType: x.dtype, outDType: dtype, x: operandOf(x) },
-        device.traits,
-      );
-      device.dispatch(op, launch, { x, output: target });
-      target.changed();
-    }
-  });
-}
-
-/** target += x in place, for the tape. Same shape, dtype and device. target is contiguous, or a slice of such a tensor. */
-export function accumulate(target: Tensor, x: Tensor): void {
-  const op = 'accumulate';
-  const { device, shape } = target;
-  const dtype = target.dtype as FloatDType;
-  const launch = planAccumulate({ op, shape, dtype, target: operandOf(target), x: operandOf(x) }, device.traits);
-  device.dispatch(op, launch, { x, target_words: target });
-  target.changed();
-}
-
-/** Writes x's elements in row-major order to `target` from word `firstWord` on. f16 and bools are copied in whole words. */
-export function copyWords(op: string, x: Tensor, target: Tensor, firstWord: number): void {
-  const bytes = BYTES[x.dtype];
-  // smaller elements are copied as whole words: x must be contiguous and begin at a word
-  const words = bytes === 4 ? x.shape : [wordsOf(x)];
-  const from = bytes === 4 ? operandOf(x) : { strides: [1], offset: (x.offset * bytes) / 4 };
-  const launch = planCopy(
-    { op, shape: words, outputShape: words, inDType: 'uint32', outDType: 'uint32', x: from, firstWord },
-    x.device.traits,
-  );
-  x.device.dispatch(op, launch, { x, output: target });
-}
-
-/** Words of 32 bits that a row-major copy of x takes. */
-export function wordsOf({ shape, dtype }: Tensor): number {
-  return Math.ceil((storageSize(shape, dtype) * BYTES[dtype]) / 4);
 }

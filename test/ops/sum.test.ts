@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Device, mean, sum, type SumOptions } from '../../src/index.ts';
-import { accumulate } from '../../src/ops/copy.ts';
+import { accumulate } from '../../src/ops/internal/copy.ts';
 import { sumOver, sumTo } from '../../src/ops/sum.ts';
 import { testDevice } from '../device.ts';
 import { Random } from '../random.ts';

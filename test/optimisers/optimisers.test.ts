@@ -13,7 +13,7 @@ import {
   sum,
   type Tensor,
 } from '../../src/index.ts';
-import { copyInto } from '../../src/ops/copy.ts';
+import { copyInto } from '../../src/ops/internal/copy.ts';
 import { testDevice } from '../device.ts';
 import { expectClose } from '../reference/compare.ts';
 import { tolerances } from '../reference/tolerances.ts';

@@ -6,7 +6,7 @@ import { ArgumentError } from '../../gpu/errors.ts';
 import { formatShape } from '../../tensor/shape.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { checkPositive, checkTensor, describe } from '../internal/check.ts';
-import { invert } from '../copy.ts';
+import { invert } from '../internal/copy.ts';
 
 /**
  * `attn_mask` of torch.nn.MultiheadAttention: [Nq, Nk], or [B·H, Nq, Nk] which becomes [B, H, Nq, Nk]. bool: true =

@@ -8,7 +8,8 @@ import { formatShape } from '../../tensor/shape.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { AttentionResult } from './internal/call.ts';
 import { checkFloat, checkSameDevice, checkTensor, describe } from '../internal/check.ts';
-import { cast, contiguous, copyWords } from '../copy.ts';
+import { cast, contiguous } from '../copy.ts';
+import { copyWords } from '../internal/copy.ts';
 import { viewWithHeads } from '../internal/heads.ts';
 
 /** Attention over some of the keys, as attention ops return it with `returnLogSumExp`. */

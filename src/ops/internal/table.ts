@@ -5,7 +5,8 @@
 import type { Device } from '../../tensor/device.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { BYTES } from '../../tensor/dtype.ts';
-import { clone, copyWords, wordsOf } from '../copy.ts';
+import { clone } from '../copy.ts';
+import { copyWords, wordsOf } from './copy.ts';
 
 /** Numbers from the host, or a tensor. */
 export type Segment = { readonly words: Uint32Array | Int32Array | Float32Array } | { readonly tensor: Tensor };

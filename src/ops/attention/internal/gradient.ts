@@ -13,7 +13,7 @@ import { operandOf } from '../../../kernels/launch.ts';
 import type { FloatDType } from '../../../tensor/dtype.ts';
 import { rowPitch } from '../../../tensor/shape.ts';
 import type { Tensor } from '../../../tensor/tensor.ts';
-import { copyWords, wordsOf } from '../../copy.ts';
+import { copyWords, wordsOf } from '../../internal/copy.ts';
 import { axesLike, HEADS_IN_ROWS, hasHeadsInRows } from '../../internal/heads.ts';
 import type { AttentionTensors } from './call.ts';
 

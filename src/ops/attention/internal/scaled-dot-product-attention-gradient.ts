@@ -1,7 +1,8 @@
 import type { FloatDType } from '../../../tensor/dtype.ts';
 import type { Tensor } from '../../../tensor/tensor.ts';
 import { axesLike, hasHeadsInRows } from '../../internal/heads.ts';
-import { accumulate, cast, reshape } from '../../copy.ts';
+import { cast, reshape } from '../../copy.ts';
+import { accumulate } from '../../internal/copy.ts';
 import { product } from '../../internal/product.ts';
 import { weigh, weighGradient, type Weighing, type WeighingTensors } from './weigh.ts';
 
