@@ -1,5 +1,5 @@
 /** The command `shader`: the WGSL that the device would compile for a call, whole. */
-import type { Launch } from '../gpu/runtime.ts';
+import type { LabelledLaunch } from '../gpu/runtime.ts';
 import { ArgumentError } from '../index.ts';
 import type { Device, DeviceOptions } from '../index.ts';
 import { deviceLine, table } from '../display/text.ts';
@@ -57,14 +57,14 @@ export function printShaderList(device: Device, print: (text: string) => void): 
   print(pinnableKernels(device));
 }
 
-function launchesOf(device: Device, op: string, problem: Problem): Launch[] {
+function launchesOf(device: Device, op: string, problem: Problem): LabelledLaunch[] {
   const { dtype, backward: requiresGrad = false } = problem;
   const zeros: Zeros = {
     device,
     floats: (shape, own = dtype) => device.zeros(shape, { dtype: own, requiresGrad }),
     others: (shape, own) => device.zeros(shape, { dtype: own }),
   };
-  const launches: Launch[] = [];
+  const launches: LabelledLaunch[] = [];
   device.scope(() => {
     let work!: () => unknown;
     device.runtime.launchesOf(() => {
@@ -81,11 +81,11 @@ function launchesOf(device: Device, op: string, problem: Problem): Launch[] {
 }
 
 /** Whether the device would compile the same without the kernel that is pinned. */
-function isDefault(device: Device, op: string, problem: Problem, launches: readonly Launch[]): boolean {
+function isDefault(device: Device, op: string, problem: Problem, launches: readonly LabelledLaunch[]): boolean {
   const { kernels } = device;
   device.kernels = { ...kernels, pinned: new Map() };
   try {
-    const key = (all: readonly Launch[]) =>
+    const key = (all: readonly LabelledLaunch[]) =>
       JSON.stringify(all.map(({ shader, constants }) => [shader.name, constants]));
     return key(launchesOf(device, op, problem)) === key(launches);
   } finally {
@@ -94,8 +94,8 @@ function isDefault(device: Device, op: string, problem: Problem, launches: reado
 }
 
 /** Each distinct source once, under a heading that says how it is launched. */
-function kernelTexts(launches: readonly Launch[]): string[] {
-  const bySource = new Map<string, Launch[]>();
+function kernelTexts(launches: readonly LabelledLaunch[]): string[] {
+  const bySource = new Map<string, LabelledLaunch[]>();
   for (const launch of launches) {
     const source = annotatedSource(launch);
     bySource.set(source, [...(bySource.get(source) ?? []), launch]);
@@ -105,7 +105,7 @@ function kernelTexts(launches: readonly Launch[]): string[] {
     const constantList = Object.entries(constants).map(([name, value]) => `${name} = ${value}`);
     const sizes = [first, ...rest].map(({ workgroups }) => workgroups.join(' × '));
     return [
-      `// ======== ${i + 1} of ${bySource.size}: ${shader.name}.wgsl${label === undefined ? '' : `, of ${label}`}`,
+      `// ======== ${i + 1} of ${bySource.size}: ${shader.name}.wgsl, of ${label}`,
       `// constants: ${constantList.join(', ') || 'the defaults'}`,
       `// workgroups: ${sizes.join(', then ')}`,
       source,

@@ -15,8 +15,6 @@ import { BufferUsage, MAP_MODE_READ } from './usage.ts';
 
 /** What a kernel's plan decides, as plain data. */
 export interface Launch {
-  /** Name in timings and error messages; defaults to the shader's. */
-  readonly label?: string;
   readonly shader: Shader;
   readonly constants: Constants;
   /** Functions that replace those that the shader marks as replaceable. */
@@ -24,6 +22,11 @@ export interface Launch {
   /** Fields of the shader's uniform struct by name. A struct within it is an object of its own. */
   readonly params: UniformValues;
   readonly workgroups: readonly [number, number, number];
+}
+
+/** A launch under its name in timings and error messages. */
+export interface LabelledLaunch extends Launch {
+  readonly label: string;
 }
 
 /** Buffers by the name of the WGSL variable; an optional input that is absent gets a small placeholder. */
@@ -91,7 +94,7 @@ export class Runtime {
   #lost: DeviceLostError | undefined;
   #disposed = false;
   #stopwatch: Stopwatch | undefined;
-  #launches: Launch[] | undefined;
+  #launches: LabelledLaunch[] | undefined;
   #submits = 0;
   #dispatches = 0;
   #buffers = 0;
@@ -123,12 +126,12 @@ export class Runtime {
     });
   }
 
-  /** Records one dispatch. */
-  dispatch(launch: Launch, bindings: Bindings): void {
+  /** Records one dispatch. `label` names it in timings and error messages. */
+  dispatch(launch: Launch, bindings: Bindings, label = launch.shader.name): void {
     this.assertUsable();
-    if (this.#launches) return void this.#launches.push(launch);
+    if (this.#launches) return void this.#launches.push({ ...launch, label });
     const { shader, constants, insertions, params, workgroups } = launch;
-    const pipeline = this.#pipelines.get(shader, constants, insertions, launch.label);
+    const pipeline = this.#pipelines.get(shader, constants, insertions, label);
     const { uniform } = pipeline.layout;
     const slot = Math.ceil((uniform?.size ?? 0) / UNIFORM_SLOT) * UNIFORM_SLOT;
     if (this.#recorded.length >= MAX_BATCH || this.#uniformEnd + slot > this.#uniformBytes.byteLength) this.flush();
@@ -138,7 +141,7 @@ export class Runtime {
     const bindGroup = this.#bindGroup(pipeline, bindings);
     this.#recorded.push({
       kind: 'dispatch',
-      label: launch.label ?? shader.name,
+      label,
       pipeline,
       bindGroup,
       uniformOffset,
@@ -148,8 +151,8 @@ export class Runtime {
   }
 
   /** The dispatches that `work` would make. Nothing is compiled and no kernel runs, so results have undefined contents. */
-  launchesOf(work: () => void): Launch[] {
-    const launches: Launch[] = [];
+  launchesOf(work: () => void): LabelledLaunch[] {
+    const launches: LabelledLaunch[] = [];
     this.#launches = launches;
     try {
       work();

@@ -150,14 +150,19 @@ export function matmulLaunch(problem: MatmulProblem, variant: AnyMatmulVariant, 
   const rowTiles = Math.ceil(rows / variant.rows);
   const columnTiles = Math.ceil(columns / variant.columns);
   const groups = rowTiles * columnTiles * batchSize(problem);
+  const operands = operandParams(problem);
   return {
-    ...kernelOf(problem, variant),
-    params: { groups, row_tiles: rowTiles, column_tiles: columnTiles, ...operandParams(problem) },
+    ...kernelOf(problem, variant, operands),
+    params: { groups, row_tiles: rowTiles, column_tiles: columnTiles, ...operands },
     workgroups: foldWorkgroups(op, groups, traits),
   };
 }
 
-function kernelOf(problem: MatmulProblem, variant: AnyMatmulVariant): { shader: Shader; constants: Constants } {
+function kernelOf(
+  problem: MatmulProblem,
+  variant: AnyMatmulVariant,
+  { a, b }: ReturnType<typeof operandParams>,
+): { shader: Shader; constants: Constants } {
   if (variant.family === 'matrix') return matmulMatrixKernel(problem, variant);
   const storage = {
     A_F16: problem.aDType === 'float16',
@@ -171,11 +176,7 @@ function kernelOf(problem: MatmulProblem, variant: AnyMatmulVariant): { shader: 
   const { rows, columns, laneRows, laneQuads, step, workgroup } = variant;
   const lane = { ROWS: laneRows, QUADS: laneQuads, STEP: step, WORKGROUP: workgroup };
   const tile = { TILE_ROWS: rows, TILE_COLUMNS: columns, ...lane };
-  const vectors = {
-    A_VECTORS: factorParams(problem.a, -1).vectors,
-    B_VECTORS: factorParams(problem.b, -2).vectors,
-  };
-  return { shader: tileShader, constants: { ...tile, ...storage, ...vectors } };
+  return { shader: tileShader, constants: { ...tile, ...storage, A_VECTORS: a.vectors, B_VECTORS: b.vectors } };
 }
 
 /** Twins of the constants of matmul/parts/operands.wgsl: the axis of a factor along which vectors are read. */

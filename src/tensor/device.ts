@@ -312,7 +312,7 @@ export class Device {
     const buffers = Object.fromEntries(
       Object.entries(tensors).map(([name, tensor]) => [name, tensor?.storage(caller)]),
     );
-    this.runtime.dispatch({ label: caller, ...launch }, buffers);
+    this.runtime.dispatch(launch, buffers, caller);
   }
 
   /** Submits recorded work without waiting for it. */

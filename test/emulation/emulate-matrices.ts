@@ -25,8 +25,8 @@ export function useMatrices(): void {
     const run = runtime.dispatch.bind(runtime);
     const dispatch = vi
       .spyOn(runtime, 'dispatch')
-      .mockImplementation((launch, bindings) =>
-        run({ ...launch, shader: EMULATED.get(launch.shader.name) ?? launch.shader }, bindings),
+      .mockImplementation((launch, bindings, label) =>
+        run({ ...launch, shader: EMULATED.get(launch.shader.name) ?? launch.shader }, bindings, label),
       );
     device.traits = { ...traits, subgroupMatrix: 'vectors' };
     isEmulating = true;

@@ -42,9 +42,9 @@ async function run(
       params: { count: 3, addend: 1 },
       workgroups: [1, 1, 1],
       ...(insertions && { insertions }),
-      ...(label && { label }),
     },
     { x: x.storage('test'), output: output.storage('test') },
+    label,
   );
   return Array.from(await output.data());
 }
@@ -86,10 +86,11 @@ describe('what does not compile', () => {
     const line = shader.text.split('\n').findIndex((text) => text.includes('missing(')) + 1;
     using x = device.zeros([3]);
     using output = device.zeros([3]);
-    const launch = { label: 'anOp', shader, constants: {}, insertions: [square], params: { count: 3, addend: 1 } };
+    const launch = { shader, constants: {}, insertions: [square], params: { count: 3, addend: 1 } };
     device.runtime.dispatch(
       { ...launch, workgroups: [1, 1, 1] },
       { x: x.storage('test'), output: output.storage('test') },
+      'anOp',
     );
     const error = await device.sync().catch((reason: unknown) => reason);
     expect((error as Error).message).toMatch(/^marked: /);

@@ -49,9 +49,9 @@ function problemOf(...kernels: string[]): TuningProblem {
 function onDispatch(target: Device, look: (launch: Launch) => void): void {
   const { runtime } = target;
   const dispatch = runtime.dispatch.bind(runtime);
-  vi.spyOn(runtime, 'dispatch').mockImplementation((launch, bindings) => {
+  vi.spyOn(runtime, 'dispatch').mockImplementation((launch, bindings, label) => {
     look(launch);
-    dispatch(launch, bindings);
+    dispatch(launch, bindings, label);
   });
 }
 
