@@ -26,7 +26,7 @@ export interface UserFunction {
 const SYNTAX = words(
   'alias break case const continue default else false fn for if let return struct switch true var _',
 );
-/** Types and functions that are WGSL's own and touch nothing but their arguments. */
+/** Types and functions that are WGSL's own and touch nothing but their arguments. A kernel must not declare one for itself. */
 const PREDECLARED = words(
   'bool f32 i32 u32 array vec2 vec3 vec4 mat2x2 mat2x3 mat2x4 mat3x2 mat3x3 mat3x4 mat4x2 mat4x3 mat4x4',
   'vec2f vec3f vec4f vec2i vec3i vec4i vec2u vec3u vec4u',
@@ -48,11 +48,6 @@ function words(...lines: string[]): ReadonlySet<string> {
 /** Whether WGSL has a use of its own for the word. */
 export function isKeyword(name: string): boolean {
   return SYNTAX.has(name) || name === 'loop' || name === 'while';
-}
-
-/** Whether a source may use the name without declaring it; a kernel must not declare it for itself. */
-export function isPredeclared(name: string): boolean {
-  return PREDECLARED.has(name);
 }
 
 /**

@@ -93,7 +93,7 @@ async function examine(
 }
 
 /** Largest difference over largest number; NaN if the result holds one. */
-export function relativeDifference(result: ArrayLike<number>, expected: ArrayLike<number>): number {
+function relativeDifference(result: ArrayLike<number>, expected: ArrayLike<number>): number {
   let [difference, largest] = [0, 0];
   for (let i = 0; i < expected.length; i++) {
     difference = Math.max(difference, Math.abs(result[i] - expected[i]));

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { checkFunction, isPredeclared } from '../../src/gpu/user-function.ts';
+import { checkFunction } from '../../src/gpu/user-function.ts';
 import {
   captureFields,
   DERIVATIVE,
@@ -138,6 +138,11 @@ test("no shader declares for itself what a modifier takes for WGSL's, nor under 
     );
   });
   expect(declared).toEqual(expect.arrayContaining(['params', 'table', 'main', 'Params', 'HIDDEN', 'tile_of']));
-  const isTaken = (name: string) => isPredeclared(name) || /^(?:score|mask|d_score)_mod_/.test(name);
-  expect(declared.filter(isTaken)).toEqual([]);
+  const read = (name: string) => {
+    const signature = { name: 'modifier', parameters: [], result: 'f32' };
+    return checkFunction('scoreMod', `fn modifier() -> f32 { return ${name}; }`, signature, []);
+  };
+  expect(() => read('max')).not.toThrow();
+  for (const name of declared) expect(() => read(name)).toThrow(`unknown name '${name}'`);
+  expect(declared.filter((name) => /^(?:score|mask|d_score)_mod_/.test(name))).toEqual([]);
 });
