@@ -1,7 +1,7 @@
 import { noGrad } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
 import { planGradScaler, planScaleGradient } from '../kernels/optimiser.ts';
-import { checkFloat, checkFinite, checkSameDevice, describe } from '../ops/internal/check.ts';
+import { checkFloat, checkFinite, checkPositive, checkSameDevice, describe } from '../ops/internal/check.ts';
 import { cast } from '../ops/copy.ts';
 import { multiply } from '../ops/elementwise.ts';
 import { checkState, copyState, type StateDict, type StateEntry } from '../modules/load-state.ts';
@@ -60,8 +60,9 @@ export class GradScaler {
     if (backoffFactor <= 0 || backoffFactor >= 1) {
       throw new ArgumentError(`${name}: backoffFactor must lie between 0 and 1, got ${backoffFactor}`);
     }
-    if (!Number.isInteger(growthInterval) || growthInterval < 1 || growthInterval >= 2 ** 32) {
-      throw new ArgumentError(`${name}: growthInterval must be a positive integer, got ${describe(growthInterval)}`);
+    checkPositive(name, 'growthInterval', growthInterval);
+    if (growthInterval >= 2 ** 32) {
+      throw new ArgumentError(`${name}: growthInterval must be less than 2^32, got ${growthInterval}`);
     }
     this.#device = device;
     this.#options = { growthFactor, backoffFactor, growthInterval };

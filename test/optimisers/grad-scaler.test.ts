@@ -192,6 +192,7 @@ describe('GradScaler', () => {
     [{ growthFactor: 1 }, 'GradScaler: growthFactor must exceed 1, got 1'],
     [{ backoffFactor: 1 }, 'GradScaler: backoffFactor must lie between 0 and 1, got 1'],
     [{ growthInterval: 0 }, 'GradScaler: growthInterval must be a positive integer, got 0'],
+    [{ growthInterval: 2 ** 32 }, 'GradScaler: growthInterval must be less than 2^32, got 4294967296'],
   ])('refuses %o', (options, message) => {
     expect(() => new GradScaler(device, options)).toThrow(message);
   });

@@ -184,6 +184,8 @@ const ABSENT = 0xffffffff;
 /** A bound of a band that no key exceeds, whatever the query's position. Query, offset and bound add up to less than 2³¹. */
 export const UNBOUNDED = 2 ** 30 - 1;
 export const MAX_LENGTH = 2 ** 29;
+/** The band that leaves every key to every query. */
+const ALL_KEYS = { left: UNBOUNDED, right: UNBOUNDED };
 const MAX_QUERY_OFFSET = 2 ** 28;
 
 // ---- checks that several share
@@ -383,7 +385,7 @@ function checkBand(options: AttentionOptions, { op, queryLength, keyLength, pack
 
 /** The window with real bounds in place of −1. */
 function checkWindow(op: string, window: Window | undefined): Window {
-  if (window === undefined) return { left: UNBOUNDED, right: UNBOUNDED };
+  if (window === undefined) return ALL_KEYS;
   if (window === null || typeof window !== 'object' || Array.isArray(window)) {
     throw new ArgumentError(`${op}: window must be { left, right }, got ${describe(window)}`);
   }
@@ -644,7 +646,7 @@ export function combineEffects(effects: readonly Effect[], places: readonly numb
     fields,
     insertions,
     gradientInsertions: [...insertions, ...effects.flatMap(({ derivatives = [] }) => derivatives)],
-    band: effects.find(({ band }) => band)!.band!,
+    band: effects.find(({ band }) => band)?.band ?? ALL_KEYS,
     isPacked: effects.some(({ isPacked }) => isPacked),
     isPlain: effects.every(({ isPlain }) => isPlain),
     maskBlock: effects.find(({ maskBlock }) => maskBlock)?.maskBlock,
