@@ -73,7 +73,9 @@ describe.each(DTYPES)('%s', (dtype) => {
       { queryOffset: lengths.map((_, s) => 4 * s - 6), isCausal: true, window: { left: 9, right: -1 } },
       { keyLengths: lengths.map(([, keys], s) => (s % 2 === 0 ? keys >> 1 : longest)), isCausal: 'bottom-right' },
     ];
-    for (const more of options) await expectEveryOp({ ...problem, ...more }, dtype, { isFar: true });
+    // nor do the options
+    const chosen = dtype === 'float32' ? options : options.slice(1, 2);
+    for (const more of narrow(chosen, options)) await expectEveryOp({ ...problem, ...more }, dtype, { isFar: true });
   });
 
   const dims = [
@@ -84,7 +86,10 @@ describe.each(DTYPES)('%s', (dtype) => {
     await expectEveryOp({ ...pack(2, PACKS['ragged ones'], sizes), isCausal: 'bottom-right' }, dtype);
   });
 
-  test.each(ATTENTION_OPS)('are calls of %s for each sequence', (op) => expectSeparateCalls(op, dtype));
+  test.each(narrow(dtype === 'float32' ? ATTENTION_OPS : [], ATTENTION_OPS))(
+    'are calls of %s for each sequence',
+    (op) => expectSeparateCalls(op, dtype),
+  );
 
   test.each(ATTENTION_OPS)('a sequence of NaN spoils no other in %s', async (op) => {
     const problem = pack(4, PACKS['ragged ones']);
