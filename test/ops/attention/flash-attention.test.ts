@@ -48,7 +48,7 @@ describe('flashAttention', () => {
     }
   });
 
-  test.each(narrow([4], [4, 8, 64]))('blockSize %i in float16', async (blockSize) => {
+  test.each(narrow([], [4, 8, 64]))('blockSize %i in float16', async (blockSize) => {
     const random = new Random(blockSize);
     const problem = { ...randomOperands(random, { queries: 20, keys: 150 }), blockSize };
     await expectAttention('flashAttention', { ...problem, mask: floatMask(random, [20, 150]) }, 'float16');
