@@ -3,7 +3,7 @@ import { type Device, matmul } from '../../src/index.ts';
 import { matmulVariants } from '../../src/kernels/matmul.ts';
 import { product } from '../../src/ops/internal/product.ts';
 import { testDevice } from '../device.ts';
-import { describeInMatrix, narrow } from '../matrix/narrow.ts';
+import { describeInMatrix, IS_MATRIX, narrow } from '../matrix/narrow.ts';
 import { compilesFast, useMatrices } from '../emulation/emulate-matrices.ts';
 import { Random } from '../random.ts';
 import { expectClose } from '../reference/compare.ts';
@@ -226,7 +226,9 @@ describe.each(narrow(['tile-32x32'], TILES))('matmul, pinned to %s', (name) => {
   test('in float16', async () => {
     const [a, b, bias] = [normals(3, 66, 36), normals(36, 44), normals(44)];
     await expectProduct({ a, b, bias }, 'float16');
-    await expectProduct({ a: normals(36, 66), b: normals(44, 36), transposeA: true, transposeB: true }, 'float16');
+    if (IS_MATRIX) {
+      await expectProduct({ a: normals(36, 66), b: normals(44, 36), transposeA: true, transposeB: true }, 'float16');
+    }
     const layouts = { a: { before: [0, 1], after: [0, 2] }, b: { axes: [1, 0] } };
     await expectProduct({ a: normals(66, 35), b: normals(35, 67), layouts }, 'float16');
   });
