@@ -1,7 +1,8 @@
 /**
  * The one device that all test files of a process share: a device and its pipelines are what costs time in software.
  * With WEBGPU_ATTENTION_EXPERIMENTAL=1 it is opened for its tensor cores, if it has any, and ops take those; with
- * WEBGPU_ATTENTION_TEST_LIMITS=default it has WebGPU's default limits and no features.
+ * WEBGPU_ATTENTION_TEST_LIMITS=default it has WebGPU's default limits and no features; with
+ * WEBGPU_ATTENTION_TEST_ATTENTION=NAME flash and local attention take that kernel wherever it can compute the problem.
  */
 import { createDevice, type Device } from '../src/index.ts';
 import { openGpuDevice } from './gpu/gpu-device.ts';
@@ -16,5 +17,9 @@ export function testDevice(): Promise<Device> {
 
 async function open(): Promise<Device> {
   if (HAS_DEFAULT_LIMITS) return createDevice({ gpuDevice: await openGpuDevice() });
-  return createDevice({ experimental: process.env['WEBGPU_ATTENTION_EXPERIMENTAL'] === '1' });
+  const kernel = process.env['WEBGPU_ATTENTION_TEST_ATTENTION'];
+  return createDevice({
+    experimental: process.env['WEBGPU_ATTENTION_EXPERIMENTAL'] === '1',
+    ...(kernel && { kernels: { flashAttention: kernel, localAttention: kernel } }),
+  });
 }

@@ -11,7 +11,7 @@
  */
 
 const HEADS = 8;
-const LENGTH = 1024;
+const LENGTH = 2048;
 const WINDOW = 64;
 const KEYS = 4096;
 const DTYPES = ['float32', 'float16'];
@@ -20,15 +20,20 @@ const sizeOf = (dtype) => (dtype === 'float16' ? 2 : 4);
 const short = (dtype) => (dtype === 'float16' ? 'f16' : 'f32');
 const count = (shape) => shape.reduce((product, length) => product * length, 1);
 
-function flash(tile, dim, dtype) {
-  const shape = [1, HEADS, LENGTH, dim];
+function flash(tile, dim, dtype, isCausal = false) {
+  // The workgroup in the middle is run. Of an odd number of tiles of one head, it has the average of causal attention's work.
+  const blockQ = Number(/-(\d+)x/.exec(tile)[1]);
+  const [heads, length] = isCausal ? [1, LENGTH + blockQ] : [HEADS, LENGTH];
+  const shape = [1, heads, length, dim];
+  const shader = tile.startsWith('register') ? 'attention/register' : 'attention/flash-attention';
+  const pairs = isCausal ? (length * (length + 1)) / 2 : length ** 2;
   return {
-    name: `flash ${tile} D ${dim} ${short(dtype)}`,
+    name: `flash ${tile} D ${dim} ${isCausal ? 'causal ' : ''}${short(dtype)}`,
     dtype,
     shapes: [shape, shape, shape],
     kernels: { flashAttention: tile },
-    run: ({ flashAttention }, q, k, v) => flashAttention(q, k, v),
-    shaders: { 'attention/flash-attention': { multiplyAdds: HEADS * LENGTH * LENGTH * 2 * dim } },
+    run: ({ flashAttention }, q, k, v) => flashAttention(q, k, v, { isCausal }),
+    shaders: { [shader]: { multiplyAdds: heads * pairs * 2 * dim } },
   };
 }
 
@@ -42,8 +47,9 @@ function fewQueries(dim, dtype) {
     name: `few queries D ${dim} ${short(dtype)}`,
     dtype,
     shapes: [q, kv, kv],
+    kernels: { flashAttention: 'register-16x128-4x8' }, // which a GPU takes
     run: ({ flashAttention }, query, key, value) => flashAttention(query, key, value),
-    shaders: { 'attention/flash-attention': { bytes: 2 * count(kv) * sizeOf(dtype) }, 'attention/merge': {} },
+    shaders: { 'attention/register': { bytes: 2 * count(kv) * sizeOf(dtype) }, 'attention/merge': {} },
   };
 }
 
@@ -108,11 +114,20 @@ const FLAT = [4096, 4096];
 
 /** @type {readonly Problem[]} */
 export const PROBLEMS = [
-  ...['tile-32x32', 'tile-64x32', 'tile-128x32', 'tile-64x64'].map((tile) => flash(tile, 64, 'float32')),
-  flash('tile-32x32', 64, 'float16'),
-  flash('tile-32x32', 128, 'float32'),
-  flash('tile-64x32', 128, 'float32'),
-  flash('tile-32x32', 128, 'float16'),
+  ...[
+    ['64x64-8x8', [32, 64]],
+    ['32x128-8x8', [64, 128]],
+    ['64x64-4x8', [32, 64, 96, 128]],
+    ['32x64-8x4', [128]],
+    ['32x64-4x8', [32, 64, 96, 128]],
+    ['16x128-4x8', [64, 128]],
+    ['32x32-4x4', [64, 128]],
+    ['16x64-4x4', [64]],
+  ].flatMap(([tile, dims]) => DTYPES.flatMap((dtype) => dims.map((dim) => flash(`register-${tile}`, dim, dtype)))),
+  ...['64x64-8x8', '32x128-8x8', '64x64-4x8', '32x64-4x8'].map((tile) =>
+    flash(`register-${tile}`, 64, 'float32', true),
+  ),
+  flash('tile-32x32', 64, 'float32'),
   local(64, 'float32'),
   fewQueries(64, 'float32'),
   fewQueries(64, 'float16'),

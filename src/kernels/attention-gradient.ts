@@ -83,7 +83,7 @@ export function chooseAttentionGradient(
   const ofFamily = (forward?: string) => {
     if (forward === undefined) return undefined;
     const family = attentionVariants(problem, traits).find(({ name }) => name === forward)?.family;
-    return family === 'subgroup' ? subgroup : family === 'tile' ? TILE : undefined;
+    return family === 'subgroup' ? subgroup : family === 'tile' || family === 'register' ? TILE : undefined;
   };
   const pinned = ofFamily(choices.pinned.get(problem.kernelsOf));
   if (pinned) return { variant: pinned, reason: 'pinned' };

@@ -3,6 +3,7 @@ import blockMaskShader from '../../shaders/attention/block-mask.wgsl';
 import flashShader from '../../shaders/attention/flash-attention.wgsl';
 import localShader from '../../shaders/attention/local-attention.wgsl';
 import mergeShader from '../../shaders/attention/merge.wgsl';
+import registerShader from '../../shaders/attention/register.wgsl';
 import streamShader from '../../shaders/attention/stream.wgsl';
 import subgroupShader from '../../shaders/attention/subgroup.wgsl';
 import type { UniformValues } from '../gpu/reflect.ts';
@@ -12,7 +13,7 @@ import type { FloatDType } from '../tensor/dtype.ts';
 import type { KernelChoices, Traits } from '../tensor/traits.ts';
 import { attentionMatrixKernel, attentionMatrixVariants, type AttentionMatrixVariant } from './matrix.ts';
 import { decide, NO_CHOICES, type Choice, type ChoiceKey, type Variant } from './choice.ts';
-import { foldWorkgroups, operandFields, readsQuads, type Limits, type Operand } from './launch.ts';
+import { foldWorkgroups, operandFields, readsQuads, readsVectors, type Limits, type Operand } from './launch.ts';
 
 /** The effect of a call's options on a kernel (src/ops/attention/internal/options.ts). */
 export interface OptionFields {
@@ -87,6 +88,22 @@ export interface TileVariant extends FusedVariant {
   readonly bytes: number;
 }
 
+/** Twin of the constants of attention/register. */
+export interface RegisterVariant extends FusedVariant {
+  readonly family: 'register';
+  /** Query rows, and keys, per invocation. */
+  readonly rows: number;
+  readonly keys: number;
+  /** Buckets of the head dim, and of the value dims of a workgroup. */
+  readonly dim: number;
+  readonly valueDim: number;
+  /** Workgroups that share rows and divide the value dims. */
+  readonly valueParts: number;
+  /** Quads of head dims in a chunk of K, and keys in a chunk of V. */
+  readonly kQuads: number;
+  readonly vKeys: number;
+}
+
 /** Twin of the constants of attention/subgroup. */
 export interface SubgroupVariant extends FusedVariant {
   readonly family: 'subgroup';
@@ -103,7 +120,7 @@ export interface StreamVariant extends FusedVariant {
   readonly lanes: number;
 }
 
-export type AttentionVariant = TileVariant | SubgroupVariant | StreamVariant | AttentionMatrixVariant;
+export type AttentionVariant = TileVariant | RegisterVariant | SubgroupVariant | StreamVariant | AttentionMatrixVariant;
 
 export interface AttentionPlan extends Launch {
   readonly choice: Choice<AttentionVariant>;
@@ -164,6 +181,80 @@ export function chooseTile(valueDim: number, blockK: number, traits: Traits): Ti
   return tileVariants(valueDim, blockK, traits).find(({ workgroup }) => workgroup === 64);
 }
 
+/** Tiles of the register kernel: query rows and keys of a workgroup, and of a lane. */
+const REGISTER_TILES = [
+  [64, 64, 8, 8],
+  [32, 128, 8, 8],
+  [64, 64, 4, 8],
+  [32, 64, 8, 4],
+  [32, 64, 4, 8],
+  [16, 128, 4, 8],
+  [32, 32, 4, 4],
+  [16, 64, 4, 4],
+] as const;
+/**
+ * GPUs on which a lane may have 255 registers. With 4 × 8 scores the kernel takes 132 on AMD at head dim 64, and 180 at 128. A lane
+ * of an Apple, Intel or phone GPU has 128 at most; nothing is known of a vendor that is not named.
+ */
+const MANY_REGISTERS: readonly (string | undefined)[] = ['nvidia', 'amd'];
+/** Scores and outputs of a lane that registers hold. */
+const MOST_REGISTER_NUMBERS = 128;
+/** More value dims are divided among workgroups. */
+const VALUE_DIMS_A_WORKGROUP = 128;
+/** A chunk of K in workgroup memory. One of V has 16 or 32 keys. */
+const CHUNK_BYTES = 4096;
+
+/** The tiles of the register kernel that fit the device's limits and an invocation's registers. */
+function registerVariants(size: AttentionSize, traits: Traits): RegisterVariant[] {
+  const dim = DIM_BUCKETS.find((bucket) => size.headDim <= bucket);
+  const valueParts = Math.ceil(size.valueDim / VALUE_DIMS_A_WORKGROUP);
+  const valueDim = valueParts > 1 ? VALUE_DIMS_A_WORKGROUP : DIM_BUCKETS.find((bucket) => size.valueDim <= bucket)!;
+  if (dim === undefined) return [];
+  const bytes = (size.kvDtype ?? size.dtype) === 'float16' ? 2 : 4;
+  return REGISTER_TILES.flatMap(([blockQ, blockK, rows, keys]): RegisterVariant[] => {
+    const across = blockK / keys;
+    const workgroup = (across * blockQ) / rows;
+    const loads = (16 / bytes) * workgroup; // elements that all lanes load at once
+    let kQuads = CHUNK_BYTES / bytes / 4 / blockK;
+    while ((dim / 4) % kQuads !== 0) kQuads /= 2;
+    const vKeys = (16 * valueDim) % loads === 0 ? 16 : 32;
+    const fits =
+      valueDim % (4 * across) === 0 &&
+      rows * (keys + valueDim / across) <= MOST_REGISTER_NUMBERS &&
+      registerBytes({ blockQ, blockK, keys, dim, valueDim, kQuads, vKeys }, bytes) <=
+        traits.maxComputeWorkgroupStorageSize &&
+      workgroup <= traits.maxComputeInvocationsPerWorkgroup;
+    const name = `register-${blockQ}x${blockK}-${rows}x${keys}`;
+    const buckets = { dim, valueDim, valueParts };
+    return fits ? [{ name, family: 'register', blockQ, blockK, rows, keys, ...buckets, kQuads, vKeys }] : [];
+  });
+}
+
+/**
+ * The smallest tile that holds all rows, else the largest, with 4 × 8 scores a lane, or 4 × 4 where registers are few. Those of 8 × 8
+ * have a higher bound on AMD, but need 216 to 256 registers there. What another compiler makes of that is for the tuner to find out.
+ */
+function defaultRegisterVariant(size: AttentionSize, traits: Traits): RegisterVariant | undefined {
+  const { rows = Infinity } = size;
+  const mostKeys = MANY_REGISTERS.includes(traits.vendor) ? 8 : 4;
+  const known = registerVariants(size, traits).filter((variant) => {
+    return variant.rows === 4 && variant.keys <= mostKeys && fitsBlocks(size, variant);
+  });
+  const widest = known.filter(({ keys }) => keys === known[0].keys);
+  return widest.findLast(({ blockQ }) => blockQ >= rows) ?? widest[0];
+}
+
+/** Bytes of the workgroup variables of attention/register. */
+function registerBytes(
+  variant: Omit<RegisterVariant, 'name' | 'family' | 'rows' | 'valueParts'>,
+  elementBytes: number,
+): number {
+  const { blockQ, blockK, keys, dim, valueDim, kQuads, vKeys } = variant;
+  const p = (blockQ / 4) * (Math.max(vKeys, blockK / keys) + 1);
+  const chunk = Math.max(blockK * kQuads * 4, vKeys * valueDim) * elementBytes;
+  return 16 * (blockQ * (dim / 4 + 1) + p) + chunk + 32; // one of the chunks is unused, and a flag
+}
+
 /** Undefined if subgroups or dims do not allow it, and where q and O would want too many of a GPU's registers. */
 function subgroupVariant({ headDim, valueDim }: AttentionSize, traits: Traits): SubgroupVariant | undefined {
   const { subgroupSize: lanes, isSoftware } = traits;
@@ -210,6 +301,33 @@ function kernelOf(problem: AttentionProblem, variant: AttentionVariant): { shade
       return {
         shader: isBanded ? localShader : flashShader,
         constants: { ...storage, VALUE_DIM: valueDimBucket(valueDim), ...tile },
+      };
+    }
+    case 'register': {
+      const { blockQ, blockK, rows, keys } = variant;
+      const width = problem.kvDtype === 'float16' ? 8 : 4;
+      const isWhole = (operand: Operand, columns: number) => columns % width === 0 && readsVectors(operand, 3, width);
+      const { KV_RING: isRing, KV_PAGED: isPaged } = options.constants;
+      const vectors = !isRing &&
+        !isPaged &&
+        isWhole(problem.k, headDim) &&
+        isWhole(problem.v, valueDim) && { VECTORS: true };
+      return {
+        shader: registerShader,
+        constants: {
+          ...storage,
+          DIM: variant.dim,
+          VALUE_DIM: variant.valueDim,
+          VALUE_PARTS: variant.valueParts,
+          BLOCK_Q: blockQ,
+          BLOCK_K: blockK,
+          ROWS: rows,
+          KEYS: keys,
+          WORKGROUP: (blockQ / rows) * (blockK / keys),
+          K_QUADS: variant.kQuads,
+          V_KEYS: variant.vKeys,
+          ...vectors,
+        },
       };
     }
     case 'subgroup': {
@@ -281,6 +399,8 @@ export function planKeyPlaces(places: KeyPlaces): {
 /** What the choice of a kernel depends on. */
 export interface AttentionSize extends Pick<AttentionInputs, 'dtype' | 'headDim' | 'valueDim'> {
   readonly kernelsOf: AttentionOp;
+  /** Dtype of k and v; q's if it is left out. */
+  readonly kvDtype?: FloatDType;
   /** Query rows that share their keys, if they are known to be few. */
   readonly rows?: number;
   /** False where only some kernels will do: for a cache's layout, modified scores, small inputs. Default true. */
@@ -294,14 +414,20 @@ function sizeOf(problem: AttentionProblem): AttentionSize {
   const { maskBlock } = options;
   const isPlain = kvDtype === dtype && options.isPlain;
   const rows = maskBlock === undefined ? (queryLength * heads) / kvHeads : queryLength;
-  return { kernelsOf, dtype, headDim, valueDim, rows, isPlain, maskBlock };
+  return { kernelsOf, dtype, kvDtype, headDim, valueDim, rows, isPlain, maskBlock };
 }
 
 /** Every kernel that can compute such a problem on the device. */
 export function attentionVariants(size: AttentionSize, traits: Traits): AttentionVariant[] {
   const tiles = BLOCK_SIZES.flatMap((blockK) => tileVariants(size.valueDim, blockK, traits));
   const matrices = size.isPlain === false ? [] : attentionMatrixVariants(size, traits);
-  const variants = [...matrices, ...tiles, subgroupVariant(size, traits), streamVariant(size, traits)];
+  const variants = [
+    ...matrices,
+    ...tiles,
+    ...registerVariants(size, traits),
+    subgroupVariant(size, traits),
+    streamVariant(size, traits),
+  ];
   return variants.filter((variant) => variant !== undefined).filter((variant) => fitsBlocks(size, variant));
 }
 
@@ -332,6 +458,10 @@ function preferred(size: AttentionSize, traits: Traits): Choice<AttentionVariant
   const subgroup = wantsSubgroups ? subgroupVariant(size, traits) : undefined;
   if (subgroup && fitsBlocks(size, subgroup)) {
     return { variant: subgroup, reason: 'a CPU driver: neither barriers nor workgroup memory' };
+  }
+  const register = traits.isSoftware ? undefined : defaultRegisterVariant(size, traits);
+  if (register) {
+    return { variant: register, reason: `a GPU: ${register.rows} × ${register.keys} scores a lane, in registers` };
   }
   const few = isFew(size)
     ? tileVariants(size.valueDim, DEFAULT_BLOCK_SIZE, traits).find(({ blockQ }) => blockQ === FEW_ROWS)
@@ -388,8 +518,13 @@ function chooseSplits(problem: AttentionProblem, variant: AttentionVariant, trai
   const tiles = Math.ceil(rows / variant.blockQ);
   if (tiles > 2 || options.maskBlock !== undefined || variant.family === 'matrix') return 1;
   const keys = Math.min(keyLength, options.band.left + options.band.right + queryLength);
-  const wanted = traits.isSoftware ? 64 : 256;
+  const wanted = (traits.isSoftware ? 64 : 256) / valuePartsOf(variant);
   return Math.max(1, Math.min(Math.ceil(wanted / (tiles * batch * headTiles)), Math.floor(keys / LEAST_SPLIT_KEYS)));
+}
+
+/** Workgroups that divide the value dims of the same rows. */
+function valuePartsOf(variant: AttentionVariant): number {
+  return variant.family === 'register' ? variant.valueParts : 1;
 }
 
 /** The number of heads with their own tiles, and the rows of each. If a group's heads have few rows, they share tiles. */
@@ -442,7 +577,7 @@ export function attentionLaunch(
   const { folds, headTiles, rows } = foldHeads(problem, variant);
   const { shader, constants } = kernelOf(problem, variant);
   const queryTiles = Math.ceil(rows / variant.blockQ);
-  const groups = queryTiles * splits * headTiles * batch;
+  const groups = queryTiles * splits * headTiles * batch * valuePartsOf(variant);
   // splits are row-major: [splits, batch, heads, rows, value dim]
   const partStrides = [heads * queryRows * valueDim, queryRows * valueDim, valueDim, 1];
   return {

@@ -28,8 +28,13 @@ export function foldWorkgroups(op: string, count: number, limits: Limits): [numb
 }
 
 /** Whether the elements [i, i + 4) along `axis` always lie in one aligned 16-byte (f16: 8-byte) vector. */
-export function readsQuads({ strides, offset }: Operand, axis: number): boolean {
-  return offset % 4 === 0 && strides.every((stride, i) => (i === axis ? stride === 1 : stride % 4 === 0));
+export function readsQuads(operand: Operand, axis: number): boolean {
+  return readsVectors(operand, axis, 4);
+}
+
+/** Whether `width` elements along `axis`, from a multiple of `width` on, are neighbours that begin at one in memory. */
+export function readsVectors({ strides, offset }: Operand, axis: number, width: number): boolean {
+  return offset % width === 0 && strides.every((stride, i) => (i === axis ? stride === 1 : stride % width === 0));
 }
 
 /** Twin of the uniform structs `Operand`, a tensor of four axes, and `MatrixOperand`, of two (shaders/parts/operand.wgsl). */

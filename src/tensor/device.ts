@@ -159,6 +159,7 @@ function traitsOf({ limits, features }: GPUDevice, info: DeviceInfo): Traits {
     maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
     maxStorageBuffersPerShaderStage: limits.maxStorageBuffersPerShaderStage,
     isSoftware: info.isSoftware,
+    vendor: info.vendor,
     subgroupSize: features.has('subgroups') && least === most ? least : 0,
   };
 }

@@ -7,6 +7,8 @@ export interface Traits {
   readonly maxStorageBuffersPerShaderStage: number;
   /** Whether the driver runs on the CPU, where barriers and workgroup memory are slow. */
   readonly isSoftware: boolean;
+  /** `GPUAdapterInfo.vendor`: `nvidia`, `amd`, `intel`, `apple`, `qualcomm` or `arm`; others, and none, are unknown. */
+  readonly vendor?: string;
   /** Invocations of every subgroup; 0 if there are no subgroups, or their size varies. */
   readonly subgroupSize: number;
   /** How to ask for products of 16 × 16 matrices of f16 with f32 sums; undefined if none work. */

@@ -2,7 +2,7 @@
 import { matmulKey, matmulVariants, chooseMatmul } from '../kernels/matmul.ts';
 import { VALUE_DIM_BUCKETS } from '../kernels/attention.ts';
 import { formatKey, NO_CHOICES, type Choice, type Variant } from '../kernels/choice.ts';
-import { attentionKey, attentionVariants, chooseAttention } from '../kernels/attention.ts';
+import { attentionKey, attentionVariants, chooseAttention, DEFAULT_BLOCK_SIZE } from '../kernels/attention.ts';
 import { flashAttention } from '../ops/attention/fused-attention.ts';
 import { localAttention } from '../ops/attention/fused-attention.ts';
 import { matmul } from '../ops/matmul.ts';
@@ -18,7 +18,7 @@ export interface TuningProblem {
   readonly sizeClass: string | number;
   /** The key under which ops look up the choice. */
   readonly key: string;
-  /** Names of the kernels that can compute it: the default, a GPU's default, then the others. */
+  /** Names of the kernels that can compute it: the default, a tile that suits every device, then the others. */
   readonly kernels: readonly string[];
   readonly inputs: readonly Shape[];
   readonly run: (inputs: readonly Tensor[]) => Tensor;
@@ -55,7 +55,11 @@ export function attentionProblem(
     dtype,
     sizeClass: key.sizeClass,
     key: formatKey(key),
-    kernels: namesOf(traits, (like) => chooseAttention(size, like, NO_CHOICES), attentionVariants(size, traits)),
+    kernels: namesOf(
+      chooseAttention(size, traits, NO_CHOICES),
+      chooseAttention(size, traits, NO_CHOICES, DEFAULT_BLOCK_SIZE),
+      attentionVariants(size, traits),
+    ),
     inputs: [shape, shape, shape],
     run:
       op === 'flashAttention'
@@ -72,7 +76,11 @@ export function matmulProblem(dtype: FloatDType, { rows, columns, depth }: Matmu
     dtype,
     sizeClass: key.sizeClass,
     key: formatKey(key),
-    kernels: namesOf(traits, (like) => chooseMatmul(size, like, NO_CHOICES), matmulVariants(size, traits)),
+    kernels: namesOf(
+      chooseMatmul(size, traits, NO_CHOICES),
+      chooseMatmul(size, { ...traits, isSoftware: false }, NO_CHOICES),
+      matmulVariants(size, traits),
+    ),
     inputs: [
       [rows, depth],
       [depth, columns],
@@ -81,13 +89,8 @@ export function matmulProblem(dtype: FloatDType, { rows, columns, depth }: Matmu
   };
 }
 
-function namesOf(
-  traits: Traits,
-  preferred: (traits: Traits) => Choice<Variant>,
-  variants: readonly Variant[],
-): string[] {
-  const defaults = [preferred(traits), preferred({ ...traits, isSoftware: false })].map(({ variant }) => variant);
-  return [...new Set([...defaults, ...variants].map(({ name }) => name))];
+function namesOf(byDefault: Choice<Variant>, tile: Choice<Variant>, variants: readonly Variant[]): string[] {
+  return [...new Set([byDefault.variant, tile.variant, ...variants].map(({ name }) => name))];
 }
 
 /** Sizes that take milliseconds on a current GPU or CPU, and at which kernels compare as they do at larger sizes. */

@@ -118,11 +118,20 @@ describe('chooseTile', () => {
   });
 });
 
+/** Tiles of 32 queries and 32 keys. */
+const TILES = {
+  ...NO_CHOICES,
+  pinned: new Map([
+    ['flashAttention', 'tile-32x32'],
+    ['localAttention', 'tile-32x32'],
+  ]),
+};
+
 describe('planAttention', () => {
   const plan = planAttention;
 
   test('flash and local attention have tile kernels of their own, but for block masks', () => {
-    const shaderOf = (given: Partial<AttentionProblem>) => plan(attentionProblem(given), DEFAULTS).shader.name;
+    const shaderOf = (given: Partial<AttentionProblem>) => plan(attentionProblem(given), DEFAULTS, TILES).shader.name;
     expect(shaderOf({ kernelsOf: 'flashAttention' })).toBe('attention/flash-attention');
     expect(shaderOf({ kernelsOf: 'localAttention' })).toBe('attention/local-attention');
     const blocks = withOptions({ maskBlock: 32 });
@@ -130,6 +139,11 @@ describe('planAttention', () => {
   });
 
   test('they share all other kernels', () => {
+    const [flash, local] = (['flashAttention', 'localAttention'] as const).map((kernelsOf) =>
+      plan(attentionProblem({ queryLength: 128, keyLength: 128, kernelsOf }), DEFAULTS),
+    );
+    expect(local).toEqual(flash);
+    expect(flash.choice.variant.family).toBe('register');
     for (const queryLength of [1, 128]) {
       const flash = plan(attentionProblem({ queryLength, keyLength: 128 }), CPU_DRIVER);
       const local = plan(attentionProblem({ queryLength, keyLength: 128, kernelsOf: 'localAttention' }), CPU_DRIVER);
@@ -147,7 +161,7 @@ describe('planAttention', () => {
 
   test('one workgroup for each tile of query rows of each head', () => {
     const { choice, workgroups, params } = plan(attentionProblem({ batch: 2, heads: 3, queryLength: 33 }), DEFAULTS);
-    expect(choice.variant).toMatchObject({ name: 'tile-32x32', blockQ: 32 });
+    expect(choice.variant).toMatchObject({ name: 'register-32x32-4x4', blockQ: 32 });
     expect(params).toMatchObject({ groups: 12, heads: 3, work: { query_tiles: 2 }, inputs: { group_size: 1 } });
     expect(workgroups).toEqual([12, 1, 1]);
   });
@@ -161,7 +175,8 @@ describe('planAttention', () => {
   });
 
   test('a new length, batch or head count, or a dim of the same bucket, specialises nothing new', () => {
-    const base = plan(attentionProblem({ headDim: 40 }), DEFAULTS).constants;
+    const constants = (given: Partial<AttentionProblem>) => plan(attentionProblem(given), DEFAULTS, TILES).constants;
+    const base = constants({ headDim: 40 });
     for (const change of [
       { queryLength: 9, keyLength: 999 },
       { batch: 7, heads: 6, kvHeads: 2 },
@@ -171,10 +186,10 @@ describe('planAttention', () => {
       { writesLogSumExp: true },
       withOptions({ band: { left: 4, right: 0 }, fields: { ...NO_OPTIONS.fields, score: { scale: 3 } } }),
     ]) {
-      expect(plan(attentionProblem({ headDim: 40, ...change }), DEFAULTS).constants).toEqual(base);
+      expect(constants({ headDim: 40, ...change })).toEqual(base);
     }
-    expect(plan(attentionProblem({ headDim: 65 }), DEFAULTS).constants).not.toEqual(base);
-    expect(plan(attentionProblem({ headDim: 40, dtype: 'float16' }), DEFAULTS).constants).not.toEqual(base);
+    expect(constants({ headDim: 65 })).not.toEqual(base);
+    expect(constants({ headDim: 40, dtype: 'float16' })).not.toEqual(base);
   });
 
   test('grouped heads: several query heads for each key head', () => {
@@ -199,9 +214,137 @@ describe('planAttention', () => {
   });
 });
 
+describe('tiles in registers', () => {
+  const constantsOf = (name: string, given: Partial<AttentionProblem> = {}, traits: Traits = LARGE) => {
+    const pinned = new Map([['flashAttention', name]]);
+    const plan = planAttention(attentionProblem({ queryLength: 200, ...given }), traits, { ...NO_CHOICES, pinned });
+    return plan.choice.variant.name === name ? plan.constants : undefined;
+  };
+  const LARGE = { ...DEFAULTS, maxComputeWorkgroupStorageSize: 48 * 1024, vendor: 'amd' };
+  const NAMES = [
+    '64x64-8x8',
+    '32x128-8x8',
+    '64x64-4x8',
+    '32x64-8x4',
+    '32x64-4x8',
+    '16x128-4x8',
+    '32x32-4x4',
+    '16x64-4x4',
+  ].map((tile) => `register-${tile}`);
+  const DIMS = [1, 32, 33, 64, 65, 96, 97, 128, 129, 256];
+
+  /** Every constant of the shader, in its own words. */
+  function declared(constants: Readonly<Record<string, unknown>>): Record<string, number> {
+    const source = readFileSync(new URL('../../shaders/attention/register.wgsl', import.meta.url), 'utf8');
+    const isF16 = constants['KV_F16'] === true;
+    const values: Record<string, number> = {};
+    for (const [name, value] of Object.entries(constants)) if (typeof value === 'number') values[name] = value;
+    for (const [, name, expression] of source.matchAll(/^const (\w+): u32 = ([^;]+);/gm)) {
+      const chosen = expression.replace(/select\((\w+), (\w+), KV_F16\)/, isF16 ? '$2' : '$1');
+      const larger = /^max\(([^,]+), ([^)]+)\)(.*)$/.exec(chosen);
+      values[name] ??= larger
+        ? Math.max(evaluateInteger(larger[1], values), evaluateInteger(larger[2], values)) +
+          evaluateInteger(`0${larger[3]}`, values)
+        : evaluateInteger(chosen, values);
+    }
+    return values;
+  }
+
+  test('divide everything that the kernel divides among lanes, for each dim and dtype', () => {
+    let plans = 0;
+    for (const name of NAMES) {
+      for (const headDim of DIMS) {
+        for (const valueDim of DIMS) {
+          for (const dtype of ['float32', 'float16'] as const) {
+            const constants = constantsOf(name, { headDim, valueDim, dtype, kvDtype: dtype });
+            if (!constants) continue;
+            plans++;
+            const c = declared(constants);
+            expect(c['X'] * c['Y']).toBe(c['WORKGROUP']);
+            expect([c['DIM'] >= headDim, c['VALUE_DIM'] * c['VALUE_PARTS'] >= valueDim]).toEqual([true, true]);
+            const whole = [
+              [c['BLOCK_K'] * c['K_VECTORS'], c['WORKGROUP']],
+              [c['V_KEYS'] * c['V_VECTORS'], c['WORKGROUP']],
+              [c['WORKGROUP'], c['K_VECTORS']],
+              [c['Q_QUADS'], c['K_QUADS']],
+              [c['K_QUADS'], c['WIDTH']],
+              [c['V_QUADS'], c['X']],
+              [c['V_QUADS'], c['WIDTH']],
+              [c['V_KEYS'], c['X']],
+              [c['V_KEYS'], 4],
+              [c['BLOCK_K'], c['V_KEYS']],
+              [c['ROWS'], 4],
+            ];
+            for (const [all, part] of whole)
+              expect([name, headDim, valueDim, dtype, all, part, all % part]).toEqual([
+                name,
+                headDim,
+                valueDim,
+                dtype,
+                all,
+                part,
+                0,
+              ]);
+            const chunk = c['CHUNK'] * (dtype === 'float16' ? 8 : 16);
+            const p = c['ROW_QUADS'] * c['Y'] * c['P_PITCH'];
+            const bytes = 16 * (c['BLOCK_Q'] * c['Q_PITCH'] + p) + chunk + 32;
+            expect(bytes).toBeLessThanOrEqual(LARGE.maxComputeWorkgroupStorageSize);
+            // no more is asked for than the plan counts, so a device with just that much has the kernel
+            const exact = { ...LARGE, maxComputeWorkgroupStorageSize: bytes };
+            expect(constantsOf(name, { headDim, valueDim, dtype, kvDtype: dtype }, exact)).toBeDefined();
+            const less = { ...LARGE, maxComputeWorkgroupStorageSize: bytes - 1 };
+            expect(constantsOf(name, { headDim, valueDim, dtype, kvDtype: dtype }, less)).toBeUndefined();
+          }
+        }
+      }
+    }
+    expect(plans).toBeGreaterThan(400);
+  });
+
+  test('load whole vectors where the keys lie one after another in whole ones', () => {
+    const loads = (given: Partial<AttentionProblem>) => constantsOf('register-32x64-4x8', given)!['VECTORS'] ?? false;
+    expect(loads({})).toBe(true);
+    expect(loads({ headDim: 30 })).toBe(false);
+    expect(loads({ valueDim: 30 })).toBe(false);
+    expect(loads({ k: { strides: [4096, 4096, 1, 64], offset: 0 } })).toBe(false);
+    expect(loads({ v: { strides: [4096, 4096, 64, 1], offset: 2 } })).toBe(false);
+    expect(loads(withOptions({ constants: { KV_PAGED: true } }))).toBe(false);
+    expect(loads(withOptions({ constants: { KV_RING: true } }))).toBe(false);
+    // eight float16 are 16 bytes
+    const half = { dtype: 'float16', kvDtype: 'float16' } as const;
+    expect(loads(half)).toBe(true);
+    expect(loads({ ...half, headDim: 60 })).toBe(false);
+    expect(loads({ ...half, k: { strides: [4096, 4096, 68, 1], offset: 0 } })).toBe(false);
+  });
+
+  test('by default the smallest that holds all rows, of 4 × 8 scores a lane', () => {
+    const chosen = (queryLength: number, traits: Traits = LARGE) =>
+      planAttention(attentionProblem({ queryLength }), traits).choice.variant.name;
+    expect([9, 16, 17, 32, 33, 1000].map((rows) => chosen(rows))).toEqual([
+      'register-16x128-4x8',
+      'register-16x128-4x8',
+      'register-32x64-4x8',
+      'register-32x64-4x8',
+      'register-64x64-4x8',
+      'register-64x64-4x8',
+    ]);
+    expect(chosen(1000, { ...DEFAULTS, vendor: 'nvidia' })).toBe('register-32x64-4x8');
+    for (const vendor of ['apple', 'intel', 'qualcomm', 'arm', 'someone', '', undefined]) {
+      expect(chosen(1000, { ...LARGE, vendor })).toBe('register-32x32-4x4');
+      expect(chosen(1, { ...LARGE, vendor })).toBe('register-16x64-4x4');
+    }
+    for (const vendor of ['nvidia', 'amd']) {
+      expect(chosen(1000, { ...LARGE, vendor })).toBe('register-64x64-4x8');
+      expect(chosen(1, { ...LARGE, vendor })).toBe('register-16x128-4x8');
+    }
+    const large = planAttention(attentionProblem({ queryLength: 200, headDim: 257 }), LARGE).choice.variant;
+    expect(large.family).toBe('tile');
+  });
+});
+
 const window = (left: number, right = left): Band => ({ left, right, queryOffset: 0 });
 const tileOf = (queryLength: number, keyLength: number) =>
-  planAttention(attentionProblem({ queryLength, keyLength }), DEFAULTS).choice.variant;
+  planAttention(attentionProblem({ queryLength, keyLength }), DEFAULTS, TILES).choice.variant;
 const local = (queryLength: number, band: Band, keyLength = queryLength) => ({
   problem: { queryLength, keyLength, band },
   tile: tileOf(queryLength, keyLength),
@@ -316,8 +459,9 @@ describe('few queries', () => {
       blockQ: 4,
     });
     expect(planDecode({ queryLength: 9 }, CPU_DRIVER).choice.variant.name).toBe('subgroup');
-    expect(planDecode({}).choice.variant.name).toBe('tile-8x32');
-    expect(planDecode({ queryLength: 9 }).choice.variant.name).toBe('tile-32x32');
+    expect(planDecode({}).choice.variant.name).toBe('register-16x64-4x4');
+    expect(planDecode({ headDim: 257 }).choice.variant.name).toBe('tile-8x32');
+    expect(planDecode({ queryLength: 9 }).choice.variant.name).toBe('register-16x64-4x4');
   });
 
   test('do not take a kernel for which there is no workgroup memory', () => {
@@ -347,7 +491,7 @@ describe('few queries', () => {
     expect({ op, dtype, sizeClass }).toEqual({ op: 'flashAttention', dtype: 'float32', sizeClass: 64 });
     const tuned = new Map([['flashAttention/float32/64', { kernel: 'tile-16x32', date: '2026-01-01' }]]);
     const choices = { ...NO_CHOICES, tuned } as unknown as typeof NO_CHOICES;
-    expect(planAttention(decode(), DEFAULTS, choices).choice.variant.name).toBe('tile-8x32');
+    expect(planAttention(decode(), DEFAULTS, choices).choice.variant.name).toBe('register-16x64-4x4');
     expect(planAttention(decode({ queryLength: 64 }), DEFAULTS, choices).choice.variant.name).toBe('tile-16x32');
   });
 });

@@ -83,7 +83,7 @@ describe('chosen are', () => {
       variant: { name: 'matrix-64x32' },
       reason: 'the device was opened for its tensor cores',
     });
-    expect(chooseAttention({ ...sizeOf(64), dtype: 'float32' }, GPU, NO_CHOICES).variant.family).toBe('tile');
+    expect(chooseAttention({ ...sizeOf(64), dtype: 'float32' }, GPU, NO_CHOICES).variant.family).toBe('register');
     expect(chooseAttention(sizeOf(64), GPU, NO_CHOICES, 16).variant.name).toBe('tile-32x16');
   });
 

@@ -1,6 +1,6 @@
 /**
- * The devices that `npm run test:matrix` runs the suite on. `sample` names the files that CI runs of a cell: kernels that
- * depend on what the cell varies.
+ * The devices that `npm run test:matrix` runs the suite on, or only `files` of it. `sample` names the files that CI runs of a
+ * cell: kernels that depend on what the cell varies.
  */
 
 const lavapipe = (bits) => ({ WEBGPU_ATTENTION_ADAPTER: 'lavapipe', LP_NATIVE_VECTOR_WIDTH: String(bits) });
@@ -16,6 +16,12 @@ export const CELLS = [
     sample: ['options-kernels.matrix', 'options.property', 'gradient', 'packed'].map(
       (name) => `test/ops/attention/attention-${name}.test.ts`,
     ),
+  },
+  {
+    name: 'embedded, attention in registers as on a GPU',
+    env: { WEBGPU_ATTENTION_ADAPTER: 'embedded', WEBGPU_ATTENTION_TEST_ATTENTION: 'register-32x64-4x8' },
+    files: ['test/ops/attention', 'test/caches', 'test/modules/conformance.test.ts'],
+    sample: ['test/ops/attention/flash-attention.test.ts'],
   },
   {
     // lavapipe takes its slowest kernels to compile where it may use no subgroups: minutes for what takes seconds here

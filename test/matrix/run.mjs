@@ -31,7 +31,7 @@ const scratch = mkdtempSync(join(tmpdir(), 'matrix-'));
 const total = { passed: 0, failed: 0, skipped: 0 };
 const lines = [];
 for (const cell of CELLS) {
-  const files = values.sample ? cell.sample : values.files;
+  const files = values.sample ? cell.sample : values.files.length > 0 ? values.files : (cell.files ?? []);
   if (values.sample && files.length === 0) continue;
   if (words.length > 0 && !words.some((word) => cell.name.includes(word))) continue;
   if (cell.needs && !processorHas(cell.needs)) {

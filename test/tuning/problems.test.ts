@@ -42,9 +42,9 @@ describe('the kernels that are tried', () => {
   const kernelsOf = (key: string, traits = GPU) =>
     tuningProblems(traits, { headDims: [32, 64, 128, 256] }).find((problem) => problem.key === key)!.kernels;
 
-  test('begin with the default, on a CPU driver followed by that of a GPU', () => {
-    expect(kernelsOf('flashAttention/float32/64')[0]).toBe('tile-32x32');
-    expect(kernelsOf('flashAttention/float32/256')[0]).toBe('tile-16x32');
+  test('begin with the default, followed by a tile that suits every device', () => {
+    expect(kernelsOf('flashAttention/float32/64').slice(0, 2)).toEqual(['register-32x32-4x4', 'tile-32x32']);
+    expect(kernelsOf('flashAttention/float32/256').slice(0, 2)).toEqual(['register-32x32-4x4', 'tile-16x32']);
     expect(kernelsOf('matmul/float32/narrow')[0]).toBe('tile-32x32');
     expect(kernelsOf('matmul/float16/many')[0]).toBe('tile-64x64');
     expect(kernelsOf('flashAttention/float32/64', CPU_DRIVER).slice(0, 2)).toEqual(['subgroup', 'tile-32x32']);
@@ -56,7 +56,7 @@ describe('the kernels that are tried', () => {
       for (const { kernels } of tuningProblems(traits, {})) {
         expect(new Set(kernels).size).toBe(kernels.length);
         expect(kernels.length).toBeGreaterThan(1);
-        expect(kernels.length).toBeLessThan(12);
+        expect(kernels.length).toBeLessThan(20);
       }
     }
   });

@@ -6,12 +6,13 @@ import type { Float } from '../upload.ts';
 
 /**
  * For the tests of the surrounding describe: `op` takes this kernel wherever it can compute the problem. A device with default
- * limits and no features lacks some kernels, and skips their tests.
+ * limits and no features lacks some kernels, and skips their tests. `dim`: head and value dim of the tests' problems.
  */
 export function pinKernel(
   op: 'flashAttention' | 'localAttention' | 'matmul',
   name: string,
   dtype: Float = 'float32',
+  dim = 8,
 ): void {
   let taken: string;
   beforeAll(async () => {
@@ -20,7 +21,7 @@ export function pinKernel(
     const { variant } =
       op === 'matmul'
         ? chooseMatmul({ batchShape: [], rows: 70, columns: 70, aDType: dtype }, traits, kernels)
-        : chooseAttention({ kernelsOf: op, dtype, headDim: 8, valueDim: 8 }, traits, kernels);
+        : chooseAttention({ kernelsOf: op, dtype, headDim: dim, valueDim: dim }, traits, kernels);
     taken = variant.name;
     if (!HAS_DEFAULT_LIMITS) expect(taken).toBe(name);
   });
@@ -32,15 +33,20 @@ export function pinKernel(
 }
 
 /**
- * For the surrounding describe: skips its tests of a tile kernel on a CPU driver with wide subgroups (lavapipe), which never takes
- * those and compiles each for seconds. The driver with narrow ones (SwiftShader) takes them by itself.
+ * For the surrounding describe: skips its tests on a CPU driver with wide subgroups (lavapipe), which takes seconds to compile the
+ * kernels that GPUs take, and never takes them itself.
  */
-export function skipTilesOnWideSubgroups(name: string): void {
+export function skipOnWideSubgroups(): void {
   beforeEach(async (context) => {
     const { traits } = await testDevice();
     context.skip(
-      name.startsWith('tile') && traits.isSoftware && traits.subgroupSize >= 8,
-      'a CPU driver with wide subgroups compiles tile kernels for seconds, and takes others',
+      traits.isSoftware && traits.subgroupSize >= 8,
+      'a CPU driver with wide subgroups compiles kernels for GPUs for seconds, and takes others',
     );
   });
+}
+
+/** The same if `name` is a tile kernel. The driver with narrow subgroups (SwiftShader) takes those by itself. */
+export function skipTilesOnWideSubgroups(name: string): void {
+  if (name.startsWith('tile')) skipOnWideSubgroups();
 }
