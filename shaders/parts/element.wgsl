@@ -45,3 +45,8 @@ fn encode_pair(values: vec2<f32>) -> u32 {
   let kept = select(vec2<u32>(0u), special, is_special);
   return pack2x16float(select(values, vec2<f32>(0.0), is_special)) | kept.x | (kept.y << 16u);
 }
+
+// A vector of eight f16.
+fn encode_octet(low: vec4<f32>, high: vec4<f32>) -> vec4<u32> {
+  return vec4<u32>(encode_pair(low.xy), encode_pair(low.zw), encode_pair(high.xy), encode_pair(high.zw));
+}

@@ -18,6 +18,15 @@ fn store_quad(element: u32, values: vec4<f32>, count: u32, is_f16: bool) {
   if count > 3u { output[element + 3u] = words.w; }
 }
 
+// Writes a whole vector of 16 bytes. As it is given by its number, a compiler sees that its words are aligned, and makes one
+// access of them.
+fn store_vector(vector: u32, words: vec4<u32>) {
+  output[4u * vector] = words.x;
+  output[4u * vector + 1u] = words.y;
+  output[4u * vector + 2u] = words.z;
+  output[4u * vector + 3u] = words.w;
+}
+
 // Reads back the first `count` (or four) elements that this invocation wrote from `element` on; zero past them.
 fn stored_quad(element: u32, count: u32, is_f16: bool) -> vec4<f32> {
   var quad = vec4<f32>(0.0);

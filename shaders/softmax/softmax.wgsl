@@ -7,11 +7,13 @@
 // x [B, H, Nq, Nk] at any strides → output [B, H, Nq, Nk]; optionally log_sum_exp [B, H, Nq], and the scores themselves.
 // One workgroup owns 128 / LANES rows, LANES invocations each. A lane walks its columns four at a time with a running
 // maximum and sum (Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018), the lanes are combined in
-// workgroup memory, and a second sweep writes. Two reads and one write of the matrix for some ten operations and 2¼
-// exponentials per element: bound by bandwidth.
+// workgroup memory, and a second sweep writes. On GPUs a lane keeps what it reads first of its row, vectors of 16 bytes, so
+// that rows up to HELD vectors a lane are read once; other drivers, and rows that are masked or no whole vectors, read twice.
+// Some ten operations and 2¼ exponentials per element: bound by bandwidth.
 
 const LANES: u32 = 16u;          // invocations per row: a power of two up to 128
 const OUT_F16: bool = false;     // storage of output
+const HELD: u32 = 0u;            // vectors of 16 bytes that an invocation keeps from the first sweep to the second
 
 struct Params {
   groups: u32,            // workgroups with work
@@ -20,6 +22,7 @@ struct Params {
   output_pitch: u32,      // elements between output rows
   writes_log_sum_exp: u32,
   scores_stage: u32,      // which scores are written too: 0 none, 1 scaled, 2 capped, 3 masked
+  holds_vectors: u32,     // rows are whole vectors, and only the band and the ends of sequences hide keys
   x: Operand,
   @align(16) options: OptionParams,
   @align(16) sinks: SinkParams,
@@ -35,6 +38,8 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> scores: array<u32>;    // [B, H, Nq, Nk], dtype of output
 
 const WORKGROUP: u32 = 128u;
+const WIDTH: u32 = select(4u, 8u, IN_F16);  // columns of a vector
+const QUADS: u32 = WIDTH / 4u;
 
 // The scores of keys [key, key + 4) after the stage that the caller asked for.
 fn staged_quad(row: Row, key: u32) -> vec4<f32> {
@@ -42,6 +47,12 @@ fn staged_quad(row: Row, key: u32) -> vec4<f32> {
   var quad = params.options.score.scale * x_quad(row.begin, key);
   for (var i = 0u; params.scores_stage == 2u && i < 4u; i++) { quad[i] = capped_score(quad[i]); }
   return quad;
+}
+
+// A vector of the output, which has the dtype of x.
+fn encode_vector(quads: array<vec4<f32>, QUADS>) -> vec4<u32> {
+  if IN_F16 { return encode_octet(quads[0], quads[QUADS - 1u]); }
+  return bitcast<vec4<u32>>(quads[0]);
 }
 
 // HIDDEN is written as -∞, which it is in f16 anyway.
@@ -53,6 +64,10 @@ fn store_scores(element: u32, quad: vec4<f32>, count: u32) {
   }
   let words = select(bitcast<vec4<u32>>(quad), vec4<u32>(MINUS_INFINITY_BITS), quad == vec4<f32>(HIDDEN));
   for (var i = 0u; i < count; i++) { scores[element + i] = words[i]; }
+}
+
+fn weights_of(scores: vec4<f32>, shift: f32, normaliser: f32) -> vec4<f32> {
+  return select(exp(scores - vec4<f32>(shift)) * normaliser, vec4<f32>(0.0), scores == vec4<f32>(HIDDEN));
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -72,7 +87,28 @@ fn main(
   let sink = sink_of_head(place.head);
   var softmax = OnlineSoftmax(HIDDEN, 0.0, 0.0);
   if lane == 0u && sink != HIDDEN { softmax = OnlineSoftmax(sink, 1.0, 0.0); }
-  for (var key = 4u * lane; key < params.options.sequences.key_length; key += 4u * LANES) {
+  let length = params.options.sequences.key_length;
+  let vectors = select(0u, length / WIDTH, params.holds_vectors != 0u);  // of a row whose vectors are held
+  var held = array<array<vec4<f32>, QUADS>, max(HELD, 1u)>();
+  // all loads come before their first use, so that they are on their way together
+  for (var i = 0u; i < HELD; i++) {
+    let vector = i * LANES + lane;
+    if vector < vectors {
+      let words = x[place.begin / WIDTH + vector];
+      for (var j = 0u; j < QUADS; j++) { held[i][j] = decode_quad(words, 4u * j, IN_F16); }
+    }
+  }
+  for (var i = 0u; i < HELD; i++) {
+    let vector = i * LANES + lane;
+    if vector < vectors {
+      for (var j = 0u; j < QUADS; j++) {
+        held[i][j] = banded_quad(place, WIDTH * vector + 4u * j, held[i][j]);
+        softmax = add_scores(softmax, held[i][j]);
+      }
+    }
+  }
+  let first = select(0u, WIDTH * HELD * LANES, params.holds_vectors != 0u) + 4u * lane;  // of those that are not held
+  for (var key = first; key < length; key += 4u * LANES) {
     softmax = add_scores(softmax, score_quad(place, key));
   }
   softmax = softmax_over_lanes(softmax, index, lane, LANES);
@@ -83,11 +119,17 @@ fn main(
   if row >= params.rows { return; }
 
   let base = row * params.output_pitch;
-  for (var key = 4u * lane; key < params.options.sequences.key_length; key += 4u * LANES) {
-    let s = score_quad(place, key);
-    let weights = select(exp(s - vec4<f32>(shift)) * normaliser, vec4<f32>(0.0), s == vec4<f32>(HIDDEN));
-    let count = min(params.options.sequences.key_length - key, 4u);
-    store_quad(base + key, weights * kept_quad(place, key), count, OUT_F16);
+  for (var i = 0u; i < HELD; i++) {
+    let vector = i * LANES + lane;
+    if vector < vectors {
+      for (var j = 0u; j < QUADS; j++) { held[i][j] = weights_of(held[i][j], shift, normaliser); }
+      store_vector(row * (params.output_pitch / WIDTH) + vector, encode_vector(held[i]));
+    }
+  }
+  for (var key = first; key < length; key += 4u * LANES) {
+    let weights = weights_of(score_quad(place, key), shift, normaliser) * kept_quad(place, key);
+    let count = min(length - key, 4u);
+    store_quad(base + key, weights, count, OUT_F16);
     if params.scores_stage != 0u { store_scores(base + key, staged_quad(place, key), count); }
   }
   if params.writes_log_sum_exp != 0u && lane == 0u {

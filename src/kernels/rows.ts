@@ -1,5 +1,5 @@
 import type { Launch } from '../gpu/runtime.ts';
-import type { FloatDType } from '../tensor/dtype.ts';
+import { BYTES, type FloatDType } from '../tensor/dtype.ts';
 import { coalesce, contiguousStrides, sizeOf, type Shape } from '../tensor/shape.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { foldWorkgroups, readsQuads, type Limits, type Operand } from './launch.ts';
@@ -99,4 +99,17 @@ export function chooseRowLanes(length: number, { isSoftware }: Traits): number {
 /** Rows that share such a workgroup. */
 export function rowsPerWorkgroup(length: number, traits: Traits): number {
   return ROW_WORKGROUP / chooseRowLanes(length, traits);
+}
+
+/** Elements of a vector of 16 bytes. */
+export function vectorWidth(dtype: FloatDType): number {
+  return 16 / BYTES[dtype];
+}
+
+/** Numbers of its row that an invocation keeps in registers between sweeps. */
+const HELD_NUMBERS = 32;
+
+/** Vectors that it keeps. CPU drivers have few registers, and a cache in which rows stay. */
+export function chooseHeldVectors(dtype: FloatDType, { isSoftware }: Traits): number {
+  return isSoftware ? 0 : HELD_NUMBERS / vectorWidth(dtype);
 }

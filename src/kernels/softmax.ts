@@ -6,8 +6,8 @@ import type { FloatDType } from '../tensor/dtype.ts';
 import { rowPitch } from '../tensor/shape.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { optionParams, type OptionFields } from './attention.ts';
-import { foldWorkgroups, operandFields, type Operand } from './launch.ts';
-import { chooseRowLanes, rowsPerWorkgroup } from './rows.ts';
+import { foldWorkgroups, operandFields, readsVectors, type Operand } from './launch.ts';
+import { chooseHeldVectors, chooseRowLanes, rowsPerWorkgroup, vectorWidth } from './rows.ts';
 
 /** Rows of scores. */
 export interface SoftmaxRows {
@@ -33,14 +33,28 @@ export type ScoresStage = 'scaled' | 'capped' | 'masked';
 const STAGES = { scaled: 1, capped: 2, masked: 3 } as const;
 
 export function planSoftmax(problem: SoftmaxProblem, traits: Traits): Launch {
+  const { dtype, xDType, writesScores } = problem;
+  const { constants, ...launch } = rowsLaunch(problem, dtype, traits, {
+    writes_log_sum_exp: problem.writesLogSumExp ? 1 : 0,
+    scores_stage: writesScores ? STAGES[writesScores] : 0,
+    holds_vectors: holdsVectors(problem) ? 1 : 0,
+  });
+  // the work is written out for each vector that is held, so there is to be little of it
+  const { MODIFIES_SCORES, HAS_MASK_MOD, HAS_DROPOUT } = problem.options.constants;
+  const isShort = !MODIFIES_SCORES && !HAS_MASK_MOD && !HAS_DROPOUT;
   return {
-    ...rowsLaunch(problem, problem.dtype, traits, {
-      writes_log_sum_exp: problem.writesLogSumExp ? 1 : 0,
-      scores_stage: problem.writesScores ? STAGES[problem.writesScores] : 0,
-    }),
+    ...launch,
+    constants: { ...constants, HELD: isShort && xDType === dtype ? chooseHeldVectors(dtype, traits) : 0 },
     shader,
     insertions: problem.options.insertions,
   };
+}
+
+/** Whether rows are whole vectors, in which only the band and the ends of sequences hide keys. */
+function holdsVectors({ shape, xDType, x, options, writesScores }: SoftmaxProblem): boolean {
+  const width = vectorWidth(xDType);
+  const { mask_kind, has_key_mask } = options.fields['visibility'];
+  return shape[3] % width === 0 && readsVectors(x, 3, width) && !mask_kind && !has_key_mask && !writesScores;
 }
 
 export interface SoftmaxGradientProblem extends SoftmaxRows {

@@ -28,6 +28,27 @@ describe('planSoftmax', () => {
     expect([256, 257].map((length) => rowsPerWorkgroup(length, DEFAULTS))).toEqual([8, 1]);
   });
 
+  test('on GPUs, 32 numbers of a row of whole vectors stay in registers', () => {
+    const shape = [2, 1, 4, 1000] as const;
+    expect(plan({ shape })).toMatchObject({ constants: { HELD: 8 }, params: { holds_vectors: 1 } });
+    const half = { shape, xDType: 'float16', dtype: 'float16' } as const;
+    expect(plan(half)).toMatchObject({ constants: { HELD: 4 }, params: { holds_vectors: 1 } });
+    expect(planSoftmax(softmaxProblem({ shape }), CPU_DRIVER).constants['HELD']).toBe(0);
+    expect(plan({ shape, dtype: 'float16' }).constants['HELD']).toBe(0);
+    const others: Parameters<typeof plan>[0][] = [
+      { shape: [1, 1, 4, 1001] },
+      { ...half, shape: [1, 1, 4, 1004] },
+      { shape, x: { ...dense(...shape), offset: 2 } },
+      { shape, x: { strides: [4000, 4000, 1, 4], offset: 0 } },
+      { shape, writesScores: 'masked' },
+    ];
+    for (const other of others) expect(plan(other).params['holds_vectors']).toBe(0);
+    const fields = { ...NO_OPTIONS.fields, visibility: { ...NO_OPTIONS.fields['visibility'], has_key_mask: 1 } };
+    expect(plan({ shape, options: { ...NO_OPTIONS, fields } }).params['holds_vectors']).toBe(0);
+    const dropout = { ...NO_OPTIONS, constants: { HAS_DROPOUT: true } };
+    expect(plan({ shape, options: dropout }).constants['HELD']).toBe(0);
+  });
+
   test('folds more workgroups than one dimension holds', () => {
     expect(plan({ shape: [70_000, 1, 1, 1000] }).workgroups).toEqual([35_000, 2, 1]);
   });

@@ -70,6 +70,7 @@ describe.each([
     [[256]],
     [[3, 257]],
     [[2, 2, 1000]],
+    [[2, 5000]],
   ])('shape %j', async (shape) => {
     await expectSoftmax({ x: normals(...shape) }, dtype);
     await expectSoftmax({ x: normals(...shape), scale: -2.5 }, dtype);
@@ -190,6 +191,24 @@ describe.each([
 });
 
 describe('softmax', () => {
+  test('of float16 rows of whole vectors, and of others, planned for a GPU', async () => {
+    const restore = changeTraits(device, { isSoftware: false });
+    try {
+      for (const columns of [264, 300, 301, 1000, 5000]) {
+        await expectSoftmax({ x: normals(2, 3, columns), scale: -2.5 }, 'float16');
+        await expectSoftmax({ x: normals(2, 3, columns), isCausal: 'bottom-right' }, 'float16');
+        await expectSoftmax({ x: normals(2, 3, columns), mask: boolMask(random, [columns]) }, 'float16');
+      }
+      await expectSoftmax({ x: normals(3, 272), layouts: { x: { before: [0, 8], after: [1, 0] } } }, 'float16');
+      const x = map(normals(3, 304), (value, at) => (at === 310 ? -Infinity : value));
+      const values = await expectSoftmax({ x }, 'float16');
+      const spoilt = await run({ x: map(x, (value, at) => (at === 5 ? NaN : value)) }, 'float16');
+      expect(spoilt).toEqual(values.map((value, at) => (at < 304 ? NaN : value)));
+    } finally {
+      restore();
+    }
+  });
+
   test('of more workgroups than one dimension holds', async () => {
     await withWorkgroupLimit(device, 3, async () => {
       await expectSoftmax({ x: normals(137, 5) }, 'float32');

@@ -57,6 +57,16 @@ fn score_quad(row: Row, key: u32) -> vec4<f32> {
   return quad;
 }
 
+// The scores of keys [key, key + 4) from their elements, where only the band and the ends of sequences hide keys.
+fn banded_quad(row: Row, key: u32, quad: vec4<f32>) -> vec4<f32> {
+  let keys = vec4<u32>(0u, 1u, 2u, 3u) + (key - row.sequence.first_key);  // before a packed sequence: past its end
+  let distances = vec4<i32>(keys) - vec4<i32>(i32(row.query) + row.sequence.query_offset);
+  let is_visible = (keys < vec4<u32>(row.sequence.key_length))
+    & (distances >= vec4<i32>(-params.options.visibility.band_left))
+    & (distances <= vec4<i32>(params.options.visibility.band_right));
+  return select(vec4<f32>(HIDDEN), params.options.score.scale * quad, is_visible);
+}
+
 // Dropout's factors of the weights of keys [key, key + 4).
 fn kept_quad(row: Row, key: u32) -> vec4<f32> {
   let first = key - row.sequence.first_key;
