@@ -46,7 +46,8 @@ fn encode_pair(values: vec2<f32>) -> u32 {
   return pack2x16float(select(values, vec2<f32>(0.0), is_special)) | kept.x | (kept.y << 16u);
 }
 
-// A vector of eight f16.
-fn encode_octet(low: vec4<f32>, high: vec4<f32>) -> vec4<u32> {
-  return vec4<u32>(encode_pair(low.xy), encode_pair(low.zw), encode_pair(high.xy), encode_pair(high.zw));
+// The vector of four f32, which are `low`, or of eight f16.
+fn encode_vector(low: vec4<f32>, high: vec4<f32>, is_f16: bool) -> vec4<u32> {
+  if is_f16 { return vec4<u32>(encode_pair(low.xy), encode_pair(low.zw), encode_pair(high.xy), encode_pair(high.zw)); }
+  return bitcast<vec4<u32>>(low);
 }

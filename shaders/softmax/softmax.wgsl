@@ -49,12 +49,6 @@ fn staged_quad(row: Row, key: u32) -> vec4<f32> {
   return quad;
 }
 
-// A vector of the output, which has the dtype of x.
-fn encode_vector(quads: array<vec4<f32>, QUADS>) -> vec4<u32> {
-  if IN_F16 { return encode_octet(quads[0], quads[QUADS - 1u]); }
-  return bitcast<vec4<u32>>(quads[0]);
-}
-
 // HIDDEN is written as -∞, which it is in f16 anyway.
 fn store_scores(element: u32, quad: vec4<f32>, count: u32) {
   if OUT_F16 {
@@ -123,7 +117,7 @@ fn main(
     let vector = i * LANES + lane;
     if vector < vectors {
       for (var j = 0u; j < QUADS; j++) { held[i][j] = weights_of(held[i][j], shift, normaliser); }
-      store_vector(row * (params.output_pitch / WIDTH) + vector, encode_vector(held[i]));
+      store_vector(row * (params.output_pitch / WIDTH) + vector, encode_vector(held[i][0], held[i][QUADS - 1u], IN_F16));
     }
   }
   for (var key = first; key < length; key += 4u * LANES) {

@@ -6,8 +6,8 @@ import type { Launch } from '../gpu/runtime.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { coalesce, contiguousStrides, sizeOf, type Shape } from '../tensor/shape.ts';
 import type { Traits } from '../tensor/traits.ts';
-import { foldWorkgroups, operandFields, readsQuads, type Operand } from './launch.ts';
-import { chooseRowLanes, mergeAxes, rowAxes, rowsPerWorkgroup } from './rows.ts';
+import { foldWorkgroups, operandFields, readsQuads, readsVectors, type Operand } from './launch.ts';
+import { chooseHeldVectors, chooseRowLanes, mergeAxes, rowAxes, rowsPerWorkgroup, vectorWidth } from './rows.ts';
 
 export interface NormaliseProblem {
   /** The op's name, for errors. */
@@ -53,14 +53,29 @@ export function planNormalise(problem: NormaliseProblem, traits: Traits): Launch
   const size = segments * columns;
   const groups = Math.ceil(rows / rowsPerWorkgroup(size, traits));
   const isVectors = readsQuads({ strides: [...outer.strides[0], ...xInner], offset: x.offset }, outer.shape.length + 1);
+  const width = vectorWidth(dtype);
+  const isWhole = (strides: readonly number[], offset: number) =>
+    readsVectors({ strides, offset }, strides.length - 1, width);
+  const holdsVectors =
+    segments === 1 &&
+    columns % width === 0 &&
+    isWhole([...outer.strides[0], xInner[1]], x.offset) &&
+    (!weight || isWhole(weightInner.slice(1), weight.offset)) &&
+    (!bias || isWhole(biasInner.slice(1), bias.offset));
   return {
     shader,
-    constants: { LANES: chooseRowLanes(size, traits), CENTRED: isCentred, F16: dtype === 'float16' },
+    constants: {
+      LANES: chooseRowLanes(size, traits),
+      CENTRED: isCentred,
+      F16: dtype === 'float16',
+      HELD: chooseHeldVectors(dtype, traits),
+    },
     params: {
       groups,
       epsilon,
       has_weight: weight ? 1 : 0,
       has_bias: bias ? 1 : 0,
+      holds_vectors: holdsVectors ? 1 : 0,
       shape: {
         rows,
         segments,

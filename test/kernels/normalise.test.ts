@@ -32,6 +32,25 @@ describe('planNormalise', () => {
     });
   });
 
+  test('on GPUs, 32 numbers of a row of whole vectors stay in registers', () => {
+    const shape = [4, 1000];
+    const weight = dense(1000);
+    expect(plan({ shape, weight })).toMatchObject({ constants: { HELD: 8 }, params: { holds_vectors: 1 } });
+    const half = { shape, dtype: 'float16' } as const;
+    expect(plan({ ...half, bias: weight })).toMatchObject({ constants: { HELD: 4 }, params: { holds_vectors: 1 } });
+    expect(planNormalise(problem({ shape }), CPU_DRIVER).constants['HELD']).toBe(0);
+    const others: Partial<NormaliseProblem>[] = [
+      { shape: [4, 1001] },
+      { ...half, shape: [4, 1004] },
+      { shape, x: { strides: [1, 4], offset: 0 } },
+      { shape, x: { strides: [1000, 1], offset: 2 } },
+      { shape, weight: { strides: [1], offset: 2 } },
+      { shape, bias: { strides: [2], offset: 0 } },
+      { ...half, weight: { strides: [1], offset: 4 } },
+    ];
+    for (const other of others) expect(plan(other).params['holds_vectors']).toBe(0);
+  });
+
   test('several axes merge into one row', () => {
     expect(plan({ axes: 2, weight: dense(3, 8) }).params).toMatchObject({
       shape: { rows: 2, segments: 1, columns: 24, row_pitch: 24 },

@@ -71,15 +71,23 @@ describe.each([
     expectClose(values, expected.data, tolerances[dtype].normalised, `${op} of ${x.shape}`);
   }
 
-  test.each([[[1]], [[7]], [[5, 1]], [[9, 17]], [[2, 3, 33]], [[2, 3, 5, 64]], [[300]], [[3, 257]], [[2, 2, 1000]]])(
-    'shape %j',
-    async (shape) => {
-      const last = shape.at(-1)!;
-      await expectNormalised({ x: normals(...shape) });
-      await expectNormalised({ x: normals(...shape), weight: normals(last), bias: normals(last), eps: 0.1 });
-      await expectNormalised({ x: normals(...shape), bias: normals(last) });
-    },
-  );
+  test.each([
+    [[1]],
+    [[7]],
+    [[5, 1]],
+    [[9, 17]],
+    [[2, 3, 33]],
+    [[2, 3, 5, 64]],
+    [[300]],
+    [[3, 257]],
+    [[2, 2, 1000]],
+    [[2, 5000]],
+  ])('shape %j', async (shape) => {
+    const last = shape.at(-1)!;
+    await expectNormalised({ x: normals(...shape) });
+    await expectNormalised({ x: normals(...shape), weight: normals(last), bias: normals(last), eps: 0.1 });
+    await expectNormalised({ x: normals(...shape), bias: normals(last) });
+  });
 
   test.each([
     [[4, 5], 2],
@@ -133,6 +141,29 @@ describe.each([
 });
 
 describe('normalisation', () => {
+  test('of float16 rows of whole vectors, and of others, planned for a GPU', async () => {
+    const restore = changeTraits(device, { isSoftware: false });
+    try {
+      for (const columns of [264, 300, 301, 1000, 5000]) {
+        const [x, weight, bias] = [normals(3, columns), normals(columns), normals(columns)];
+        const result = device.scope(() =>
+          layerNorm(upload(device, x, 'float16'), columns, {
+            weight: upload(device, weight, 'float16', { before: [columns === 1000 ? 4 : 8] }),
+            bias: upload(device, bias, 'float16'),
+          }),
+        );
+        const expected = layerReference(stored(x, 'float16'), [columns], {
+          weight: stored(weight, 'float16'),
+          bias: stored(bias, 'float16'),
+        });
+        expectClose(await result.data(), expected.data, tolerances.float16.normalised, `layerNorm of ${columns}`);
+        result.dispose();
+      }
+    } finally {
+      restore();
+    }
+  });
+
   test('of more workgroups than one dimension holds', async () => {
     await withWorkgroupLimit(device, 3, async () => {
       const x = normals(137, 5);
