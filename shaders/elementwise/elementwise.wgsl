@@ -4,13 +4,14 @@
 // multiply). The gradient kernel uses the same part, which has value, gradient_x and gradient_y for four elements at once.
 //
 // x, y broadcast to rows of `columns` by strides (0 repeats) → output of as many rows. One invocation computes four
-// columns of one row. Bound by bandwidth.
+// columns of one row, or on GPUs a vector of 16 bytes if all rows are such vectors. Bound by bandwidth.
 
 const BINARY: bool = true;       // reads y too, else y is 0
 const F16: bool = false;         // storage of x, y and output
+const WHOLE: bool = false;       // rows are whole vectors of 16 bytes in all operands, and an invocation computes one
 
 struct Params {
-  quads: u32,             // of the output
+  quads: u32,             // of the output; if WHOLE, vectors
   row_quads: u32,         // of an output row
   columns: u32,
   output_pitch: u32,      // elements between output rows
@@ -25,6 +26,8 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> output: array<u32>;
 
 const WORKGROUP: u32 = 256u;
+const WIDTH: u32 = select(4u, 8u, F16);  // columns of a vector
+const QUADS: u32 = WIDTH / 4u;
 
 fn x_quad(at: Quad) -> vec4<f32> {
   if at.is_vector { return decode_quad(x[vector_of(at.first, F16)], at.first, F16); }
@@ -57,6 +60,21 @@ fn main(
   let row = quad / params.row_quads;
   let column = 4u * (quad % params.row_quads);
   let index = row_index(row, params.shape);
+  if WHOLE {
+    let at = quad % params.row_quads;
+    let words_x = x[row_vector(params.x, index, WIDTH) + at];
+    var words_y = vec4<u32>(0u);
+    if BINARY { words_y = y[row_vector(params.y, index, WIDTH) + at]; }
+    var results = array<vec4<f32>, QUADS>();
+    for (var i = 0u; i < QUADS; i++) {
+      let a = decode_quad(words_x, 4u * i, F16);
+      let b = decode_quad(words_y, 4u * i, F16);
+      results[i] = value(a, b);
+    }
+    let vector = row * (params.output_pitch / WIDTH) + at;
+    store_vector(vector, encode_vector(results[0], results[QUADS - 1u], F16));
+    return;
+  }
   let a = x_quad(row_quad(params.x, index, column, params.columns));
   var b = vec4<f32>(0.0);
   if BINARY { b = y_quad(row_quad(params.y, index, column, params.columns)); }

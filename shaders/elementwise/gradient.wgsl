@@ -4,15 +4,16 @@
 // gradient_x(g, x, y) or gradient_y(g, x, y) of the part that the host names.
 //
 // x, y, g broadcast to rows of `columns` by strides (0 repeats) → output of as many rows. One invocation computes four
-// columns of one row. At most some 40 operations, and 12 or 16 bytes (f32) per element: bound by bandwidth.
+// columns of one row, or on GPUs a vector of 16 bytes if all rows are such vectors. At most some 40 operations, and 12 or 16 bytes (f32) per element: bound by bandwidth.
 
 const OF_Y: bool = false;        // the gradient with respect to y, else to x
 const READS_X: bool = true;      // an operand that is not read is 0
 const READS_Y: bool = true;
 const F16: bool = false;         // storage of all
+const WHOLE: bool = false;       // rows are whole vectors of 16 bytes in all operands, and an invocation computes one
 
 struct Params {
-  quads: u32,             // of the output
+  quads: u32,             // of the output; if WHOLE, vectors
   row_quads: u32,         // of an output row
   columns: u32,
   output_pitch: u32,      // elements between output rows
@@ -29,6 +30,8 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> output: array<u32>;
 
 const WORKGROUP: u32 = 256u;
+const WIDTH: u32 = select(4u, 8u, F16);  // columns of a vector
+const QUADS: u32 = WIDTH / 4u;
 
 fn x_quad(at: Quad) -> vec4<f32> {
   if at.is_vector { return decode_quad(x[vector_of(at.first, F16)], at.first, F16); }
@@ -71,6 +74,25 @@ fn main(
   let row = quad / params.row_quads;
   let column = 4u * (quad % params.row_quads);
   let index = row_index(row, params.shape);
+  if WHOLE {
+    let at = quad % params.row_quads;
+    let words_g = gradient[row_vector(params.gradient, index, WIDTH) + at];
+    var words_x = vec4<u32>(0u);
+    if READS_X { words_x = x[row_vector(params.x, index, WIDTH) + at]; }
+    var words_y = vec4<u32>(0u);
+    if READS_Y { words_y = y[row_vector(params.y, index, WIDTH) + at]; }
+    var results = array<vec4<f32>, QUADS>();
+    for (var i = 0u; i < QUADS; i++) {
+      let a = decode_quad(words_x, 4u * i, F16);
+      let b = decode_quad(words_y, 4u * i, F16);
+      let g = decode_quad(words_g, 4u * i, F16);
+      results[i] = gradient_x(g, a, b);
+      if OF_Y { results[i] = gradient_y(g, a, b); }
+    }
+    let vector = row * (params.output_pitch / WIDTH) + at;
+    store_vector(vector, encode_vector(results[0], results[QUADS - 1u], F16));
+    return;
+  }
   let g = gradient_quad(row_quad(params.gradient, index, column, params.columns));
   var a = vec4<f32>(0.0);
   if READS_X { a = x_quad(row_quad(params.x, index, column, params.columns)); }

@@ -47,3 +47,8 @@ fn row_quad(operand: RowOperand, row: RowIndex, column: u32, columns: u32) -> Qu
   let first = operand.offset + row_start(row, operand.strides, operand.outer_stride) + column * operand.column_stride;
   return quad_at(first, operand.column_stride, columns - column, operand.vectors != 0u);
 }
+
+// The vector, of `width` elements, at which a row of whole vectors begins.
+fn row_vector(operand: RowOperand, row: RowIndex, width: u32) -> u32 {
+  return (operand.offset + row_start(row, operand.strides, operand.outer_stride)) / width;
+}

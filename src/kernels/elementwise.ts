@@ -15,6 +15,7 @@ import type { Launch } from '../gpu/runtime.ts';
 import { replacePart, type Shader } from '../gpu/shader.ts';
 import { BYTES, type DType, type FloatDType } from '../tensor/dtype.ts';
 import { contiguousStrides, MAX_RANK, rowPitch, sizeOf, storageSize, type Shape } from '../tensor/shape.ts';
+import type { Traits } from '../tensor/traits.ts';
 import { dropoutFields, foldWorkgroups, operandFields, type Limits, type Operand } from './launch.ts';
 import { mergeAxes, quadLaunch, rowOperand, rowShape } from './rows.ts';
 
@@ -84,21 +85,24 @@ function shaderOf(base: Shader, operation: ElementwiseOp): Shader {
   return own;
 }
 
-export function planElementwise(problem: ElementwiseProblem, limits: Limits): Launch {
+export function planElementwise(problem: ElementwiseProblem, traits: Traits): Launch {
   const { operation, dtype, x, y } = problem;
+  const { isWhole, ...launch } = quadLaunch(problem, { x, y }, WORKGROUP, traits, !traits.isSoftware);
   return {
     shader: shaderOf(shader, operation),
-    constants: { BINARY: y !== undefined, F16: dtype === 'float16' },
-    ...quadLaunch(problem, { x, y }, WORKGROUP, limits),
+    constants: { BINARY: y !== undefined, F16: dtype === 'float16', WHOLE: isWhole },
+    ...launch,
   };
 }
 
-export function planElementwiseGradient(problem: ElementwiseGradientProblem, limits: Limits): Launch {
+export function planElementwiseGradient(problem: ElementwiseGradientProblem, traits: Traits): Launch {
   const { operation, of, dtype, x, y, gradient } = problem;
+  const { isWhole, ...launch } = quadLaunch(problem, { x, y, gradient }, WORKGROUP, traits, !traits.isSoftware);
+  const reads = { READS_X: x !== undefined, READS_Y: y !== undefined };
   return {
     shader: shaderOf(gradientShader, operation),
-    constants: { OF_Y: of === 'y', READS_X: x !== undefined, READS_Y: y !== undefined, F16: dtype === 'float16' },
-    ...quadLaunch(problem, { x, y, gradient }, WORKGROUP, limits),
+    constants: { OF_Y: of === 'y', ...reads, F16: dtype === 'float16', WHOLE: isWhole },
+    ...launch,
   };
 }
 

@@ -2,7 +2,7 @@ import type { Launch } from '../gpu/runtime.ts';
 import { BYTES, type FloatDType } from '../tensor/dtype.ts';
 import { coalesce, contiguousStrides, sizeOf, type Shape } from '../tensor/shape.ts';
 import type { Traits } from '../tensor/traits.ts';
-import { foldWorkgroups, readsQuads, type Limits, type Operand } from './launch.ts';
+import { foldWorkgroups, readsQuads, readsVectors, type Limits, type Operand } from './launch.ts';
 
 /** The lengths of the axes before a row, at most five: the innermost four first, as parts/rows takes them. */
 export function rowShape(shape: Shape): number[] {
@@ -52,13 +52,15 @@ export function mergeAxes(
 /**
  * Parameters and workgroups of kernels whose invocations each compute four columns of one row of the output: the layout of
  * the output's rows and, by name, a RowOperand for each operand, broadcast to its shape. An absent operand is never read.
+ * With `mayBeWhole`, they compute a vector of 16 bytes each if all operands' rows are such vectors: `isWhole`.
  */
 export function quadLaunch(
   problem: { readonly op: string; readonly shape: Shape; readonly dtype: FloatDType },
   operands: Readonly<Record<string, Operand | undefined>>,
   workgroup: number,
   limits: Limits,
-): Pick<Launch, 'params' | 'workgroups'> {
+  mayBeWhole = false,
+): Pick<Launch, 'params' | 'workgroups'> & { readonly isWhole: boolean } {
   const { op, shape, dtype } = problem;
   const given = Object.values(operands).map((operand) => operand ?? { strides: shape.map(() => 0), offset: 0 });
   const merged = mergeAxes(
@@ -67,20 +69,29 @@ export function quadLaunch(
     given.map(({ strides }) => strides),
   );
   const [outputStrides, ...strides] = merged.strides;
-  const rowQuads = Math.ceil(merged.shape.at(-1)! / 4);
+  const columns = merged.shape.at(-1)!;
+  const width = vectorWidth(dtype);
+  const isWhole =
+    mayBeWhole &&
+    columns % width === 0 &&
+    Object.values(operands).every(
+      (operand, i) =>
+        !operand || readsVectors({ strides: strides[i], offset: operand.offset }, strides[i].length - 1, width),
+    );
+  const rowQuads = Math.ceil(columns / (isWhole ? width : 4));
   const outerShape = merged.shape.slice(0, -1);
   const quads = sizeOf(outerShape) * rowQuads;
   const params = {
     quads,
     row_quads: rowQuads,
-    columns: merged.shape.at(-1)!,
+    columns,
     output_pitch: outputStrides.at(-2) ?? 0,
     shape: rowShape(outerShape),
     ...Object.fromEntries(
       Object.keys(operands).map((name, i) => [name, rowOperand({ strides: strides[i], offset: given[i].offset })]),
     ),
   };
-  return { params, workgroups: foldWorkgroups(op, Math.ceil(quads / workgroup), limits) };
+  return { params, workgroups: foldWorkgroups(op, Math.ceil(quads / workgroup), limits), isWhole };
 }
 
 const ROW_WORKGROUP = 128;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { planElementwise, planElementwiseGradient, type ElementwiseProblem } from '../../src/kernels/elementwise.ts';
-import { DEFAULTS, dense, frozen } from './problems.ts';
+import { CPU_DRIVER, DEFAULTS, dense, frozen } from './problems.ts';
 
 describe('planElementwise', () => {
   const problem = (given: Partial<ElementwiseProblem> = {}): ElementwiseProblem => {
@@ -34,8 +34,26 @@ describe('planElementwise', () => {
   test('float16 rows are padded to whole words', () => {
     const x = { strides: [8, 1], offset: 0 };
     const { constants, params } = plan({ shape: [3, 7], dtype: 'float16', x, y: x });
-    expect(constants).toEqual({ BINARY: true, F16: true });
+    expect(constants).toEqual({ BINARY: true, F16: true, WHOLE: false });
     expect(params).toMatchObject({ columns: 7, quads: 6, output_pitch: 8 });
+  });
+
+  test('on GPUs, an invocation computes a vector where all rows are whole vectors', () => {
+    const half = { dtype: 'float16' } as const;
+    expect(plan()).toMatchObject({ constants: { WHOLE: true }, params: { quads: 6 } });
+    expect(plan(half)).toMatchObject({ constants: { WHOLE: true }, params: { quads: 3 } });
+    expect(plan({ ...half, y: undefined }).constants).toMatchObject({ BINARY: false, WHOLE: true });
+    const others: Partial<ElementwiseProblem>[] = [
+      { ...half, shape: [3, 4] },
+      { ...half, x: { strides: [12, 1], offset: 0 } },
+      { ...half, y: { strides: [8, 1], offset: 4 } },
+      { y: { strides: [1, 0], offset: 0 } },
+    ];
+    for (const other of others) expect(plan(other).constants['WHOLE']).toBe(false);
+    expect(planElementwise(problem(half), CPU_DRIVER)).toMatchObject({
+      constants: { WHOLE: false },
+      params: { quads: 6 },
+    });
   });
 
   test('folds more workgroups than one dimension holds', () => {
@@ -61,7 +79,7 @@ test('planElementwiseGradient is a pure function', () => {
 
 test('planElementwiseGradient: three operands that are broadcast each in its way', () => {
   const { constants, params, workgroups } = planElementwiseGradient(gradientProblem, DEFAULTS);
-  expect(constants).toEqual({ OF_Y: false, READS_X: true, READS_Y: true, F16: true });
+  expect(constants).toEqual({ OF_Y: false, READS_X: true, READS_Y: true, F16: true, WHOLE: false });
   expect(params).toMatchObject({
     columns: 8,
     quads: 6,

@@ -1,6 +1,6 @@
 import { f16round } from '@petamoriken/float16';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { add, type Device, gelu, multiply, relu, silu, swiglu, type Tensor } from '../../src/index.ts';
+import { add, clone, type Device, gelu, multiply, relu, silu, swiglu, type Tensor } from '../../src/index.ts';
 import { ELEMENTWISE } from '../../src/kernels/elementwise.ts';
 import { testDevice } from '../device.ts';
 import { Random } from '../random.ts';
@@ -10,6 +10,7 @@ import { numericalGradients } from '../reference/finite-differences.ts';
 import type { HostArray } from '../reference/host-array.ts';
 import { tolerances } from '../reference/tolerances.ts';
 import { expectGradients, type GradientProblem } from './gradient-run.ts';
+import { changeTraits } from './traits.ts';
 import { type Float, type Layout, stored, upload } from './upload.ts';
 import { withWorkgroupLimit } from './attention/workgroup-limit.ts';
 
@@ -243,6 +244,42 @@ describe.each(['float32', 'float16'] as const)('in %s', (dtype) => {
     });
   });
 });
+
+test.each(['float32', 'float16'] as const)(
+  '%s rows of whole vectors, and others, are the same if planned for a GPU',
+  async (dtype) => {
+    const run = async (inputs: readonly HostArray[], before: number, needsGrad: boolean): Promise<Float32Array[]> => {
+      const results = device.scope(() => {
+        const [x, y, d] = inputs.map((input, i) => upload(device, input, dtype, i === 1 ? { before: [before] } : {}));
+        if (!needsGrad) return [gelu(x), swiglu(x, y)];
+        x.requiresGrad = y.requiresGrad = true;
+        swiglu(x, y).backward(d);
+        return [clone(x.grad!), clone(y.grad!)];
+      });
+      const values = await Promise.all(results.map((result) => result.data()));
+      for (const result of results) result.dispose();
+      return values as Float32Array[];
+    };
+    for (const columns of [16, 12, 13]) {
+      for (const [yShape, before] of [
+        [[3, columns], 0],
+        [[columns], 8],
+        [[columns], 3],
+      ] as const) {
+        const inputs = [normals(3, columns), normals(...yShape), normals(3, columns)];
+        for (const needsGrad of [false, yShape.length > 1]) {
+          const here = await run(inputs, before, needsGrad);
+          const restore = changeTraits(device, { isSoftware: false });
+          try {
+            expect(await run(inputs, before, needsGrad)).toEqual(here);
+          } finally {
+            restore();
+          }
+        }
+      }
+    }
+  },
+);
 
 describe('elementwise ops', () => {
   test('x and y may be one tensor', async () => {
