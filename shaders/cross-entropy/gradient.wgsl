@@ -10,10 +10,12 @@
 // classes of one row: one read, one write and one exponential per element. Bound by bandwidth.
 
 const F16: bool = false;         // storage of logits and d_logits
+const ONE_ROW: bool = false;     // a workgroup has classes of one row only, whose numbers a compiler then reads once for all
 
 struct Params {
-  quads: u32,             // of the output
+  rows: u32,
   row_quads: u32,         // of an output row
+  row_groups: u32,        // if ONE_ROW, workgroups of an output row
   classes: u32,           // V
   smoothing: f32,         // ε
   d_loss_stride: u32,     // 0: one for all rows
@@ -50,10 +52,16 @@ fn main(
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let number = linear_group(group, groups) * WORKGROUP + lane;
-  if number >= params.quads { return; }
-  let row = number / params.row_quads;
-  let class_index = 4u * (number % params.row_quads);
+  let linear = linear_group(group, groups);
+  let number = linear * WORKGROUP + lane;
+  var row = number / params.row_quads;
+  var quad = number % params.row_quads;
+  if ONE_ROW {
+    row = linear / params.row_groups;
+    quad = (linear % params.row_groups) * WORKGROUP + lane;
+  }
+  if row >= params.rows || quad >= params.row_quads { return; }
+  let class_index = 4u * quad;
   let at = matrix_quad(params.logits, row, class_index, params.classes);
   let target_class = target_of(row);
   let element = row * params.output_pitch + class_index;

@@ -6,7 +6,7 @@ import type { Launch } from '../gpu/runtime.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { rowPitch } from '../tensor/shape.ts';
 import type { Traits } from '../tensor/traits.ts';
-import { foldWorkgroups, operandFields, type Limits, type Operand } from './launch.ts';
+import { foldWorkgroups, operandFields, type Operand } from './launch.ts';
 import { chooseRowLanes, rowsPerWorkgroup } from './rows.ts';
 
 export interface CrossEntropyProblem {
@@ -62,23 +62,28 @@ export function planCrossEntropyTotal(
 }
 
 const GRADIENT_WORKGROUP = 256;
+/** On GPUs, rows of at least as many workgroups have workgroups of their own: few invocations of the last one are idle. */
+const OWN_WORKGROUPS = 4;
 
 export function planCrossEntropyGradient(
   problem: CrossEntropyProblem,
   /** Where the gradient of the loss lies: one for all rows, or one each. */
   dLoss: { readonly offset: number; readonly isByRow: boolean },
   hasShare: boolean,
-  limits: Limits,
+  traits: Traits,
 ): Launch {
   const { op, rows, classes, dtype, logits, smoothing } = problem;
   const rowQuads = Math.ceil(classes / 4);
-  const quads = rows * rowQuads;
+  const isOneRow = !traits.isSoftware && rowQuads >= OWN_WORKGROUPS * GRADIENT_WORKGROUP;
+  const rowGroups = Math.ceil(rowQuads / GRADIENT_WORKGROUP);
+  const groups = isOneRow ? rows * rowGroups : Math.ceil((rows * rowQuads) / GRADIENT_WORKGROUP);
   return {
     shader: gradientShader,
-    constants: { F16: dtype === 'float16' },
+    constants: { F16: dtype === 'float16', ONE_ROW: isOneRow },
     params: {
-      quads,
+      rows,
       row_quads: rowQuads,
+      row_groups: rowGroups,
       classes,
       smoothing,
       logits: operandFields(logits),
@@ -88,6 +93,6 @@ export function planCrossEntropyGradient(
       has_share: hasShare ? 1 : 0,
       output_pitch: rowPitch(classes, dtype),
     },
-    workgroups: foldWorkgroups(op, Math.ceil(quads / GRADIENT_WORKGROUP), limits),
+    workgroups: foldWorkgroups(op, groups, traits),
   };
 }

@@ -5,6 +5,7 @@ import {
   planCrossEntropyTotal,
   type CrossEntropyProblem,
 } from '../../src/kernels/cross-entropy.ts';
+import type { Traits } from '../../src/tensor/traits.ts';
 import { CPU_DRIVER, DEFAULTS, dense, frozen } from './problems.ts';
 
 const problem = (given: Partial<CrossEntropyProblem> = {}): CrossEntropyProblem => {
@@ -42,7 +43,7 @@ test('planCrossEntropyGradient writes four classes an invocation, of padded rows
   const launch = planCrossEntropyGradient(given, { offset: 3, isByRow: false }, true, DEFAULTS);
   expect(launch.workgroups).toEqual([8, 1, 1]);
   expect(launch.params).toMatchObject({
-    quads: 2000,
+    rows: 1000,
     row_quads: 2,
     output_pitch: 8,
     logits: { strides: [8, 1], vectors: 1 },
@@ -52,4 +53,12 @@ test('planCrossEntropyGradient writes four classes an invocation, of padded rows
   });
   const byRow = planCrossEntropyGradient(problem(), { offset: 0, isByRow: true }, false, DEFAULTS);
   expect(byRow.params).toMatchObject({ d_loss_stride: 1, has_share: 0 });
+  const long = problem({ rows: 10, classes: 5000 });
+  const plan = (traits: Traits) => planCrossEntropyGradient(long, { offset: 0, isByRow: false }, false, traits);
+  expect(plan(DEFAULTS)).toMatchObject({
+    constants: { ONE_ROW: true },
+    params: { row_groups: 5 },
+    workgroups: [50, 1, 1],
+  });
+  expect(plan(CPU_DRIVER)).toMatchObject({ constants: { ONE_ROW: false }, workgroups: [49, 1, 1] });
 });
