@@ -77,7 +77,7 @@ function gradient(dim, dtype) {
     },
     shaders: {
       'attention-gradient/row-statistics': {},
-      'attention-gradient/query': { multiplyAdds: 3 * product },
+      'attention-gradient/query-register': { multiplyAdds: 3 * product },
       'attention-gradient/key': { multiplyAdds: 4 * product },
     },
   };

@@ -5,6 +5,7 @@ import valuesApart from '../../shaders/attention-gradient/parts/value-output-apa
 import maskShader from '../../shaders/attention-gradient/mask.wgsl';
 import mergeShader from '../../shaders/attention-gradient/merge.wgsl';
 import querySubgroupShader from '../../shaders/attention-gradient/query-subgroup.wgsl';
+import queryRegisterShader from '../../shaders/attention-gradient/query-register.wgsl';
 import queryShader from '../../shaders/attention-gradient/query.wgsl';
 import rowStatisticsShader from '../../shaders/attention-gradient/row-statistics.wgsl';
 import sinksShader from '../../shaders/attention-gradient/sinks.wgsl';
@@ -24,7 +25,7 @@ import {
   type AttentionInputs,
 } from './attention.ts';
 import { formatKey, NO_CHOICES, type Choice, type Variant } from './choice.ts';
-import { foldWorkgroups, operandFields, readsQuads, type Limits, type Operand } from './launch.ts';
+import { foldWorkgroups, operandFields, readsQuads, readsVectors, type Limits, type Operand } from './launch.ts';
 import { chooseRowLanes, rowsPerWorkgroup } from './rows.ts';
 
 /** The inputs of the kernels. All tensors have q's dtype. */
@@ -51,7 +52,27 @@ export interface GradientSubgroupVariant extends Variant {
   readonly ownRows: number;
 }
 
-export type AttentionGradientVariant = GradientTileVariant | GradientSubgroupVariant;
+/** Twin of the constants of attention-gradient/query-register. */
+export interface GradientRegisterVariant extends Variant {
+  readonly family: 'register';
+  /** Queries, or keys, a workgroup, and keys, or queries, a step. */
+  readonly ownRows: number;
+  readonly otherRows: number;
+  /** The same of an invocation. */
+  readonly rows: number;
+  readonly others: number;
+  /** Buckets of the head and the value dim. */
+  readonly dim: number;
+  readonly valueDim: number;
+  /** Quads of dims, and rows of the other side, in a chunk. */
+  readonly stepQuads: number;
+  readonly stepRows: number;
+}
+
+export type AttentionGradientVariant = GradientTileVariant | GradientSubgroupVariant | GradientRegisterVariant;
+
+/** Whose rows a workgroup owns: queries for dQ, keys for dK and dV. */
+export type GradientSide = 'query' | 'key';
 
 /** Fits every device. */
 const TILE: GradientTileVariant = { name: 'tile-32x32', family: 'tile', ownRows: 32 };
@@ -70,20 +91,76 @@ function subgroupVariant(
   return { name: 'subgroup', family: 'subgroup', lanes: subgroupSize, ownRows };
 }
 
+/** Tiles of the register kernels, the first that fits is taken: own and other rows of a workgroup, and of a lane. */
+const REGISTER_TILES = [
+  [32, 64, 4, 8],
+  [16, 128, 4, 8],
+] as const;
+const REGISTER_DIM_BUCKETS = [32, 64, 128];
+/** Numbers of a lane that registers hold: scores, their gradients, and sums. */
+const MOST_REGISTER_NUMBERS = 128;
+const CHUNK_BYTES = 4096;
+/** With more, a multiprocessor keeps too few workgroups to hide latency. */
+const MOST_REGISTER_BYTES = 32_768;
+
+/** Undefined if the device's limits, an invocation's registers or a block mask's blocks do not allow it. */
+function registerVariant(
+  { headDim, valueDim: givenValueDim, dtype, options }: AttentionInputs,
+  traits: Traits,
+): GradientRegisterVariant | undefined {
+  const dim = REGISTER_DIM_BUCKETS.find((bucket) => headDim <= bucket);
+  const valueDim = REGISTER_DIM_BUCKETS.find((bucket) => givenValueDim <= bucket);
+  if (dim === undefined || valueDim === undefined) return undefined;
+  const elementBytes = dtype === 'float16' ? 2 : 4;
+  const bytes = Math.min(traits.maxComputeWorkgroupStorageSize, MOST_REGISTER_BYTES);
+  for (const [ownRows, otherRows, rows, others] of REGISTER_TILES) {
+    const across = otherRows / others;
+    const workgroup = (across * ownRows) / rows;
+    const loads = (16 / elementBytes) * workgroup; // elements that all lanes load at once
+    const stepQuads = CHUNK_BYTES / elementBytes / 4 / otherRows;
+    const stepRows = (16 * dim) % loads === 0 ? 16 : 32;
+    const name = `register-${ownRows}x${otherRows}-${rows}x${others}`;
+    const sizes = { ownRows, otherRows, rows, others, dim, valueDim, stepQuads, stepRows };
+    if (
+      dim % (4 * across) === 0 &&
+      rows * (2 * others + dim / across) <= MOST_REGISTER_NUMBERS &&
+      registerBytes(sizes, elementBytes) <= bytes &&
+      workgroup <= traits.maxComputeInvocationsPerWorkgroup &&
+      Math.max(ownRows, otherRows) <= (options.maskBlock ?? Infinity)
+    ) {
+      return { name, family: 'register', ...sizes };
+    }
+  }
+  return undefined;
+}
+
+/** Bytes of the workgroup variables of attention-gradient/query-register, with dropout. */
+function registerBytes(sizes: Omit<GradientRegisterVariant, 'name' | 'family'>, elementBytes: number): number {
+  const { ownRows, otherRows, others, dim, valueDim, stepQuads, stepRows } = sizes;
+  const own = ownRows * (dim / 4 + 1 + valueDim / 4 + 1);
+  const p = (ownRows / 4) * (Math.max(stepRows, (2 * otherRows) / others) + 1);
+  const chunk = Math.max(otherRows * stepQuads * 4, stepRows * dim) * elementBytes;
+  return 16 * (own + p) + chunk + (ownRows * otherRows) / 8 + 2 * 16;
+}
+
 /**
  * The kernels of the pinned kernel's family, else of the tuned kernel's, if that family has any here. Otherwise those that suit
  * the device's class.
  */
 export function chooseAttentionGradient(
   problem: AttentionInputs,
+  side: GradientSide,
   traits: Traits,
   choices: KernelChoices = NO_CHOICES,
 ): Choice<AttentionGradientVariant> {
   const subgroup = subgroupVariant(problem, traits);
+  const register = side === 'query' ? registerVariant(problem, traits) : undefined;
   const ofFamily = (forward?: string) => {
     if (forward === undefined) return undefined;
     const family = attentionVariants(problem, traits).find(({ name }) => name === forward)?.family;
-    return family === 'subgroup' ? subgroup : family === 'tile' || family === 'register' ? TILE : undefined;
+    if (family === 'subgroup') return subgroup;
+    if (family === 'register') return register ?? TILE;
+    return family === 'tile' ? TILE : undefined;
   };
   const pinned = ofFamily(choices.pinned.get(problem.kernelsOf));
   if (pinned) return { variant: pinned, reason: 'pinned' };
@@ -94,6 +171,9 @@ export function chooseAttentionGradient(
   // as in the forward pass, the tile kernels are faster with subgroups of 4
   if (subgroup && traits.isSoftware && traits.subgroupSize >= 8) {
     return { variant: subgroup, reason: 'a CPU driver: neither barriers nor workgroup memory' };
+  }
+  if (register && !traits.isSoftware) {
+    return { variant: register, reason: 'the most rows that fit workgroup memory, with 4 × 8 scores a lane' };
   }
   return { variant: TILE, reason: 'fits every device' };
 }
@@ -124,6 +204,24 @@ function subgroupConstants(problem: AttentionGradientProblem, { lanes, ownRows }
     ROWS: ownRows / lanes,
     ...alignment(problem),
     ...(valueDim % 4 === 0 && readsQuads(dOutput, 3) && { D_OUTPUT_ALIGNED: true }),
+  };
+}
+
+function registerConstants(problem: AttentionGradientProblem, variant: GradientRegisterVariant): Constants {
+  const { ownRows, otherRows, rows, others, stepQuads, stepRows } = variant;
+  const width = problem.dtype === 'float16' ? 8 : 4;
+  const isWhole = (operand: Operand, columns: number) => columns % width === 0 && readsVectors(operand, 3, width);
+  return {
+    DIM: variant.dim,
+    VALUE_DIM: variant.valueDim,
+    BLOCK_Q: ownRows,
+    BLOCK_K: otherRows,
+    ROWS: rows,
+    KEYS: others,
+    WORKGROUP: (ownRows / rows) * (otherRows / others),
+    STEP_QUADS: stepQuads,
+    STEP_KEYS: stepRows,
+    ...(isWhole(problem.k, problem.headDim) && isWhole(problem.v, problem.valueDim) && { VECTORS: true }),
   };
 }
 
@@ -169,7 +267,7 @@ export function planQueryGradient(
   choices?: KernelChoices,
 ): Launch[] {
   const { headDim, queryLength, heads, batch } = problem;
-  const { variant } = chooseAttentionGradient(problem, traits, choices);
+  const { variant } = chooseAttentionGradient(problem, 'query', traits, choices);
   const queryTiles = Math.ceil(queryLength / variant.ownRows);
   const launch = (shader: Shader, constants: Constants, own: UniformValues) =>
     gradientLaunch(
@@ -186,6 +284,9 @@ export function planQueryGradient(
     );
   if (variant.family === 'subgroup') {
     return [launch(querySubgroupShader, subgroupConstants(problem, variant), {})];
+  }
+  if (variant.family === 'register') {
+    return [launch(queryRegisterShader, registerConstants(problem, variant), {})];
   }
   return columnPasses(headDim).map((column) =>
     launch(queryShader, tileConstants(headDim - column, variant.ownRows, 16), { first_column: column }),
@@ -211,7 +312,8 @@ export function planKeyGradient(
   choices?: KernelChoices,
 ): Launch[] {
   const { headDim, valueDim, keyLength, kvHeads, batch } = problem;
-  const { variant } = chooseAttentionGradient(problem, traits, choices);
+  const { variant } = chooseAttentionGradient(problem, 'key', traits, choices);
+  if (variant.family === 'register') throw new Error('no such kernel');
   const shader = KEY_SHADERS[hasValuesApart(traits) ? 'apart' : 'joined'][variant.family];
   const keyTiles = Math.ceil(keyLength / variant.ownRows);
   const launch = (constants: Constants, own: UniformValues) =>

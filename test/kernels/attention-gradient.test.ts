@@ -9,6 +9,7 @@ import {
   planRowStatistics,
   planSinksGradient,
   type AttentionGradientProblem,
+  type GradientSide,
   type MergeGradientProblem,
 } from '../../src/kernels/attention-gradient.ts';
 import { NO_CHOICES } from '../../src/kernels/choice.ts';
@@ -23,7 +24,11 @@ function gradientProblem(given: Partial<AttentionGradientProblem> = {}): Attenti
   return { ...problem, dOutput: dense(batch, heads, queryLength, valueDim), statsAt: 0, ...given };
 }
 
-function plan(given: Partial<AttentionGradientProblem>, traits: Traits = DEFAULTS) {
+/** A CPU driver whose subgroups are too small: tiles. */
+const SMALL_SUBGROUPS: Traits = { ...CPU_DRIVER, subgroupSize: 4 };
+const GPU_32_KIB: Traits = { ...DEFAULTS, maxComputeWorkgroupStorageSize: 32_768 };
+
+function plan(given: Partial<AttentionGradientProblem>, traits: Traits = SMALL_SUBGROUPS) {
   const problem = frozen(gradientProblem(given));
   const { batch, heads, kvHeads, queryLength, keyLength, headDim, valueDim } = problem;
   const dKey = dense(batch, kvHeads, keyLength, headDim);
@@ -35,30 +40,53 @@ function plan(given: Partial<AttentionGradientProblem>, traits: Traits = DEFAULT
 }
 
 describe('the kernels', () => {
-  const nameOf = (traits: Traits, pinned?: string, given: Partial<AttentionGradientProblem> = {}) => {
+  const nameOf = (
+    traits: Traits,
+    pinned?: string,
+    given: Partial<AttentionGradientProblem> = {},
+    side: GradientSide = 'query',
+  ) => {
     const choices = { ...NO_CHOICES, pinned: new Map(pinned ? [['flashAttention', pinned]] : []) };
-    return chooseAttentionGradient(gradientProblem(given), traits, choices).variant.name;
+    return chooseAttentionGradient(gradientProblem(given), side, traits, choices).variant.name;
   };
 
-  test('are tiles on GPUs and where subgroups are small, and subgroups on other CPU drivers', () => {
-    expect(nameOf(DEFAULTS)).toBe('tile-32x32');
-    expect(nameOf({ ...DEFAULTS, subgroupSize: 32 })).toBe('tile-32x32');
-    expect(nameOf({ ...CPU_DRIVER, subgroupSize: 4 })).toBe('tile-32x32');
+  test('are tiles where subgroups are small, and subgroups on other CPU drivers', () => {
+    expect(nameOf(SMALL_SUBGROUPS)).toBe('tile-32x32');
     expect(nameOf(CPU_DRIVER)).toBe('subgroup');
     expect(nameOf(CPU_DRIVER, undefined, { headDim: 300 })).toBe('tile-32x32');
   });
 
+  test.each<[number, string, string]>([
+    [16, 'register-32x64-4x8', 'register-32x64-4x8'],
+    [64, 'register-16x128-4x8', 'register-32x64-4x8'],
+    [96, 'tile-32x32', 'register-16x128-4x8'],
+    [128, 'tile-32x32', 'register-16x128-4x8'],
+    [129, 'tile-32x32', 'tile-32x32'],
+  ])('of q on a GPU with 16 KiB, and with 32, for %i columns: %s, %s', (headDim, small, large) => {
+    expect(nameOf(DEFAULTS, undefined, { headDim })).toBe(small);
+    expect(nameOf(GPU_32_KIB, undefined, { headDim })).toBe(large);
+    expect(nameOf({ ...GPU_32_KIB, maxComputeWorkgroupStorageSize: 65_536 }, undefined, { headDim })).toBe(large);
+  });
+
+  test('do not straddle the blocks of a block mask', () => {
+    const nameIn = (maskBlock: number) => nameOf(GPU_32_KIB, undefined, { options: { ...NO_OPTIONS, maskBlock } });
+    expect(nameIn(128)).toBe('register-32x64-4x8');
+    expect(nameIn(32)).toBe('tile-32x32');
+  });
+
   test('are of the family that the op was pinned to, where it has them', () => {
     expect(nameOf(CPU_DRIVER, 'tile-16x32')).toBe('tile-32x32');
+    expect(nameOf(DEFAULTS, 'tile-16x32')).toBe('tile-32x32');
     expect(nameOf({ ...DEFAULTS, subgroupSize: 8 }, 'subgroup')).toBe('subgroup');
-    expect(nameOf(DEFAULTS, 'subgroup')).toBe('tile-32x32');
+    expect(nameOf(DEFAULTS, 'subgroup')).toBe('register-16x128-4x8');
     expect(nameOf(CPU_DRIVER, 'stream')).toBe('subgroup');
+    expect(nameOf(CPU_DRIVER, 'register-16x128-4x8')).toBe('register-32x64-4x8');
   });
 
   test('are of the family that tune() chose for the op, unless it was pinned', () => {
     const tuned = (kernel: string) => new Map([['flashAttention/float32/64', { kernel, date: '2026-11-23' }]]);
     const chosen = (traits: Traits, kernel: string, pinned?: string) =>
-      chooseAttentionGradient(gradientProblem(), traits, {
+      chooseAttentionGradient(gradientProblem(), 'query', traits, {
         tuned: tuned(kernel),
         pinned: new Map(pinned ? [['flashAttention', pinned]] : []),
       });
@@ -67,7 +95,7 @@ describe('the kernels', () => {
       reason: 'tune() chose tile-16x32 forward on 2026-11-23',
     });
     expect(chosen({ ...DEFAULTS, subgroupSize: 8 }, 'subgroup').variant.name).toBe('subgroup');
-    expect(chosen(DEFAULTS, 'subgroup').variant.name).toBe('tile-32x32');
+    expect(chosen(DEFAULTS, 'subgroup').variant.name).toBe('register-16x128-4x8');
     expect(chosen(CPU_DRIVER, 'matrix-64x32').variant.name).toBe('subgroup');
     expect(chosen(CPU_DRIVER, 'tile-16x32', 'subgroup').variant.name).toBe('subgroup');
     // what was tuned for other head dims says nothing
@@ -75,7 +103,7 @@ describe('the kernels', () => {
       pinned: new Map(),
       tuned: new Map([['flashAttention/float32/128', { kernel: 'tile-16x32', date: '' }]]),
     };
-    expect(chooseAttentionGradient(gradientProblem(), CPU_DRIVER, other).variant.name).toBe('subgroup');
+    expect(chooseAttentionGradient(gradientProblem(), 'query', CPU_DRIVER, other).variant.name).toBe('subgroup');
   });
 });
 
@@ -138,6 +166,31 @@ describe('tiles', () => {
     const options = { ...NO_OPTIONS, isPacked: true };
     const { query } = plan({ batch: 4, heads: 2, queryLength: 10, queryRows: 25, options });
     expect(query[0].params).toMatchObject({ groups: 8, gradient: { stats_pitch: 50 } });
+  });
+});
+
+describe('large tiles in registers', () => {
+  test('a workgroup for its own rows, with buckets of both dims', () => {
+    const { query } = plan({ batch: 2, heads: 6, kvHeads: 2, queryLength: 70, headDim: 40, valueDim: 20 }, GPU_32_KIB);
+    expect(query).toHaveLength(1);
+    expect(query[0].params).toMatchObject({ groups: 2 * 6 * 3, work: { query_tiles: 3, head_tiles: 6 } });
+    expect(query[0].constants).toMatchObject({ DIM: 64, VALUE_DIM: 32, BLOCK_Q: 32, BLOCK_K: 64, WORKGROUP: 64 });
+  });
+
+  test('a chunk is 4 KiB of dims, and 16 rows or as many as give each lane a vector', () => {
+    const chunk = (given: Partial<AttentionGradientProblem>) => plan(given, GPU_32_KIB).query[0].constants;
+    expect(chunk({})).toMatchObject({ STEP_QUADS: 4, STEP_KEYS: 16 });
+    expect(chunk({ dtype: 'float16' })).toMatchObject({ STEP_QUADS: 8, STEP_KEYS: 16 });
+    expect(chunk({ headDim: 128 })).toMatchObject({ BLOCK_K: 128, STEP_QUADS: 2, STEP_KEYS: 16 });
+  });
+
+  test('a constant says that k and v are whole vectors', () => {
+    const constants = (given: Partial<AttentionGradientProblem>) => plan(given, GPU_32_KIB).query[0].constants;
+    expect(constants({})).toHaveProperty('VECTORS', true);
+    expect(constants({ dtype: 'float16', headDim: 8 })).toHaveProperty('VECTORS', true);
+    expect(constants({ dtype: 'float16', headDim: 12 })).not.toHaveProperty('VECTORS');
+    expect(constants({ valueDim: 6 })).not.toHaveProperty('VECTORS');
+    expect(constants({ v: { strides: [0, 0, 0, 0], offset: 0 } })).not.toHaveProperty('VECTORS');
   });
 });
 
