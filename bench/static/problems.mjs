@@ -78,7 +78,7 @@ function gradient(dim, dtype) {
     shaders: {
       'attention-gradient/row-statistics': {},
       'attention-gradient/query-register': { multiplyAdds: 3 * product },
-      'attention-gradient/key': { multiplyAdds: 4 * product },
+      'attention-gradient/key-register': { multiplyAdds: 4 * product },
     },
   };
 }

@@ -1,5 +1,6 @@
 /** The gradient of fused attention: the kernels of shaders/attention-gradient, and which of them compute a problem. */
 import keySubgroupShader from '../../shaders/attention-gradient/key-subgroup.wgsl';
+import keyRegisterShader from '../../shaders/attention-gradient/key-register.wgsl';
 import keyShader from '../../shaders/attention-gradient/key.wgsl';
 import valuesApart from '../../shaders/attention-gradient/parts/value-output-apart.wgsl';
 import maskShader from '../../shaders/attention-gradient/mask.wgsl';
@@ -52,7 +53,7 @@ export interface GradientSubgroupVariant extends Variant {
   readonly ownRows: number;
 }
 
-/** Twin of the constants of attention-gradient/query-register. */
+/** Twin of the constants of attention-gradient/query-register and key-register. */
 export interface GradientRegisterVariant extends Variant {
   readonly family: 'register';
   /** Queries, or keys, a workgroup, and keys, or queries, a step. */
@@ -106,6 +107,7 @@ const MOST_REGISTER_BYTES = 32_768;
 /** Undefined if the device's limits, an invocation's registers or a block mask's blocks do not allow it. */
 function registerVariant(
   { headDim, valueDim: givenValueDim, dtype, options }: AttentionInputs,
+  side: GradientSide,
   traits: Traits,
 ): GradientRegisterVariant | undefined {
   const dim = REGISTER_DIM_BUCKETS.find((bucket) => headDim <= bucket);
@@ -118,13 +120,14 @@ function registerVariant(
     const workgroup = (across * ownRows) / rows;
     const loads = (16 / elementBytes) * workgroup; // elements that all lanes load at once
     const stepQuads = CHUNK_BYTES / elementBytes / 4 / otherRows;
-    const stepRows = (16 * dim) % loads === 0 ? 16 : 32;
+    const rowDims = side === 'query' ? [dim] : [dim, valueDim]; // of what the scores' gradients multiply
+    const stepRows = rowDims.every((columns) => (16 * columns) % loads === 0) ? 16 : 32;
     const name = `register-${ownRows}x${otherRows}-${rows}x${others}`;
     const sizes = { ownRows, otherRows, rows, others, dim, valueDim, stepQuads, stepRows };
     if (
-      dim % (4 * across) === 0 &&
-      rows * (2 * others + dim / across) <= MOST_REGISTER_NUMBERS &&
-      registerBytes(sizes, elementBytes) <= bytes &&
+      rowDims.every((columns) => columns % (4 * across) === 0) &&
+      rows * (2 * others + sum(rowDims) / across) <= MOST_REGISTER_NUMBERS &&
+      registerBytes(sizes, side, elementBytes, options.constants['HAS_DROPOUT'] === true) <= bytes &&
       workgroup <= traits.maxComputeInvocationsPerWorkgroup &&
       Math.max(ownRows, otherRows) <= (options.maskBlock ?? Infinity)
     ) {
@@ -134,13 +137,21 @@ function registerVariant(
   return undefined;
 }
 
-/** Bytes of the workgroup variables of attention-gradient/query-register, with dropout. */
-function registerBytes(sizes: Omit<GradientRegisterVariant, 'name' | 'family'>, elementBytes: number): number {
+/** Bytes of the workgroup variables. */
+function registerBytes(
+  sizes: Omit<GradientRegisterVariant, 'name' | 'family'>,
+  side: GradientSide,
+  elementBytes: number,
+  hasDropout: boolean,
+): number {
   const { ownRows, otherRows, others, dim, valueDim, stepQuads, stepRows } = sizes;
   const own = ownRows * (dim / 4 + 1 + valueDim / 4 + 1);
   const p = (ownRows / 4) * (Math.max(stepRows, (2 * otherRows) / others) + 1);
-  const chunk = Math.max(otherRows * stepQuads * 4, stepRows * dim) * elementBytes;
-  return 16 * (own + p) + chunk + (ownRows * otherRows) / 8 + 2 * 16;
+  const rowDim = side === 'query' ? dim : Math.max(dim, valueDim);
+  const chunk = Math.max(otherRows * stepQuads * 4, stepRows * rowDim) * elementBytes;
+  const statistics = side === 'query' ? 0 : 8 * otherRows;
+  const words = side === 'query' ? (ownRows * otherRows) / 32 : otherRows; // of dropout's bits
+  return 16 * (own + p) + chunk + statistics + (hasDropout ? 4 * words : 0) + 2 * 16;
 }
 
 /**
@@ -154,7 +165,7 @@ export function chooseAttentionGradient(
   choices: KernelChoices = NO_CHOICES,
 ): Choice<AttentionGradientVariant> {
   const subgroup = subgroupVariant(problem, traits);
-  const register = side === 'query' ? registerVariant(problem, traits) : undefined;
+  const register = registerVariant(problem, side, traits);
   const ofFamily = (forward?: string) => {
     if (forward === undefined) return undefined;
     const family = attentionVariants(problem, traits).find(({ name }) => name === forward)?.family;
@@ -176,6 +187,10 @@ export function chooseAttentionGradient(
     return { variant: register, reason: 'the most rows that fit workgroup memory, with 4 × 8 scores a lane' };
   }
   return { variant: TILE, reason: 'fits every device' };
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((a, b) => a + b, 0);
 }
 
 /** Columns of a gradient that one launch computes. More columns take several launches, each of which computes the scores. */
@@ -207,21 +222,26 @@ function subgroupConstants(problem: AttentionGradientProblem, { lanes, ownRows }
   };
 }
 
-function registerConstants(problem: AttentionGradientProblem, variant: GradientRegisterVariant): Constants {
+function registerConstants(
+  problem: AttentionGradientProblem,
+  side: GradientSide,
+  variant: GradientRegisterVariant,
+): Constants {
+  const { headDim, valueDim, q, k, v, dOutput } = problem;
   const { ownRows, otherRows, rows, others, stepQuads, stepRows } = variant;
+  const isQuery = side === 'query';
   const width = problem.dtype === 'float16' ? 8 : 4;
   const isWhole = (operand: Operand, columns: number) => columns % width === 0 && readsVectors(operand, 3, width);
+  const [first, second] = isQuery ? [k, v] : [q, dOutput];
   return {
     DIM: variant.dim,
     VALUE_DIM: variant.valueDim,
-    BLOCK_Q: ownRows,
-    BLOCK_K: otherRows,
-    ROWS: rows,
-    KEYS: others,
     WORKGROUP: (ownRows / rows) * (otherRows / others),
     STEP_QUADS: stepQuads,
-    STEP_KEYS: stepRows,
-    ...(isWhole(problem.k, problem.headDim) && isWhole(problem.v, problem.valueDim) && { VECTORS: true }),
+    ...(isQuery
+      ? { BLOCK_Q: ownRows, BLOCK_K: otherRows, ROWS: rows, KEYS: others, STEP_KEYS: stepRows }
+      : { BLOCK_K: ownRows, BLOCK_Q: otherRows, KEYS: rows, QUERIES: others, STEP_QUERIES: stepRows }),
+    ...(isWhole(first, headDim) && isWhole(second, valueDim) && { VECTORS: true }),
   };
 }
 
@@ -286,7 +306,7 @@ export function planQueryGradient(
     return [launch(querySubgroupShader, subgroupConstants(problem, variant), {})];
   }
   if (variant.family === 'register') {
-    return [launch(queryRegisterShader, registerConstants(problem, variant), {})];
+    return [launch(queryRegisterShader, registerConstants(problem, 'query', variant), {})];
   }
   return columnPasses(headDim).map((column) =>
     launch(queryShader, tileConstants(headDim - column, variant.ownRows, 16), { first_column: column }),
@@ -300,8 +320,8 @@ export function hasValuesApart({ maxStorageBuffersPerShaderStage }: Traits): boo
 
 const apart = (shader: Shader) => replacePart(shader, 'attention-gradient/parts/value-output', valuesApart);
 const KEY_SHADERS = {
-  joined: { tile: keyShader, subgroup: keySubgroupShader },
-  apart: { tile: apart(keyShader), subgroup: apart(keySubgroupShader) },
+  joined: { tile: keyShader, subgroup: keySubgroupShader, register: keyRegisterShader },
+  apart: { tile: apart(keyShader), subgroup: apart(keySubgroupShader), register: apart(keyRegisterShader) },
 };
 
 /** The gradients of k and v; their columns are contiguous. They have buffers of their own where `hasValuesApart`. */
@@ -313,7 +333,6 @@ export function planKeyGradient(
 ): Launch[] {
   const { headDim, valueDim, keyLength, kvHeads, batch } = problem;
   const { variant } = chooseAttentionGradient(problem, 'key', traits, choices);
-  if (variant.family === 'register') throw new Error('no such kernel');
   const shader = KEY_SHADERS[hasValuesApart(traits) ? 'apart' : 'joined'][variant.family];
   const keyTiles = Math.ceil(keyLength / variant.ownRows);
   const launch = (constants: Constants, own: UniformValues) =>
@@ -335,6 +354,9 @@ export function planKeyGradient(
     );
   if (variant.family === 'subgroup') {
     return [launch(subgroupConstants(problem, variant), {})];
+  }
+  if (variant.family === 'register') {
+    return [launch(registerConstants(problem, 'key', variant), {})];
   }
   const columns = Math.max(headDim, valueDim);
   return columnPasses(columns).map((column) =>

@@ -62,10 +62,22 @@ describe('the kernels', () => {
     [96, 'tile-32x32', 'register-16x128-4x8'],
     [128, 'tile-32x32', 'register-16x128-4x8'],
     [129, 'tile-32x32', 'tile-32x32'],
-  ])('of q on a GPU with 16 KiB, and with 32, for %i columns: %s, %s', (headDim, small, large) => {
-    expect(nameOf(DEFAULTS, undefined, { headDim })).toBe(small);
-    expect(nameOf(GPU_32_KIB, undefined, { headDim })).toBe(large);
-    expect(nameOf({ ...GPU_32_KIB, maxComputeWorkgroupStorageSize: 65_536 }, undefined, { headDim })).toBe(large);
+  ])('on a GPU with 16 KiB, and with 32, for %i columns: %s, %s', (headDim, small, large) => {
+    for (const side of ['query', 'key'] as const) {
+      expect(nameOf(DEFAULTS, undefined, { headDim }, side)).toBe(small);
+      expect(nameOf(GPU_32_KIB, undefined, { headDim }, side)).toBe(large);
+      const traits = { ...GPU_32_KIB, maxComputeWorkgroupStorageSize: 65_536 };
+      expect(nameOf(traits, undefined, { headDim }, side)).toBe(large);
+    }
+  });
+
+  test('for a key’s sums of two kinds there are fewer registers and less memory', () => {
+    const given = { headDim: 64, valueDim: 128 };
+    expect(nameOf(GPU_32_KIB, undefined, given, 'query')).toBe('register-32x64-4x8');
+    expect(nameOf(GPU_32_KIB, undefined, given, 'key')).toBe('register-16x128-4x8');
+    const dropout = { options: { ...NO_OPTIONS, constants: { HAS_DROPOUT: true } } };
+    expect(nameOf(DEFAULTS, undefined, dropout, 'query')).toBe('register-16x128-4x8');
+    expect(nameOf(DEFAULTS, undefined, dropout, 'key')).toBe('tile-32x32');
   });
 
   test('do not straddle the blocks of a block mask', () => {
@@ -171,26 +183,41 @@ describe('tiles', () => {
 
 describe('large tiles in registers', () => {
   test('a workgroup for its own rows, with buckets of both dims', () => {
-    const { query } = plan({ batch: 2, heads: 6, kvHeads: 2, queryLength: 70, headDim: 40, valueDim: 20 }, GPU_32_KIB);
+    const sizes = { batch: 2, heads: 6, kvHeads: 2, queryLength: 70, keyLength: 100, headDim: 40, valueDim: 20 };
+    const { query, key } = plan(sizes, GPU_32_KIB);
     expect(query).toHaveLength(1);
     expect(query[0].params).toMatchObject({ groups: 2 * 6 * 3, work: { query_tiles: 3, head_tiles: 6 } });
-    expect(query[0].constants).toMatchObject({ DIM: 64, VALUE_DIM: 32, BLOCK_Q: 32, BLOCK_K: 64, WORKGROUP: 64 });
+    expect(query[0].constants).toMatchObject({ DIM: 64, VALUE_DIM: 32, BLOCK_Q: 32, BLOCK_K: 64, ROWS: 4, KEYS: 8 });
+    expect(key).toHaveLength(1);
+    expect(key[0].params).toMatchObject({ groups: 2 * 2 * 4, keys: { key_tiles: 4 } });
+    expect(key[0].constants).toMatchObject({ DIM: 64, VALUE_DIM: 32, BLOCK_Q: 64, BLOCK_K: 32, KEYS: 4, QUERIES: 8 });
+    for (const { constants } of [...query, ...key]) expect(constants['WORKGROUP']).toBe(64);
   });
 
   test('a chunk is 4 KiB of dims, and 16 rows or as many as give each lane a vector', () => {
-    const chunk = (given: Partial<AttentionGradientProblem>) => plan(given, GPU_32_KIB).query[0].constants;
-    expect(chunk({})).toMatchObject({ STEP_QUADS: 4, STEP_KEYS: 16 });
-    expect(chunk({ dtype: 'float16' })).toMatchObject({ STEP_QUADS: 8, STEP_KEYS: 16 });
-    expect(chunk({ headDim: 128 })).toMatchObject({ BLOCK_K: 128, STEP_QUADS: 2, STEP_KEYS: 16 });
+    const check = (given: Partial<AttentionGradientProblem>, quads: number, rows: number) => {
+      const { query, key } = plan(given, GPU_32_KIB);
+      expect(query[0].constants).toMatchObject({ STEP_QUADS: quads, STEP_KEYS: rows });
+      expect(key[0].constants).toMatchObject({ STEP_QUADS: quads, STEP_QUERIES: rows });
+    };
+    check({}, 4, 16);
+    check({ headDim: 32 }, 4, 16);
+    check({ dtype: 'float16' }, 8, 16);
+    check({ headDim: 128 }, 2, 16);
   });
 
-  test('a constant says that k and v are whole vectors', () => {
-    const constants = (given: Partial<AttentionGradientProblem>) => plan(given, GPU_32_KIB).query[0].constants;
-    expect(constants({})).toHaveProperty('VECTORS', true);
-    expect(constants({ dtype: 'float16', headDim: 8 })).toHaveProperty('VECTORS', true);
-    expect(constants({ dtype: 'float16', headDim: 12 })).not.toHaveProperty('VECTORS');
-    expect(constants({ valueDim: 6 })).not.toHaveProperty('VECTORS');
-    expect(constants({ v: { strides: [0, 0, 0, 0], offset: 0 } })).not.toHaveProperty('VECTORS');
+  test('a constant says that the rows that a workgroup walks are whole vectors', () => {
+    const walks = (given: Partial<AttentionGradientProblem>) => {
+      const { query, key } = plan(given, GPU_32_KIB);
+      return [query, key].map(([{ constants }]) => constants['VECTORS'] ?? false);
+    };
+    const repeated = { strides: [0, 0, 0, 0], offset: 0 };
+    expect(walks({})).toEqual([true, true]);
+    expect(walks({ dtype: 'float16', headDim: 8 })).toEqual([true, true]);
+    expect(walks({ dtype: 'float16', headDim: 12 })).toEqual([false, false]);
+    expect(walks({ valueDim: 6 })).toEqual([false, false]);
+    expect(walks({ v: repeated })).toEqual([false, true]);
+    expect(walks({ dOutput: repeated })).toEqual([true, false]);
   });
 });
 
