@@ -119,7 +119,7 @@ fn q_vector(tile: KeyTile, lane: u32, step: Step, chunk: u32, i: u32) -> vec4<u3
   let query = min(step.query + (lane + WORKGROUP * i) / STEP_VECTORS, tile.queries.y - 1u);
   let row = base + query * params.inputs.q.strides.z;
   let column = 4u * (chunk * STEP_QUADS + lane % STEP_VECTORS * WIDTH);
-  if IS_F16 { return packed(q_quad(row, column), q_quad(row, column + 4u)); }
+  if IS_F16 { return encode_vector(q_quad(row, column), q_quad(row, column + 4u), true); }
   return bitcast<vec4<u32>>(q_quad(row, column));
 }
 
@@ -134,7 +134,7 @@ fn d_output_vector(tile: KeyTile, lane: u32, step: Step, chunk: u32, i: u32) -> 
   let query = min(step.query + (lane + WORKGROUP * i) / STEP_VECTORS, tile.queries.y - 1u);
   let row = base + query * params.gradient.d_output.strides.z;
   let column = 4u * (chunk * STEP_QUADS + lane % STEP_VECTORS * WIDTH);
-  if IS_F16 { return packed(d_output_quad(row, column), d_output_quad(row, column + 4u)); }
+  if IS_F16 { return encode_vector(d_output_quad(row, column), d_output_quad(row, column + 4u), true); }
   return bitcast<vec4<u32>>(d_output_quad(row, column));
 }
 
@@ -149,7 +149,7 @@ fn q_row_vector(tile: KeyTile, lane: u32, head: u32, first_query: u32, i: u32) -
   }
   let row = base + min(first_query + at / K_VECTORS, tile.queries.y - 1u) * params.inputs.q.strides.z;
   let column = 4u * (at % K_VECTORS * WIDTH);
-  if IS_F16 { return packed(q_quad(row, column), q_quad(row, column + 4u)); }
+  if IS_F16 { return encode_vector(q_quad(row, column), q_quad(row, column + 4u), true); }
   return bitcast<vec4<u32>>(q_quad(row, column));
 }
 
@@ -164,16 +164,8 @@ fn d_output_row_vector(tile: KeyTile, lane: u32, head: u32, first_query: u32, i:
   }
   let row = base + min(first_query + at / V_VECTORS, tile.queries.y - 1u) * params.gradient.d_output.strides.z;
   let column = 4u * (at % V_VECTORS * WIDTH);
-  if IS_F16 { return packed(d_output_quad(row, column), d_output_quad(row, column + 4u)); }
+  if IS_F16 { return encode_vector(d_output_quad(row, column), d_output_quad(row, column + 4u), true); }
   return bitcast<vec4<u32>>(d_output_quad(row, column));
-}
-
-fn packed(low: vec4<f32>, high: vec4<f32>) -> vec4<u32> {
-  return vec4<u32>(encode_pair(low.xy), encode_pair(low.zw), encode_pair(high.xy), encode_pair(high.zw));
-}
-
-fn unpacked(words: vec2<u32>) -> vec4<f32> {
-  return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
 }
 
 // Which of the tile's keys dropout keeps for a query.
@@ -297,7 +289,7 @@ fn main(
         let turned = d * BLOCK_Q + (x + d) % X;
         var queries: array<vec4<f32>, QUERIES> = array<vec4<f32>, QUERIES>();
         for (var j = 0u; j < QUERIES; j++) {
-          if IS_F16 { queries[j] = unpacked(chunk_f16[turned + X * j]); } else { queries[j] = chunk_f32[turned + X * j]; }
+          if IS_F16 { queries[j] = decode_f16_quad(chunk_f16[turned + X * j]); } else { queries[j] = chunk_f32[turned + X * j]; }
         }
         for (var r = 0u; r < KEYS; r++) {
           let row = k_tile[(y + Y * r) * K_PITCH + chunk * STEP_QUADS + d];
@@ -339,7 +331,7 @@ fn main(
         let turned = d * BLOCK_Q + (x + d) % X;
         var queries: array<vec4<f32>, QUERIES> = array<vec4<f32>, QUERIES>();
         for (var j = 0u; j < QUERIES; j++) {
-          if IS_F16 { queries[j] = unpacked(chunk_f16[turned + X * j]); } else { queries[j] = chunk_f32[turned + X * j]; }
+          if IS_F16 { queries[j] = decode_f16_quad(chunk_f16[turned + X * j]); } else { queries[j] = chunk_f32[turned + X * j]; }
         }
         for (var r = 0u; r < KEYS; r++) {
           let row = v_tile[(y + Y * r) * V_PITCH + chunk * STEP_QUADS + d];
@@ -469,7 +461,7 @@ fn main(
         for (var c = 0u; c < V_COLUMNS; c++) {
           var quad = vec4<f32>(0.0);
           if IS_F16 {
-            quad = unpacked(chunk_f16[query * V_QUADS + x + X * c]);
+            quad = decode_f16_quad(chunk_f16[query * V_QUADS + x + X * c]);
           } else {
             quad = chunk_f32[query * V_QUADS + x + X * c];
           }
@@ -516,7 +508,7 @@ fn main(
         for (var c = 0u; c < K_COLUMNS; c++) {
           var quad = vec4<f32>(0.0);
           if IS_F16 {
-            quad = unpacked(chunk_f16[query * K_QUADS + x + X * c]);
+            quad = decode_f16_quad(chunk_f16[query * K_QUADS + x + X * c]);
           } else {
             quad = chunk_f32[query * K_QUADS + x + X * c];
           }

@@ -96,7 +96,7 @@ fn k_vector(tile: Tile, lane: u32, first_key: u32, chunk: u32, i: u32) -> vec4<u
   }
   let row = k_row(tile, min(first_key + (lane + WORKGROUP * i) / STEP_VECTORS, tile.keys.y - 1u));
   let column = 4u * (chunk * STEP_QUADS + lane % STEP_VECTORS * WIDTH);
-  if IS_F16 { return packed(k_quad(row, column), k_quad(row, column + 4u)); }
+  if IS_F16 { return encode_vector(k_quad(row, column), k_quad(row, column + 4u), true); }
   return bitcast<vec4<u32>>(k_quad(row, column));
 }
 
@@ -109,7 +109,7 @@ fn v_vector(tile: Tile, lane: u32, first_key: u32, chunk: u32, i: u32) -> vec4<u
   }
   let row = v_row(tile, min(first_key + (lane + WORKGROUP * i) / STEP_VECTORS, tile.keys.y - 1u));
   let column = 4u * (chunk * STEP_QUADS + lane % STEP_VECTORS * WIDTH);
-  if IS_F16 { return packed(v_quad(row, column), v_quad(row, column + 4u)); }
+  if IS_F16 { return encode_vector(v_quad(row, column), v_quad(row, column + 4u), true); }
   return bitcast<vec4<u32>>(v_quad(row, column));
 }
 
@@ -123,16 +123,8 @@ fn k_row_vector(tile: Tile, lane: u32, first_key: u32, i: u32) -> vec4<u32> {
   }
   let row = k_row(tile, min(first_key + at / ROW_VECTORS, tile.keys.y - 1u));
   let column = 4u * (at % ROW_VECTORS * WIDTH);
-  if IS_F16 { return packed(k_quad(row, column), k_quad(row, column + 4u)); }
+  if IS_F16 { return encode_vector(k_quad(row, column), k_quad(row, column + 4u), true); }
   return bitcast<vec4<u32>>(k_quad(row, column));
-}
-
-fn packed(low: vec4<f32>, high: vec4<f32>) -> vec4<u32> {
-  return vec4<u32>(encode_pair(low.xy), encode_pair(low.zw), encode_pair(high.xy), encode_pair(high.zw));
-}
-
-fn unpacked(words: vec2<u32>) -> vec4<f32> {
-  return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
 }
 
 // One draw is for four keys, which are of different lanes.
@@ -245,7 +237,7 @@ fn main(
         let turned = d * BLOCK_K + (x + d) % X;
         var keys: array<vec4<f32>, KEYS> = array<vec4<f32>, KEYS>();
         for (var j = 0u; j < KEYS; j++) {
-          if IS_F16 { keys[j] = unpacked(chunk_f16[turned + X * j]); } else { keys[j] = chunk_f32[turned + X * j]; }
+          if IS_F16 { keys[j] = decode_f16_quad(chunk_f16[turned + X * j]); } else { keys[j] = chunk_f32[turned + X * j]; }
         }
         for (var r = 0u; r < ROWS; r++) {
           let row = q_tile[(y + Y * r) * Q_PITCH + chunk * STEP_QUADS + d];
@@ -287,7 +279,7 @@ fn main(
         let turned = d * BLOCK_K + (x + d) % X;
         var values: array<vec4<f32>, KEYS> = array<vec4<f32>, KEYS>();
         for (var j = 0u; j < KEYS; j++) {
-          if IS_F16 { values[j] = unpacked(chunk_f16[turned + X * j]); } else { values[j] = chunk_f32[turned + X * j]; }
+          if IS_F16 { values[j] = decode_f16_quad(chunk_f16[turned + X * j]); } else { values[j] = chunk_f32[turned + X * j]; }
         }
         for (var r = 0u; r < ROWS; r++) {
           let row = d_output_tile[(y + Y * r) * V_PITCH + chunk * STEP_QUADS + d];
@@ -398,7 +390,7 @@ fn main(
         for (var c = 0u; c < COLUMNS; c++) {
           var value = vec4<f32>(0.0);
           if IS_F16 {
-            value = unpacked(chunk_f16[key * Q_QUADS + x + X * c]);
+            value = decode_f16_quad(chunk_f16[key * Q_QUADS + x + X * c]);
           } else {
             value = chunk_f32[key * Q_QUADS + x + X * c];
           }

@@ -82,7 +82,7 @@ fn k_vector(tile: Tile, lane: u32, first_key: u32, chunk: u32, i: u32) -> vec4<u
   let key = min(first_key + (lane + WORKGROUP * i) / K_VECTORS, tile.keys.y - 1u);
   let row = k_row(tile, key);
   let column = 4u * (chunk * K_QUADS + lane % K_VECTORS * WIDTH);
-  if KV_F16 { return f16_words(k_quad(row, column), k_quad(row, column + 4u)); }
+  if KV_F16 { return encode_vector(k_quad(row, column), k_quad(row, column + 4u), true); }
   return bitcast<vec4<u32>>(k_quad(row, column));
 }
 
@@ -96,16 +96,8 @@ fn v_vector(tile: Tile, lane: u32, first_column: u32, first_key: u32, i: u32) ->
   }
   let row = v_row(tile, min(first_key + at / V_VECTORS, tile.keys.y - 1u));
   let column = first_column + 4u * (at % V_VECTORS * WIDTH);
-  if KV_F16 { return f16_words(v_quad(row, column), v_quad(row, column + 4u)); }
+  if KV_F16 { return encode_vector(v_quad(row, column), v_quad(row, column + 4u), true); }
   return bitcast<vec4<u32>>(v_quad(row, column));
-}
-
-fn f16_words(low: vec4<f32>, high: vec4<f32>) -> vec4<u32> {
-  return vec4<u32>(encode_pair(low.xy), encode_pair(low.zw), encode_pair(high.xy), encode_pair(high.zw));
-}
-
-fn from_f16_words(words: vec2<u32>) -> vec4<f32> {
-  return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
 }
 
 // A score after the call's options, HIDDEN if the key may not be attended to.
@@ -201,7 +193,7 @@ fn main(
         let turned = d * BLOCK_K + (x + d) % X;
         var keys: array<vec4<f32>, KEYS> = array<vec4<f32>, KEYS>();
         for (var j = 0u; j < KEYS; j++) {
-          if KV_F16 { keys[j] = from_f16_words(chunk_f16[turned + X * j]); } else { keys[j] = chunk_f32[turned + X * j]; }
+          if KV_F16 { keys[j] = decode_f16_quad(chunk_f16[turned + X * j]); } else { keys[j] = chunk_f32[turned + X * j]; }
         }
         for (var r = 0u; r < ROWS; r++) {
           let row = q_tile[(y + Y * r) * Q_PITCH + chunk * K_QUADS + d];
@@ -329,7 +321,7 @@ fn main(
         for (var c = 0u; c < COLUMNS; c++) {
           var value = vec4<f32>(0.0);
           if KV_F16 {
-            value = from_f16_words(chunk_f16[key * V_QUADS + x + X * c]);
+            value = decode_f16_quad(chunk_f16[key * V_QUADS + x + X * c]);
           } else {
             value = chunk_f32[key * V_QUADS + x + X * c];
           }

@@ -28,10 +28,14 @@ fn component_of(element: u32, is_f16: bool) -> u32 {
 // Elements [element, element + 4) from their vector. element is a multiple of four.
 fn decode_quad(words: vec4<u32>, element: u32, is_f16: bool) -> vec4<f32> {
   if is_f16 {
-    let half = select(words.xy, words.zw, (element & 4u) != 0u);
-    return vec4<f32>(unpack2x16float(half.x), unpack2x16float(half.y));
+    return decode_f16_quad(select(words.xy, words.zw, (element & 4u) != 0u));
   }
   return bitcast<vec4<f32>>(words);
+}
+
+// Four f16.
+fn decode_f16_quad(words: vec2<u32>) -> vec4<f32> {
+  return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
 }
 
 // pack2x16float with infinity for values that f16 cannot hold. WGSL leaves those to the driver, and SwiftShader turns them into

@@ -20,6 +20,7 @@ import {
   alignment,
   attentionKey,
   attentionVariants,
+  hasManyRegisters,
   DIM_BUCKETS,
   inputFields,
   storedBatch,
@@ -183,7 +184,8 @@ export function chooseAttentionGradient(
   if (subgroup && traits.isSoftware && traits.subgroupSize >= 8) {
     return { variant: subgroup, reason: 'a CPU driver: neither barriers nor workgroup memory' };
   }
-  if (register && !traits.isSoftware) {
+  // on AMD they take 204 to 240 registers
+  if (register && hasManyRegisters(traits)) {
     return { variant: register, reason: 'the most rows that fit workgroup memory, with 4 × 8 scores a lane' };
   }
   return { variant: TILE, reason: 'fits every device' };

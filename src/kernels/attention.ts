@@ -197,6 +197,11 @@ const REGISTER_TILES = [
  * of an Apple, Intel or phone GPU has 128 at most; nothing is known of a vendor that is not named.
  */
 const MANY_REGISTERS: readonly (string | undefined)[] = ['nvidia', 'amd'];
+
+export function hasManyRegisters({ vendor, isSoftware }: Traits): boolean {
+  return !isSoftware && MANY_REGISTERS.includes(vendor);
+}
+
 /** Scores and outputs of a lane that registers hold. */
 const MOST_REGISTER_NUMBERS = 128;
 /** More value dims are divided among workgroups. */
@@ -236,7 +241,7 @@ function registerVariants(size: AttentionSize, traits: Traits): RegisterVariant[
  */
 function defaultRegisterVariant(size: AttentionSize, traits: Traits): RegisterVariant | undefined {
   const { rows = Infinity } = size;
-  const mostKeys = MANY_REGISTERS.includes(traits.vendor) ? 8 : 4;
+  const mostKeys = hasManyRegisters(traits) ? 8 : 4;
   const known = registerVariants(size, traits).filter((variant) => {
     return variant.rows === 4 && variant.keys <= mostKeys && fitsBlocks(size, variant);
   });

@@ -16,7 +16,7 @@ import { NO_CHOICES } from '../../src/kernels/choice.ts';
 import { UNBOUNDED } from '../../src/ops/attention/internal/options.ts';
 import type { Traits } from '../../src/tensor/traits.ts';
 import type { Band } from './count-tiles.ts';
-import { attentionProblem, CPU_DRIVER, DEFAULTS, dense, frozen, NO_OPTIONS } from './problems.ts';
+import { attentionProblem, CPU_DRIVER, DEFAULTS as UNKNOWN, dense, frozen, NO_OPTIONS } from './problems.ts';
 
 function gradientProblem(given: Partial<AttentionGradientProblem> = {}): AttentionGradientProblem {
   const problem = attentionProblem(given);
@@ -26,6 +26,8 @@ function gradientProblem(given: Partial<AttentionGradientProblem> = {}): Attenti
 
 /** A CPU driver whose subgroups are too small: tiles. */
 const SMALL_SUBGROUPS: Traits = { ...CPU_DRIVER, subgroupSize: 4 };
+/** With 255 registers for a lane. */
+const DEFAULTS: Traits = { ...UNKNOWN, vendor: 'nvidia' };
 const GPU_32_KIB: Traits = { ...DEFAULTS, maxComputeWorkgroupStorageSize: 32_768 };
 
 function plan(given: Partial<AttentionGradientProblem>, traits: Traits = SMALL_SUBGROUPS) {
@@ -89,6 +91,7 @@ describe('the kernels', () => {
   test('are of the family that the op was pinned to, where it has them', () => {
     expect(nameOf(CPU_DRIVER, 'tile-16x32')).toBe('tile-32x32');
     expect(nameOf(DEFAULTS, 'tile-16x32')).toBe('tile-32x32');
+    for (const vendor of ['apple', undefined]) expect(nameOf({ ...GPU_32_KIB, vendor })).toBe('tile-32x32');
     expect(nameOf({ ...DEFAULTS, subgroupSize: 8 }, 'subgroup')).toBe('subgroup');
     expect(nameOf(DEFAULTS, 'subgroup')).toBe('register-16x128-4x8');
     expect(nameOf(CPU_DRIVER, 'stream')).toBe('subgroup');
