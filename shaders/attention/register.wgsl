@@ -363,7 +363,7 @@ fn main(
   workgroupBarrier();
   for (var g = 0u; g < ROW_QUADS; g++) {
     p_tile[(g * Y + y) * P_PITCH + x].x = select(0.0, 1.0, is_spoilt);
-    if x == 0u { p_tile[(g * Y + y) * P_PITCH + P_PITCH - 1u] = row_max[g] + log(row_sum[g]); }
+    if x == 0u { p_tile[(g * Y + y) * P_PITCH + P_PITCH - 1u] = row_max[g] + log(row_sum[g]); }  // of rows that are finite
   }
   workgroupBarrier();
   if lane == 0u {

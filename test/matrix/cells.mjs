@@ -21,7 +21,9 @@ export const CELLS = [
     name: 'embedded, attention in registers as on a GPU',
     env: { WEBGPU_ATTENTION_ADAPTER: 'embedded', WEBGPU_ATTENTION_TEST_ATTENTION: 'register-32x64-4x8' },
     files: ['test/ops/attention', 'test/caches', 'test/modules/conformance.test.ts'],
-    sample: ['test/ops/attention/flash-attention.test.ts'],
+    sample: ['ops/attention/flash-attention', 'ops/attention/block-mask-attention', 'caches/attend'].map(
+      (name) => `test/${name}.test.ts`,
+    ),
   },
   {
     // lavapipe takes its slowest kernels to compile where it may use no subgroups: minutes for what takes seconds here
