@@ -31,8 +31,8 @@
 // Dao, "FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning", 2023.
 
 const IS_F16: bool = false;      // storage of everything; arithmetic is f32
-const DIM: u32 = 64u;            // bucket of the head dim
-const VALUE_DIM: u32 = 64u;      // bucket of the value dim
+const DIM: u32 = 32u;            // bucket of the head dim
+const VALUE_DIM: u32 = 32u;      // bucket of the value dim
 const BLOCK_Q: u32 = 64u;        // queries per step, a multiple of WORKGROUP
 const BLOCK_K: u32 = 32u;        // keys per workgroup, at most 32
 const QUERIES: u32 = 8u;         // queries per lane
