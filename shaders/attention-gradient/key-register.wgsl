@@ -425,6 +425,13 @@ fn main(
     // dV
     for (var chunk = 0u; chunk < QUERY_CHUNKS; chunk++) {
       let chunk_query = step.query + chunk * STEP_QUERIES;
+      // what lies past the last query is not this call's, and must not reach a product with a weight of 0
+      if chunk_query + STEP_QUERIES > tile.queries.y {
+        for (var i = 0u; i < V_LOADS; i++) {
+          let query = chunk_query + (lane + WORKGROUP * i) / V_VECTORS;
+          staged[i] = select(staged[i], vec4<u32>(0u), query >= tile.queries.y);
+        }
+      }
       workgroupBarrier();
       for (var i = 0u; i < V_LOADS; i++) {
         let at = lane + WORKGROUP * i;
@@ -473,6 +480,12 @@ fn main(
     // dK
     for (var chunk = 0u; chunk < QUERY_CHUNKS; chunk++) {
       let chunk_query = step.query + chunk * STEP_QUERIES;
+      if chunk_query + STEP_QUERIES > tile.queries.y {
+        for (var i = 0u; i < K_LOADS; i++) {
+          let query = chunk_query + (lane + WORKGROUP * i) / K_VECTORS;
+          staged[i] = select(staged[i], vec4<u32>(0u), query >= tile.queries.y);
+        }
+      }
       workgroupBarrier();
       for (var i = 0u; i < K_LOADS; i++) {
         let at = lane + WORKGROUP * i;

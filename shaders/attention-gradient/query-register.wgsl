@@ -356,6 +356,13 @@ fn main(
     for (var chunk = 0u; chunk < KEY_CHUNKS; chunk++) {
       let chunk_key = first_key + chunk * STEP_KEYS;
       if chunk_key >= tile.keys.y { break; }
+      // what lies past the last key is not this call's, and must not reach a product with a weight of 0
+      if chunk_key + STEP_KEYS > tile.keys.y {
+        for (var i = 0u; i < ROW_LOADS; i++) {
+          let key = chunk_key + (lane + WORKGROUP * i) / ROW_VECTORS;
+          staged[i] = select(staged[i], vec4<u32>(0u), key >= tile.keys.y);
+        }
+      }
       workgroupBarrier();
       for (var i = 0u; i < ROW_LOADS; i++) {
         let at = lane + WORKGROUP * i;

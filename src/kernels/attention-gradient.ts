@@ -20,9 +20,11 @@ import {
   alignment,
   attentionKey,
   attentionVariants,
-  hasManyRegisters,
+  CHUNK_BYTES,
   DIM_BUCKETS,
+  hasManyRegisters,
   inputFields,
+  MOST_REGISTER_NUMBERS,
   storedBatch,
   type AttentionInputs,
 } from './attention.ts';
@@ -99,9 +101,6 @@ const REGISTER_TILES = [
   [16, 128, 4, 8],
 ] as const;
 const REGISTER_DIM_BUCKETS = [32, 64, 128];
-/** Numbers of a lane that registers hold: scores, their gradients, and sums. */
-const MOST_REGISTER_NUMBERS = 128;
-const CHUNK_BYTES = 4096;
 /** With more, a multiprocessor keeps too few workgroups to hide latency. */
 const MOST_REGISTER_BYTES = 32_768;
 

@@ -194,7 +194,7 @@ const REGISTER_TILES = [
 ] as const;
 /**
  * GPUs on which a lane may have 255 registers. With 4 × 8 scores the kernel takes 132 on AMD at head dim 64, and 180 at 128. A lane
- * of an Apple, Intel or phone GPU has 128 at most; nothing is known of a vendor that is not named.
+ * of an Apple, Intel or phone GPU is taken to have 128 at most; nothing is known of a vendor that is not named.
  */
 const MANY_REGISTERS: readonly (string | undefined)[] = ['nvidia', 'amd'];
 
@@ -203,11 +203,11 @@ export function hasManyRegisters({ vendor, isSoftware }: Traits): boolean {
 }
 
 /** Scores and outputs of a lane that registers hold. */
-const MOST_REGISTER_NUMBERS = 128;
+export const MOST_REGISTER_NUMBERS = 128;
 /** More value dims are divided among workgroups. */
 const VALUE_DIMS_A_WORKGROUP = 128;
 /** A chunk of K in workgroup memory. One of V has 16 or 32 keys. */
-const CHUNK_BYTES = 4096;
+export const CHUNK_BYTES = 4096;
 
 /** The tiles of the register kernel that fit the device's limits and an invocation's registers. */
 function registerVariants(size: AttentionSize, traits: Traits): RegisterVariant[] {
