@@ -15,8 +15,13 @@ const caches = [
   'test/caches/paged-key-value-cache.test.ts',
 ];
 
+/** On a CPU driver with subgroups of 8 and more, `embedded` has the cases that compile more kernels. */
+const registers = [`${OPS}/register-attention.test.ts`];
+const registerGradients = [`${OPS}/attention-gradient-kernels.matrix.test.ts`];
+
 const score = 'shaders/attention/parts/score.wgsl';
 const forwardPart = 'shaders/attention/parts/forward.wgsl';
+const register = 'shaders/attention/register.wgsl';
 const work = 'shaders/attention/parts/work.wgsl';
 
 export const FAULTS = [
@@ -156,8 +161,8 @@ export const FAULTS = [
   {
     name: 'dV lies one row further down',
     file: 'shaders/attention-gradient/parts/key.wgsl',
-    from: 'dot(params.d_value_strides.xyz, vec3<u32>(batch_of(sequence), kv_head, sequence.first_key + key))',
-    to: 'dot(params.d_value_strides.xyz, vec3<u32>(batch_of(sequence), kv_head, sequence.first_key + key + 1u))',
+    from: 'dot(params.keys.d_value_strides.xyz, vec3<u32>(batch_of(sequence), kv_head, sequence.first_key + key))',
+    to: 'dot(params.keys.d_value_strides.xyz, vec3<u32>(batch_of(sequence), kv_head, sequence.first_key + key + 1u))',
     tests: backward,
   },
   {
@@ -201,6 +206,90 @@ export const FAULTS = [
     from: 'select(-other, other, is_second)',
     to: 'select(other, -other, is_second)',
     tests: ['test/ops/rotary-embedding.test.ts'],
+  },
+  {
+    name: 'O in registers is not rescaled',
+    file: register,
+    from: 'o[4u * g + e][c] *= rescale[e];',
+    to: 'o[4u * g + e][c] *= 1.0;',
+    tests: registers,
+  },
+  {
+    name: 'the row sum in registers is not rescaled',
+    file: register,
+    from: 'row_sum[g] *= rescale;',
+    to: 'row_sum[g] *= 1.0;',
+    tests: registers,
+  },
+  {
+    name: 'the band in registers reaches one key further to the right',
+    file: register,
+    from: 'key >= first && key <= last',
+    to: 'key >= first && key <= last + 1',
+    tests: registers,
+  },
+  {
+    name: 'what lies past the last key meets weights of 0',
+    file: register,
+    from: 'staged[i] = select(staged[i], vec4<u32>(0u), key >= tile.keys.y);',
+    to: 'staged[i] = select(staged[i], vec4<u32>(0u), key > tile.keys.y + V_KEYS);',
+    tests: registers,
+  },
+  {
+    name: 'the last chunk of head dims is not cut off where rows end',
+    file: register,
+    from: 'column >= params.inputs.head_dim); }',
+    to: 'column > params.inputs.head_dim + 3u); }',
+    tests: registers,
+  },
+  {
+    name: 'the next chunk of K is that of the present step',
+    file: register,
+    from: 'staged[i] = k_vector(tile, lane, next, 0u, i);',
+    to: 'staged[i] = k_vector(tile, lane, first_key, 0u, i);',
+    tests: registers,
+  },
+  {
+    name: 'the barrier before a chunk of K is stored is missing',
+    file: register,
+    from: '      workgroupBarrier();\n      for (var i = 0u; i < K_LOADS; i++) {\n        let key',
+    to: '      for (var i = 0u; i < K_LOADS; i++) {\n        let key',
+    tests: registers,
+  },
+  {
+    name: 'the repair in registers weighs a key with the weights of the next row',
+    file: register,
+    from: 'weight_of(tile, row, key, log_sum)',
+    to: 'weight_of(tile, min(row + 1u, tile.end_row - 1u), key, log_sum)',
+    tests: registers,
+  },
+  {
+    name: 'dQ in registers leaves out the last key of a step',
+    file: 'shaders/attention-gradient/query-register.wgsl',
+    from: 'for (var key = 0u; key < STEP_KEYS; key++) {',
+    to: 'for (var key = 0u; key < STEP_KEYS - 1u; key++) {',
+    tests: registerGradients,
+  },
+  {
+    name: 'what lies past the last key reaches dQ',
+    file: 'shaders/attention-gradient/query-register.wgsl',
+    from: 'staged[i] = select(staged[i], vec4<u32>(0u), key >= tile.keys.y);',
+    to: '',
+    tests: registerGradients,
+  },
+  {
+    name: 'dK in registers reads the statistics of the row above',
+    file: 'shaders/attention-gradient/key-register.wgsl',
+    from: 'stats_tile[lane + WORKGROUP * i] = row_stats(tile.sequence, step.head, query);',
+    to: 'stats_tile[lane + WORKGROUP * i] = row_stats(tile.sequence, step.head, max(query, 1u) - 1u);',
+    tests: registerGradients,
+  },
+  {
+    name: 'dK in registers sees one query past the last',
+    file: 'shaders/attention-gradient/key-register.wgsl',
+    from: 'let last = select(end - 1, -1, query >= tile.queries.y);',
+    to: 'let last = select(end - 1, -1, query > tile.queries.y);',
+    tests: registerGradients,
   },
 ];
 
