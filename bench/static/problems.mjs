@@ -20,20 +20,20 @@ const sizeOf = (dtype) => (dtype === 'float16' ? 2 : 4);
 const short = (dtype) => (dtype === 'float16' ? 'f16' : 'f32');
 const count = (shape) => shape.reduce((product, length) => product * length, 1);
 
-function flash(tile, dim, dtype, isCausal = false) {
+function flash(tile, dim, dtype, isCausal = false, valueDim = dim) {
   // The workgroup in the middle is run. Of an odd number of tiles of one head, it has the average of causal attention's work.
   const blockQ = Number(/-(\d+)x/.exec(tile)[1]);
   const [heads, length] = isCausal ? [1, LENGTH + blockQ] : [HEADS, LENGTH];
-  const shape = [1, heads, length, dim];
+  const [shape, valueShape] = [dim, valueDim].map((columns) => [1, heads, length, columns]);
   const shader = tile.startsWith('register') ? 'attention/register' : 'attention/flash-attention';
   const pairs = isCausal ? (length * (length + 1)) / 2 : length ** 2;
   return {
-    name: `flash ${tile} D ${dim} ${isCausal ? 'causal ' : ''}${short(dtype)}`,
+    name: `flash ${tile} D ${dim}${valueDim === dim ? '' : `, ${valueDim}`} ${isCausal ? 'causal ' : ''}${short(dtype)}`,
     dtype,
-    shapes: [shape, shape, shape],
+    shapes: [shape, shape, valueShape],
     kernels: { flashAttention: tile },
     run: ({ flashAttention }, q, k, v) => flashAttention(q, k, v, { isCausal }),
-    shaders: { [shader]: { multiplyAdds: heads * pairs * 2 * dim } },
+    shaders: { [shader]: { multiplyAdds: heads * pairs * (dim + valueDim) } },
   };
 }
 
@@ -121,11 +121,13 @@ export const PROBLEMS = [
     ['64x64-4x8', [64, 128]],
     ['32x64-8x4', [128]],
     ['32x64-4x8', [64, 128]],
+    ['32x128-4x8', [256]],
     ['16x128-4x8', [64]],
     ['32x32-4x4', [64, 128]],
     ['16x64-4x4', [64]],
   ].flatMap(([tile, dims]) => DTYPES.flatMap((dtype) => dims.map((dim) => flash(`register-${tile}`, dim, dtype)))),
   ...['64x64-8x8', '64x64-4x8'].map((tile) => flash(`register-${tile}`, 64, 'float32', true)),
+  ...DTYPES.map((dtype) => flash('register-32x128-4x8', 512, dtype, false, 256)), // rows of Q do not fit workgroup memory
   flash('tile-32x32', 64, 'float32'),
   local(64, 'float32'),
   fewQueries(64, 'float32'),

@@ -10,16 +10,17 @@
 //     m' = max(m, rowmax S)   P = exp(S - m')   l' = l · exp(m - m') + rowsum P   O' = O · exp(m - m') + P V
 //
 // and O / l once at the end; log-sum-exp = m + log l. Lane (x, y) of X by Y has the query rows y + Y·r, in S the keys x + X·j,
-// and in O the column quads x + X·c. Q stays in workgroup memory. K comes in chunks of K_QUADS quads of head dims, and V in
-// chunks of V_KEYS keys, both in the same memory; float16 stays packed there. The next chunk is always on its way: each lane
-// loads its share into registers before the present chunk is multiplied. P goes through workgroup memory, V_KEYS keys at a time.
+// and in O the column quads x + X·c. Q stays in workgroup memory if it fits there (HOLDS_Q), and else comes with each chunk of K.
+// K comes in chunks of K_QUADS quads of head dims, and V in chunks of V_KEYS keys, both in the same memory; float16 stays packed
+// there. The next chunk is always on its way: each lane loads its share into registers before the present chunk is multiplied.
+// P goes through workgroup memory, V_KEYS keys at a time.
 //
 // Q is not scaled by scale · log₂e in advance, which would save a multiplication of each score and of each exponent, 1 % of a
 // step: its rounding differs from key to key, which makes weights wrong where logits are large (docs/performance.md).
 //
 // For each quad of head dims a lane reads 16·(ROWS + KEYS) bytes of workgroup memory for 4·ROWS·KEYS multiply-adds, and for
 // each key 4·ROWS + 16·C bytes for 4·ROWS·C: with 8 rows and 8 keys 1 byte a multiply-add in QKᵀ, with 4 rows 1.5. From L2 a
-// tile reads K and V once for its BLOCK_Q rows.
+// tile reads K and V once for its BLOCK_Q rows, and without HOLDS_Q those rows of Q once for BLOCK_K keys.
 //
 // All places in workgroup memory are made of constants, lanes and loop variables with constant bounds by + * / %, and arrays in
 // registers are indexed by constants once loops are unrolled; see docs/performance.md. If a number in O is not finite, the
@@ -41,6 +42,7 @@ const KEYS: u32 = 8u;           // keys per lane
 const WORKGROUP: u32 = 64u;     // lanes: X · Y
 const K_QUADS: u32 = 4u;        // quads of head dims in a chunk of K
 const V_KEYS: u32 = 16u;        // keys in a chunk of V, a multiple of X
+const HOLDS_Q: bool = true;     // workgroup memory holds all of the rows of Q, rather than a chunk
 // The keys lie one after another, and all rows of k and v are whole vec4<u32>s.
 const VECTORS: bool = false;
 
@@ -48,7 +50,8 @@ const X: u32 = BLOCK_K / KEYS;           // lanes along the keys of S and the co
 const Y: u32 = BLOCK_Q / ROWS;           // and along the rows of both
 const ROW_QUADS: u32 = ROWS / 4u;
 const Q_QUADS: u32 = DIM / 4u;
-const Q_PITCH: u32 = Q_QUADS + 1u;
+const HELD_QUADS: u32 = select(K_QUADS, Q_QUADS, HOLDS_Q);  // of each row of Q in workgroup memory
+const Q_PITCH: u32 = HELD_QUADS + 1u;
 const V_QUADS: u32 = VALUE_DIM / 4u;
 const COLUMNS: u32 = V_QUADS / X;        // column quads of O per lane
 const K_CHUNKS: u32 = Q_QUADS / K_QUADS;
@@ -100,6 +103,14 @@ fn v_vector(tile: Tile, lane: u32, first_column: u32, first_key: u32, i: u32) ->
   return bitcast<vec4<u32>>(v_quad(row, column));
 }
 
+// HELD_QUADS quads of the rows of Q, from quad `first` on, to workgroup memory.
+fn stage_q(tile: Tile, lane: u32, first: u32) {
+  for (var i = lane; i < BLOCK_Q * HELD_QUADS; i += WORKGROUP) {
+    let quad = q_quad(q_row(tile, row_of(tile, i / HELD_QUADS)), 4u * (first + i % HELD_QUADS));
+    q_tile[i / HELD_QUADS % BLOCK_Q * Q_PITCH + i % HELD_QUADS] = quad;  // % BLOCK_Q is there for Dawn
+  }
+}
+
 // A score after the call's options, HIDDEN if the key may not be attended to.
 fn optional_score(tile: Tile, row: u32, key: u32, score: f32, is_visible: bool) -> f32 {
   let head = head_of(tile, row);
@@ -136,10 +147,7 @@ fn main(
   let x = lane % X;
   let y = lane / X;
 
-  for (var i = lane; i < BLOCK_Q * Q_QUADS; i += WORKGROUP) {
-    let quad = q_quad(q_row(tile, row_of(tile, i / Q_QUADS)), 4u * (i % Q_QUADS));
-    q_tile[i / Q_QUADS % BLOCK_Q * Q_PITCH + i % Q_QUADS] = quad;  // % BLOCK_Q is there for Dawn
-  }
+  if HOLDS_Q { stage_q(tile, lane, 0u); }
 
   // The state of rows that have seen nothing but their sinks. Sums are of this lane's keys only, until the end.
   var row_max: array<vec4<f32>, ROW_QUADS> = array<vec4<f32>, ROW_QUADS>();
@@ -173,6 +181,7 @@ fn main(
         for (var i = 0u; i < K_LOADS; i++) { staged[i] = select(staged[i], vec4<u32>(0u), column >= params.inputs.head_dim); }
       }
       workgroupBarrier();
+      if !HOLDS_Q { stage_q(tile, lane, chunk * K_QUADS); }
       for (var i = 0u; i < K_LOADS; i++) {
         let key = (lane + WORKGROUP * i) / K_VECTORS;
         let d = lane % K_VECTORS * WIDTH;
@@ -196,7 +205,8 @@ fn main(
           if KV_F16 { keys[j] = decode_f16_quad(chunk_f16[turned + X * j]); } else { keys[j] = chunk_f32[turned + X * j]; }
         }
         for (var r = 0u; r < ROWS; r++) {
-          let row = q_tile[(y + Y * r) * Q_PITCH + chunk * K_QUADS + d];
+          var row = vec4<f32>(0.0);
+          if HOLDS_Q { row = q_tile[(y + Y * r) * Q_PITCH + chunk * K_QUADS + d]; } else { row = q_tile[(y + Y * r) * Q_PITCH + d]; }
           for (var j = 0u; j < KEYS; j++) {
             s[r][j] = fma(row.x, keys[j].x, fma(row.y, keys[j].y, fma(row.z, keys[j].z, fma(row.w, keys[j].w, s[r][j]))));
           }

@@ -1,7 +1,7 @@
 /** The command `tune`, and the option `--kernel` of others. */
 import pc from 'picocolors';
 import { ArgumentError } from '../index.ts';
-import { MAX_VALUE_DIM } from '../kernels/attention.ts';
+import { MAX_VALUE_COLUMNS } from '../kernels/attention.ts';
 import type { Device, DeviceOptions, TunedCandidate, TunedChoice, TuneOptions, TuneResult } from '../index.ts';
 import { deviceLine, formatTime, table } from '../display/text.ts';
 
@@ -52,8 +52,8 @@ function tuneOptions({ op, dtype, headDim, seconds }: TuneWords): TuneOptions {
 
 function parseHeadDim(word: string): number {
   const dim = Number(word);
-  if (Number.isInteger(dim) && dim >= 1 && dim <= MAX_VALUE_DIM) return dim;
-  throw new ArgumentError(`--head-dim must be whole numbers from 1 to ${MAX_VALUE_DIM}, got '${word}'`);
+  if (Number.isInteger(dim) && dim >= 1 && dim <= MAX_VALUE_COLUMNS) return dim;
+  throw new ArgumentError(`--head-dim must be whole numbers from 1 to ${MAX_VALUE_COLUMNS}, got '${word}'`);
 }
 
 function parseSeconds(word: string): number {

@@ -102,6 +102,8 @@ export interface RegisterVariant extends FusedVariant {
   /** Quads of head dims in a chunk of K, and keys in a chunk of V. */
   readonly kQuads: number;
   readonly vKeys: number;
+  /** Whether workgroup memory holds whole rows of Q. */
+  readonly holdsQ: boolean;
 }
 
 /** Twin of the constants of attention/subgroup. */
@@ -122,17 +124,20 @@ export interface StreamVariant extends FusedVariant {
 
 export type AttentionVariant = TileVariant | RegisterVariant | SubgroupVariant | StreamVariant | AttentionMatrixVariant;
 
-export interface AttentionPlan extends Launch {
+export interface AttentionPlan {
   readonly choice: Choice<AttentionVariant>;
+  /** One for every MAX_VALUE_COLUMNS columns of the output. */
+  readonly passes: readonly Launch[];
   /** If the keys are split, the launch that merges `parts` results in float32. */
   readonly merge?: Launch & { readonly parts: number };
 }
 
 // ---- the kernels
 
-export const MAX_VALUE_DIM = 256;
+/** Columns of the output that one launch computes. More columns take several launches, each of which computes the scores. */
+export const MAX_VALUE_COLUMNS = 256;
 /** Value dims that share registers of O in the tile kernels. */
-export const VALUE_DIM_BUCKETS = [32, 64, 128, MAX_VALUE_DIM];
+export const VALUE_DIM_BUCKETS = [32, 64, 128, MAX_VALUE_COLUMNS];
 /** The larger of head and value dim, in kernels that hold q and O in registers. */
 export const DIM_BUCKETS = [32, 64, 96, 128, 256];
 
@@ -149,9 +154,8 @@ const FEW_ROWS = 8;
 const STREAM_ROWS = [1, 2, 4];
 const SUBGROUP_BLOCK_K = 8;
 
-/** For at most MAX_VALUE_DIM, which the ops check. */
 export function valueDimBucket(valueDim: number): number {
-  return VALUE_DIM_BUCKETS.find((size) => valueDim <= size)!;
+  return VALUE_DIM_BUCKETS.find((size) => valueDim <= size) ?? MAX_VALUE_COLUMNS;
 }
 
 /** Bytes of the workgroup variables of attention/parts/tile, each rounded up to 16 as WebGPU counts them. */
@@ -188,6 +192,7 @@ const REGISTER_TILES = [
   [64, 64, 4, 8],
   [32, 64, 8, 4],
   [32, 64, 4, 8],
+  [32, 128, 4, 8],
   [16, 128, 4, 8],
   [32, 32, 4, 4],
   [16, 64, 4, 4],
@@ -204,36 +209,43 @@ export function hasManyRegisters({ vendor, isSoftware }: Traits): boolean {
 
 /** Scores and outputs of a lane that registers hold. */
 export const MOST_REGISTER_NUMBERS = 128;
-/** More value dims are divided among workgroups. */
-const VALUE_DIMS_A_WORKGROUP = 128;
+const REGISTER_DIM_BUCKETS = [...DIM_BUCKETS, 512];
 /** A chunk of K in workgroup memory. One of V has 16 or 32 keys. */
 export const CHUNK_BYTES = 4096;
 
 /** The tiles of the register kernel that fit the device's limits and an invocation's registers. */
 function registerVariants(size: AttentionSize, traits: Traits): RegisterVariant[] {
-  const dim = DIM_BUCKETS.find((bucket) => size.headDim <= bucket);
-  const valueParts = Math.ceil(size.valueDim / VALUE_DIMS_A_WORKGROUP);
-  const valueDim = valueParts > 1 ? VALUE_DIMS_A_WORKGROUP : DIM_BUCKETS.find((bucket) => size.valueDim <= bucket)!;
+  const dim = REGISTER_DIM_BUCKETS.find((bucket) => size.headDim <= bucket);
   if (dim === undefined) return [];
   const bytes = (size.kvDtype ?? size.dtype) === 'float16' ? 2 : 4;
   return REGISTER_TILES.flatMap(([blockQ, blockK, rows, keys]): RegisterVariant[] => {
     const across = blockK / keys;
     const workgroup = (across * blockQ) / rows;
+    if (workgroup > traits.maxComputeInvocationsPerWorkgroup) return [];
     const loads = (16 / bytes) * workgroup; // elements that all lanes load at once
     let kQuads = CHUNK_BYTES / bytes / 4 / blockK;
     while ((dim / 4) % kQuads !== 0) kQuads /= 2;
-    const vKeys = (16 * valueDim) % loads === 0 ? 16 : 32;
-    const fits =
-      valueDim % (4 * across) === 0 &&
-      rows * (keys + valueDim / across) <= MOST_REGISTER_NUMBERS &&
-      registerBytes({ blockQ, blockK, keys, dim, valueDim, kQuads, vKeys }, bytes) <=
-        traits.maxComputeWorkgroupStorageSize &&
-      workgroup <= traits.maxComputeInvocationsPerWorkgroup;
     const name = `register-${blockQ}x${blockK}-${rows}x${keys}`;
-    const buckets = { dim, valueDim, valueParts };
-    return fits ? [{ name, family: 'register', blockQ, blockK, rows, keys, ...buckets, kQuads, vKeys }] : [];
+    const variants = valueDivisions(size.valueDim).flatMap(({ valueDim, valueParts }) => {
+      if (valueDim % (4 * across) !== 0 || rows * (keys + valueDim / across) > MOST_REGISTER_NUMBERS) return [];
+      const vKeys = (16 * valueDim) % loads === 0 ? 16 : 32;
+      const sizes = { blockQ, blockK, rows, keys, dim, valueDim, valueParts, kQuads, vKeys };
+      return [true, false].map((holdsQ): RegisterVariant => ({ name, family: 'register', ...sizes, holdsQ }));
+    });
+    return variants
+      .filter((variant) => registerBytes(variant, bytes) <= traits.maxComputeWorkgroupStorageSize)
+      .slice(0, 1);
   });
 }
+
+/** How workgroups may divide value dims, the fewest workgroups first: each computes all scores. */
+function valueDivisions(columns: number): { valueDim: number; valueParts: number }[] {
+  const [whole, half] = [columns, Math.ceil(columns / 2)].map((most) => DIM_BUCKETS.find((bucket) => most <= bucket)!);
+  const divisions = [{ valueDim: whole, valueParts: 1 }];
+  return columns > 128 ? [...divisions, { valueDim: half, valueParts: 2 }] : divisions;
+}
+
+const LEAST_ROWS_HELD = 32;
 
 /**
  * The smallest tile that holds all rows, else the largest, with 4 × 8 scores a lane, or 4 × 4 where registers are few. Those of 8 × 8
@@ -245,19 +257,22 @@ function defaultRegisterVariant(size: AttentionSize, traits: Traits): RegisterVa
   const known = registerVariants(size, traits).filter((variant) => {
     return variant.rows === 4 && variant.keys <= mostKeys && fitsBlocks(size, variant);
   });
-  const widest = known.filter(({ keys }) => keys === known[0].keys);
-  return widest.findLast(({ blockQ }) => blockQ >= rows) ?? widest[0];
+  const fewestParts = Math.min(...known.map(({ valueParts }) => valueParts));
+  const undivided = known.filter(({ valueParts }) => valueParts === fewestParts);
+  const widest = undivided.filter(({ keys }) => keys === undivided[0].keys);
+  const holding = widest.filter(({ holdsQ }) => holdsQ);
+  // tiles that hold few rows of Q read K and V more often than tiles of more rows read Q
+  const rowsHeld = Math.min(rows, LEAST_ROWS_HELD);
+  const wanted = holding.some(({ blockQ }) => blockQ >= rowsHeld) ? holding : widest;
+  return wanted.toSorted((a, b) => a.blockQ - b.blockQ).find(({ blockQ }) => blockQ >= rows) ?? wanted[0];
 }
 
 /** Bytes of the workgroup variables of attention/register. */
-function registerBytes(
-  variant: Omit<RegisterVariant, 'name' | 'family' | 'rows' | 'valueParts'>,
-  elementBytes: number,
-): number {
-  const { blockQ, blockK, keys, dim, valueDim, kQuads, vKeys } = variant;
+function registerBytes(variant: Omit<RegisterVariant, 'name' | 'family'>, elementBytes: number): number {
+  const { blockQ, blockK, keys, dim, valueDim, kQuads, vKeys, holdsQ } = variant;
   const p = (blockQ / 4) * (Math.max(vKeys, blockK / keys) + 1);
   const chunk = Math.max(blockK * kQuads * 4, vKeys * valueDim) * elementBytes;
-  return 16 * (blockQ * (dim / 4 + 1) + p) + chunk + 32; // one of the chunks is unused, and a flag
+  return 16 * (blockQ * ((holdsQ ? dim / 4 : kQuads) + 1) + p) + chunk + 32; // one of the chunks is unused, and a flag
 }
 
 /** Undefined if subgroups or dims do not allow it, and where q and O would want too many of a GPU's registers. */
@@ -296,7 +311,7 @@ export function alignment({ headDim, valueDim, q, k, v }: AttentionInputs): Cons
 function kernelOf(problem: AttentionProblem, variant: AttentionVariant): { shader: Shader; constants: Constants } {
   const { kernelsOf, dtype, headDim, valueDim, options } = problem;
   const storage = { IS_F16: dtype === 'float16' };
-  const dim = DIM_BUCKETS.find((size) => Math.max(headDim, valueDim) <= size)!;
+  const dim = DIM_BUCKETS.find((size) => Math.max(headDim, problem.valueDim) <= size)!;
   switch (variant.family) {
     case 'tile': {
       const { blockQ, blockK, workgroup } = variant;
@@ -331,6 +346,7 @@ function kernelOf(problem: AttentionProblem, variant: AttentionVariant): { shade
           WORKGROUP: (blockQ / rows) * (blockK / keys),
           K_QUADS: variant.kQuads,
           V_KEYS: variant.vKeys,
+          HOLDS_Q: variant.holdsQ,
           ...vectors,
         },
       };
@@ -414,8 +430,10 @@ export interface AttentionSize extends Pick<AttentionInputs, 'dtype' | 'headDim'
   readonly maskBlock?: number;
 }
 
+/** Of the first pass, whose kernel the others take too. */
 function sizeOf(problem: AttentionProblem): AttentionSize {
-  const { kernelsOf, dtype, kvDtype, headDim, valueDim, heads, kvHeads, queryLength, options } = problem;
+  const { kernelsOf, dtype, kvDtype, headDim, heads, kvHeads, queryLength, options } = problem;
+  const valueDim = Math.min(problem.valueDim, MAX_VALUE_COLUMNS);
   const { maskBlock } = options;
   const isPlain = kvDtype === dtype && options.isPlain;
   const rows = maskBlock === undefined ? (queryLength * heads) / kvHeads : queryLength;
@@ -443,7 +461,7 @@ function fitsBlocks({ maskBlock = Infinity }: AttentionSize, { blockQ, blockK }:
 
 /** Dims of one class share a choice, and mostly a compiled kernel. */
 export function attentionKey({ kernelsOf, dtype, headDim, valueDim }: AttentionSize): ChoiceKey {
-  return { op: kernelsOf, dtype, sizeClass: valueDimBucket(Math.max(valueDim, Math.min(headDim, MAX_VALUE_DIM))) };
+  return { op: kernelsOf, dtype, sizeClass: valueDimBucket(Math.max(valueDim, headDim)) };
 }
 
 function isFew({ rows = Infinity }: AttentionSize): boolean {
@@ -502,12 +520,14 @@ export function chooseAttention(
 export function planAttention(problem: AttentionProblem, traits: Traits, choices?: KernelChoices): AttentionPlan {
   const choice = chooseAttention(sizeOf(problem), traits, choices, problem.blockSize);
   const splits = chooseSplits(problem, choice.variant, traits);
-  const launch = attentionLaunch(problem, choice.variant, splits, traits);
-  if (splits === 1) return { choice, ...launch };
   const { op, heads, queryRows: queryLength, valueDim, dtype, output, writesLogSumExp } = problem;
+  const passes = Array.from({ length: Math.ceil(valueDim / MAX_VALUE_COLUMNS) }, (_, pass) =>
+    attentionLaunch(problem, choice.variant, splits, traits, pass * MAX_VALUE_COLUMNS),
+  );
+  if (splits === 1) return { choice, passes };
   const sizes = { op, parts: splits, batch: storedBatch(problem), heads, queryLength, valueDim, dtype };
   const merge = planMergeAttention({ ...sizes, output, writesLogSumExp }, traits);
-  return { choice, ...launch, merge: { parts: splits, ...merge } };
+  return { choice, passes, merge: { parts: splits, ...merge } };
 }
 
 /** A split has at least this many keys. */
@@ -571,14 +591,17 @@ export function inputFields(problem: AttentionInputs) {
   };
 }
 
-/** A workgroup for each `blockQ` rows of each head and split. */
+/** A workgroup for each `blockQ` rows of each head and split, which computes the columns of a pass from `firstColumn` on. */
 export function attentionLaunch(
-  problem: AttentionProblem,
+  whole: AttentionProblem,
   variant: AttentionVariant,
   splits: number,
   traits: Traits,
+  firstColumn = 0,
 ): Launch {
-  const { op, output, batch, heads, queryRows, valueDim, dtype, kvDtype, options } = problem;
+  const problem = passOf(whole, firstColumn);
+  const { op, output, batch, heads, queryRows, dtype, kvDtype, options } = problem;
+  const { valueDim } = whole;
   const { folds, headTiles, rows } = foldHeads(problem, variant);
   const { shader, constants } = kernelOf(problem, variant);
   const queryTiles = Math.ceil(rows / variant.blockQ);
@@ -602,13 +625,24 @@ export function attentionLaunch(
       work: { query_tiles: queryTiles, splits, head_tiles: headTiles },
       output: {
         strides: splits === 1 ? output.strides : partStrides,
+        first_column: firstColumn,
         split_pitch: storedBatch(problem) * partStrides[0],
         split_rows: storedBatch(problem) * heads * queryRows,
-        writes_log_sum_exp: problem.writesLogSumExp || splits > 1 ? 1 : 0,
+        writes_log_sum_exp: firstColumn === 0 && (problem.writesLogSumExp || splits > 1) ? 1 : 0,
       },
     },
     workgroups: foldWorkgroups(op, groups, traits),
     insertions: options.insertions,
+  };
+}
+
+/** The problem with at most MAX_VALUE_COLUMNS columns of v. */
+function passOf(problem: AttentionProblem, firstColumn: number): AttentionProblem {
+  const { v, valueDim } = problem;
+  return {
+    ...problem,
+    valueDim: Math.min(valueDim - firstColumn, MAX_VALUE_COLUMNS),
+    v: { ...v, offset: v.offset + firstColumn * v.strides[3] },
   };
 }
 

@@ -1,6 +1,5 @@
 import { ArgumentError } from '../gpu/errors.ts';
 import { describe } from '../ops/internal/check.ts';
-import { MAX_VALUE_DIM } from '../ops/attention/fused-attention.ts';
 import { localAttention } from '../ops/attention/fused-attention.ts';
 import type { VisibilityOptions } from '../ops/attention/internal/options.ts';
 import type { Device } from '../tensor/device.ts';
@@ -25,10 +24,6 @@ export class LocalAttention extends ProjectedAttention {
     const { windowSize, ...rest } = options;
     if (!Number.isInteger(windowSize) || windowSize < 0) {
       throw new ArgumentError(`${name}: windowSize must be an integer of 0 or more, got ${describe(windowSize)}`);
-    }
-    const headDim = rest.embedDim / rest.numHeads;
-    if (Number.isInteger(headDim) && headDim > MAX_VALUE_DIM) {
-      throw new ArgumentError(`${name}: embedDim / numHeads must be at most ${MAX_VALUE_DIM}, got ${headDim}`);
     }
     super(name, device, rest);
     this.windowSize = windowSize;

@@ -1,7 +1,7 @@
 import { ArgumentError } from '../gpu/errors.ts';
 import { checkBoolean, checkFloat, checkProbability, checkSeed, checkTensor, describe } from '../ops/internal/check.ts';
 import { concat, reshape } from '../ops/copy.ts';
-import { flashAttention, MAX_VALUE_DIM } from '../ops/attention/fused-attention.ts';
+import { flashAttention } from '../ops/attention/fused-attention.ts';
 import { matmul } from '../ops/matmul.ts';
 import { scaledDotProductAttention } from '../ops/attention/scaled-dot-product-attention.ts';
 import { mean } from '../ops/sum.ts';
@@ -184,12 +184,11 @@ export abstract class ProjectedAttention extends Module {
   protected attend({ q, k, v }: Heads, options: AttentionForwardOptions): AttentionModuleResult {
     const { needWeights = false, averageWeights = false, dropoutSeed, ...visibility } = options;
     const attention = { ...visibility, ...droppedBy(this, dropoutSeed) };
-    if (!needWeights && v.shape[3] <= MAX_VALUE_DIM) {
+    if (!needWeights) {
       return { output: this.combine(flashAttention(q, k, v, attention).output) };
     }
-    const { output, weights } = scaledDotProductAttention(q, k, v, { ...attention, returnWeights: needWeights });
-    if (!weights) return { output: this.combine(output) };
-    return { output: this.combine(output), weights: averageWeights ? mean(weights, { axes: 1 }) : weights };
+    const { output, weights } = scaledDotProductAttention(q, k, v, { ...attention, returnWeights: true });
+    return { output: this.combine(output), weights: averageWeights ? mean(weights!, { axes: 1 }) : weights };
   }
 
   /** Merges the heads [B, H, N, E/H] and applies the output projection: [B, N, E]. */

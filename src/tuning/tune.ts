@@ -3,7 +3,7 @@
  * tuner.
  */
 import { ArgumentError, OutOfMemoryError } from '../gpu/errors.ts';
-import { MAX_VALUE_DIM } from '../kernels/attention.ts';
+import { MAX_VALUE_COLUMNS } from '../kernels/attention.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { normal } from '../tensor/random.ts';
@@ -152,8 +152,8 @@ function checkTuneOptions(options: TuneOptions): void {
   checkList(
     'headDims',
     headDims,
-    `whole numbers from 1 to ${MAX_VALUE_DIM}`,
-    (dim) => Number.isInteger(dim) && dim >= 1 && dim <= MAX_VALUE_DIM,
+    `whole numbers from 1 to ${MAX_VALUE_COLUMNS}`,
+    (dim) => Number.isInteger(dim) && dim >= 1 && dim <= MAX_VALUE_COLUMNS,
   );
   const fail = (name: string, expected: string, got: unknown) => {
     throw new ArgumentError(`device.tune: ${name} must be ${expected}, got ${String(got)}`);

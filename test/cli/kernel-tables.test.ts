@@ -27,7 +27,7 @@ describe('the table of attention', () => {
     expect(cells.map((row) => row.slice(0, 4))).toEqual([
       ['flashAttention', 'float32', '1 to 128', 'register-64x64-4x8'],
       ['localAttention', 'float16', '', ''],
-      ['flashAttention', 'float32', '129 to 256', 'register-32x64-4x8'],
+      ['flashAttention', 'float32', '129 to 256', 'register-32x128-4x8'],
       ['localAttention', 'float16', '', ''],
     ]);
   });

@@ -4,13 +4,14 @@ import {
   attentionKey,
   chooseTile,
   DEFAULT_BLOCK_SIZE,
-  planAttention,
+  planAttention as planPasses,
   planBlockMask,
   planKeyPlaces,
   tileBytes,
   valueDimBucket,
   type AttentionProblem,
   type OptionFields,
+  type RegisterVariant,
 } from '../../src/kernels/attention.ts';
 import { NO_CHOICES } from '../../src/kernels/choice.ts';
 import type { Traits } from '../../src/tensor/traits.ts';
@@ -21,6 +22,13 @@ import { attentionProblem, CPU_DRIVER, DEFAULTS, dense, frozen, NO_OPTIONS } fro
 const withOptions = (given: Partial<OptionFields>) => ({ options: { ...NO_OPTIONS, ...given } });
 
 const withMemory = (kibibytes: number) => ({ ...DEFAULTS, maxComputeWorkgroupStorageSize: kibibytes * 1024 });
+/** A plan of one pass, together with that pass. */
+function planAttention(...given: Parameters<typeof planPasses>) {
+  const { passes, ...plan } = planPasses(...given);
+  expect(passes).toHaveLength(1);
+  return { ...plan, ...passes[0] };
+}
+
 const BLOCK_SIZES = [4, 8, 16, 32, 64, 128];
 
 /** The value of a WGSL expression of u32 constants with + - * / and parentheses. */
@@ -221,17 +229,24 @@ describe('tiles in registers', () => {
     return plan.choice.variant.name === name ? plan.constants : undefined;
   };
   const LARGE = { ...DEFAULTS, maxComputeWorkgroupStorageSize: 48 * 1024, vendor: 'amd' };
+  const heldIn = (kibibytes: number, given: Partial<AttentionProblem>) => {
+    const traits = { ...LARGE, maxComputeWorkgroupStorageSize: kibibytes * 1024 };
+    const { variant } = planPasses(attentionProblem({ queryLength: 200, ...given }), traits).choice;
+    const { name, holdsQ } = variant as RegisterVariant;
+    return `${name}${holdsQ ? '' : ', chunks of Q'}`;
+  };
   const NAMES = [
     '64x64-8x8',
     '32x128-8x8',
     '64x64-4x8',
+    '32x128-4x8',
     '32x64-8x4',
     '32x64-4x8',
     '16x128-4x8',
     '32x32-4x4',
     '16x64-4x4',
   ].map((tile) => `register-${tile}`);
-  const DIMS = [1, 32, 33, 64, 65, 96, 97, 128, 129, 256];
+  const DIMS = [1, 32, 33, 64, 65, 96, 97, 128, 129, 256, 257, 512];
 
   /** Every constant of the shader, in its own words. */
   function declared(constants: Readonly<Record<string, unknown>>): Record<string, number> {
@@ -240,7 +255,9 @@ describe('tiles in registers', () => {
     const values: Record<string, number> = {};
     for (const [name, value] of Object.entries(constants)) if (typeof value === 'number') values[name] = value;
     for (const [, name, expression] of source.matchAll(/^const (\w+): u32 = ([^;]+);/gm)) {
-      const chosen = expression.replace(/select\((\w+), (\w+), KV_F16\)/, isF16 ? '$2' : '$1');
+      const chosen = expression
+        .replace(/select\((\w+), (\w+), KV_F16\)/, isF16 ? '$2' : '$1')
+        .replace(/select\((\w+), (\w+), HOLDS_Q\)/, constants['HOLDS_Q'] === true ? '$2' : '$1');
       const larger = /^max\(([^,]+), ([^)]+)\)(.*)$/.exec(chosen);
       values[name] ??= larger
         ? Math.max(evaluateInteger(larger[1], values), evaluateInteger(larger[2], values)) +
@@ -254,7 +271,7 @@ describe('tiles in registers', () => {
     let plans = 0;
     for (const name of NAMES) {
       for (const headDim of DIMS) {
-        for (const valueDim of DIMS) {
+        for (const valueDim of DIMS.filter((size) => size <= 256)) {
           for (const dtype of ['float32', 'float16'] as const) {
             const constants = constantsOf(name, { headDim, valueDim, dtype, kvDtype: dtype });
             if (!constants) continue;
@@ -291,14 +308,24 @@ describe('tiles in registers', () => {
             expect(bytes).toBeLessThanOrEqual(LARGE.maxComputeWorkgroupStorageSize);
             // no more is asked for than the plan counts, so a device with just that much has the kernel
             const exact = { ...LARGE, maxComputeWorkgroupStorageSize: bytes };
-            expect(constantsOf(name, { headDim, valueDim, dtype, kvDtype: dtype }, exact)).toBeDefined();
+            expect(constantsOf(name, { headDim, valueDim, dtype, kvDtype: dtype }, exact)).toEqual(constants);
             const less = { ...LARGE, maxComputeWorkgroupStorageSize: bytes - 1 };
-            expect(constantsOf(name, { headDim, valueDim, dtype, kvDtype: dtype }, less)).toBeUndefined();
+            expect(constantsOf(name, { headDim, valueDim, dtype, kvDtype: dtype }, less)).not.toEqual(constants);
           }
         }
       }
     }
     expect(plans).toBeGreaterThan(400);
+  });
+
+  test('hold 32 rows of Q or more in workgroup memory, or load Q with each chunk of K', () => {
+    expect(heldIn(16, { headDim: 64 })).toBe('register-32x64-4x8');
+    expect(heldIn(16, { headDim: 128 })).toBe('register-32x64-4x8, chunks of Q');
+    expect(heldIn(32, { headDim: 128 })).toBe('register-32x64-4x8');
+    expect(heldIn(32, { headDim: 256, valueDim: 64 })).toBe('register-64x64-4x8, chunks of Q');
+    expect(heldIn(32, { headDim: 256 })).toBe('register-32x128-4x8, chunks of Q');
+    expect(heldIn(48, { headDim: 512, valueDim: 512 })).toBe('register-32x128-4x8, chunks of Q');
+    expect(heldIn(32, { headDim: 256, valueDim: 64, queryLength: 9 })).toBe('register-16x128-4x8');
   });
 
   test('load whole vectors where the keys lie one after another in whole ones', () => {
@@ -337,7 +364,7 @@ describe('tiles in registers', () => {
       expect(chosen(1000, { ...LARGE, vendor })).toBe('register-64x64-4x8');
       expect(chosen(1, { ...LARGE, vendor })).toBe('register-16x128-4x8');
     }
-    const large = planAttention(attentionProblem({ queryLength: 200, headDim: 257 }), LARGE).choice.variant;
+    const large = planPasses(attentionProblem({ queryLength: 200, headDim: 513 }), LARGE).choice.variant;
     expect(large.family).toBe('tile');
   });
 });
@@ -460,14 +487,14 @@ describe('few queries', () => {
     });
     expect(planDecode({ queryLength: 9 }, CPU_DRIVER).choice.variant.name).toBe('subgroup');
     expect(planDecode({}).choice.variant.name).toBe('register-16x64-4x4');
-    expect(planDecode({ headDim: 257 }).choice.variant.name).toBe('tile-8x32');
+    expect(planDecode({ headDim: 513, valueDim: 64 }).choice.variant.name).toBe('tile-8x32');
     expect(planDecode({ queryLength: 9 }).choice.variant.name).toBe('register-16x64-4x4');
   });
 
   test('do not take a kernel for which there is no workgroup memory', () => {
     const pinned = { ...NO_CHOICES, pinned: new Map([['flashAttention', 'stream']]) };
     const dims = (headDim: number) => planAttention(decode({ headDim }), DEFAULTS, pinned).choice.variant.name;
-    expect([64, 96, 128].map(dims)).toEqual(['stream', 'stream', 'tile-8x32']);
+    expect([64, 96, 128].map(dims)).toEqual(['stream', 'stream', 'register-16x64-4x4']);
   });
 
   test('read q, k and v without branches where they are aligned', () => {
@@ -493,6 +520,38 @@ describe('few queries', () => {
     const choices = { ...NO_CHOICES, tuned } as unknown as typeof NO_CHOICES;
     expect(planAttention(decode(), DEFAULTS, choices).choice.variant.name).toBe('register-16x64-4x4');
     expect(planAttention(decode({ queryLength: 64 }), DEFAULTS, choices).choice.variant.name).toBe('tile-16x32');
+  });
+});
+
+describe('passes over the columns of the output', () => {
+  const problem = attentionProblem({ queryLength: 40, valueDim: 600, v: { strides: [9000, 9000, 600, 1], offset: 4 } });
+
+  test('have 256 columns each, and the first writes the log-sum-exp', () => {
+    const { passes } = planPasses({ ...problem, writesLogSumExp: true }, DEFAULTS);
+    expect(passes).toMatchObject(
+      [
+        [256, 0, 4, 1],
+        [256, 256, 260, 0],
+        [88, 512, 516, 0],
+      ].map(([columns, first, offset, writes]) => ({
+        params: {
+          inputs: { value_dim: columns, v: { offset } },
+          output: { first_column: first, writes_log_sum_exp: writes },
+        },
+      })),
+    );
+  });
+
+  test('share parts of the keys, and one merge', () => {
+    const { passes, merge } = planPasses(decode({ valueDim: 600 }), DEFAULTS);
+    expect(merge).toMatchObject({ parts: 16, params: { value_dim: 600, quads: 150 } });
+    expect(passes).toHaveLength(3);
+    for (const { params } of passes) {
+      expect(params).toMatchObject({
+        work: { splits: 16 },
+        output: { strides: [4800, 600, 600, 1], split_pitch: 4800 },
+      });
+    }
   });
 });
 

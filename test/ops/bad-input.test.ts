@@ -473,20 +473,15 @@ describe('scaledDotProductAttention alone', () => {
 
 describe('flashAttention alone', () => {
   const x = () => zeros([1, 3, 8]);
-  refuses([
-    ...[0, -16, 2.5, 3, 2, 256, NaN, Infinity, '32', null].map((blockSize): Case => [
+  refuses(
+    [0, -16, 2.5, 3, 2, 256, NaN, Infinity, '32', null].map((blockSize): Case => [
       `blockSize ${String(blockSize)}`,
       () => flashAttention(x(), x(), x(), { blockSize: untyped(blockSize) }),
       `flashAttention: blockSize must be a power of two from 4 to 128, got ${
         typeof blockSize === 'string' ? `'${blockSize}'` : String(blockSize)
       }`,
     ]),
-    [
-      'a value dim over 256',
-      () => flashAttention(x(), x(), zeros([1, 3, 257])),
-      'flashAttention: value headDim must be at most 256, got 257',
-    ],
-  ]);
+  );
 
   test('a blockSize over the limit of the device, which is named', async () => {
     const gpuDevice = await openGpuDevice(); // WebGPU's default limits

@@ -44,7 +44,7 @@ describe('the kernels that are tried', () => {
 
   test('begin with the default, followed by a tile that suits every device', () => {
     expect(kernelsOf('flashAttention/float32/64').slice(0, 2)).toEqual(['register-32x32-4x4', 'tile-32x32']);
-    expect(kernelsOf('flashAttention/float32/256').slice(0, 2)).toEqual(['register-32x32-4x4', 'tile-16x32']);
+    expect(kernelsOf('flashAttention/float32/256').slice(0, 2)).toEqual(['register-16x64-4x4', 'tile-16x32']);
     expect(kernelsOf('matmul/float32/narrow')[0]).toBe('tile-32x32');
     expect(kernelsOf('matmul/float16/many')[0]).toBe('tile-64x64');
     expect(kernelsOf('flashAttention/float32/64', CPU_DRIVER).slice(0, 2)).toEqual(['subgroup', 'tile-32x32']);

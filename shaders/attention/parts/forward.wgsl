@@ -30,6 +30,7 @@ struct KeyParams {
 
 struct OutputParams {
   strides: vec4<u32>,  // elements: batch, head, row, column
+  first_column: u32,   // of a pass; value dims that are too many for registers take several
   split_pitch: u32,    // elements of output between two splits
   split_rows: u32,     // elements of log_sum_exp between two splits
   writes_log_sum_exp: u32,
@@ -71,7 +72,7 @@ fn sink_of(tile: Tile, row: u32) -> f32 {
 // Element at which a row of output begins.
 fn output_row(tile: Tile, row: u32) -> u32 {
   let place = vec3<u32>(batch_of(tile.sequence), head_of(tile, row), tile.sequence.first_query + query_of(tile, row));
-  return tile.split * params.output.split_pitch + dot(params.output.strides.xyz, place);
+  return params.output.first_column + tile.split * params.output.split_pitch + dot(params.output.strides.xyz, place);
 }
 
 // Writes the log-sum-exp from a row's maximum and its sum of exponentials relative to that. The sum is 0 if no key was visible.

@@ -3,7 +3,6 @@ import { record, records } from '../../autograd/tape.ts';
 import { ArgumentError } from '../../gpu/errors.ts';
 import {
   chooseTile,
-  MAX_VALUE_DIM,
   planAttention,
   tileBytes,
   type AttentionOp,
@@ -23,8 +22,6 @@ import {
 import { attentionGradient } from './internal/gradient.ts';
 import type { AttentionOptions, Window } from './internal/options.ts';
 
-export { MAX_VALUE_DIM };
-
 export interface FlashAttentionOptions extends AttentionOptions {
   /** Keys per step of the online softmax: a power of two from 4 to 128. Default 32. */
   blockSize?: number;
@@ -37,7 +34,7 @@ export interface FlashAttentionOptions extends AttentionOptions {
  *
  * @param q [B, H, Nq, D], or [B, Nq, D] for one head; float32 or float16; any strides
  * @param k [B, Hkv, Nk, D] with Hkv dividing H (grouped-query heads: head h reads key head ⌊h·Hkv/H⌋)
- * @param v [B, Hkv, Nk, Dv], Dv ≤ 256
+ * @param v [B, Hkv, Nk, Dv]
  * @throws ArgumentError for shapes, dtypes or options that do not fit
  */
 export function flashAttention(q: Tensor, k: Tensor, v: Tensor, options: FlashAttentionOptions = {}): AttentionResult {
@@ -45,18 +42,10 @@ export function flashAttention(q: Tensor, k: Tensor, v: Tensor, options: FlashAt
   return callAttention(op, { q, k, v }, options, (call) => computeFused(call, op, options, options.blockSize), {
     names: ['blockSize'],
     check: () => {
-      checkValueDim(op, v);
       checkBlockSize(op, options.blockSize);
       checkTile(op, v, options);
     },
   });
-}
-
-/** The kernels hold a row of the output in registers. */
-function checkValueDim(op: string, v: Tensor): void {
-  const valueDim = v.shape.at(-1)!;
-  if (valueDim <= MAX_VALUE_DIM) return;
-  throw new ArgumentError(`${op}: value headDim must be at most ${MAX_VALUE_DIM}, got ${valueDim}`);
 }
 
 /** @throws ArgumentError unless it is absent or a power of two from 4 to 128 */
@@ -91,7 +80,7 @@ export interface LocalAttentionOptions extends AttentionOptions {
  *
  * @param q [B, H, Nq, D], or [B, Nq, D] for one head; float32 or float16; any strides
  * @param k [B, Hkv, Nk, D] with Hkv dividing H
- * @param v [B, Hkv, Nk, Dv], Dv ≤ 256
+ * @param v [B, Hkv, Nk, Dv]
  * @throws ArgumentError for shapes, dtypes or options that do not fit
  */
 export function localAttention(q: Tensor, k: Tensor, v: Tensor, options: LocalAttentionOptions): AttentionResult {
@@ -99,7 +88,6 @@ export function localAttention(q: Tensor, k: Tensor, v: Tensor, options: LocalAt
   const given: Partial<LocalAttentionOptions> = options === undefined ? {} : options;
   return callAttention(op, { q, k, v }, given, (call) => computeFused(call, op, given), {
     check: () => {
-      checkValueDim(op, v);
       if (given.window !== undefined) return;
       throw new ArgumentError(`${op}: window must be { left, right }, got undefined`);
     },
@@ -117,7 +105,6 @@ export function attendStored(
   options: AttentionOptions,
 ): AttentionResult {
   return callAttention(op, tensors, options, (call) => computeFused(call, 'flashAttention', options), {
-    check: () => checkValueDim(op, tensors.v),
     stored,
   });
 }
@@ -143,16 +130,17 @@ function computeFused(
     writesLogSumExp,
     blockSize,
   };
-  const { merge, ...launch } = planAttention(problem, device.traits, device.kernels);
+  const { passes, merge } = planAttention(problem, device.traits, device.kernels);
   const operands = { q, k, v, ...bindings };
   if (merge) {
     const partOutput = device.empty([merge.parts, ...outputShape], 'float32', op);
     const partLogSumExp = device.empty([merge.parts, ...outputShape.slice(0, 3)], 'float32', op);
-    device.dispatch(op, launch, { ...operands, output: partOutput, log_sum_exp: partLogSumExp });
+    const partial = { ...operands, output: partOutput, log_sum_exp: partLogSumExp };
+    for (const pass of passes) device.dispatch(op, pass, partial);
     const parts = { part_output: partOutput, part_log_sum_exp: partLogSumExp };
     device.dispatch(op, merge, { ...parts, output, log_sum_exp: logSumExp });
   } else {
-    device.dispatch(op, launch, { ...operands, output, log_sum_exp: logSumExp });
+    for (const pass of passes) device.dispatch(op, pass, { ...operands, output, log_sum_exp: logSumExp });
   }
   const results = { output, ...(returnLogSumExp && { logSumExp }) };
   record({

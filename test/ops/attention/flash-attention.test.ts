@@ -3,8 +3,9 @@ import { flashAttention, type Tensor } from '../../../src/index.ts';
 import { HAS_DEFAULT_LIMITS, testDevice } from '../../device.ts';
 import { IS_MATRIX, narrow } from '../../matrix/narrow.ts';
 import { Random } from '../../random.ts';
-import { expectAttention } from './attention-run.ts';
-import { boolMask, describeAttention, floatMask, randomOperands } from './attention-suite.ts';
+import { expectGradients } from './attention-backward-run.ts';
+import { expectAttention, runAttention } from './attention-run.ts';
+import { boolMask, describeAttention, floatMask, map, randomOperands } from './attention-suite.ts';
 import { type Float } from '../upload.ts';
 
 describeAttention('flashAttention');
@@ -27,6 +28,44 @@ describe('flashAttention', () => {
     await expectAttention('flashAttention', operands, dtype);
     const masks = { mask: floatMask(random, [37, 41]), isCausal: 'bottom-right' as const };
     await expectAttention('flashAttention', { ...operands, ...masks }, dtype);
+  });
+
+  describe('value dims that take several passes', () => {
+    const random = new Random(9);
+    const sizes = { batch: 1, heads: 2, kvHeads: 1, dim: 16 };
+
+    test('of many queries, with the log-sum-exp and gradients', async () => {
+      const operands = randomOperands(random, { ...sizes, queries: 21, keys: 37, valueDim: 301 });
+      await expectAttention('flashAttention', { ...operands, isCausal: 'bottom-right' }, 'float32');
+      const normals = (shape: number[]) => ({ shape, data: random.normals(shape) });
+      const gradients = { output: normals([1, 2, 21, 301]), logSumExp: normals([1, 2, 21]) };
+      await expectGradients('flashAttention', operands, gradients, 'float32');
+    });
+
+    test.runIf(IS_MATRIX)('in float16, of strided values, and in a window', async () => {
+      const operands = randomOperands(random, { ...sizes, queries: 21, keys: 37, valueDim: 514 });
+      await expectAttention('flashAttention', operands, 'float16');
+      await expectAttention('localAttention', { ...operands, window: { left: 9, right: 4 } }, 'float16');
+      const layouts = { v: { axes: [0, 1, 3, 2] } };
+      await expectAttention('flashAttention', { ...operands, layouts }, 'float32');
+    });
+
+    test('of a query whose keys are split', async () => {
+      const operands = randomOperands(random, { ...sizes, queries: 1, keys: 700, valueDim: 260 });
+      await expectAttention('flashAttention', operands, 'float32');
+    });
+
+    test('NaN and infinity reach only their columns', async () => {
+      const [keys, valueDim] = [37, 301];
+      const operands = randomOperands(random, { ...sizes, queries: 5, keys, valueDim });
+      const spoilt = new Map([
+        [3, NaN],
+        [299, Infinity],
+      ]);
+      const v = map(operands.v, (x, at) => (at < valueDim ? (spoilt.get(at) ?? x) : x));
+      const { output } = await runAttention('flashAttention', { ...operands, v }, 'float32');
+      output.forEach((x, at) => expect(Number.isFinite(x) ? undefined : x).toBe(spoilt.get(at % valueDim)));
+    });
   });
 
   test.for(narrow([4, 64], [4, 8, 16, 32, 64, 128]))('blockSize %i', async (blockSize, { skip }) => {

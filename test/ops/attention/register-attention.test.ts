@@ -12,6 +12,7 @@ const NAMES = [
   '64x64-8x8',
   '32x128-8x8',
   '64x64-4x8',
+  '32x128-4x8',
   '32x64-8x4',
   '32x64-4x8',
   '16x128-4x8',
@@ -160,6 +161,16 @@ describe.each(narrow(['register-32x32-4x4'], NAMES))('%s', (name) => {
       const operands = operandsOf(70, 150, { dim: valueDim });
       await expectAttention('flashAttention', { ...operands, isCausal: true }, 'float16');
       await expectAttention('flashAttention', { ...operands, mask: floatMask(random, [70, 150]) }, 'float16');
+    });
+
+    test('head dims whose rows of Q do not fit workgroup memory', async () => {
+      const operands = operandsOf(70, 75, { dim: 300 });
+      await expectAttention('flashAttention', { ...operands, isCausal: true }, 'float32');
+    });
+
+    test.runIf(IS_MATRIX)('float16 of such head dims, and of as many value dims', async () => {
+      const operands = operandsOf(70, 150, { dim: 512, valueDim: 512 });
+      await expectAttention('flashAttention', operands, 'float16');
     });
 
     test.runIf(IS_MATRIX)('float16 of odd dims', async () => {
