@@ -52,7 +52,6 @@ const V_QUADS: u32 = VALUE_DIM / 4u;
 const V_PITCH: u32 = V_QUADS + 1u;
 const K_COLUMNS: u32 = K_QUADS / X;      // column quads of dK per lane
 const V_COLUMNS: u32 = V_QUADS / X;      // and of dV
-const COLUMNS: u32 = max(K_COLUMNS, V_COLUMNS);
 const QUERY_CHUNKS: u32 = BLOCK_Q / STEP_QUERIES;
 const CHUNK_QUERIES: u32 = STEP_QUERIES / X;  // of S, per lane
 const P_PITCH: u32 = max(STEP_QUERIES, 2u * X) + 1u;
@@ -88,6 +87,7 @@ var<workgroup> chunk_f16: array<vec2<u32>, select(1u, CHUNK, IS_F16)>;
 var<workgroup> stats_tile: array<vec2<f32>, BLOCK_Q>;                      // log-sum-exp and D of the step's queries
 // Which weights dropout keeps: bits of the keys, a word a query.
 var<workgroup> kept: array<u32, 1u + u32(HAS_DROPOUT) * BLOCK_Q>;
+var<workgroup> needs_repair: u32;
 
 // A step: BLOCK_Q queries of a head, from one on.
 struct Step {
@@ -184,29 +184,6 @@ fn optional_pair(tile: KeyTile, head: u32, query: u32, key: u32, score: f32, d_w
   let stats = row_stats(tile.sequence, head, query);
   return pair_of(
     tile.sequence, stats, slope_of(tile.sequence, head), head, query, key, score, d_weight, 1.0, is_visible);
-}
-
-struct Quads {
-  d_key: vec4<f32>,
-  d_value: vec4<f32>,
-}
-
-// Columns [column, column + 4) of a key's rows of dK, without the scale, and dV.
-fn exact_quads(tile: KeyTile, key: u32, column: u32) -> Quads {
-  let k_begin = tile.k_base + key * params.inputs.k.strides.z;
-  let v_begin = tile.v_base + key * params.inputs.v.strides.z;
-  var sum = Quads(vec4<f32>(0.0), vec4<f32>(0.0));
-  let first_head = tile.kv_head * params.inputs.group_size;
-  for (var head = first_head; head < first_head + params.inputs.group_size; head++) {
-    for (var query = tile.queries.x; query < tile.queries.y; query++) {
-      let rows = PairRows(
-        query_row(tile.sequence, head, query), d_output_row(tile.sequence, head, query), k_begin, v_begin);
-      let pair = exact_pair(tile.sequence, head, query, key, rows);
-      sum.d_key += pair.d_score * finite_part(q_quad(rows.q, column));
-      sum.d_value += weighted(pair.weight, d_output_quad(rows.d_output, column));
-    }
-  }
-  return sum;
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -531,9 +508,7 @@ fn main(
     }
   }
 
-  // bits of the quads that are not finite
-  var spoilt_keys = 0u;
-  var spoilt_values = 0u;
+  var is_spoilt = false;
   for (var r = 0u; r < KEYS; r++) {
     let key = tile.first_key + y + Y * r;
     if key >= tile.end_key { continue; }
@@ -543,32 +518,72 @@ fn main(
       let column = 4u * (x + X * c);
       if column < params.inputs.head_dim {
         let quad = params.options.score.scale * d_key[r][c];
-        if has_special(quad) { spoilt_keys |= 1u << (r * COLUMNS + c); }
+        is_spoilt = is_spoilt || has_special(quad);
         store_quad(key_base + column, quad, min(params.inputs.head_dim - column, 4u), IS_F16);
       }
     }
     for (var c = 0u; c < V_COLUMNS; c++) {
       let column = 4u * (x + X * c);
       if column < params.inputs.value_dim {
-        if has_special(d_value[r][c]) { spoilt_values |= 1u << (r * COLUMNS + c); }
+        is_spoilt = is_spoilt || has_special(d_value[r][c]);
         store_value_quad(value_base + column, d_value[r][c], min(params.inputs.value_dim - column, 4u));
       }
     }
   }
-  for (var i = llvmpipe_skip((spoilt_keys | spoilt_values) != 0u, KEYS * COLUMNS); i < KEYS * COLUMNS; i++) {
-    let is_key = ((spoilt_keys >> i) & 1u) != 0u;
-    let is_value = ((spoilt_values >> i) & 1u) != 0u;
-    if !is_key && !is_value { continue; }
-    let key = tile.first_key + y + Y * (i / COLUMNS);
-    let column = 4u * (x + X * (i % COLUMNS));
-    let quads = exact_quads(tile, key, column);
-    if is_key {
-      let at = d_key_row(tile.sequence, tile.kv_head, key) + column;
-      store_quad(at, params.options.score.scale * quads.d_key, min(params.inputs.head_dim - column, 4u), IS_F16);
+
+  // Quads that are not finite are computed again. The lanes of a key compute its P and dS' anew, X queries at a time, and share
+  // them through the memory of P.
+  workgroupBarrier();
+  p_tile[y * P_PITCH + x].x = select(0.0, 1.0, is_spoilt);
+  workgroupBarrier();
+  if lane == 0u {
+    for (var i = 0u; i < X * Y; i++) { if p_tile[i / X * P_PITCH + i % X].x != 0.0 { needs_repair = 1u; } }
+  }
+  if workgroupUniformLoad(&needs_repair) == 0u { return; }
+  for (var r = 0u; r < KEYS; r++) {
+    let key = min(tile.first_key + y + Y * r, tile.end_key - 1u);
+    let k_begin = tile.k_base + key * params.inputs.k.strides.z;
+    let v_begin = tile.v_base + key * params.inputs.v.strides.z;
+    var key_sums: array<vec4<f32>, K_COLUMNS> = array<vec4<f32>, K_COLUMNS>();
+    var value_sums: array<vec4<f32>, V_COLUMNS> = array<vec4<f32>, V_COLUMNS>();
+    for (var head = first_head; head < end_head; head++) {
+      for (var first_query = tile.queries.x; first_query < tile.queries.y; first_query += X) {
+        workgroupBarrier();
+        let query = min(first_query + x, tile.queries.y - 1u);
+        let rows = PairRows(
+          query_row(tile.sequence, head, query), d_output_row(tile.sequence, head, query), k_begin, v_begin);
+        let pair = exact_pair(tile.sequence, head, query, key, rows);
+        p_tile[y * P_PITCH + x] = vec4<f32>(pair.weight, pair.d_score, 0.0, 0.0);
+        workgroupBarrier();
+        for (var i = 0u; i < min(X, tile.queries.y - first_query); i++) {
+          let own = p_tile[y * P_PITCH + i];
+          let q_begin = query_row(tile.sequence, head, first_query + i);
+          let d_output_begin = d_output_row(tile.sequence, head, first_query + i);
+          for (var c = 0u; c < K_COLUMNS; c++) { key_sums[c] += own.y * finite_part(q_quad(q_begin, 4u * (x + X * c))); }
+          for (var c = 0u; c < V_COLUMNS; c++) {
+            value_sums[c] += weighted(own.x, d_output_quad(d_output_begin, 4u * (x + X * c)));
+          }
+        }
+      }
     }
-    if is_value {
-      let at = d_value_row(tile.sequence, tile.kv_head, key) + column;
-      store_value_quad(at, quads.d_value, min(params.inputs.value_dim - column, 4u));
+    let is_owned = tile.first_key + y + Y * r < tile.end_key;
+    for (var c = 0u; c < K_COLUMNS; c++) {
+      let column = 4u * (x + X * c);
+      if is_owned && column < params.inputs.head_dim {
+        let at = d_key_row(tile.sequence, tile.kv_head, key) + column;
+        let left = params.inputs.head_dim - column;
+        if has_special(stored_quad(at, left, IS_F16)) {
+          store_quad(at, params.options.score.scale * key_sums[c], min(left, 4u), IS_F16);
+        }
+      }
+    }
+    for (var c = 0u; c < V_COLUMNS; c++) {
+      let column = 4u * (x + X * c);
+      if is_owned && column < params.inputs.value_dim {
+        let at = d_value_row(tile.sequence, tile.kv_head, key) + column;
+        let left = params.inputs.value_dim - column;
+        if has_special(stored_value_quad(at, left)) { store_value_quad(at, value_sums[c], min(left, 4u)); }
+      }
     }
   }
 }

@@ -85,6 +85,7 @@ var<workgroup> chunk_f32: array<vec4<f32>, select(CHUNK, 1u, IS_F16)>;
 var<workgroup> chunk_f16: array<vec2<u32>, select(1u, CHUNK, IS_F16)>;
 // Which weights dropout keeps: bits of 32 keys, [row][word].
 var<workgroup> kept: array<u32, 1u + u32(HAS_DROPOUT) * BLOCK_Q * KEPT_WORDS>;
+var<workgroup> needs_repair: u32;
 
 // 16 bytes of a key of a chunk of dims of K: load `i` of this lane.
 fn k_vector(tile: Tile, lane: u32, first_key: u32, chunk: u32, i: u32) -> vec4<u32> {
@@ -145,18 +146,6 @@ fn optional_d_score(tile: Tile, query: u32, key: u32, score: f32, d_weight: f32,
   let stats = row_stats(tile.sequence, tile.head, query);
   let slope = slope_of(tile.sequence, tile.head);
   return pair_of(tile.sequence, stats, slope, tile.head, query, key, score, d_weight, 1.0, is_visible).d_score;
-}
-
-// Columns [column, column + 4) of a row of dQ.
-fn exact_quad(tile: Tile, query: u32, column: u32) -> vec4<f32> {
-  let q_begin = q_row(tile, query);
-  let d_output_begin = d_output_row(tile.sequence, tile.head, query);
-  var sum = vec4<f32>(0.0);
-  for (var key = tile.keys.x; key < tile.keys.y; key++) {
-    let rows = PairRows(q_begin, d_output_begin, k_row(tile, key), v_row(tile, key));
-    sum += exact_pair(tile.sequence, tile.head, query, key, rows).d_score * finite_part(k_quad(rows.k, column));
-  }
-  return sum;
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -407,7 +396,7 @@ fn main(
     }
   }
 
-  var spoilt = 0u;  // bits of the quads that are not finite
+  var is_spoilt = false;
   for (var r = 0u; r < ROWS; r++) {
     let row = tile.first_row + y + Y * r;
     if row >= tile.end_row { continue; }
@@ -416,16 +405,47 @@ fn main(
       let column = 4u * (x + X * c);
       if column < params.inputs.head_dim {
         let quad = params.options.score.scale * gradient[r][c];
-        if has_special(quad) { spoilt |= 1u << (r * COLUMNS + c); }
+        is_spoilt = is_spoilt || has_special(quad);
         store_quad(base + column, quad, min(params.inputs.head_dim - column, 4u), IS_F16);
       }
     }
   }
-  for (var i = llvmpipe_skip(spoilt != 0u, ROWS * COLUMNS); i < ROWS * COLUMNS; i++) {
-    if ((spoilt >> i) & 1u) == 0u { continue; }
-    let row = tile.first_row + y + Y * (i / COLUMNS);
-    let column = 4u * (x + X * (i % COLUMNS));
-    let quad = params.options.score.scale * exact_quad(tile, row, column);
-    store_quad(d_query_row(tile, row) + column, quad, min(params.inputs.head_dim - column, 4u), IS_F16);
+
+  // Quads that are not finite are computed again. The lanes of a row compute its dS' anew, X keys at a time, and share them
+  // through the memory of dS'.
+  workgroupBarrier();
+  p_tile[y * P_PITCH + x].x = select(0.0, 1.0, is_spoilt);
+  workgroupBarrier();
+  if lane == 0u {
+    for (var i = 0u; i < X * Y; i++) { if p_tile[i / X * P_PITCH + i % X].x != 0.0 { needs_repair = 1u; } }
+  }
+  if workgroupUniformLoad(&needs_repair) == 0u { return; }
+  for (var r = 0u; r < ROWS; r++) {
+    let query = row_of(tile, y + Y * r);
+    var sums: array<vec4<f32>, COLUMNS> = array<vec4<f32>, COLUMNS>();
+    for (var first_key = tile.keys.x; first_key < tile.keys.y; first_key += X) {
+      workgroupBarrier();
+      let key = min(first_key + x, tile.keys.y - 1u);
+      let rows = PairRows(
+        q_row(tile, query), d_output_row(tile.sequence, tile.head, query), k_row(tile, key), v_row(tile, key));
+      p_tile[y * P_PITCH + x].x = exact_pair(tile.sequence, tile.head, query, key, rows).d_score;
+      workgroupBarrier();
+      for (var i = 0u; i < min(X, tile.keys.y - first_key); i++) {
+        let k_begin = k_row(tile, first_key + i);
+        for (var c = 0u; c < COLUMNS; c++) {
+          sums[c] += p_tile[y * P_PITCH + i].x * finite_part(k_quad(k_begin, 4u * (x + X * c)));
+        }
+      }
+    }
+    for (var c = 0u; c < COLUMNS; c++) {
+      let column = 4u * (x + X * c);
+      if tile.first_row + y + Y * r < tile.end_row && column < params.inputs.head_dim {
+        let at = d_query_row(tile, query) + column;
+        let left = params.inputs.head_dim - column;
+        if has_special(stored_quad(at, left, IS_F16)) {
+          store_quad(at, params.options.score.scale * sums[c], min(left, 4u), IS_F16);
+        }
+      }
+    }
   }
 }

@@ -151,7 +151,7 @@ function registerBytes(
   const chunk = Math.max(otherRows * stepQuads * 4, stepRows * rowDim) * elementBytes;
   const statistics = side === 'query' ? 0 : 8 * otherRows;
   const words = side === 'query' ? (ownRows * otherRows) / 32 : otherRows; // of dropout's bits
-  return 16 * (own + p) + chunk + statistics + (hasDropout ? 4 * words : 0) + 2 * 16;
+  return 16 * (own + p) + chunk + statistics + (hasDropout ? 4 * words : 0) + 3 * 16;
 }
 
 /**

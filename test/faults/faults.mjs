@@ -285,10 +285,10 @@ export const FAULTS = [
     tests: registerGradients,
   },
   {
-    name: 'dK in registers sees one query past the last',
+    name: 'the band of dK in registers reaches one key further to the right',
     file: 'shaders/attention-gradient/key-register.wgsl',
-    from: 'let last = select(end - 1, -1, query >= tile.queries.y);',
-    to: 'let last = select(end - 1, -1, query > tile.queries.y);',
+    from: 'key >= first && key <= last',
+    to: 'key >= first && key <= last + 1',
     tests: registerGradients,
   },
 ];
