@@ -252,8 +252,8 @@ export const FAULTS = [
   {
     name: 'the barrier before a chunk of K is stored is missing',
     file: register,
-    from: '      workgroupBarrier();\n      for (var i = 0u; i < K_LOADS; i++) {\n        let key',
-    to: '      for (var i = 0u; i < K_LOADS; i++) {\n        let key',
+    from: '      workgroupBarrier();\n      if !HOLDS_Q',
+    to: '      if !HOLDS_Q',
     tests: registers,
   },
   {
