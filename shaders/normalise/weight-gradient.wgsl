@@ -81,6 +81,7 @@ fn main(
     }
   }
   weight_sum = quad_sum_for_first_lane(weight_sum, index, index / COLUMN_LANES, ROW_LANES, COLUMN_LANES);
+  workgroupBarrier();  // the other sum has been read
   bias_sum = quad_sum_for_first_lane(bias_sum, index, index / COLUMN_LANES, ROW_LANES, COLUMN_LANES);
   if index >= COLUMN_LANES { return; }
   let element = (chunk * params.shape.segments + place.x) * params.shape.columns + place.y;

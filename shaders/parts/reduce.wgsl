@@ -24,11 +24,10 @@ fn sum_over_lanes(value: f32, index: u32, lane: u32, lanes: u32) -> f32 {
   return tree[index - lane];
 }
 
-// The sum over invocations that are `step` apart. Lane 0 gets it.
+// The sum over invocations that are `step` apart. Lane 0 gets it. A barrier must stand before a second call.
 fn quad_sum_for_first_lane(value: vec4<f32>, index: u32, lane: u32, lanes: u32, step: u32) -> vec4<f32> {
   if lanes == 1u { return value; }
   var sum = value;
-  workgroupBarrier();  // the result of an earlier call has been read
   quad_tree[index] = sum;
   for (var half = lanes / 2u; half > 0u; half /= 2u) {
     workgroupBarrier();

@@ -101,7 +101,8 @@ fn main(
       }
     }
   }
-  let first = select(0u, WIDTH * HELD * LANES, params.holds_vectors != 0u) + 4u * lane;  // of those that are not held
+  var first = 4u * lane;  // of those that are not held
+  if HELD > 0u { first += select(0u, WIDTH * HELD * LANES, params.holds_vectors != 0u); }
   for (var key = first; key < length; key += 4u * LANES) {
     softmax = add_scores(softmax, score_quad(place, key));
   }

@@ -51,8 +51,8 @@ fn score_quad(row: Row, key: u32) -> vec4<f32> {
   }
   let is_visible = !HAS_MASK_MOD && key >= row.sequence.first_key
     && all_visible(row.sequence, row.query, row.query, first, first + 3u);
-  for (var i = llvmpipe_skip(!is_visible, 4u); i < 4u; i++) {
-    quad[i] = masked_score(row.sequence, quad[i], row.head, row.query, first + i);
+  if !is_visible {
+    for (var i = 0u; i < 4u; i++) { quad[i] = masked_score(row.sequence, quad[i], row.head, row.query, first + i); }
   }
   return quad;
 }
