@@ -65,13 +65,14 @@ function local(dim, dtype) {
   };
 }
 
-function gradient(dim, dtype) {
+function gradient(dim, dtype, tile) {
   const shape = [1, HEADS, LENGTH, dim];
   const product = HEADS * LENGTH * LENGTH * dim;
   return {
-    name: `gradient D ${dim} ${short(dtype)}`,
+    name: `gradient ${tile ? `${tile} ` : ''}D ${dim} ${short(dtype)}`,
     dtype,
     shapes: [shape, shape, shape, shape],
+    ...(tile && { kernels: { attentionGradient: tile } }),
     run({ flashAttention }, q, k, v, dOutput) {
       for (const tensor of [q, k, v]) tensor.requiresGrad = true;
       flashAttention(q, k, v).output.backward(dOutput);
@@ -136,6 +137,7 @@ export const PROBLEMS = [
   gradient(64, 'float32'),
   gradient(64, 'float16'),
   gradient(128, 'float32'),
+  ...DTYPES.map((dtype) => gradient(64, dtype, 'register-64x64-4x8')),
   ...['tile-32x32', 'tile-64x32', 'tile-64x64', 'tile-128x64', 'tile-128x128'].flatMap((tile) =>
     DTYPES.map((dtype) => matmul(tile, dtype)),
   ),

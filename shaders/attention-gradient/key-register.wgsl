@@ -1,4 +1,4 @@
-// parts: attention-gradient/exact, attention-gradient/key, attention-gradient/pair, attention-gradient/value-output, attention/inputs, attention/modifiers, attention/score, drivers, element, launch, special, store
+// parts: attention-gradient/exact, attention-gradient/key, attention-gradient/pair, attention-gradient/value-output, attention/inputs, attention/modifiers, attention/score, element, launch, special, store
 //
 // The gradients of k and v for GPUs: dK = scale · dS'ᵀ Q and dV = (P ∘ M)ᵀ dO, as in attention-gradient/pair, in O(length) memory,
 // with large tiles in registers.
@@ -33,8 +33,8 @@
 const IS_F16: bool = false;      // storage of everything; arithmetic is f32
 const DIM: u32 = 32u;            // bucket of the head dim
 const VALUE_DIM: u32 = 32u;      // bucket of the value dim
-const BLOCK_Q: u32 = 64u;        // queries per step, a multiple of WORKGROUP
-const BLOCK_K: u32 = 32u;        // keys per workgroup, at most 32
+const BLOCK_Q: u32 = 64u;        // queries per step
+const BLOCK_K: u32 = 32u;        // keys per workgroup
 const QUERIES: u32 = 8u;         // queries per lane
 const KEYS: u32 = 4u;            // keys per lane, a multiple of 4
 const WORKGROUP: u32 = 64u;      // lanes: X · Y
@@ -46,6 +46,7 @@ const VECTORS: bool = false;
 const X: u32 = BLOCK_Q / QUERIES;        // lanes along the queries of S and the columns of the gradients
 const Y: u32 = BLOCK_K / KEYS;           // and along the keys of both
 const KEY_QUADS: u32 = KEYS / 4u;
+const KEPT_WORDS: u32 = (BLOCK_K + 31u) / 32u;  // of a query
 const K_QUADS: u32 = DIM / 4u;
 const K_PITCH: u32 = K_QUADS + 1u;
 const V_QUADS: u32 = VALUE_DIM / 4u;
@@ -85,8 +86,8 @@ var<workgroup> p_tile: array<vec4<f32>, KEY_QUADS * Y * P_PITCH>;          // P 
 var<workgroup> chunk_f32: array<vec4<f32>, select(CHUNK, 1u, IS_F16)>;
 var<workgroup> chunk_f16: array<vec2<u32>, select(1u, CHUNK, IS_F16)>;
 var<workgroup> stats_tile: array<vec2<f32>, BLOCK_Q>;                      // log-sum-exp and D of the step's queries
-// Which weights dropout keeps: bits of the keys, a word a query.
-var<workgroup> kept: array<u32, 1u + u32(HAS_DROPOUT) * BLOCK_Q>;
+// Which weights dropout keeps: bits of 32 keys, [word][query].
+var<workgroup> kept: array<u32, 1u + u32(HAS_DROPOUT) * KEPT_WORDS * BLOCK_Q>;
 var<workgroup> needs_repair: u32;
 
 // A step: BLOCK_Q queries of a head, from one on.
@@ -168,14 +169,20 @@ fn d_output_row_vector(tile: KeyTile, lane: u32, head: u32, first_query: u32, i:
   return bitcast<vec4<u32>>(d_output_quad(row, column));
 }
 
-// Which of the tile's keys dropout keeps for a query.
-fn draw(tile: KeyTile, head: u32, query: u32) -> u32 {
+// Which of the tile's keys from `first` on, at most 32, dropout keeps for a query.
+fn draw(tile: KeyTile, head: u32, query: u32, first: u32) -> u32 {
   var bits = 0u;
-  for (var key = 0u; key < BLOCK_K; key += 4u) {
-    let factors = dropout_quad(tile.sequence, head, query, tile.first_key + key);
+  for (var key = 0u; key < min(BLOCK_K, 32u); key += 4u) {
+    let factors = dropout_quad(tile.sequence, head, query, tile.first_key + first + key);
     bits |= dot(vec4<u32>(factors != vec4<f32>(0.0)), vec4<u32>(1u, 2u, 4u, 8u)) << key;
   }
   return bits;
+}
+
+// Dropout's factor of a pair of this lane: its key y + Y·r, and its query.
+fn kept_factor(query: u32, y: u32, r: u32) -> f32 {
+  let bits = kept[Y * r / 32u * BLOCK_Q + query] >> (y + Y * r % 32u);
+  return select(0.0, params.options.dropout.scale, (bits & 1u) != 0u);
 }
 
 // P and dS' after the call's options. Dropout is in `d_weight`, and not in P.
@@ -229,10 +236,14 @@ fn main(
   var next = begin;
   for (var step = begin; step.head < end_head; step = next) {
     next = step_at(tile, step.head, next_query(tile, step.head, step.query + BLOCK_Q));
-    for (var i = 0u; i < BLOCK_Q / WORKGROUP; i++) {
-      let query = min(step.query + lane + WORKGROUP * i, tile.queries.y - 1u);
-      stats_tile[lane + WORKGROUP * i] = row_stats(tile.sequence, step.head, query);
-      if HAS_DROPOUT { kept[lane + WORKGROUP * i] = draw(tile, step.head, query); }
+    for (var i = 0u; i < (BLOCK_Q + WORKGROUP - 1u) / WORKGROUP; i++) {
+      if lane + WORKGROUP * i >= BLOCK_Q { break; }
+      let place = (lane + WORKGROUP * i) % BLOCK_Q;  // % BLOCK_Q is there for Dawn
+      let query = min(step.query + place, tile.queries.y - 1u);
+      stats_tile[place] = row_stats(tile.sequence, step.head, query);
+      for (var word = 0u; HAS_DROPOUT && word < KEPT_WORDS; word++) {
+        kept[word * BLOCK_Q + place] = draw(tile, step.head, query, 32u * word);
+      }
     }
 
     // S
@@ -320,10 +331,10 @@ fn main(
       }
     }
     if HAS_DROPOUT {
-      for (var j = 0u; j < QUERIES; j++) {
-        let bits = kept[x + X * j] >> y;
-        for (var r = 0u; r < KEYS; r++) {
-          d_weights[r][j] = select(0.0, params.options.dropout.scale * d_weights[r][j], ((bits >> (Y * r)) & 1u) != 0u);
+      for (var r = 0u; r < KEYS; r++) {
+        for (var j = 0u; j < QUERIES; j++) {
+          let factor = kept_factor(x + X * j, y, r);
+          d_weights[r][j] = select(factor * d_weights[r][j], 0.0, factor == 0.0);
         }
       }
     }
@@ -391,10 +402,10 @@ fn main(
       }
     }
     if HAS_DROPOUT {
-      for (var j = 0u; j < QUERIES; j++) {
-        let bits = kept[x + X * j] >> y;
-        for (var r = 0u; r < KEYS; r++) {
-          s[r][j] = select(0.0, params.options.dropout.scale * s[r][j], ((bits >> (Y * r)) & 1u) != 0u);
+      for (var r = 0u; r < KEYS; r++) {
+        for (var j = 0u; j < QUERIES; j++) {
+          let factor = kept_factor(x + X * j, y, r);
+          s[r][j] = select(factor * s[r][j], 0.0, factor == 0.0);
         }
       }
     }

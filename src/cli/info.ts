@@ -24,7 +24,7 @@ export function printInfo(device: Device, print: (text: string) => void): void {
       ]),
     ),
   );
-  section('Kernels of flashAttention and localAttention', attentionKernels(device));
+  section('Kernels of flashAttention, localAttention and their gradient', attentionKernels(device));
   section('Kernels of matmul', matmulKernels(device));
   section('Kernels to choose from', kernelsToChooseFrom(device));
   section('Rows of softmax', softmaxRows(device.traits));

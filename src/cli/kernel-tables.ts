@@ -2,6 +2,7 @@
 import type { Device } from '../index.ts';
 import { VALUE_DIM_BUCKETS } from '../kernels/attention.ts';
 import { chooseAttention } from '../kernels/attention.ts';
+import { chooseAttentionGradient } from '../kernels/attention-gradient.ts';
 import { chooseMatmul, FEW_TILES } from '../kernels/matmul.ts';
 import { FLOAT_DTYPES, tuningProblems } from '../tuning/problems.ts';
 import { table } from '../display/text.ts';
@@ -17,8 +18,26 @@ export function attentionKernels({ traits, kernels }: Device): string {
       }),
     ),
   );
+  const gradients = FLOAT_DTYPES.flatMap((dtype) =>
+    VALUE_DIM_BUCKETS.map((dim, i, dims) => {
+      const size = { kernelsOf: 'flashAttention', dtype, headDim: dim, valueDim: dim } as const;
+      const [query, key] = (['query', 'key'] as const).map((side) =>
+        chooseAttentionGradient(size, side, traits, kernels),
+      );
+      const names = [...new Set([query.variant.name, key.variant.name])].join(', ');
+      const range = `${(dims[i - 1] ?? 0) + 1} to ${dim}`;
+      return [
+        'attentionGradient',
+        dtype,
+        range,
+        names,
+        `${query.variant.ownRows} queries, ${key.variant.ownRows} keys`,
+        query.reason,
+      ];
+    }),
+  );
   const [op, dtype, range] = [0, 1, 2];
-  const merged = joinRows(joinRows(joinRows(rows, range, joinRanges), dtype), op);
+  const merged = joinRows(joinRows(joinRows([...rows, ...gradients], range, joinRanges), dtype), op);
   return table(['op', 'dtype', 'head dims', 'kernel', 'a workgroup’s step', 'because'], merged);
 }
 

@@ -18,7 +18,6 @@ import { rowPitch } from '../tensor/shape.ts';
 import type { KernelChoices, Traits } from '../tensor/traits.ts';
 import {
   alignment,
-  attentionKey,
   attentionVariants,
   CHUNK_BYTES,
   DIM_BUCKETS,
@@ -26,9 +25,11 @@ import {
   inputFields,
   MOST_REGISTER_NUMBERS,
   storedBatch,
+  valueDimBucket,
   type AttentionInputs,
+  type AttentionOp,
 } from './attention.ts';
-import { formatKey, NO_CHOICES, type Choice, type Variant } from './choice.ts';
+import { decide, NO_CHOICES, type Choice, type ChoiceKey, type Variant } from './choice.ts';
 import { foldWorkgroups, operandFields, readsQuads, readsVectors, type Limits, type Operand } from './launch.ts';
 import { chooseRowLanes, rowsPerWorkgroup } from './rows.ts';
 
@@ -71,6 +72,8 @@ export interface GradientRegisterVariant extends Variant {
   /** Quads of dims, and rows of the other side, in a chunk. */
   readonly stepQuads: number;
   readonly stepRows: number;
+  /** Workgroup memory. */
+  readonly bytes: number;
 }
 
 export type AttentionGradientVariant = GradientTileVariant | GradientSubgroupVariant | GradientRegisterVariant;
@@ -83,7 +86,7 @@ const TILE: GradientTileVariant = { name: 'tile-32x32', family: 'tile', ownRows:
 
 /** Undefined if subgroups, dims or a block mask's blocks do not allow it. */
 function subgroupVariant(
-  { headDim, valueDim, options }: AttentionInputs,
+  { headDim, valueDim, options }: GradientSize,
   { subgroupSize, isSoftware }: Traits,
 ): GradientSubgroupVariant | undefined {
   const dim = Math.max(headDim, valueDim);
@@ -91,31 +94,31 @@ function subgroupVariant(
   // 64 columns by 4 rows need as many registers as 256 by 1; more take too long to compile
   const rows = dim > 128 ? 1 : dim > 64 ? 2 : 4;
   const ownRows = subgroupSize * rows;
-  if (ownRows > (options.maskBlock ?? Infinity)) return undefined;
+  if (ownRows > (options?.maskBlock ?? Infinity)) return undefined;
   return { name: 'subgroup', family: 'subgroup', lanes: subgroupSize, ownRows };
 }
 
-/** Tiles of the register kernels, the first that fits is taken: own and other rows of a workgroup, and of a lane. */
+/** Tiles of the register kernels: own and other rows of a workgroup, and of a lane. */
 const REGISTER_TILES = [
   [32, 64, 4, 8],
   [16, 128, 4, 8],
+  [64, 64, 4, 8],
 ] as const;
 const REGISTER_DIM_BUCKETS = [32, 64, 128];
-/** With more, a multiprocessor keeps too few workgroups to hide latency. */
-const MOST_REGISTER_BYTES = 32_768;
+/** With more, a multiprocessor keeps too few workgroups to hide latency, unless tune() finds otherwise. */
+const MOST_DEFAULT_BYTES = 32_768;
 
-/** Undefined if the device's limits, an invocation's registers or a block mask's blocks do not allow it. */
-function registerVariant(
-  { headDim, valueDim: givenValueDim, dtype, options }: AttentionInputs,
+/** Those that the device's limits, an invocation's registers and a block mask's blocks allow. */
+function registerVariants(
+  { headDim, valueDim: givenValueDim, dtype, options }: GradientSize,
   side: GradientSide,
   traits: Traits,
-): GradientRegisterVariant | undefined {
+): GradientRegisterVariant[] {
   const dim = REGISTER_DIM_BUCKETS.find((bucket) => headDim <= bucket);
   const valueDim = REGISTER_DIM_BUCKETS.find((bucket) => givenValueDim <= bucket);
-  if (dim === undefined || valueDim === undefined) return undefined;
+  if (dim === undefined || valueDim === undefined) return [];
   const elementBytes = dtype === 'float16' ? 2 : 4;
-  const bytes = Math.min(traits.maxComputeWorkgroupStorageSize, MOST_REGISTER_BYTES);
-  for (const [ownRows, otherRows, rows, others] of REGISTER_TILES) {
+  return REGISTER_TILES.flatMap(([ownRows, otherRows, rows, others]): GradientRegisterVariant[] => {
     const across = otherRows / others;
     const workgroup = (across * ownRows) / rows;
     const loads = (16 / elementBytes) * workgroup; // elements that all lanes load at once
@@ -124,22 +127,20 @@ function registerVariant(
     const stepRows = rowDims.every((columns) => (16 * columns) % loads === 0) ? 16 : 32;
     const name = `register-${ownRows}x${otherRows}-${rows}x${others}`;
     const sizes = { ownRows, otherRows, rows, others, dim, valueDim, stepQuads, stepRows };
-    if (
+    const bytes = registerBytes(sizes, side, elementBytes, options?.constants['HAS_DROPOUT'] === true);
+    const fits =
       rowDims.every((columns) => columns % (4 * across) === 0) &&
       rows * (2 * others + sum(rowDims) / across) <= MOST_REGISTER_NUMBERS &&
-      registerBytes(sizes, side, elementBytes, options.constants['HAS_DROPOUT'] === true) <= bytes &&
+      bytes <= traits.maxComputeWorkgroupStorageSize &&
       workgroup <= traits.maxComputeInvocationsPerWorkgroup &&
-      Math.max(ownRows, otherRows) <= (options.maskBlock ?? Infinity)
-    ) {
-      return { name, family: 'register', ...sizes };
-    }
-  }
-  return undefined;
+      Math.max(ownRows, otherRows) <= (options?.maskBlock ?? Infinity);
+    return fits ? [{ name, family: 'register', ...sizes, bytes }] : [];
+  });
 }
 
 /** Bytes of the workgroup variables. */
 function registerBytes(
-  sizes: Omit<GradientRegisterVariant, 'name' | 'family'>,
+  sizes: Omit<GradientRegisterVariant, 'name' | 'family' | 'bytes'>,
   side: GradientSide,
   elementBytes: number,
   hasDropout: boolean,
@@ -150,42 +151,68 @@ function registerBytes(
   const rowDim = side === 'query' ? dim : Math.max(dim, valueDim);
   const chunk = Math.max(otherRows * stepQuads * 4, stepRows * rowDim) * elementBytes;
   const statistics = side === 'query' ? 0 : 8 * otherRows;
-  const words = side === 'query' ? (ownRows * otherRows) / 32 : otherRows; // of dropout's bits
+  // of dropout's bits
+  const words = side === 'query' ? (ownRows * otherRows) / 32 : otherRows * Math.ceil(ownRows / 32);
   return 16 * (own + p) + chunk + statistics + (hasDropout ? 4 * words : 0) + 3 * 16;
 }
 
-/**
- * The kernels of the pinned kernel's family, else of the tuned kernel's, if that family has any here. Otherwise those that suit
- * the device's class.
- */
+/** What the choice of a kernel depends on. */
+export interface GradientSize extends Pick<AttentionInputs, 'dtype' | 'headDim' | 'valueDim'> {
+  /** The op whose pinned kernel decides the family where no kernel of the gradient is pinned. */
+  readonly kernelsOf: AttentionOp;
+  /** Default none. */
+  readonly options?: Pick<AttentionInputs['options'], 'constants' | 'maskBlock'>;
+}
+
+/** Every kernel that can compute such a gradient on the device. */
+export function gradientVariants(size: GradientSize, side: GradientSide, traits: Traits): AttentionGradientVariant[] {
+  const variants = [subgroupVariant(size, traits), ...registerVariants(size, side, traits), TILE];
+  return variants.filter((variant) => variant !== undefined);
+}
+
+/** Dims of one class share a choice, and mostly a compiled kernel. */
+export function gradientKey({ dtype, headDim, valueDim }: GradientSize): ChoiceKey {
+  return { op: 'attentionGradient', dtype, sizeClass: valueDimBucket(Math.max(headDim, valueDim)) };
+}
+
+/** The pinned kernel, the tuned one, one of the family that the op is pinned to, or what suits the device's class. */
 export function chooseAttentionGradient(
-  problem: AttentionInputs,
+  size: GradientSize,
   side: GradientSide,
   traits: Traits,
   choices: KernelChoices = NO_CHOICES,
 ): Choice<AttentionGradientVariant> {
-  const subgroup = subgroupVariant(problem, traits);
-  const register = registerVariant(problem, side, traits);
-  const ofFamily = (forward?: string) => {
-    if (forward === undefined) return undefined;
-    const family = attentionVariants(problem, traits).find(({ name }) => name === forward)?.family;
-    if (family === 'subgroup') return subgroup;
-    if (family === 'register') return register ?? TILE;
-    return family === 'tile' ? TILE : undefined;
-  };
-  const pinned = ofFamily(choices.pinned.get(problem.kernelsOf));
-  if (pinned) return { variant: pinned, reason: 'pinned' };
-  const key = () => formatKey(attentionKey(problem));
-  const forward = choices.tuned.size > 0 ? choices.tuned.get(key()) : undefined;
-  const tuned = ofFamily(forward?.kernel);
-  if (tuned) return { variant: tuned, reason: `tune() chose ${forward!.kernel} forward on ${forward!.date}` };
+  const variants = gradientVariants(size, side, traits);
+  const ofOp = ofForward(size, variants, traits, choices);
+  return decide(gradientKey(size), variants, ofOp ?? preferred(variants, traits), choices);
+}
+
+function ofForward(
+  { kernelsOf, dtype, headDim, valueDim }: GradientSize,
+  variants: readonly AttentionGradientVariant[],
+  traits: Traits,
+  { pinned }: KernelChoices,
+): Choice<AttentionGradientVariant> | undefined {
+  const name = pinned.get(kernelsOf);
+  if (name === undefined) return undefined;
+  const forward = attentionVariants({ kernelsOf, dtype, headDim, valueDim }, traits).find(
+    (known) => known.name === name,
+  );
+  const variant = variants.find(({ family }) => family === forward?.family);
+  return variant && { variant, reason: `${kernelsOf} is pinned to ${name}` };
+}
+
+/** What suits the device's class if nothing was measured. */
+function preferred(variants: readonly AttentionGradientVariant[], traits: Traits): Choice<AttentionGradientVariant> {
+  const subgroup = variants.find(({ family }) => family === 'subgroup');
   // as in the forward pass, the tile kernels are faster with subgroups of 4
   if (subgroup && traits.isSoftware && traits.subgroupSize >= 8) {
     return { variant: subgroup, reason: 'a CPU driver: neither barriers nor workgroup memory' };
   }
+  const register = variants.find((variant) => variant.family === 'register' && variant.bytes <= MOST_DEFAULT_BYTES);
   // on AMD they take 204 to 240 registers
   if (register && hasManyRegisters(traits)) {
-    return { variant: register, reason: 'the most rows that fit workgroup memory, with 4 × 8 scores a lane' };
+    return { variant: register, reason: 'the most rows that fit 32 KiB of workgroup memory, with 4 × 8 scores a lane' };
   }
   return { variant: TILE, reason: 'fits every device' };
 }

@@ -150,6 +150,8 @@ const BLOCK_QS = [128, 64, 32, 16, 8];
 const MOST_INVOCATIONS = 256;
 /** Up to this many rows that share their keys count as decoding. */
 const FEW_ROWS = 8;
+/** What the size classes of few queries begin with. */
+const FEW = 'few-';
 /** Query rows of a workgroup of the stream kernel. */
 const STREAM_ROWS = [1, 2, 4];
 const SUBGROUP_BLOCK_K = 8;
@@ -430,7 +432,7 @@ export interface AttentionSize extends Pick<AttentionInputs, 'dtype' | 'headDim'
   readonly maskBlock?: number;
 }
 
-/** Of the first pass, whose kernel the others take too. */
+/** The size of the first pass, whose kernel the others take too. */
 function sizeOf(problem: AttentionProblem): AttentionSize {
   const { kernelsOf, dtype, kvDtype, headDim, heads, kvHeads, queryLength, options } = problem;
   const valueDim = Math.min(problem.valueDim, MAX_VALUE_COLUMNS);
@@ -459,9 +461,11 @@ function fitsBlocks({ maskBlock = Infinity }: AttentionSize, { blockQ, blockK }:
   return Math.max(blockQ, blockK) <= maskBlock;
 }
 
-/** Dims of one class share a choice, and mostly a compiled kernel. */
-export function attentionKey({ kernelsOf, dtype, headDim, valueDim }: AttentionSize): ChoiceKey {
-  return { op: kernelsOf, dtype, sizeClass: valueDimBucket(Math.max(valueDim, headDim)) };
+/** Dims of one class share a choice, and mostly a compiled kernel. Few queries have choices of their own. */
+export function attentionKey(size: AttentionSize): ChoiceKey {
+  const { kernelsOf, dtype, headDim, valueDim } = size;
+  const bucket = valueDimBucket(Math.max(valueDim, headDim));
+  return { op: kernelsOf, dtype, sizeClass: isFew(size) ? `${FEW}${bucket}` : bucket };
 }
 
 function isFew({ rows = Infinity }: AttentionSize): boolean {
@@ -509,9 +513,7 @@ export function chooseAttention(
   }
   const fallback = preferred(size, traits);
   if (choices.pinned.size === 0 && choices.tuned.size === 0) return fallback;
-  // tune() measures many rows only
-  const known = isFew(size) ? { ...choices, tuned: NO_CHOICES.tuned } : choices;
-  return decide(attentionKey(size), attentionVariants(size, traits), fallback, known);
+  return decide(attentionKey(size), attentionVariants(size, traits), fallback, choices);
 }
 
 // ---- the launch

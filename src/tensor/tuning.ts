@@ -1,11 +1,11 @@
 /** What `device.tune()` takes and returns. The tuner itself is above the ops that it measures, and is passed in. */
 import type { FloatDType } from './dtype.ts';
 
-/** Ops that have several kernels. */
-export type TunableOp = 'flashAttention' | 'localAttention' | 'matmul';
+/** Ops that have several kernels. `attentionGradient` is the backward pass of flash and local attention. */
+export type TunableOp = 'flashAttention' | 'localAttention' | 'attentionGradient' | 'matmul';
 
 export interface TuneOptions {
-  /** Default all. */
+  /** Default all; on a CPU driver without `attentionGradient`, whose kernels may take half a minute to compile there. */
   ops?: readonly TunableOp[];
   /** Default both. */
   dtypes?: readonly FloatDType[];
@@ -44,7 +44,7 @@ export interface TuneResult {
 export interface TunedChoice {
   readonly op: TunableOp;
   readonly dtype: FloatDType;
-  /** Attention's largest head dim; matmul's `narrow`, `few` or `many` blocks of 64 × 64. */
+  /** Attention's largest head dim, as `few-64` for up to eight queries; matmul's `narrow`, `few` or `many` blocks of 64 × 64. */
   readonly sizeClass: string | number;
   readonly kernel: string;
   /** Day of the measurement; undefined if there was none, so that the default stays. */

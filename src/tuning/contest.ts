@@ -71,22 +71,25 @@ export async function contest(
  */
 const TOLERANCE = { float32: 1e-4, float16: 5e-3 } as const;
 
+/** The data of each output. */
+type Results = readonly ArrayLike<number>[];
+
 /** Compiles a kernel and checks its result. Returns the reason to exclude the kernel, if there is one. */
 async function examine(
   device: Device,
   problem: TuningProblem,
   kernel: string,
   inputs: readonly Tensor[],
-  expected: ArrayLike<number>,
+  expected: Results,
 ): Promise<string | undefined> {
-  let result: ArrayLike<number>;
+  let result: Results;
   try {
     result = await firstResult(device, problem, kernel, inputs);
   } catch (error) {
     if (!isKernelFailure(error)) throw error;
     return `failed: ${error.message}`;
   }
-  const difference = relativeDifference(result, expected);
+  const difference = Math.max(...result.map((values, i) => relativeDifference(values, expected[i])));
   // written so that NaN is one
   if (difference <= TOLERANCE[problem.dtype]) return undefined;
   return `wrong: off by ${difference.toExponential(1)} of the largest number`;
@@ -107,16 +110,23 @@ async function firstResult(
   problem: TuningProblem,
   kernel: string,
   inputs: readonly Tensor[],
-): Promise<ArrayLike<number>> {
-  const output = withKernel(device, problem, kernel, () => problem.run(inputs));
+): Promise<Results> {
+  const outputs = run(device, problem, kernel, inputs);
   try {
-    const result = await output.data();
-    // clear it, because the next kernel may get this buffer, and must not pass with the result that it finds there
-    device.runtime.clear(output.storage('device.tune'));
-    return result;
+    const results: ArrayLike<number>[] = [];
+    for (const output of outputs) {
+      results.push(await output.data());
+      // clear it, because the next kernel may get this buffer, and must not pass with the result that it finds there
+      device.runtime.clear(output.storage('device.tune'));
+    }
+    return results;
   } finally {
-    output.dispose();
+    for (const output of outputs) output.dispose();
   }
+}
+
+function run(device: Device, problem: TuningProblem, kernel: string, inputs: readonly Tensor[]): readonly Tensor[] {
+  return withKernel(device, problem, kernel, () => device.scope(() => problem.run(inputs)));
 }
 
 /** Makes the op take this kernel. Ops only record, so nothing else runs before the choice is restored. */
@@ -135,10 +145,9 @@ const PROBE_RUNS = 4;
 
 /** Times runs by the GPU's clock, or by the host's if the GPU has none or one that is too coarse. */
 async function sampler(device: Device, problem: TuningProblem, inputs: readonly Tensor[]): Promise<Sample> {
-  const work = (kernel: string, runs: number) => () =>
-    withKernel(device, problem, kernel, () => {
-      for (let run = 0; run < runs; run++) problem.run(inputs).dispose();
-    });
+  const work = (kernel: string, runs: number) => () => {
+    for (let i = 0; i < runs; i++) for (const output of run(device, problem, kernel, inputs)) output.dispose();
+  };
   const { gpuTime, dispatches } = await device.profile(work(problem.kernels[0], PROBE_RUNS));
   if (gpuTime !== undefined && dispatches.every((dispatch) => dispatch.gpuTime > 0)) {
     return async (kernel, runs) => {

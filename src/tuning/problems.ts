@@ -3,6 +3,7 @@ import { matmulKey, matmulVariants, chooseMatmul } from '../kernels/matmul.ts';
 import { VALUE_DIM_BUCKETS } from '../kernels/attention.ts';
 import { formatKey, NO_CHOICES, type Choice, type Variant } from '../kernels/choice.ts';
 import { attentionKey, attentionVariants, chooseAttention, DEFAULT_BLOCK_SIZE } from '../kernels/attention.ts';
+import { chooseAttentionGradient, gradientKey, gradientVariants } from '../kernels/attention-gradient.ts';
 import { flashAttention } from '../ops/attention/fused-attention.ts';
 import { localAttention } from '../ops/attention/fused-attention.ts';
 import { matmul } from '../ops/matmul.ts';
@@ -21,10 +22,10 @@ export interface TuningProblem {
   /** Names of the kernels that can compute it: the default, a tile that suits every device, then the others. */
   readonly kernels: readonly string[];
   readonly inputs: readonly Shape[];
-  readonly run: (inputs: readonly Tensor[]) => Tensor;
+  readonly run: (inputs: readonly Tensor[]) => readonly Tensor[];
 }
 
-export const TUNABLE_OPS: readonly TunableOp[] = ['flashAttention', 'localAttention', 'matmul'];
+export const TUNABLE_OPS: readonly TunableOp[] = ['flashAttention', 'localAttention', 'matmul', 'attentionGradient'];
 export const FLOAT_DTYPES: readonly FloatDType[] = ['float32', 'float16'];
 
 export interface AttentionSizes {
@@ -63,8 +64,72 @@ export function attentionProblem(
     inputs: [shape, shape, shape],
     run:
       op === 'flashAttention'
-        ? ([q, k, v]) => flashAttention(q, k, v).output
-        : ([q, k, v]) => localAttention(q, k, v, { window: { left: window, right: window } }).output,
+        ? ([q, k, v]) => [flashAttention(q, k, v).output]
+        : ([q, k, v]) => [localAttention(q, k, v, { window: { left: window, right: window } }).output],
+  };
+}
+
+/** Query heads that share a key head. */
+const GROUP = 4;
+
+/** One query for each of four query heads that share each of `heads` key heads. */
+export function decodingProblem(
+  dtype: FloatDType,
+  { heads, length, headDim }: Omit<AttentionSizes, 'window'>,
+  traits: Traits,
+): TuningProblem {
+  const op = 'flashAttention';
+  const size = { kernelsOf: op, dtype, headDim, valueDim: headDim, rows: GROUP } as const;
+  const key = attentionKey(size);
+  const keys = [1, heads, length, headDim];
+  return {
+    op,
+    dtype,
+    sizeClass: key.sizeClass,
+    key: formatKey(key),
+    kernels: namesOf(
+      chooseAttention(size, traits, NO_CHOICES),
+      chooseAttention(size, traits, NO_CHOICES, DEFAULT_BLOCK_SIZE),
+      attentionVariants(size, traits),
+    ),
+    inputs: [[1, GROUP * heads, 1, headDim], keys, keys],
+    run: ([q, k, v]) => [flashAttention(q, k, v).output],
+  };
+}
+
+/** A forward and a backward pass, as in a training step: the gradient's share is two thirds and more. */
+export function gradientProblem(
+  dtype: FloatDType,
+  { heads, length, headDim }: Omit<AttentionSizes, 'window'>,
+  traits: Traits,
+): TuningProblem {
+  const size = { kernelsOf: 'flashAttention', dtype, headDim, valueDim: headDim } as const;
+  const key = gradientKey(size);
+  const choices = (['query', 'key'] as const).map((side) => ({
+    byDefault: chooseAttentionGradient(size, side, traits),
+    variants: gradientVariants(size, side, traits),
+  }));
+  const shape = [1, heads, length, headDim];
+  return {
+    op: 'attentionGradient',
+    dtype,
+    sizeClass: key.sizeClass,
+    key: formatKey(key),
+    kernels: namesOf(
+      choices[0].byDefault,
+      choices[1].byDefault,
+      choices.flatMap(({ variants }) => variants),
+    ),
+    inputs: [shape, shape, shape, shape],
+    run([q, k, v, dOutput]) {
+      const leaves = [q, k, v].map((tensor) => {
+        const leaf = tensor.detach();
+        leaf.requiresGrad = true;
+        return leaf;
+      });
+      flashAttention(leaves[0], leaves[1], leaves[2]).output.backward(dOutput);
+      return leaves.map((leaf) => leaf.grad!.detach());
+    },
   };
 }
 
@@ -85,7 +150,7 @@ export function matmulProblem(dtype: FloatDType, { rows, columns, depth }: Matmu
       [rows, depth],
       [depth, columns],
     ],
-    run: ([a, b]) => matmul(a, b),
+    run: ([a, b]) => [matmul(a, b)],
   };
 }
 
@@ -99,6 +164,7 @@ const SIZES = {
     modelDim: 1024,
     flashLength: 2048,
     localLength: 4096,
+    decodingLength: 8192,
     matmul: [
       { rows: 16, columns: 4096, depth: 1024 },
       { rows: 512, columns: 1024, depth: 1024 },
@@ -109,6 +175,7 @@ const SIZES = {
     modelDim: 256,
     flashLength: 256,
     localLength: 512,
+    decodingLength: 512,
     matmul: [
       { rows: 16, columns: 512, depth: 256 },
       { rows: 256, columns: 256, depth: 256 },
@@ -118,22 +185,38 @@ const SIZES = {
 } as const;
 
 const WINDOW = 64;
+const OPS_ON_CPU = TUNABLE_OPS.filter((op) => op !== 'attentionGradient');
 
 /** The problems that the options ask for. Those that matter most come first, because the time may run out. */
 export function tuningProblems(traits: Traits, options: TuneOptions): TuningProblem[] {
   const sizes = SIZES[traits.isSoftware ? 'cpu' : 'gpu'];
-  const { ops = TUNABLE_OPS, dtypes = FLOAT_DTYPES, headDims = traits.isSoftware ? [64] : VALUE_DIM_BUCKETS } = options;
+  const { isSoftware } = traits;
+  const { ops = isSoftware ? OPS_ON_CPU : TUNABLE_OPS, dtypes = FLOAT_DTYPES } = options;
+  const { headDims = isSoftware ? [64] : VALUE_DIM_BUCKETS } = options;
   const dims = VALUE_DIM_BUCKETS.filter((most, i) =>
     headDims.some((dim) => dim <= most && dim > (VALUE_DIM_BUCKETS[i - 1] ?? 0)),
   );
+  const attention = (length: number, headDim: number) => ({ heads: sizes.modelDim / headDim, length, headDim });
+  const problemsOf = (op: TunableOp, dtype: FloatDType): TuningProblem[] => {
+    switch (op) {
+      case 'matmul':
+        return sizes.matmul.map((size) => matmulProblem(dtype, size, traits));
+      case 'attentionGradient':
+        return dims.map((dim) => gradientProblem(dtype, attention(sizes.flashLength, dim), traits));
+      case 'localAttention':
+        return dims.map((dim) =>
+          attentionProblem(op, dtype, { ...attention(sizes.localLength, dim), window: WINDOW }, traits),
+        );
+      case 'flashAttention':
+        return [
+          ...dims.map((dim) =>
+            attentionProblem(op, dtype, { ...attention(sizes.flashLength, dim), window: WINDOW }, traits),
+          ),
+          ...dims.map((dim) => decodingProblem(dtype, attention(sizes.decodingLength, dim), traits)),
+        ];
+    }
+  };
   return FLOAT_DTYPES.filter((dtype) => dtypes.includes(dtype)).flatMap((dtype) =>
-    TUNABLE_OPS.filter((op) => ops.includes(op)).flatMap((op) => {
-      if (op === 'matmul') return sizes.matmul.map((size) => matmulProblem(dtype, size, traits));
-      const length = op === 'flashAttention' ? sizes.flashLength : sizes.localLength;
-      return dims.map((headDim) => {
-        const heads = sizes.modelDim / headDim;
-        return attentionProblem(op, dtype, { heads, length, headDim, window: WINDOW }, traits);
-      });
-    }),
+    TUNABLE_OPS.filter((op) => ops.includes(op)).flatMap((op) => problemsOf(op, dtype)),
   );
 }

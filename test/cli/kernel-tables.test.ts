@@ -29,6 +29,12 @@ describe('the table of attention', () => {
       ['localAttention', 'float16', '', ''],
       ['flashAttention', 'float32', '129 to 256', 'register-32x128-4x8'],
       ['localAttention', 'float16', '', ''],
+      ['attentionGradient', 'float32', '1 to 64', 'register-32x64-4x8'],
+      ['', 'float16', '', ''],
+      ['attentionGradient', 'float32', '65 to 128', 'register-16x128-4x8'],
+      ['', 'float16', '', ''],
+      ['attentionGradient', 'float32', '129 to 256', 'tile-32x32'],
+      ['', 'float16', '', ''],
     ]);
   });
 

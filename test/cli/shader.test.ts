@@ -110,7 +110,10 @@ describe('a mistake is one sentence', () => {
     [[], 'shader: op must be one of flashAttention, '],
     [['flashAtention'], "got 'flashAtention' (did you mean flashAttention?)"],
     [['matmul', '--kernel', 'fast'], /the kernel of matmul must be \S+.* on this device, got 'fast'/],
-    [['softmax', '--kernel', 'tile'], "kernels must be of flashAttention, localAttention or matmul, got 'softmax'"],
+    [
+      ['softmax', '--kernel', 'tile'],
+      "kernels must be of flashAttention, localAttention, matmul or attentionGradient, got 'softmax'",
+    ],
     [['softmax', '--softcap', '3'], '--softcap must come with an op that takes it, got softmax, which takes --causal'],
     [['matmul', '--shape', '2x3'], "--shape of matmul must be BxMxNxK, such as 1x1024x1024x1024, got '2x3'"],
     [['relu', '--shape', '2x0'], "--shape of relu must be lengths, such as 1024x1024, got '2x0'"],

@@ -280,8 +280,8 @@ export const FAULTS = [
   {
     name: 'dK in registers reads the statistics of the row above',
     file: 'shaders/attention-gradient/key-register.wgsl',
-    from: 'stats_tile[lane + WORKGROUP * i] = row_stats(tile.sequence, step.head, query);',
-    to: 'stats_tile[lane + WORKGROUP * i] = row_stats(tile.sequence, step.head, max(query, 1u) - 1u);',
+    from: 'stats_tile[place] = row_stats(tile.sequence, step.head, query);',
+    to: 'stats_tile[place] = row_stats(tile.sequence, step.head, max(query, 1u) - 1u);',
     tests: registerGradients,
   },
   {

@@ -88,7 +88,7 @@ describe('the kernels', () => {
     expect(nameIn(32)).toBe('tile-32x32');
   });
 
-  test('are of the family that the op was pinned to, where it has them', () => {
+  test('are of the family that the op is pinned to, where it has them', () => {
     expect(nameOf(CPU_DRIVER, 'tile-16x32')).toBe('tile-32x32');
     expect(nameOf(DEFAULTS, 'tile-16x32')).toBe('tile-32x32');
     for (const vendor of ['apple', undefined]) expect(nameOf({ ...GPU_32_KIB, vendor })).toBe('tile-32x32');
@@ -98,27 +98,28 @@ describe('the kernels', () => {
     expect(nameOf(CPU_DRIVER, 'register-16x128-4x8')).toBe('register-32x64-4x8');
   });
 
-  test('are of the family that tune() chose for the op, unless it was pinned', () => {
-    const tuned = (kernel: string) => new Map([['flashAttention/float32/64', { kernel, date: '2026-11-23' }]]);
-    const chosen = (traits: Traits, kernel: string, pinned?: string) =>
-      chooseAttentionGradient(gradientProblem(), 'query', traits, {
-        tuned: tuned(kernel),
-        pinned: new Map(pinned ? [['flashAttention', pinned]] : []),
+  test('are those that are pinned, or tuned, if they can compute the problem', () => {
+    const chosen = (
+      traits: Traits,
+      { pinned, tuned, headDim = 64 }: { pinned?: string; tuned?: string; headDim?: number },
+    ) =>
+      chooseAttentionGradient(gradientProblem({ headDim }), 'query', traits, {
+        pinned: new Map(pinned ? [['attentionGradient', pinned]] : []),
+        tuned: new Map(tuned ? [['attentionGradient/float32/64', { kernel: tuned, date: '2026-11-23' }]] : []),
       });
-    expect(chosen(CPU_DRIVER, 'tile-16x32')).toMatchObject({
+    expect(chosen(CPU_DRIVER, { tuned: 'tile-32x32' })).toMatchObject({
       variant: { name: 'tile-32x32' },
-      reason: 'tune() chose tile-16x32 forward on 2026-11-23',
+      reason: 'chosen by tune() on 2026-11-23',
     });
-    expect(chosen({ ...DEFAULTS, subgroupSize: 8 }, 'subgroup').variant.name).toBe('subgroup');
-    expect(chosen(DEFAULTS, 'subgroup').variant.name).toBe('register-16x128-4x8');
-    expect(chosen(CPU_DRIVER, 'matrix-64x32').variant.name).toBe('subgroup');
-    expect(chosen(CPU_DRIVER, 'tile-16x32', 'subgroup').variant.name).toBe('subgroup');
-    // what was tuned for other head dims says nothing
-    const other = {
-      pinned: new Map(),
-      tuned: new Map([['flashAttention/float32/128', { kernel: 'tile-16x32', date: '' }]]),
-    };
-    expect(chooseAttentionGradient(gradientProblem(), 'query', CPU_DRIVER, other).variant.name).toBe('subgroup');
+    expect(chosen(CPU_DRIVER, { tuned: 'tile-32x32', pinned: 'register-16x128-4x8' }).variant.name).toBe(
+      'register-16x128-4x8',
+    );
+    expect(chosen(CPU_DRIVER, { tuned: 'register-32x64-4x8', headDim: 128 }).variant.name).toBe('subgroup');
+    // 64 rows want 43 KiB in float32
+    expect(chosen(GPU_32_KIB, { pinned: 'register-64x64-4x8' }).variant.name).toBe('register-32x64-4x8');
+    const large = { ...GPU_32_KIB, maxComputeWorkgroupStorageSize: 49_152 };
+    expect(chosen(large, {}).variant.name).toBe('register-32x64-4x8');
+    expect(chosen(large, { pinned: 'register-64x64-4x8' }).variant.name).toBe('register-64x64-4x8');
   });
 });
 

@@ -508,17 +508,18 @@ describe('few queries', () => {
     expect(isAligned({ v: { ...dense(1, 8, 4096, 64), offset: 2 } })).toBe(false);
   });
 
-  test('do not take what was tuned for many', () => {
-    const { op, dtype, sizeClass } = attentionKey({
-      kernelsOf: 'flashAttention',
-      dtype: 'float32',
-      headDim: 64,
-      valueDim: 64,
-    });
-    expect({ op, dtype, sizeClass }).toEqual({ op: 'flashAttention', dtype: 'float32', sizeClass: 64 });
-    const tuned = new Map([['flashAttention/float32/64', { kernel: 'tile-16x32', date: '2026-01-01' }]]);
-    const choices = { ...NO_CHOICES, tuned } as unknown as typeof NO_CHOICES;
-    expect(planAttention(decode(), DEFAULTS, choices).choice.variant.name).toBe('register-16x64-4x4');
+  test('have choices of their own', () => {
+    const size = { kernelsOf: 'flashAttention', dtype: 'float32', headDim: 64, valueDim: 64 } as const;
+    expect(attentionKey(size)).toEqual({ op: 'flashAttention', dtype: 'float32', sizeClass: 64 });
+    expect(attentionKey({ ...size, rows: 8 }).sizeClass).toBe('few-64');
+    expect(attentionKey({ ...size, rows: 9 }).sizeClass).toBe(64);
+    const date = '2026-01-01';
+    const tuned = new Map([
+      ['flashAttention/float32/64', { kernel: 'tile-16x32', date }],
+      ['flashAttention/float32/few-64', { kernel: 'stream', date }],
+    ]);
+    const choices = { ...NO_CHOICES, tuned };
+    expect(planAttention(decode(), DEFAULTS, choices).choice.variant.name).toBe('stream');
     expect(planAttention(decode({ queryLength: 64 }), DEFAULTS, choices).choice.variant.name).toBe('tile-16x32');
   });
 });

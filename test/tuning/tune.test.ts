@@ -18,12 +18,14 @@ import {
 import type { Launch } from '../../src/gpu/runtime.ts';
 import type { KernelChoices } from '../../src/tensor/traits.ts';
 import { formatTuned, ownerOf } from '../../src/tuning/memory.ts';
-import { matmulProblem, type TuningProblem } from '../../src/tuning/problems.ts';
+import { decodingProblem, gradientProblem, matmulProblem, type TuningProblem } from '../../src/tuning/problems.ts';
 import { candidates as candidatesOf, tuneProblems } from '../../src/tuning/tune.ts';
 import { HAS_DEFAULT_LIMITS, testDevice } from '../device.ts';
 
 /** A problem for which every kernel compiles in no time. Each is run once. */
 const TINY = { rows: 37, columns: 40, depth: 24 };
+const TINY_HEADS = { heads: 1, length: 40, headDim: 8 };
+const DEVICE = await testDevice();
 const ONCE = { effort: { least: 1, most: 1, milliseconds: 0, warmUp: 0 }, keeps: false };
 
 let device: Device;
@@ -82,6 +84,22 @@ describe('tune', () => {
     expect(date).toMatch(/^20\d\d-\d\d-\d\d$/);
     expect(device.kernels.tuned.get('matmul/float32/few')).toEqual({ kernel, date });
     expect(device.kernels.pinned).toBe(untouched.pinned);
+  });
+
+  test.each<[string, string, TuningProblem]>([
+    ['decoding', 'flashAttention/float32/few-32', decodingProblem('float32', TINY_HEADS, DEVICE.traits)],
+    ['gradients', 'attentionGradient/float32/32', gradientProblem('float32', TINY_HEADS, DEVICE.traits)],
+  ])('measures %s', async (_, key, problem) => {
+    const { traits } = device;
+    const isFast = traits.subgroupSize < 8 || problem.op !== 'attentionGradient'; // to compile
+    const kernels = isFast ? ['tile-32x32', 'subgroup'].filter((name) => problem.kernels.includes(name)) : ['subgroup'];
+    const given = { ...problem, kernels };
+    const { choices } = await tuneProblems(device, [given], {}, ONCE);
+    const [{ kernel, candidates }] = choices;
+    expect(candidates.map((candidate) => candidate.kernel)).toEqual(kernels);
+    if (kernels.length === 1) return;
+    for (const { note = '' } of candidates) expect(note).not.toMatch(/wrong|failed/);
+    expect(device.kernels.tuned.get(key)).toMatchObject({ kernel });
   });
 
   test('runs each kernel before it times it', async () => {
@@ -286,7 +304,7 @@ describe('device.tune', () => {
   test.each<[object, RegExp]>([
     [
       { ops: ['softmax'] },
-      /ops must be a list of names among flashAttention, localAttention, matmul, got \["softmax"\]/,
+      /ops must be a list of names among flashAttention, localAttention, matmul, attentionGradient, got \["softmax"\]/,
     ],
     [{ ops: [] }, /ops must be a list .*, got \[\]/],
     [{ ops: 'matmul' }, /ops must be a list .*, got "matmul"/],
@@ -349,7 +367,10 @@ describe('createDevice({ kernels })', () => {
   });
 
   test.each<[object, string]>([
-    [{ softmax: 'tile' }, "kernels must be of flashAttention, localAttention or matmul, got 'softmax'"],
+    [
+      { softmax: 'tile' },
+      "kernels must be of flashAttention, localAttention, matmul or attentionGradient, got 'softmax'",
+    ],
     [{ flashAtention: 'tile-32x32' }, "got 'flashAtention' (did you mean flashAttention?)"],
     [{ matmul: 'tile-32x33' }, "got 'tile-32x33' (did you mean tile-32x32?)"],
     [{ matmul: 7 }, "on this device, got '7'"],

@@ -1,9 +1,7 @@
 /** The gradient's kernels for GPUs, which no CPU driver chooses by itself: of dims and lengths that need several chunks and steps. */
 import { beforeEach, describe, expect, test } from 'vitest';
 import { createBlockMask, type Device, maskMod } from '../../../src/index.ts';
-import { chooseAttentionGradient, type AttentionGradientProblem } from '../../../src/kernels/attention-gradient.ts';
-import { HAS_DEFAULT_LIMITS, testDevice } from '../../device.ts';
-import { attentionProblem } from '../../kernels/problems.ts';
+import { testDevice } from '../../device.ts';
 import { Random } from '../../random.ts';
 import type { OutputGradients } from '../../reference/attention-gradient.ts';
 import { expectClose } from '../../reference/compare.ts';
@@ -27,11 +25,12 @@ function check(problem: Problem, dtype: Float = 'float32') {
 }
 
 describe.each([
+  ['register-64x64-4x8', 32, 32, 64],
   ['register-32x64-4x8', 64, 64, 64],
   ['register-16x128-4x8', 128, 128, 128],
   ['register-16x128-4x8', 70, 101, 128],
 ])('%s, head dim %i, value dim %i', (name, dim, valueDim, block) => {
-  pinKernel('flashAttention', 'register-32x64-4x8');
+  pinKernel('attentionGradient', name, 'float32', Math.max(dim, valueDim));
   beforeEach(async (context) => {
     const { traits } = await testDevice();
     context.skip(
@@ -40,14 +39,6 @@ describe.each([
     );
   });
   const sizes = { batch: 1, heads: 2, kvHeads: 1, queries: 150, keys: 170, dim, valueDim };
-
-  test.skipIf(HAS_DEFAULT_LIMITS)('is what the device takes', async () => {
-    const { traits, kernels } = await testDevice();
-    const problem = attentionProblem({ headDim: dim, valueDim }) as unknown as AttentionGradientProblem;
-    for (const side of ['query', 'key'] as const) {
-      expect(chooseAttentionGradient(problem, side, traits, kernels).variant.name).toBe(name);
-    }
-  });
 
   test('everything visible, bands, and packed sequences', async () => {
     const operands = randomOperands(random, sizes);
@@ -71,6 +62,7 @@ describe.each([
     const operands = randomOperands(random, sizes);
     await check({ ...operands, mask: floatMask(random, [150, 170]), isCausal: true });
     await check({ ...operands, mask: boolMask(random, [2, 150, 1]), keyMask: boolMask(random, [1, 170]) });
+    await check({ ...operands, dropoutP: 0.3, dropoutSeed: 5, isCausal: true });
     await check({ ...operands, softcap: 2, alibiSlopes: { shape: [2], data: Float32Array.of(0.1, 0.02) } });
   });
 

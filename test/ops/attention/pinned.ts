@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, beforeEach, expect } from 'vitest';
 import { chooseAttention } from '../../../src/kernels/attention.ts';
+import { chooseAttentionGradient } from '../../../src/kernels/attention-gradient.ts';
 import { chooseMatmul } from '../../../src/kernels/matmul.ts';
+import type { TunableOp } from '../../../src/index.ts';
 import { HAS_DEFAULT_LIMITS, testDevice } from '../../device.ts';
 import type { Float } from '../upload.ts';
 
@@ -8,21 +10,24 @@ import type { Float } from '../upload.ts';
  * For the tests of the surrounding describe: `op` takes this kernel wherever it can compute the problem. A device with default
  * limits and no features lacks some kernels, and skips their tests. `dim`: head and value dim of the tests' problems.
  */
-export function pinKernel(
-  op: 'flashAttention' | 'localAttention' | 'matmul',
-  name: string,
-  dtype: Float = 'float32',
-  dim = 8,
-): void {
+export function pinKernel(op: TunableOp, name: string, dtype: Float = 'float32', dim = 8): void {
   let taken: string;
   beforeAll(async () => {
     const { traits, kernels } = await testDevice();
     (kernels.pinned as Map<string, string>).set(op, name);
-    const { variant } =
-      op === 'matmul'
-        ? chooseMatmul({ batchShape: [], rows: 70, columns: 70, aDType: dtype }, traits, kernels)
-        : chooseAttention({ kernelsOf: op, dtype, headDim: dim, valueDim: dim }, traits, kernels);
-    taken = variant.name;
+    const dims = { dtype, headDim: dim, valueDim: dim };
+    const choose = () => {
+      switch (op) {
+        case 'matmul':
+          return chooseMatmul({ batchShape: [], rows: 70, columns: 70, aDType: dtype }, traits, kernels);
+        case 'attentionGradient':
+          return chooseAttentionGradient({ kernelsOf: 'flashAttention', ...dims }, 'key', traits, kernels);
+        case 'flashAttention':
+        case 'localAttention':
+          return chooseAttention({ kernelsOf: op, ...dims }, traits, kernels);
+      }
+    };
+    taken = choose().variant.name;
     if (!HAS_DEFAULT_LIMITS) expect(taken).toBe(name);
   });
   beforeEach((context) => context.skip(taken !== name, `the device does not have ${name}`));
