@@ -18,6 +18,11 @@ async function open(): Promise<Opened> {
   const { create } = await import('webgpu');
   const instance = create(['backend=null', 'enable-dawn-features=allow_unsafe_apis']);
   const adapter = await instance.requestAdapter();
-  const requiredFeatures = ['shader-f16', 'subgroups', 'chromium-experimental-subgroup-matrix'] as GPUFeatureName[];
+  const requiredFeatures = [
+    'shader-f16',
+    'subgroups',
+    'subgroup-size-control',
+    'chromium-experimental-subgroup-matrix',
+  ] as GPUFeatureName[];
   return { instance, device: await adapter!.requestDevice({ requiredFeatures }) };
 }

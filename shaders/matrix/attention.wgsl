@@ -1,4 +1,4 @@
-// parts: attention/forward, attention/inputs, attention/score, attention/special, attention/work, matrix/half-octet, matrix/subgroup-matrix, launch, store
+// parts: attention/forward, attention/inputs, attention/score, attention/special, attention/work, matrix/entry, matrix/half-octet, matrix/subgroup-matrix, launch, store
 //
 // Fused attention on tensor cores: O = softmax(scale · Q Kᵀ + mask) V with an online softmax, in O(length) memory,
 // over the keys of the rows' band only. Operands are f16; scores, softmax and sums are f32. Weights are rounded to f16
@@ -372,13 +372,7 @@ fn visit_output(
   visit_chunk(o, 7u, factors, is_over, tile, subgroup, lane);
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(subgroup_id) subgroup: u32,
-  @builtin(subgroup_invocation_id) lane: u32,
-) {
+fn kernel(group: vec3<u32>, groups: vec3<u32>, subgroup: u32, lane: u32) {
   let index = linear_group(group, groups);
   if index >= params.groups { return; }
   let tile = tile_of(index);

@@ -1,4 +1,4 @@
-// parts: matmul/operands, matrix/half-octet, matrix/subgroup-matrix, launch, store
+// parts: matmul/operands, matrix/entry, matrix/half-octet, matrix/subgroup-matrix, launch, store
 //
 // Batched matrix product with a bias epilogue on tensor cores: output = A B + bias. Operands are f16, sums are f32.
 //
@@ -198,13 +198,7 @@ fn write_part(
   workgroupBarrier();
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(subgroup_id) subgroup: u32,
-  @builtin(subgroup_invocation_id) lane: u32,
-) {
+fn kernel(group: vec3<u32>, groups: vec3<u32>, subgroup: u32, lane: u32) {
   let index = linear_group(group, groups);
   if index >= params.groups { return; }
   let bases = batch_bases(index / (params.column_tiles * params.row_tiles));

@@ -1,6 +1,7 @@
 /** Kernels on tensor cores (subgroup matrices): which fit a device, and their shaders in its compiler's dialect. */
 import attentionShader from '../../shaders/matrix/attention.wgsl';
 import matmulShader from '../../shaders/matrix/matmul.wgsl';
+import requiredSizeEntry from '../../shaders/matrix/parts/required-size-entry.wgsl';
 import scalars from '../../shaders/matrix/parts/subgroup-matrix-scalars.wgsl';
 import { replacePart, type Constants, type Shader } from '../gpu/shader.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
@@ -8,9 +9,17 @@ import type { MatrixDialect, Traits } from '../tensor/traits.ts';
 import type { Variant } from './choice.ts';
 import type { Operand } from './launch.ts';
 
-/** A shader that uses matrix/subgroup-matrix, in either dialect. */
-function dialects(shader: Shader): Readonly<Record<MatrixDialect, Shader>> {
-  return { vectors: shader, scalars: replacePart(shader, 'matrix/parts/subgroup-matrix', scalars) };
+/** A shader that uses matrix/entry and matrix/subgroup-matrix, in either dialect, without and with a required subgroup size. */
+function dialects(
+  shader: Shader,
+): Readonly<Record<MatrixDialect, { readonly any: Shader; readonly required: Shader }>> {
+  const entries = (own: Shader) => ({ any: own, required: replacePart(own, 'matrix/parts/entry', requiredSizeEntry) });
+  const inScalars = replacePart(shader, 'matrix/parts/subgroup-matrix', scalars);
+  return { vectors: entries(shader), scalars: entries(inScalars) };
+}
+
+function inDialect(shaders: ReturnType<typeof dialects>, { dialect, requiresLanes }: SubgroupGrid): Shader {
+  return shaders[dialect][requiresLanes ? 'required' : 'any'];
 }
 
 /** The grid of subgroups in a workgroup, and the lanes of each. */
@@ -20,6 +29,14 @@ interface SubgroupGrid {
   /** Subgroups across its columns. */
   readonly columnGroups: number;
   readonly lanes: number;
+  /** Whether the device has subgroups of other sizes too, so that a kernel must ask for its own. */
+  readonly requiresLanes: boolean;
+  readonly dialect: MatrixDialect;
+}
+
+/** The subgroups that kernels have on the device. */
+function subgroupsOf({ subgroupSize, requiredSubgroupSize }: Traits): Pick<SubgroupGrid, 'lanes' | 'requiresLanes'> {
+  return { lanes: requiredSubgroupSize ?? subgroupSize, requiresLanes: requiredSubgroupSize !== undefined };
 }
 
 function gridConstants({ rowGroups, columnGroups, lanes }: SubgroupGrid) {
@@ -36,7 +53,6 @@ const attentionShaders = dialects(attentionShader);
 /** Twin of the constants of matrix/attention.wgsl. */
 export interface AttentionMatrixVariant extends Variant, SubgroupGrid {
   readonly family: 'matrix';
-  readonly dialect: MatrixDialect;
   /** Query rows per workgroup. */
   readonly blockQ: number;
   /** Keys per step of the online softmax. */
@@ -63,17 +79,21 @@ export function attentionMatrixVariants(
   { dtype, headDim, valueDim }: { readonly dtype: FloatDType; readonly headDim: number; readonly valueDim: number },
   traits: Traits,
 ): AttentionMatrixVariant[] {
-  const { subgroupMatrix: dialect, subgroupSize: lanes } = traits;
+  const { subgroupMatrix: dialect } = traits;
+  const subgroups = subgroupsOf(traits);
+  const { lanes } = subgroups;
   const dim = ATTENTION_DIMS.find((size) => Math.max(headDim, valueDim) <= size);
   if (!dialect || dtype !== 'float16' || dim === undefined) return [];
-  // a lane of 32 holds rows · dim / 16 registers of q and as many of O: with 32 rows a subgroup at 128 dims, 64 of each
-  const mostRows = dim > 128 ? 16 : 32;
+  // A lane of 32 holds rows · dim / 64 registers of q and as many of O: with 32 rows a subgroup at 128 dims, 64 of each. RDNA3 holds q
+  // twice, and spills 159 registers there. With 16 rows it spills none, and 226 at 256 dims.
+  const isAmd = traits.vendor === 'amd';
+  if (isAmd && dim > 128) return [];
+  const mostRows = dim > (isAmd ? 64 : 128) ? 16 : 32;
   return ATTENTION_BLOCKS.map(([blockQ, blockK]): AttentionMatrixVariant => {
-    const grid = { rowGroups: Math.max(blockQ / mostRows, 2), columnGroups: 2, lanes };
+    const grid = { rowGroups: Math.max(blockQ / mostRows, 2), columnGroups: 2, dialect, ...subgroups };
     return {
       name: `matrix-${blockQ}x${blockK}`,
       family: 'matrix',
-      dialect,
       blockQ,
       blockK,
       dim,
@@ -95,7 +115,7 @@ function attentionTileBytes(
   blockQ: number,
   blockK: number,
   dim: number,
-  { rowGroups, columnGroups }: SubgroupGrid,
+  { rowGroups, columnGroups }: Pick<SubgroupGrid, 'rowGroups' | 'columnGroups'>,
 ): number {
   const octets = 2 * blockK * (dim / 8 + 1) + blockQ * (blockK / 8 + 1);
   const quads = blockQ * (blockK / 4 + 1);
@@ -105,9 +125,9 @@ function attentionTileBytes(
 
 /** The shader of a variant, with its own constants. */
 export function attentionMatrixKernel(variant: AttentionMatrixVariant): { shader: Shader; constants: Constants } {
-  const { dim, blockQ, blockK, dialect } = variant;
+  const { dim, blockQ, blockK } = variant;
   return {
-    shader: attentionShaders[dialect],
+    shader: inDialect(attentionShaders, variant),
     constants: { DIM: dim, BLOCK_Q: blockQ, BLOCK_K: blockK, ...gridConstants(variant) },
   };
 }
@@ -117,7 +137,6 @@ const matmulShaders = dialects(matmulShader);
 /** Twin of the constants of matrix/matmul.wgsl. */
 export interface MatmulMatrixVariant extends Variant, SubgroupGrid {
   readonly family: 'matrix';
-  readonly dialect: MatrixDialect;
   /** Rows and columns of the output a workgroup. */
   readonly rows: number;
   readonly columns: number;
@@ -144,22 +163,23 @@ export function matmulMatrixVariants(
   { aDType, bDType = aDType, zeroAnnihilates }: MatmulDTypes,
   traits: Traits,
 ): MatmulMatrixVariant[] {
-  const { subgroupMatrix: dialect, subgroupSize: lanes } = traits;
+  const { subgroupMatrix: dialect } = traits;
+  const subgroups = subgroupsOf(traits);
   if (!dialect || aDType !== 'float16' || bDType !== 'float16' || zeroAnnihilates) return [];
   return MATMUL_TILES.map(([rows, columns, rowGroups, columnGroups]): MatmulMatrixVariant => ({
     name: `matrix-${rows}x${columns}`,
     family: 'matrix',
-    dialect,
     rows,
     columns,
     rowGroups,
     columnGroups,
-    lanes,
+    dialect,
+    ...subgroups,
     bytes: matmulTileBytes(rows, columns, rowGroups * columnGroups),
   })).filter(
     ({ bytes, rowGroups, columnGroups }) =>
       bytes <= traits.maxComputeWorkgroupStorageSize &&
-      rowGroups * columnGroups * lanes <= traits.maxComputeInvocationsPerWorkgroup,
+      rowGroups * columnGroups * subgroups.lanes <= traits.maxComputeInvocationsPerWorkgroup,
   );
 }
 
@@ -175,7 +195,7 @@ export function matmulMatrixKernel(
   variant: MatmulMatrixVariant,
 ): { shader: Shader; constants: Constants } {
   return {
-    shader: matmulShaders[variant.dialect],
+    shader: inDialect(matmulShaders, variant),
     constants: {
       TILE_ROWS: variant.rows,
       TILE_COLUMNS: variant.columns,

@@ -82,6 +82,10 @@ const WANTED_FEATURES: readonly GPUFeatureName[] = ['timestamp-query', 'shader-f
 
 const SOFTWARE_BUDGET = 4 * 2 ** 30;
 
+/** Not standard yet: an experimental device has those that there are. The second is for kernels of the first alone. */
+const SUBGROUP_SIZE_CONTROL = 'subgroup-size-control' as GPUFeatureName;
+const EXPERIMENTAL_FEATURES = ['chromium-experimental-subgroup-matrix' as GPUFeatureName, SUBGROUP_SIZE_CONTROL];
+
 /** Uploads of more bytes than this submit recorded work first if they can then reuse a buffer. */
 const LARGE_UPLOAD = 16 * 1024;
 
@@ -115,8 +119,7 @@ export async function openDevice(options: DeviceOptions, tuner: Tuner, tape: Tap
   const found = await openAdapter({ adapter: choice, experimental });
   const { adapter } = found;
   const requiredFeatures = WANTED_FEATURES.filter((feature) => adapter.features.has(feature));
-  const subgroupMatrix = 'chromium-experimental-subgroup-matrix' as GPUFeatureName;
-  if (experimental && adapter.features.has(subgroupMatrix)) requiredFeatures.push(subgroupMatrix);
+  if (experimental) requiredFeatures.push(...EXPERIMENTAL_FEATURES.filter((feature) => adapter.features.has(feature)));
   const requiredLimits = Object.fromEntries(WANTED_LIMITS.map((name) => [name, adapter.limits[name]]));
   const gpu = await adapter.requestDevice({ requiredFeatures, requiredLimits });
   const info = describe(gpu, adapter.info, found.driver, found.reason, found.isSoftware);
@@ -161,6 +164,7 @@ function traitsOf({ limits, features }: GPUDevice, info: DeviceInfo): Traits {
     isSoftware: info.isSoftware,
     vendor: info.vendor,
     subgroupSize: features.has('subgroups') && least === most ? least : 0,
+    ...(features.has(SUBGROUP_SIZE_CONTROL) && least <= 32 && most > 32 && { requiredSubgroupSize: 32 }),
   };
 }
 

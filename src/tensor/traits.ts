@@ -11,6 +11,8 @@ export interface Traits {
   readonly vendor?: string;
   /** Invocations of every subgroup; 0 if there are no subgroups, or their size varies. */
   readonly subgroupSize: number;
+  /** The size that kernels on tensor cores must ask for, if the device has subgroups of several sizes. */
+  readonly requiredSubgroupSize?: number;
   /** How to ask for products of 16 × 16 matrices of f16 with f32 sums; undefined if none work. */
   readonly subgroupMatrix?: MatrixDialect;
 }

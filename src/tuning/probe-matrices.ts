@@ -24,12 +24,12 @@ export async function probeMatrices(device: Device): Promise<MatrixDialect | und
   return undefined;
 }
 
-function offersMatrices({ features, adapterInfo }: GPUDevice, { subgroupSize }: Traits): boolean {
+function offersMatrices({ features, adapterInfo }: GPUDevice, traits: Traits): boolean {
   const { subgroupMatrixConfigs = [] } = adapterInfo as { subgroupMatrixConfigs?: readonly MatrixConfig[] };
   return (
     features.has('chromium-experimental-subgroup-matrix') &&
     features.has('shader-f16') &&
-    subgroupSize > 0 &&
+    (traits.requiredSubgroupSize ?? traits.subgroupSize) > 0 &&
     [...subgroupMatrixConfigs].some(
       ({ componentType, resultComponentType, M, N, K }) =>
         componentType === 'f16' && resultComponentType === 'f32' && [M, N, K].every((length) => length === 16),

@@ -156,8 +156,8 @@ function partPath(part: string): string {
 
 /**
  * A WGSL file names the parts that it uses itself on its first line (`// parts: attention/score, store`), and a part
- * does so too; each is there, is used (but for a part's sibling, which may complete what their user wants of both), and names
- * no part that leads back to it. What a part declares may be used only where that part is named.
+ * does so too; each is there, is used (but for an entry point, and a part's sibling, which may complete what their user wants of
+ * both), and names no part that leads back to it. What a part declares may be used only where that part is named.
  */
 export function partErrors(files: readonly WgslFile[]): string[] {
   const errors: string[] = [];
@@ -177,6 +177,7 @@ export function partErrors(files: readonly WgslFile[]): string[] {
       if (text === undefined) errors.push(`${path}: there is no ${part}.wgsl`);
       else if (
         posix.dirname(part) !== posix.dirname(path) &&
+        !text.includes('@compute') && // an entry point uses the shader
         !declared(text).some((name) => new RegExp(`\\b${name}\\b`).test(texts.get(path)!))
       ) {
         errors.push(`${path}: uses nothing of ${part}.wgsl`);

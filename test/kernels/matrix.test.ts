@@ -16,6 +16,8 @@ const GPU: Traits = frozen({
   subgroupSize: 32,
   subgroupMatrix: 'vectors' as const,
 });
+/** Subgroups of 32 and of 64. */
+const AMD: Traits = frozen({ ...GPU, vendor: 'amd', subgroupSize: 0, requiredSubgroupSize: 32 });
 const withMemory = (kibibytes: number) => ({ ...GPU, maxComputeWorkgroupStorageSize: kibibytes * 1024 });
 const names = (variants: readonly { name: string }[]) => variants.map(({ name }) => name);
 const sizeOf = (dim: number) => ({
@@ -39,6 +41,16 @@ describe('attentionMatrixVariants', () => {
     [64, 16, []],
   ])('head dim %i, %i KiB: %j', (dim, kibibytes, expected) => {
     expect(fitting(dim, kibibytes)).toEqual(expected);
+  });
+
+  test('on AMD a subgroup has 16 rows of large dims, and none of more than 128', () => {
+    const constants = (dim: number) => {
+      const [variant] = attentionMatrixVariants(sizeOf(dim), AMD);
+      return variant && attentionLaunch(attentionProblem(sizeOf(dim)), variant, 1, AMD).constants;
+    };
+    expect(constants(64)).toMatchObject({ BLOCK_Q: 64, ROW_GROUPS: 2, SUBGROUP: 32, WORKGROUP: 128 });
+    expect(constants(128)).toMatchObject({ BLOCK_Q: 64, ROW_GROUPS: 4, SUBGROUP: 32, WORKGROUP: 256 });
+    expect(constants(129)).toBeUndefined();
   });
 
   test('none for float32, for dims above 256, or without matrices', () => {
@@ -199,6 +211,18 @@ describe("Dawn's compiler accepts, without a word, and with the planned bytes of
       }
       expectBytes(most || 'fits', variant.bytes);
     }
+  });
+
+  test('with a subgroup size of their own, on a device that has several', async () => {
+    const [attention] = attentionMatrixVariants(sizeOf(128), AMD);
+    const attentionPlan = attentionLaunch(attentionProblem(sizeOf(128)), attention, 1, AMD);
+    expectBytes(await compile(attentionPlan.shader, attentionPlan.constants), attention.bytes);
+    const [matmul] = matmulMatrixVariants({ aDType: 'float16' }, AMD);
+    const matmulPlan = matmulLaunch(matmulProblem(), matmul, AMD);
+    for (const { shader, constants } of [attentionPlan, matmulPlan]) {
+      expect(specialise(shader, constants)).toMatch(/^enable subgroup_size_control;/);
+    }
+    expect(Number(await compile(matmulPlan.shader, matmulPlan.constants))).toBeLessThanOrEqual(matmul.bytes);
   });
 
   test('the older dialect, apart from warnings about its age', async () => {
