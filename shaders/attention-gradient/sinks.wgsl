@@ -1,4 +1,4 @@
-// parts: launch, reduce, special
+// parts: attention/sinks, launch, reduce, special
 //
 // The gradient of attention's sinks, which are logits that take weight but have no value. With each row's log-sum-exp L and
 // D = rowsum(dO ∘ O) - dL,
@@ -16,7 +16,7 @@ struct Params {
   rows: u32,         // of one head: B · N
   stats_at: u32,     // words of table
   stats_pitch: u32,
-  sinks_at: u32,
+  @align(16) sinks: SinkParams,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -33,7 +33,7 @@ fn main(
 ) {
   let head = linear_group(group, groups);
   if head >= params.groups { return; }
-  let sink = max(bitcast<f32>(table[params.sinks_at + head]), LOWEST);
+  let sink = sink_of_head(head);
   var sum = 0.0;
   for (var i = lane; i < params.rows; i += WORKGROUP) {
     let row = params.stats_at + (i / params.length * params.heads + head) * params.length + i % params.length;

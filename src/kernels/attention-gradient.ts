@@ -486,7 +486,7 @@ export function planSinksGradient(problem: SinksGradientProblem, limits: Limits)
       rows: batch * length,
       stats_at: statsAt,
       stats_pitch: batch * heads * length,
-      sinks_at: sinksAt,
+      sinks: { at: sinksAt },
     },
     workgroups: foldWorkgroups(op, heads, limits),
   };

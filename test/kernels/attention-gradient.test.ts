@@ -282,7 +282,7 @@ test('statistics: neighbours share a row on GPUs, a lane has its own on CPU driv
 
 test('sinks: a workgroup for each head', () => {
   const launch = planSinksGradient({ op: 'test', batch: 2, heads: 3, length: 50, statsAt: 4, sinksAt: 1 }, DEFAULTS);
-  expect(launch.params).toMatchObject({ groups: 3, rows: 100, stats_pitch: 300, stats_at: 4, sinks_at: 1 });
+  expect(launch.params).toMatchObject({ groups: 3, rows: 100, stats_pitch: 300, stats_at: 4, sinks: { at: 1 } });
 });
 
 describe('query tiles that a tile of keys walks', () => {

@@ -1,4 +1,4 @@
-// parts: attention-gradient/pair, attention/inputs, attention/modifiers, attention/score, operand
+// parts: attention-gradient/pair, attention/inputs, attention/modifiers, attention/score, operand, table
 //
 // What the kernels of k's and v's gradients share: the work of a tile of keys, and where rows of k, v, dK and dV begin. Needs
 // BLOCK_Q, BLOCK_K and `params` (keys: KeyGradientParams) from the shader that uses it.

@@ -1,4 +1,4 @@
-// parts: attention/modifiers, element, random, special
+// parts: attention/modifiers, element, random, special, table
 //
 // What happens to a score s = scale · q · k of query i and key j on its way to a weight. First it is modified:
 //
@@ -33,9 +33,6 @@ const HIDDEN: f32 = LOWEST;
 // Added scores are clamped here, so that -FLT_MAX as a mask stays above HIDDEN and never overflows.
 const LOWEST_BIAS: f32 = -1.0e38;
 const FURTHEST: i32 = 0x10000000;  // no position that a query is given is further from 0
-
-// Says that something is not in `table`.
-const ABSENT: u32 = 0xffffffffu;
 
 // How a batch is divided into sequences, and where their queries stand.
 struct SequenceParams {

@@ -1,4 +1,4 @@
-// parts: attention/modifiers, attention/score, element, operand
+// parts: attention/modifiers, attention/score, element, operand, table
 // A row of scores as the softmax and its gradient read it: its place, how its scores change, and which of its weights are
 // kept. Needs `params` (heads, x: Operand) and `x` from the shader that uses it.
 
