@@ -112,6 +112,20 @@ function bytes(name, shader, shapes, dtype, moved, run) {
 }
 
 const MATRIX = [8192, 1024];
+
+/** The gradient of x: two tensors are read, and one is written. */
+function rowGradient(op, shader, dtype, run) {
+  return {
+    name: `${op} gradient ${short(dtype)}`,
+    dtype,
+    shapes: [MATRIX, MATRIX],
+    run(library, x, dOutput) {
+      x.requiresGrad = true;
+      run(library, x).backward(dOutput);
+    },
+    shaders: { [shader]: { bytes: 3 * count(MATRIX) * sizeOf(dtype) } },
+  };
+}
 const FLAT = [4096, 4096];
 
 /** @type {readonly Problem[]} */
@@ -147,6 +161,11 @@ export const PROBLEMS = [
     bytes('layerNorm', 'normalise/normalise', [MATRIX], dtype, 2, ({ layerNorm }, x) => layerNorm(x, MATRIX[1])),
   ),
   bytes('rmsNorm', 'normalise/normalise', [MATRIX], 'float32', 2, ({ rmsNorm }, x) => rmsNorm(x, MATRIX[1])),
+  ...DTYPES.map((dtype) =>
+    rowGradient('layerNorm', 'normalise/gradient', dtype, ({ layerNorm }, x) => layerNorm(x, MATRIX[1])),
+  ),
+  rowGradient('rmsNorm', 'normalise/gradient', 'float32', ({ rmsNorm }, x) => rmsNorm(x, MATRIX[1])),
+  ...DTYPES.map((dtype) => rowGradient('softmax', 'softmax/gradient', dtype, ({ softmax }, x) => softmax(x))),
   ...DTYPES.map((dtype) =>
     bytes('add', 'elementwise/elementwise', [FLAT, FLAT], dtype, 3, ({ add }, x, y) => add(x, y)),
   ),

@@ -12,11 +12,13 @@
 // whose sum is the float mask's gradient, and row_values, in place.
 // One workgroup owns 128 / LANES rows, LANES invocations each. A lane walks its columns four at a time with a running
 // maximum, sum, and sum with d_weights (Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018), the
-// lanes are combined in workgroup memory in a fixed order, and a second sweep writes. Four reads and one write of a matrix
-// for some sixteen operations and 2¼ exponentials per element: bound by bandwidth.
+// lanes are combined in workgroup memory in a fixed order, and a second sweep writes. On GPUs a lane keeps what it reads first of
+// its row, HELD vectors of x and of d_weights, so that each is read once, as in softmax.wgsl; other rows read both twice. Some
+// sixteen operations and 2¼ exponentials per element: bound by bandwidth.
 
 const LANES: u32 = 16u;          // invocations per row: a power of two up to 128
 const OUT_F16: bool = false;     // storage of d_weights and output
+const HELD: u32 = 0u;            // vectors of 16 bytes, of x and of d_weights each, that an invocation keeps between sweeps
 
 struct Params {
   groups: u32,            // workgroups with work
@@ -26,6 +28,7 @@ struct Params {
   has_d_log_sum_exp: u32, // row_values holds it
   writes_d_sinks: u32,    // into row_values
   writes_d_scores: u32,
+  holds_vectors: u32,     // rows are whole vectors, and only the band and the ends of sequences hide keys
   d_weights: Operand,
   x: Operand,
   @align(16) options: OptionParams,
@@ -43,6 +46,8 @@ struct Params {
 @group(0) @binding(8) var<storage, read_write> d_scores: array<f32>;  // [B, H, Nq, Nk]
 
 const WORKGROUP: u32 = 128u;
+const WIDTH: u32 = select(4u, 8u, OUT_F16);  // columns of a vector
+const QUADS: u32 = WIDTH / 4u;
 
 fn d_weights_at(at: Quad) -> vec4<f32> {
   if at.is_vector { return decode_quad(d_weights[vector_of(at.first, OUT_F16)], at.first, OUT_F16); }
@@ -85,7 +90,35 @@ fn main(
   let sink = sink_of_head(place.head);
   var softmax = OnlineSoftmax(HIDDEN, 0.0, 0.0);  // and with it the sum of R ∘ d_weights
   if lane == 0u && sink != HIDDEN { softmax = OnlineSoftmax(sink, 1.0, 0.0); }
-  for (var key = 4u * lane; key < params.options.sequences.key_length; key += 4u * LANES) {
+  let length = params.options.sequences.key_length;
+  let vectors = select(0u, length / WIDTH, params.holds_vectors != 0u);  // of a row whose vectors are held
+  var first_key = 4u * lane;  // of those that are not held
+  if HELD > 0u { first_key += select(0u, WIDTH * HELD * LANES, params.holds_vectors != 0u); }
+  var held = array<array<vec4<f32>, QUADS>, max(HELD, 1u)>();           // scores
+  var held_d_weights = array<array<vec4<f32>, QUADS>, max(HELD, 1u)>();
+  // all loads come before their first use, so that they are on their way together
+  for (var i = 0u; i < HELD; i++) {
+    let vector = i * LANES + lane;
+    if vector < vectors {
+      let words = x[place.begin / WIDTH + vector];
+      let d_words = d_weights[d_begin / WIDTH + vector];
+      for (var j = 0u; j < QUADS; j++) {
+        held[i][j] = decode_quad(words, 4u * j, OUT_F16);
+        held_d_weights[i][j] = decode_quad(d_words, 4u * j, OUT_F16);
+      }
+    }
+  }
+  for (var i = 0u; i < HELD; i++) {
+    let vector = i * LANES + lane;
+    if vector < vectors {
+      for (var j = 0u; j < QUADS; j++) {
+        held[i][j] = banded_quad(place, WIDTH * vector + 4u * j, held[i][j]);
+        held_d_weights[i][j] = select(held_d_weights[i][j], vec4<f32>(0.0), held[i][j] == hidden);
+        softmax = add_weighted_scores(softmax, held[i][j], held_d_weights[i][j]);
+      }
+    }
+  }
+  for (var key = first_key; key < length; key += 4u * LANES) {
     let s = score_quad(place, key);
     softmax = add_weighted_scores(softmax, s, d_weights_quad(place, d_begin, key, s == hidden));
   }
@@ -102,25 +135,36 @@ fn main(
     row_values[row] = -exp(sink - shift) * normaliser * change;
   }
 
-  for (var key = 4u * lane; key < params.options.sequences.key_length; key += 4u * LANES) {
+  for (var i = 0u; i < HELD; i++) {
+    let vector = i * LANES + lane;
+    if vector < vectors {
+      for (var j = 0u; j < QUADS; j++) {
+        let p = exp(held[i][j] - vec4<f32>(shift)) * normaliser;
+        let d_x = params.options.score.scale * p * (held_d_weights[i][j] - change);
+        held[i][j] = select(d_x, vec4<f32>(0.0), held[i][j] == hidden);
+      }
+      store_vector(row * (params.output_pitch / WIDTH) + vector, encode_vector(held[i][0], held[i][QUADS - 1u], OUT_F16));
+    }
+  }
+  for (var key = first_key; key < length; key += 4u * LANES) {
     let s = score_quad(place, key);
     let is_hidden = s == hidden;
     let p = exp(s - vec4<f32>(shift)) * normaliser;
     let d_s = select(p * (d_weights_quad(place, d_begin, key, is_hidden) - change), vec4<f32>(0.0), is_hidden);
     var d_x = params.options.score.scale * d_s;
-    let count = min(params.options.sequences.key_length - key, 4u);
+    let count = min(length - key, 4u);
     if MODIFIES_SCORES {
       let raw = params.options.score.scale * x_quad(place.begin, key);
-      let first_key = key - place.sequence.first_key;
+      let first = key - place.sequence.first_key;
       for (var i = 0u; i < count; i++) {
         let derivative =
-          score_derivative(place.sequence, raw[i], place.slope, place.head, place.query, first_key + i);
+          score_derivative(place.sequence, raw[i], place.slope, place.head, place.query, first + i);
         d_x[i] = select(d_x[i] * derivative, 0.0, is_hidden[i]);
       }
     }
     store_quad(row * params.output_pitch + key, d_x, count, OUT_F16);
     for (var i = 0u; params.writes_d_scores != 0u && i < count; i++) {
-      d_scores[row * params.options.sequences.key_length + key + i] = d_s[i];
+      d_scores[row * length + key + i] = d_s[i];
     }
   }
 }

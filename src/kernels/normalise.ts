@@ -141,11 +141,23 @@ export function planNormaliseGradient(problem: NormaliseGradientProblem, traits:
   const layout = rowLayout(problem);
   const size = layout.segments * layout.columns;
   const groups = Math.ceil(layout.rows / rowsPerWorkgroup(size, traits));
+  const width = vectorWidth(dtype);
+  const holdsVectors =
+    layout.segments === 1 &&
+    [layout.columns, layout.row_pitch, xOffset, dOutputOffset, weightOffset ?? 0].every(
+      (elements) => elements % width === 0,
+    );
   return {
     shader: gradientShader,
-    constants: { LANES: chooseRowLanes(size, traits), CENTRED: isCentred, F16: dtype === 'float16' },
+    constants: {
+      LANES: chooseRowLanes(size, traits),
+      CENTRED: isCentred,
+      F16: dtype === 'float16',
+      HELD: chooseHeldVectors(dtype, traits),
+    },
     params: {
       groups,
+      holds_vectors: holdsVectors ? 1 : 0,
       shape: layout,
       epsilon,
       x_offset: xOffset,

@@ -33,28 +33,32 @@ export type ScoresStage = 'scaled' | 'capped' | 'masked';
 const STAGES = { scaled: 1, capped: 2, masked: 3 } as const;
 
 export function planSoftmax(problem: SoftmaxProblem, traits: Traits): Launch {
-  const { dtype, xDType, writesScores } = problem;
+  const { dtype, writesScores } = problem;
   const { constants, ...launch } = rowsLaunch(problem, dtype, traits, {
     writes_log_sum_exp: problem.writesLogSumExp ? 1 : 0,
     scores_stage: writesScores ? STAGES[writesScores] : 0,
-    holds_vectors: holdsVectors(problem) ? 1 : 0,
+    holds_vectors: holdsVectors(problem) && !writesScores ? 1 : 0,
   });
-  // the work is written out for each vector that is held, so there is to be little of it
-  const { MODIFIES_SCORES, HAS_MASK_MOD, HAS_DROPOUT } = problem.options.constants;
-  const isShort = !MODIFIES_SCORES && !HAS_MASK_MOD && !HAS_DROPOUT;
   return {
     ...launch,
-    constants: { ...constants, HELD: isShort && xDType === dtype ? chooseHeldVectors(dtype, traits) : 0 },
+    constants: { ...constants, HELD: heldVectors(problem, dtype, traits) },
     shader,
     insertions: problem.options.insertions,
   };
 }
 
+/** Vectors of a row that an invocation keeps. The work is written out for each of them, so there is to be little of it. */
+function heldVectors({ xDType, options }: SoftmaxRows, dtype: FloatDType, traits: Traits): number {
+  const { MODIFIES_SCORES, HAS_MASK_MOD, HAS_DROPOUT } = options.constants;
+  const isShort = !MODIFIES_SCORES && !HAS_MASK_MOD && !HAS_DROPOUT;
+  return isShort && xDType === dtype ? chooseHeldVectors(dtype, traits) : 0;
+}
+
 /** Whether rows are whole vectors, in which only the band and the ends of sequences hide keys. */
-function holdsVectors({ shape, xDType, x, options, writesScores }: SoftmaxProblem): boolean {
+function holdsVectors({ shape, xDType, x, options }: SoftmaxRows): boolean {
   const width = vectorWidth(xDType);
   const { mask_kind, has_key_mask } = options.fields['visibility'];
-  return shape[3] % width === 0 && readsVectors(x, 3, width) && !mask_kind && !has_key_mask && !writesScores;
+  return shape[3] % width === 0 && readsVectors(x, 3, width) && !mask_kind && !has_key_mask;
 }
 
 export interface SoftmaxGradientProblem extends SoftmaxRows {
@@ -69,13 +73,17 @@ export interface SoftmaxGradientProblem extends SoftmaxRows {
 }
 
 export function planSoftmaxGradient(problem: SoftmaxGradientProblem, traits: Traits): Launch {
+  const { dtype, dWeights, writesDScores } = problem;
+  const { constants, ...launch } = rowsLaunch(problem, dtype, traits, {
+    d_weights: operandFields(dWeights),
+    has_d_log_sum_exp: problem.hasDLogSumExp ? 1 : 0,
+    writes_d_sinks: problem.writesDSinks ? 1 : 0,
+    writes_d_scores: writesDScores ? 1 : 0,
+    holds_vectors: holdsVectors(problem) && readsVectors(dWeights, 3, vectorWidth(dtype)) && !writesDScores ? 1 : 0,
+  });
   return {
-    ...rowsLaunch(problem, problem.dtype, traits, {
-      d_weights: operandFields(problem.dWeights),
-      has_d_log_sum_exp: problem.hasDLogSumExp ? 1 : 0,
-      writes_d_sinks: problem.writesDSinks ? 1 : 0,
-      writes_d_scores: problem.writesDScores ? 1 : 0,
-    }),
+    ...launch,
+    constants: { ...constants, HELD: heldVectors(problem, dtype, traits) },
     shader: gradientShader,
     insertions: problem.options.gradientInsertions,
   };

@@ -124,6 +124,23 @@ describe('planNormaliseGradient', () => {
       expect(plan(given).params['vectors']).toBe(0);
     }
   });
+
+  test('on GPUs, 32 numbers of x and of d_output stay in registers where rows are whole vectors', () => {
+    const shape = [4, 1000];
+    const held = { constants: { HELD: 8 }, params: { holds_vectors: 1 } };
+    expect(plan({ shape, weightOffset: 4 })).toMatchObject(held);
+    const half = { shape, dtype: 'float16' } as const;
+    expect(plan({ ...half, weightOffset: 8 })).toMatchObject({ ...held, constants: { HELD: 4 } });
+    expect(planNormaliseGradient(problem({ shape }), CPU_DRIVER).constants['HELD']).toBe(0);
+    const others: Partial<NormaliseGradientProblem>[] = [
+      { shape: [4, 1001] },
+      { ...half, shape: [4, 1004] },
+      { shape, xOffset: 2 },
+      { shape, dOutputOffset: 1 },
+      { ...half, weightOffset: 4 },
+    ];
+    for (const other of others) expect(plan(other).params['holds_vectors']).toBe(0);
+  });
 });
 
 describe('planNormaliseWeightGradient', () => {

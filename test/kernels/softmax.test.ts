@@ -93,6 +93,22 @@ describe('planSoftmaxGradient', () => {
     });
   });
 
+  test('on GPUs, 32 numbers of x and of the weights’ gradient stay in registers where rows are whole vectors', () => {
+    const shape = [1, 2, 64, 1024] as const;
+    expect(plan({ shape })).toMatchObject({ constants: { HELD: 8 }, params: { holds_vectors: 1 } });
+    const half = { shape, dtype: 'float16', xDType: 'float16' } as const;
+    expect(plan(half)).toMatchObject({ constants: { HELD: 4 }, params: { holds_vectors: 1 } });
+    expect(plan({ shape, dtype: 'float16' }).constants['HELD']).toBe(0);
+    expect(planSoftmaxGradient(gradientProblem({ shape }), CPU_DRIVER).constants['HELD']).toBe(0);
+    const others: Partial<SoftmaxGradientProblem>[] = [
+      { shape: [1, 2, 64, 1026] },
+      { shape, x: { strides: [0, 0, 1, 64], offset: 0 } },
+      { shape, dWeights: { ...dense(...shape), offset: 2 } },
+      { shape, writesDScores: true },
+    ];
+    for (const other of others) expect(plan(other).params['holds_vectors']).toBe(0);
+  });
+
   test('x and the gradient of the weights are read four at a time each where they can be', () => {
     expect(plan().params).toMatchObject({ x: { vectors: 1 }, d_weights: { vectors: 1 } });
     const dWeights = { strides: [0, 0, 0, 0], offset: 0 };

@@ -62,18 +62,26 @@ describe.each([
   ['float32', 'this device', {}],
   ['float16', 'this device', {}],
   ['float32', 'a GPU', { isSoftware: false }],
+  ['float16', 'a GPU', { isSoftware: false }],
 ] as const)('the gradient of softmax in %s, planned for %s', (dtype, _name, traits) => {
   let restore: () => void;
   beforeAll(() => (restore = changeTraits(device, traits)));
   afterAll(() => restore());
 
-  test.each([[[1]], [[7]], [[5, 1]], [[9, 17]], [[2, 3, 33]], [[2, 3, 5, 64]], [[3, 257]], [[2, 2, 1000]]])(
-    'shape %j',
-    async (shape) => {
-      await expectGradients({ x: normals(...shape) }, dtype);
-      await expectGradients({ x: normals(...shape), scale: -2.5 }, dtype);
-    },
-  );
+  test.each([
+    [[1]],
+    [[7]],
+    [[5, 1]],
+    [[9, 17]],
+    [[2, 3, 33]],
+    [[2, 3, 5, 64]],
+    [[3, 257]],
+    [[2, 2, 1000]],
+    [[2, 5000]],
+  ])('shape %j', async (shape) => {
+    await expectGradients({ x: normals(...shape) }, dtype);
+    await expectGradients({ x: normals(...shape), scale: -2.5 }, dtype);
+  });
 
   test.each([
     [
@@ -97,6 +105,12 @@ describe.each([
     for (const mask of masks) {
       await expectGradients({ x: normals(...shape), mask: boolMask(random, mask) }, dtype);
       await expectGradients({ x: normals(...shape), mask: floatMask(random, mask), scale: 0.5 }, dtype);
+    }
+  });
+
+  test('causal rows of whole vectors', async () => {
+    for (const isCausal of [true, 'bottom-right'] as const) {
+      await expectGradients({ x: normals(2, 9, 512), isCausal }, dtype);
     }
   });
 

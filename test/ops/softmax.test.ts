@@ -53,6 +53,7 @@ describe.each([
   ['float32', 'this device', {}],
   ['float16', 'this device', {}],
   ['float32', 'a GPU', { isSoftware: false }],
+  ['float16', 'a GPU', { isSoftware: false }],
 ] as const)('softmax in %s, planned for %s', (dtype, _name, traits) => {
   let restore: () => void;
   beforeAll(() => (restore = changeTraits(device, traits)));
