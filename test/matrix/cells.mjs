@@ -33,5 +33,11 @@ export const CELLS = [
   },
   { name: 'lavapipe, subgroups of 4', env: lavapipe(128), sample: KERNELS },
   { name: 'lavapipe, subgroups of 8', env: lavapipe(256), sample: [] },
+  {
+    name: 'lavapipe, attention in registers as on a GPU',
+    env: { ...lavapipe(256), WEBGPU_ATTENTION_TEST_ATTENTION: 'register-32x32-4x4' },
+    files: ['test/ops/attention/flash-attention', 'test/ops/attention/attention-options', 'test/caches/attend'],
+    sample: [],
+  },
   { name: 'lavapipe, subgroups of 16', env: lavapipe(512), needs: 'avx512f', sample: KERNELS },
 ];
