@@ -1,4 +1,4 @@
-// parts: attention-gradient/exact, attention-gradient/key, attention-gradient/pair, attention-gradient/value-output, attention/inputs, attention/modifiers, attention/score, element, launch, special, store
+// parts: attention-gradient/exact, attention-gradient/key, attention-gradient/pair, attention-gradient/value-output, attention/chunk, attention/inputs, attention/modifiers, attention/score, element, launch, special, store
 //
 // The gradients of k and v for GPUs: dK = scale · dS'ᵀ Q and dV = (P ∘ M)ᵀ dO, as in attention-gradient/pair, in O(length) memory,
 // with large tiles in registers.
@@ -20,8 +20,9 @@
 // column quads a lane reads 1.5 bytes of workgroup memory a multiply-add. From L2 a tile reads Q and dO twice for its BLOCK_K
 // keys: 4·4·D bytes a query for 8·BLOCK_K·D operations (f32), BLOCK_K / 2 operations a byte.
 //
-// Places in workgroup memory and registers are as in that kernel. If a number in dK or dV is not finite, its column quad is
-// computed again without what a weight of 0 meets, so the contents of a masked key never leak.
+// Places in workgroup memory and registers are as in that kernel. If a number in dK or dV is not finite, the
+// workgroup's sums are computed again without what a weight of 0 meets, and replace those that are not finite. So the contents of
+// a masked key never leak.
 //
 // A barrier stands before each chunk is stored and after it: between them nobody reads the chunk, or P or dS', which are stored with
 // a chunk. Statistics and dropout's bits are written before a step's first barrier, and read before the one that ends its last
@@ -56,12 +57,9 @@ const V_COLUMNS: u32 = V_QUADS / X;      // and of dV
 const QUERY_CHUNKS: u32 = BLOCK_Q / STEP_QUERIES;
 const CHUNK_QUERIES: u32 = STEP_QUERIES / X;  // of S, per lane
 const P_PITCH: u32 = max(STEP_QUERIES, 2u * X) + 1u;
-// A lane loads 16 bytes at a time: one quad of f32 or two of f16.
-const WIDTH: u32 = select(1u, 2u, IS_F16);
-const STEP_VECTORS: u32 = STEP_QUADS / WIDTH;  // of a query in a chunk of dims
+const OTHER_ROWS: u32 = BLOCK_Q;               // of a chunk of dims of Q or dO
 const K_VECTORS: u32 = K_QUADS / WIDTH;        // of a query of Q
 const V_VECTORS: u32 = V_QUADS / WIDTH;        // and of dO
-const STEP_LOADS: u32 = BLOCK_Q * STEP_VECTORS / WORKGROUP;
 const K_LOADS: u32 = STEP_QUERIES * K_VECTORS / WORKGROUP;
 const V_LOADS: u32 = STEP_QUERIES * V_VECTORS / WORKGROUP;
 const LOADS: u32 = max(STEP_LOADS, max(K_LOADS, V_LOADS));
@@ -257,16 +255,7 @@ fn main(
         }
       }
       workgroupBarrier();
-      for (var i = 0u; i < STEP_LOADS; i++) {
-        let query = (lane + WORKGROUP * i) / STEP_VECTORS;
-        let d = lane % STEP_VECTORS * WIDTH;
-        if IS_F16 {
-          chunk_f16[d * BLOCK_Q + query / X * X + (query + d) % X] = staged[i].xy;
-          chunk_f16[(d + 1u) * BLOCK_Q + query / X * X + (query + d + 1u) % X] = staged[i].zw;
-        } else {
-          chunk_f32[d * BLOCK_Q + query / X * X + (query + d) % X] = bitcast<vec4<f32>>(staged[i]);
-        }
-      }
+      for (var i = 0u; i < STEP_LOADS; i++) { put_dims(lane, i, staged[i]); }
       workgroupBarrier();
       if chunk + 1u < k_chunks {
         for (var i = 0u; i < STEP_LOADS; i++) { staged[i] = q_vector(tile, lane, step, chunk + 1u, i); }
@@ -274,15 +263,12 @@ fn main(
         for (var i = 0u; i < STEP_LOADS; i++) { staged[i] = d_output_vector(tile, lane, step, 0u, i); }
       }
       for (var d = 0u; d < STEP_QUADS; d++) {
-        let turned = d * BLOCK_Q + (x + d) % X;
         var queries: array<vec4<f32>, QUERIES> = array<vec4<f32>, QUERIES>();
-        for (var j = 0u; j < QUERIES; j++) {
-          if IS_F16 { queries[j] = decode_f16_quad(chunk_f16[turned + X * j]); } else { queries[j] = chunk_f32[turned + X * j]; }
-        }
+        for (var j = 0u; j < QUERIES; j++) { queries[j] = dims_quad(d, x, j); }
         for (var r = 0u; r < KEYS; r++) {
           let row = k_tile[(y + Y * r) * K_PITCH + chunk * STEP_QUADS + d];
           for (var j = 0u; j < QUERIES; j++) {
-            s[r][j] = fma(row.x, queries[j].x, fma(row.y, queries[j].y, fma(row.z, queries[j].z, fma(row.w, queries[j].w, s[r][j]))));
+            s[r][j] = add_dot(row, queries[j], s[r][j]);
           }
         }
       }
@@ -299,16 +285,7 @@ fn main(
         }
       }
       workgroupBarrier();
-      for (var i = 0u; i < STEP_LOADS; i++) {
-        let query = (lane + WORKGROUP * i) / STEP_VECTORS;
-        let d = lane % STEP_VECTORS * WIDTH;
-        if IS_F16 {
-          chunk_f16[d * BLOCK_Q + query / X * X + (query + d) % X] = staged[i].xy;
-          chunk_f16[(d + 1u) * BLOCK_Q + query / X * X + (query + d + 1u) % X] = staged[i].zw;
-        } else {
-          chunk_f32[d * BLOCK_Q + query / X * X + (query + d) % X] = bitcast<vec4<f32>>(staged[i]);
-        }
-      }
+      for (var i = 0u; i < STEP_LOADS; i++) { put_dims(lane, i, staged[i]); }
       workgroupBarrier();
       if chunk + 1u < v_chunks {
         for (var i = 0u; i < STEP_LOADS; i++) { staged[i] = d_output_vector(tile, lane, step, chunk + 1u, i); }
@@ -316,16 +293,12 @@ fn main(
         for (var i = 0u; i < V_LOADS; i++) { staged[i] = d_output_row_vector(tile, lane, step.head, step.query, i); }
       }
       for (var d = 0u; d < STEP_QUADS; d++) {
-        let turned = d * BLOCK_Q + (x + d) % X;
         var queries: array<vec4<f32>, QUERIES> = array<vec4<f32>, QUERIES>();
-        for (var j = 0u; j < QUERIES; j++) {
-          if IS_F16 { queries[j] = decode_f16_quad(chunk_f16[turned + X * j]); } else { queries[j] = chunk_f32[turned + X * j]; }
-        }
+        for (var j = 0u; j < QUERIES; j++) { queries[j] = dims_quad(d, x, j); }
         for (var r = 0u; r < KEYS; r++) {
           let row = v_tile[(y + Y * r) * V_PITCH + chunk * STEP_QUADS + d];
           for (var j = 0u; j < QUERIES; j++) {
-            d_weights[r][j] = fma(row.x, queries[j].x, fma(row.y, queries[j].y,
-              fma(row.z, queries[j].z, fma(row.w, queries[j].w, d_weights[r][j]))));
+            d_weights[r][j] = add_dot(row, queries[j], d_weights[r][j]);
           }
         }
       }

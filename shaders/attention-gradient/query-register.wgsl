@@ -1,4 +1,4 @@
-// parts: attention-gradient/exact, attention-gradient/pair, attention-gradient/query, attention/inputs, attention/modifiers, attention/score, attention/work, element, launch, special, store
+// parts: attention-gradient/exact, attention-gradient/pair, attention-gradient/query, attention/chunk, attention/inputs, attention/modifiers, attention/score, attention/work, element, launch, special, store
 //
 // The gradient of q for GPUs: dQ = scale · dS' K, with dS' as in attention-gradient/pair, in O(length) memory, with large tiles in
 // registers.
@@ -20,8 +20,9 @@
 // BLOCK_Q rows: 4·3·D bytes a key for 6·BLOCK_Q·D operations (f32), BLOCK_Q / 2 operations a byte.
 //
 // All places in workgroup memory are made of constants, lanes and loop variables with constant bounds by + * / %, and arrays in
-// registers are indexed by constants once loops are unrolled; see docs/performance.md. If a number in dQ is not finite, its
-// column quad is computed again from the finite part of K, so the contents of a masked key never leak.
+// registers are indexed by constants once loops are unrolled; see docs/performance.md. If a number in dQ is not finite, the
+// workgroup's sums are computed again from the finite part of K, and replace those that are not finite. So the contents of a masked
+// key never leak.
 //
 // A barrier stands before each chunk is stored and after it: between them nobody reads the chunk, or dS', which is stored with a
 // chunk. Dropout's bits are written before a step's first barrier, and read before the one that ends its last chunk of V. Where
@@ -54,11 +55,8 @@ const COLUMNS: u32 = Q_QUADS / X;        // column quads of dQ per lane
 const KEY_CHUNKS: u32 = BLOCK_K / STEP_KEYS;
 const CHUNK_KEYS: u32 = STEP_KEYS / X;   // of dS', per lane
 const P_PITCH: u32 = max(STEP_KEYS, 2u * X) + 1u;
-// A lane loads 16 bytes at a time: one quad of f32 or two of f16.
-const WIDTH: u32 = select(1u, 2u, IS_F16);
-const STEP_VECTORS: u32 = STEP_QUADS / WIDTH;  // of a key in a chunk of dims
+const OTHER_ROWS: u32 = BLOCK_K;               // of a chunk of dims of K or V
 const ROW_VECTORS: u32 = Q_QUADS / WIDTH;      // of a key of K
-const STEP_LOADS: u32 = BLOCK_K * STEP_VECTORS / WORKGROUP;
 const ROW_LOADS: u32 = STEP_KEYS * ROW_VECTORS / WORKGROUP;
 const LOADS: u32 = max(STEP_LOADS, ROW_LOADS);
 const CHUNK: u32 = max(BLOCK_K * STEP_QUADS, STEP_KEYS * Q_QUADS);
@@ -206,16 +204,7 @@ fn main(
         }
       }
       workgroupBarrier();
-      for (var i = 0u; i < STEP_LOADS; i++) {
-        let key = (lane + WORKGROUP * i) / STEP_VECTORS;
-        let d = lane % STEP_VECTORS * WIDTH;
-        if IS_F16 {
-          chunk_f16[d * BLOCK_K + key / X * X + (key + d) % X] = staged[i].xy;
-          chunk_f16[(d + 1u) * BLOCK_K + key / X * X + (key + d + 1u) % X] = staged[i].zw;
-        } else {
-          chunk_f32[d * BLOCK_K + key / X * X + (key + d) % X] = bitcast<vec4<f32>>(staged[i]);
-        }
-      }
+      for (var i = 0u; i < STEP_LOADS; i++) { put_dims(lane, i, staged[i]); }
       workgroupBarrier();
       if chunk + 1u < k_chunks {
         for (var i = 0u; i < STEP_LOADS; i++) { staged[i] = k_vector(tile, lane, first_key, chunk + 1u, i); }
@@ -223,15 +212,12 @@ fn main(
         for (var i = 0u; i < STEP_LOADS; i++) { staged[i] = v_vector(tile, lane, first_key, 0u, i); }
       }
       for (var d = 0u; d < STEP_QUADS; d++) {
-        let turned = d * BLOCK_K + (x + d) % X;
         var keys: array<vec4<f32>, KEYS> = array<vec4<f32>, KEYS>();
-        for (var j = 0u; j < KEYS; j++) {
-          if IS_F16 { keys[j] = decode_f16_quad(chunk_f16[turned + X * j]); } else { keys[j] = chunk_f32[turned + X * j]; }
-        }
+        for (var j = 0u; j < KEYS; j++) { keys[j] = dims_quad(d, x, j); }
         for (var r = 0u; r < ROWS; r++) {
           let row = q_tile[(y + Y * r) * Q_PITCH + chunk * STEP_QUADS + d];
           for (var j = 0u; j < KEYS; j++) {
-            s[r][j] = fma(row.x, keys[j].x, fma(row.y, keys[j].y, fma(row.z, keys[j].z, fma(row.w, keys[j].w, s[r][j]))));
+            s[r][j] = add_dot(row, keys[j], s[r][j]);
           }
         }
       }
@@ -248,16 +234,7 @@ fn main(
         }
       }
       workgroupBarrier();
-      for (var i = 0u; i < STEP_LOADS; i++) {
-        let key = (lane + WORKGROUP * i) / STEP_VECTORS;
-        let d = lane % STEP_VECTORS * WIDTH;
-        if IS_F16 {
-          chunk_f16[d * BLOCK_K + key / X * X + (key + d) % X] = staged[i].xy;
-          chunk_f16[(d + 1u) * BLOCK_K + key / X * X + (key + d + 1u) % X] = staged[i].zw;
-        } else {
-          chunk_f32[d * BLOCK_K + key / X * X + (key + d) % X] = bitcast<vec4<f32>>(staged[i]);
-        }
-      }
+      for (var i = 0u; i < STEP_LOADS; i++) { put_dims(lane, i, staged[i]); }
       workgroupBarrier();
       if chunk + 1u < v_chunks {
         for (var i = 0u; i < STEP_LOADS; i++) { staged[i] = v_vector(tile, lane, first_key, chunk + 1u, i); }
@@ -265,16 +242,12 @@ fn main(
         for (var i = 0u; i < ROW_LOADS; i++) { staged[i] = k_row_vector(tile, lane, first_key, i); }
       }
       for (var d = 0u; d < STEP_QUADS; d++) {
-        let turned = d * BLOCK_K + (x + d) % X;
         var values: array<vec4<f32>, KEYS> = array<vec4<f32>, KEYS>();
-        for (var j = 0u; j < KEYS; j++) {
-          if IS_F16 { values[j] = decode_f16_quad(chunk_f16[turned + X * j]); } else { values[j] = chunk_f32[turned + X * j]; }
-        }
+        for (var j = 0u; j < KEYS; j++) { values[j] = dims_quad(d, x, j); }
         for (var r = 0u; r < ROWS; r++) {
           let row = d_output_tile[(y + Y * r) * V_PITCH + chunk * STEP_QUADS + d];
           for (var j = 0u; j < KEYS; j++) {
-            d_weights[r][j] = fma(row.x, values[j].x, fma(row.y, values[j].y,
-              fma(row.z, values[j].z, fma(row.w, values[j].w, d_weights[r][j]))));
+            d_weights[r][j] = add_dot(row, values[j], d_weights[r][j]);
           }
         }
       }

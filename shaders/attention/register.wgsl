@@ -1,4 +1,4 @@
-// parts: attention/forward, attention/inputs, attention/modifiers, attention/score, attention/special, attention/work, element, launch, special, store
+// parts: attention/chunk, attention/forward, attention/inputs, attention/modifiers, attention/score, attention/special, attention/work, element, launch, special, store
 //
 // FlashAttention forward for GPUs: O = softmax(scale · Q Kᵀ + mask) V in O(length) memory, with large tiles in registers.
 //
@@ -10,8 +10,8 @@
 //     m' = max(m, rowmax S)   P = exp(S - m')   l' = l · exp(m - m') + rowsum P   O' = O · exp(m - m') + P V
 //
 // and O / l once at the end; log-sum-exp = m + log l. Lane (x, y) of X by Y has the query rows y + Y·r, in S the keys x + X·j,
-// and in O the column quads x + X·c. Q stays in workgroup memory if it fits there (HOLDS_Q), and else comes with each chunk of K.
-// K comes in chunks of K_QUADS quads of head dims, and V in chunks of V_KEYS keys, both in the same memory; float16 stays packed
+// and in O the column quads x + X·c. Q stays in workgroup memory if it fits there (HOLDS_Q). Otherwise it comes with each chunk of K.
+// K comes in chunks of STEP_QUADS quads of head dims, and V in chunks of V_KEYS keys, both in the same memory; float16 stays packed
 // there. The next chunk is always on its way: each lane loads its share into registers before the present chunk is multiplied.
 // P goes through workgroup memory, V_KEYS keys at a time.
 //
@@ -40,7 +40,7 @@ const BLOCK_K: u32 = 64u;       // keys per step of the online softmax
 const ROWS: u32 = 4u;           // query rows per lane, a multiple of 4
 const KEYS: u32 = 8u;           // keys per lane
 const WORKGROUP: u32 = 64u;     // lanes: X · Y
-const K_QUADS: u32 = 4u;        // quads of head dims in a chunk of K
+const STEP_QUADS: u32 = 4u;     // quads of head dims in a chunk of K
 const V_KEYS: u32 = 16u;        // keys in a chunk of V, a multiple of X
 const HOLDS_Q: bool = true;     // workgroup memory holds all of the rows of Q, rather than a chunk
 // The keys lie one after another, and all rows of k and v are whole vec4<u32>s.
@@ -50,27 +50,23 @@ const X: u32 = BLOCK_K / KEYS;           // lanes along the keys of S and the co
 const Y: u32 = BLOCK_Q / ROWS;           // and along the rows of both
 const ROW_QUADS: u32 = ROWS / 4u;
 const Q_QUADS: u32 = DIM / 4u;
-const HELD_QUADS: u32 = select(K_QUADS, Q_QUADS, HOLDS_Q);  // of each row of Q in workgroup memory
+const HELD_QUADS: u32 = select(STEP_QUADS, Q_QUADS, HOLDS_Q);  // of each row of Q in workgroup memory
 const Q_PITCH: u32 = HELD_QUADS + 1u;
 const V_QUADS: u32 = VALUE_DIM / 4u;
 const COLUMNS: u32 = V_QUADS / X;        // column quads of O per lane
-const K_CHUNKS: u32 = Q_QUADS / K_QUADS;
+const K_CHUNKS: u32 = Q_QUADS / STEP_QUADS;
 const V_CHUNKS: u32 = BLOCK_K / V_KEYS;
 const CHUNK_KEYS: u32 = V_KEYS / X;      // of S, per lane
 const P_PITCH: u32 = max(V_KEYS, X) + 1u;
-// A lane loads 16 bytes at a time: one quad of f32 or two of f16.
-const WIDTH: u32 = select(1u, 2u, KV_F16);
-const K_VECTORS: u32 = K_QUADS / WIDTH;  // of a key in a chunk of K
+const OTHER_ROWS: u32 = BLOCK_K;         // of a chunk of K
 const V_VECTORS: u32 = V_QUADS / WIDTH;  // of a key
-const K_LOADS: u32 = BLOCK_K * K_VECTORS / WORKGROUP;
 const V_LOADS: u32 = V_KEYS * V_VECTORS / WORKGROUP;
-const LOADS: u32 = max(K_LOADS, V_LOADS);
-const CHUNK: u32 = max(BLOCK_K * K_QUADS, V_KEYS * V_QUADS);
+const LOADS: u32 = max(STEP_LOADS, V_LOADS);
+const CHUNK: u32 = max(BLOCK_K * STEP_QUADS, V_KEYS * V_QUADS);
 
 var<workgroup> q_tile: array<vec4<f32>, BLOCK_Q * Q_PITCH>;                // [row][quad]
 var<workgroup> p_tile: array<vec4<f32>, ROW_QUADS * Y * P_PITCH>;          // [row quad][y][key], a vec4 of four rows
-// A chunk of K [quad][key], turned by a key for each quad against bank conflicts, or of V [key][quad]. One of the two is used.
-var<workgroup> chunk_f32: array<vec4<f32>, select(CHUNK, 1u, KV_F16)>;
+var<workgroup> chunk_f32: array<vec4<f32>, select(CHUNK, 1u, KV_F16)>;     // a chunk of K or V: one of the two is used
 var<workgroup> chunk_f16: array<vec2<u32>, select(1u, CHUNK, KV_F16)>;
 var<workgroup> needs_repair: u32;
 
@@ -79,12 +75,12 @@ fn k_vector(tile: Tile, lane: u32, first_key: u32, chunk: u32, i: u32) -> vec4<u
   if VECTORS {
     // what does not depend on the lane is apart, for compilers to keep it in scalar registers
     let stride = params.inputs.k.strides.z / (4u * WIDTH);
-    let own = lane / K_VECTORS * stride + lane % K_VECTORS;
-    return k[own + (tile.k_base / (4u * WIDTH) + (first_key + WORKGROUP / K_VECTORS * i) * stride + chunk * K_VECTORS)];
+    let own = lane / STEP_VECTORS * stride + lane % STEP_VECTORS;
+    return k[own + (tile.k_base / (4u * WIDTH) + (first_key + WORKGROUP / STEP_VECTORS * i) * stride + chunk * STEP_VECTORS)];
   }
-  let key = min(first_key + (lane + WORKGROUP * i) / K_VECTORS, tile.keys.y - 1u);
+  let key = min(first_key + (lane + WORKGROUP * i) / STEP_VECTORS, tile.keys.y - 1u);
   let row = k_row(tile, key);
-  let column = 4u * (chunk * K_QUADS + lane % K_VECTORS * WIDTH);
+  let column = 4u * (chunk * STEP_QUADS + lane % STEP_VECTORS * WIDTH);
   if KV_F16 { return encode_vector(k_quad(row, column), k_quad(row, column + 4u), true); }
   return bitcast<vec4<u32>>(k_quad(row, column));
 }
@@ -162,11 +158,11 @@ fn main(
   // only a band, and the length of the keys, hide keys: found in registers
   let has_band_only = !MODIFIES_SCORES && !HAS_MASK_MOD
     && params.options.visibility.mask_kind == NO_MASK && params.options.visibility.has_key_mask == 0u;
-  let k_chunks = (params.inputs.head_dim + 4u * K_QUADS - 1u) / (4u * K_QUADS);
+  let k_chunks = (params.inputs.head_dim + 4u * STEP_QUADS - 1u) / (4u * STEP_QUADS);
 
   var staged: array<vec4<u32>, LOADS> = array<vec4<u32>, LOADS>();
   let begin = begin_key(tile, BLOCK_K);
-  for (var i = 0u; i < K_LOADS; i++) { staged[i] = k_vector(tile, lane, begin, 0u, i); }
+  for (var i = 0u; i < STEP_LOADS; i++) { staged[i] = k_vector(tile, lane, begin, 0u, i); }
 
   var next = begin;
   for (var first_key = begin; first_key < tile.keys.y; first_key = next) {
@@ -176,39 +172,27 @@ fn main(
     var s: array<array<f32, KEYS>, ROWS> = array<array<f32, KEYS>, ROWS>();
     for (var chunk = 0u; chunk < K_CHUNKS; chunk++) {
       if chunk >= k_chunks { break; }
-      if 4u * (chunk + 1u) * K_QUADS > params.inputs.head_dim {
-        let column = 4u * (chunk * K_QUADS + lane % K_VECTORS * WIDTH);
-        for (var i = 0u; i < K_LOADS; i++) { staged[i] = select(staged[i], vec4<u32>(0u), column >= params.inputs.head_dim); }
+      if 4u * (chunk + 1u) * STEP_QUADS > params.inputs.head_dim {
+        let column = 4u * (chunk * STEP_QUADS + lane % STEP_VECTORS * WIDTH);
+        for (var i = 0u; i < STEP_LOADS; i++) { staged[i] = select(staged[i], vec4<u32>(0u), column >= params.inputs.head_dim); }
       }
       workgroupBarrier();
-      if !HOLDS_Q { stage_q(tile, lane, chunk * K_QUADS); }
-      for (var i = 0u; i < K_LOADS; i++) {
-        let key = (lane + WORKGROUP * i) / K_VECTORS;
-        let d = lane % K_VECTORS * WIDTH;
-        if KV_F16 {
-          chunk_f16[d * BLOCK_K + key / X * X + (key + d) % X] = staged[i].xy;
-          chunk_f16[(d + 1u) * BLOCK_K + key / X * X + (key + d + 1u) % X] = staged[i].zw;
-        } else {
-          chunk_f32[d * BLOCK_K + key / X * X + (key + d) % X] = bitcast<vec4<f32>>(staged[i]);
-        }
-      }
+      if !HOLDS_Q { stage_q(tile, lane, chunk * STEP_QUADS); }
+      for (var i = 0u; i < STEP_LOADS; i++) { put_dims(lane, i, staged[i]); }
       workgroupBarrier();
       if chunk + 1u < k_chunks {
-        for (var i = 0u; i < K_LOADS; i++) { staged[i] = k_vector(tile, lane, first_key, chunk + 1u, i); }
+        for (var i = 0u; i < STEP_LOADS; i++) { staged[i] = k_vector(tile, lane, first_key, chunk + 1u, i); }
       } else {
         for (var i = 0u; i < V_LOADS; i++) { staged[i] = v_vector(tile, lane, first_column, first_key, i); }
       }
-      for (var d = 0u; d < K_QUADS; d++) {
-        let turned = d * BLOCK_K + (x + d) % X;
+      for (var d = 0u; d < STEP_QUADS; d++) {
         var keys: array<vec4<f32>, KEYS> = array<vec4<f32>, KEYS>();
-        for (var j = 0u; j < KEYS; j++) {
-          if KV_F16 { keys[j] = decode_f16_quad(chunk_f16[turned + X * j]); } else { keys[j] = chunk_f32[turned + X * j]; }
-        }
+        for (var j = 0u; j < KEYS; j++) { keys[j] = dims_quad(d, x, j); }
         for (var r = 0u; r < ROWS; r++) {
           var row = vec4<f32>(0.0);
-          if HOLDS_Q { row = q_tile[(y + Y * r) * Q_PITCH + chunk * K_QUADS + d]; } else { row = q_tile[(y + Y * r) * Q_PITCH + d]; }
+          if HOLDS_Q { row = q_tile[(y + Y * r) * Q_PITCH + chunk * STEP_QUADS + d]; } else { row = q_tile[(y + Y * r) * Q_PITCH + d]; }
           for (var j = 0u; j < KEYS; j++) {
-            s[r][j] = fma(row.x, keys[j].x, fma(row.y, keys[j].y, fma(row.z, keys[j].z, fma(row.w, keys[j].w, s[r][j]))));
+            s[r][j] = add_dot(row, keys[j], s[r][j]);
           }
         }
       }
@@ -319,7 +303,7 @@ fn main(
       if chunk + 1u < V_CHUNKS {
         for (var i = 0u; i < V_LOADS; i++) { staged[i] = v_vector(tile, lane, first_column, chunk_key + V_KEYS, i); }
       } else {
-        for (var i = 0u; i < K_LOADS; i++) { staged[i] = k_vector(tile, lane, next, 0u, i); }
+        for (var i = 0u; i < STEP_LOADS; i++) { staged[i] = k_vector(tile, lane, next, 0u, i); }
       }
       if HAS_DROPOUT {
         drop_weights(tile, lane, chunk_key);

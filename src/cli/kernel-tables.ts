@@ -26,14 +26,9 @@ export function attentionKernels({ traits, kernels }: Device): string {
       );
       const names = [...new Set([query.variant.name, key.variant.name])].join(', ');
       const range = `${(dims[i - 1] ?? 0) + 1} to ${dim}`;
-      return [
-        'attentionGradient',
-        dtype,
-        range,
-        names,
-        `${query.variant.ownRows} queries, ${key.variant.ownRows} keys`,
-        query.reason,
-      ];
+      const step = `${query.variant.ownRows} queries, ${key.variant.ownRows} keys`;
+      const reasons = [...new Set([query.reason, key.reason])].join(', ');
+      return ['attentionGradient', dtype, range, names, step, reasons];
     }),
   );
   const [op, dtype, range] = [0, 1, 2];
@@ -59,11 +54,18 @@ export function matmulKernels({ traits, kernels }: Device): string {
   return table(['products of', 'dtype', 'kernel', 'a workgroup’s block', 'because'], merged);
 }
 
+/** A class of sizes in words: `head dims up to 64`, `few queries, head dims up to 64`, or matmul's own word. */
+export function describeClass(sizeClass: string | number): string {
+  const [, few, dim] = /^(few-)?(\d+)$/.exec(String(sizeClass)) ?? [];
+  if (dim === undefined) return String(sizeClass);
+  return `${few ? 'few queries, ' : ''}head dims up to ${dim}`;
+}
+
 /** Every kernel that `--kernel` can pin, for each class of problems that share a choice. */
 export function pinnableKernels({ traits, kernels: { tuned } }: Device): string {
   const rows = tuningProblems(traits, { headDims: VALUE_DIM_BUCKETS }).map(({ op, dtype, sizeClass, key, kernels }) => {
     const byDefault = tuned.get(key)?.kernel ?? kernels[0];
-    const size = typeof sizeClass === 'number' ? `head dims up to ${sizeClass}` : sizeClass;
+    const size = describeClass(sizeClass);
     return [op, size, dtype, kernels.map((name) => (name === byDefault ? `${name} (default)` : name)).join('\n')];
   });
   const [op, size, dtype] = [0, 1, 2];

@@ -1,8 +1,9 @@
 /** The command `tune`, and the option `--kernel` of others. */
 import pc from 'picocolors';
 import { ArgumentError } from '../index.ts';
-import { MAX_VALUE_COLUMNS } from '../kernels/attention.ts';
+import { MOST_HEAD_DIM } from '../tuning/problems.ts';
 import type { Device, DeviceOptions, TunedCandidate, TunedChoice, TuneOptions, TuneResult } from '../index.ts';
+import { describeClass } from './kernel-tables.ts';
 import { deviceLine, formatTime, table } from '../display/text.ts';
 
 /** The options as the user gave them; each word may list several, separated by commas. */
@@ -28,7 +29,7 @@ export async function runTune(device: Device, words: TuneWords, { print, progres
       ...tuneOptions(words),
       remeasure: true,
       onProgress: ({ done, total, op, dtype, sizeClass, kernel }) =>
-        progress?.(`${done}/${total} ${op} ${dtype} ${sizeClass}: ${kernel} …`),
+        progress?.(`${done}/${total} ${op} ${dtype} ${describeClass(sizeClass)}: ${kernel} …`),
     });
   } finally {
     progress?.('');
@@ -52,8 +53,8 @@ function tuneOptions({ op, dtype, headDim, seconds }: TuneWords): TuneOptions {
 
 function parseHeadDim(word: string): number {
   const dim = Number(word);
-  if (Number.isInteger(dim) && dim >= 1 && dim <= MAX_VALUE_COLUMNS) return dim;
-  throw new ArgumentError(`--head-dim must be whole numbers from 1 to ${MAX_VALUE_COLUMNS}, got '${word}'`);
+  if (Number.isInteger(dim) && dim >= 1 && dim <= MOST_HEAD_DIM) return dim;
+  throw new ArgumentError(`--head-dim must be whole numbers from 1 to ${MOST_HEAD_DIM}, got '${word}'`);
 }
 
 function parseSeconds(word: string): number {
@@ -72,7 +73,7 @@ function choicesTable(choices: readonly TunedChoice[]): string {
     choices.map(({ op, dtype, sizeClass, candidates, kernel, speedup }) => [
       op,
       dtype,
-      typeof sizeClass === 'number' ? `≤ ${sizeClass}` : sizeClass,
+      describeClass(sizeClass),
       candidates.map((candidate) => candidate.kernel).join('\n'),
       candidates.map(timeOf).join('\n'),
       kernel,

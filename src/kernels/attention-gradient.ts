@@ -23,6 +23,7 @@ import {
   DIM_BUCKETS,
   hasManyRegisters,
   inputFields,
+  MAX_COLUMNS,
   MOST_REGISTER_NUMBERS,
   storedBatch,
   valueDimBucket,
@@ -198,21 +199,31 @@ function ofForward(
   const forward = attentionVariants({ kernelsOf, dtype, headDim, valueDim }, traits).find(
     (known) => known.name === name,
   );
-  const variant = variants.find(({ family }) => family === forward?.family);
+  const variant = defaultOf(forward?.family, variants);
   return variant && { variant, reason: `${kernelsOf} is pinned to ${name}` };
+}
+
+/** The first kernel of a family that no device lacks memory for. */
+function defaultOf(
+  family: string | undefined,
+  variants: readonly AttentionGradientVariant[],
+): AttentionGradientVariant | undefined {
+  const isSmall = (variant: AttentionGradientVariant) =>
+    variant.family !== 'register' || variant.bytes <= MOST_DEFAULT_BYTES;
+  return variants.find((variant) => variant.family === family && isSmall(variant));
 }
 
 /** What suits the device's class if nothing was measured. */
 function preferred(variants: readonly AttentionGradientVariant[], traits: Traits): Choice<AttentionGradientVariant> {
-  const subgroup = variants.find(({ family }) => family === 'subgroup');
+  const subgroup = defaultOf('subgroup', variants);
   // as in the forward pass, the tile kernels are faster with subgroups of 4
   if (subgroup && traits.isSoftware && traits.subgroupSize >= 8) {
     return { variant: subgroup, reason: 'a CPU driver: neither barriers nor workgroup memory' };
   }
-  const register = variants.find((variant) => variant.family === 'register' && variant.bytes <= MOST_DEFAULT_BYTES);
+  const register = defaultOf('register', variants);
   // on AMD they take 204 to 240 registers
   if (register && hasManyRegisters(traits)) {
-    return { variant: register, reason: 'the most rows that fit 32 KiB of workgroup memory, with 4 × 8 scores a lane' };
+    return { variant: register, reason: 'a GPU: 4 × 8 scores a lane, in registers' };
   }
   return { variant: TILE, reason: 'fits every device' };
 }
@@ -221,19 +232,14 @@ function sum(numbers: readonly number[]): number {
   return numbers.reduce((a, b) => a + b, 0);
 }
 
-/** Columns of a gradient that one launch computes. More columns take several launches, each of which computes the scores. */
-const MAX_GRADIENT_COLUMNS = 256;
-/** Powers of two, so that each invocation has whole rows. */
-const COLUMN_BUCKETS = [32, 64, 128, MAX_GRADIENT_COLUMNS];
-
 /** The first columns of the launches that a gradient of `columns` columns takes. */
 function columnPasses(columns: number): number[] {
-  return Array.from({ length: Math.ceil(columns / MAX_GRADIENT_COLUMNS) }, (_, pass) => pass * MAX_GRADIENT_COLUMNS);
+  return Array.from({ length: Math.ceil(columns / MAX_COLUMNS) }, (_, pass) => pass * MAX_COLUMNS);
 }
 
 /** Constants of a tile kernel whose invocations keep at most `quads` quads of gradients. */
 function tileConstants(columns: number, ownRows: number, quads: number): Constants {
-  const dim = COLUMN_BUCKETS.find((size) => columns <= size) ?? MAX_GRADIENT_COLUMNS;
+  const dim = valueDimBucket(columns); // a power of two, so that each invocation has whole rows
   const workgroup = Math.max(2 * ownRows, (ownRows * dim) / (4 * quads));
   return { DIM: dim, OWN_ROWS: ownRows, WORKGROUP: workgroup };
 }

@@ -126,7 +126,7 @@ export type AttentionVariant = TileVariant | RegisterVariant | SubgroupVariant |
 
 export interface AttentionPlan {
   readonly choice: Choice<AttentionVariant>;
-  /** One for every MAX_VALUE_COLUMNS columns of the output. */
+  /** Each has at most MAX_COLUMNS columns of the output. */
   readonly passes: readonly Launch[];
   /** If the keys are split, the launch that merges `parts` results in float32. */
   readonly merge?: Launch & { readonly parts: number };
@@ -134,10 +134,10 @@ export interface AttentionPlan {
 
 // ---- the kernels
 
-/** Columns of the output that one launch computes. More columns take several launches, each of which computes the scores. */
-export const MAX_VALUE_COLUMNS = 256;
+/** Columns of the output, or a gradient, that one launch computes. More take several launches, each of which computes the scores. */
+export const MAX_COLUMNS = 256;
 /** Value dims that share registers of O in the tile kernels. */
-export const VALUE_DIM_BUCKETS = [32, 64, 128, MAX_VALUE_COLUMNS];
+export const VALUE_DIM_BUCKETS = [32, 64, 128, MAX_COLUMNS];
 /** The larger of head and value dim, in kernels that hold q and O in registers. */
 export const DIM_BUCKETS = [32, 64, 96, 128, 256];
 
@@ -157,7 +157,7 @@ const STREAM_ROWS = [1, 2, 4];
 const SUBGROUP_BLOCK_K = 8;
 
 export function valueDimBucket(valueDim: number): number {
-  return VALUE_DIM_BUCKETS.find((size) => valueDim <= size) ?? MAX_VALUE_COLUMNS;
+  return VALUE_DIM_BUCKETS.find((size) => valueDim <= size) ?? MAX_COLUMNS;
 }
 
 /** Bytes of the workgroup variables of attention/parts/tile, each rounded up to 16 as WebGPU counts them. */
@@ -313,7 +313,7 @@ export function alignment({ headDim, valueDim, q, k, v }: AttentionInputs): Cons
 function kernelOf(problem: AttentionProblem, variant: AttentionVariant): { shader: Shader; constants: Constants } {
   const { kernelsOf, dtype, headDim, valueDim, options } = problem;
   const storage = { IS_F16: dtype === 'float16' };
-  const dim = DIM_BUCKETS.find((size) => Math.max(headDim, problem.valueDim) <= size)!;
+  const dim = DIM_BUCKETS.find((size) => Math.max(headDim, valueDim) <= size)!;
   switch (variant.family) {
     case 'tile': {
       const { blockQ, blockK, workgroup } = variant;
@@ -346,7 +346,7 @@ function kernelOf(problem: AttentionProblem, variant: AttentionVariant): { shade
           ROWS: rows,
           KEYS: keys,
           WORKGROUP: (blockQ / rows) * (blockK / keys),
-          K_QUADS: variant.kQuads,
+          STEP_QUADS: variant.kQuads,
           V_KEYS: variant.vKeys,
           HOLDS_Q: variant.holdsQ,
           ...vectors,
@@ -435,7 +435,7 @@ export interface AttentionSize extends Pick<AttentionInputs, 'dtype' | 'headDim'
 /** The size of the first pass, whose kernel the others take too. */
 function sizeOf(problem: AttentionProblem): AttentionSize {
   const { kernelsOf, dtype, kvDtype, headDim, heads, kvHeads, queryLength, options } = problem;
-  const valueDim = Math.min(problem.valueDim, MAX_VALUE_COLUMNS);
+  const valueDim = columnsOfPass(problem.valueDim);
   const { maskBlock } = options;
   const isPlain = kvDtype === dtype && options.isPlain;
   const rows = maskBlock === undefined ? (queryLength * heads) / kvHeads : queryLength;
@@ -443,7 +443,8 @@ function sizeOf(problem: AttentionProblem): AttentionSize {
 }
 
 /** Every kernel that can compute such a problem on the device. */
-export function attentionVariants(size: AttentionSize, traits: Traits): AttentionVariant[] {
+export function attentionVariants(whole: AttentionSize, traits: Traits): AttentionVariant[] {
+  const size = { ...whole, valueDim: columnsOfPass(whole.valueDim) };
   const tiles = BLOCK_SIZES.flatMap((blockK) => tileVariants(size.valueDim, blockK, traits));
   const matrices = size.isPlain === false ? [] : attentionMatrixVariants(size, traits);
   const variants = [
@@ -523,8 +524,9 @@ export function planAttention(problem: AttentionProblem, traits: Traits, choices
   const choice = chooseAttention(sizeOf(problem), traits, choices, problem.blockSize);
   const splits = chooseSplits(problem, choice.variant, traits);
   const { op, heads, queryRows: queryLength, valueDim, dtype, output, writesLogSumExp } = problem;
-  const passes = Array.from({ length: Math.ceil(valueDim / MAX_VALUE_COLUMNS) }, (_, pass) =>
-    attentionLaunch(problem, choice.variant, splits, traits, pass * MAX_VALUE_COLUMNS),
+  const columns = columnsOfPass(valueDim);
+  const passes = Array.from({ length: Math.ceil(valueDim / columns) }, (_, pass) =>
+    attentionLaunch(problem, choice.variant, splits, traits, pass * columns),
   );
   if (splits === 1) return { choice, passes };
   const sizes = { op, parts: splits, batch: storedBatch(problem), heads, queryLength, valueDim, dtype };
@@ -638,12 +640,18 @@ export function attentionLaunch(
   };
 }
 
-/** The problem with at most MAX_VALUE_COLUMNS columns of v. */
+/** Columns of each pass but the last: the same number, in whole vectors of float16. */
+function columnsOfPass(valueDim: number): number {
+  const passes = Math.ceil(valueDim / MAX_COLUMNS);
+  return passes === 1 ? valueDim : 8 * Math.ceil(valueDim / passes / 8);
+}
+
+/** The problem with the columns of v of one pass. */
 function passOf(problem: AttentionProblem, firstColumn: number): AttentionProblem {
   const { v, valueDim } = problem;
   return {
     ...problem,
-    valueDim: Math.min(valueDim - firstColumn, MAX_VALUE_COLUMNS),
+    valueDim: Math.min(valueDim - firstColumn, columnsOfPass(valueDim)),
     v: { ...v, offset: v.offset + firstColumn * v.strides[3] },
   };
 }

@@ -85,7 +85,7 @@ export function attentionMatrixVariants(
   const dim = ATTENTION_DIMS.find((size) => Math.max(headDim, valueDim) <= size);
   if (!dialect || dtype !== 'float16' || dim === undefined) return [];
   // A lane of 32 holds rows · dim / 64 registers of q and as many of O: with 32 rows a subgroup at 128 dims, 64 of each. RDNA3 holds q
-  // twice, and spills 159 registers there. With 16 rows it spills none, and 226 at 256 dims.
+  // twice, and spills 159 registers there. With 16 rows it spills none at 128 dims. At 256 it spills 226.
   const isAmd = traits.vendor === 'amd';
   if (isAmd && dim > 128) return [];
   const mostRows = dim > (isAmd ? 64 : 128) ? 16 : 32;

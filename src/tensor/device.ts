@@ -82,8 +82,8 @@ const WANTED_FEATURES: readonly GPUFeatureName[] = ['timestamp-query', 'shader-f
 
 const SOFTWARE_BUDGET = 4 * 2 ** 30;
 
-/** Not standard yet: an experimental device has those that there are. The second is for kernels of the first alone. */
-const SUBGROUP_SIZE_CONTROL = 'subgroup-size-control' as GPUFeatureName;
+const SUBGROUP_SIZE_CONTROL: GPUFeatureName = 'subgroup-size-control';
+/** An experimental device takes those that the adapter has. Only kernels on tensor cores use the second. */
 const EXPERIMENTAL_FEATURES = ['chromium-experimental-subgroup-matrix' as GPUFeatureName, SUBGROUP_SIZE_CONTROL];
 
 /** Uploads of more bytes than this submit recorded work first if they can then reuse a buffer. */
@@ -156,6 +156,7 @@ function describe(
 
 function traitsOf({ limits, features }: GPUDevice, info: DeviceInfo): Traits {
   const { subgroupMinSize: least, subgroupMaxSize: most } = info;
+  const mayRequire = features.has('subgroups') && features.has(SUBGROUP_SIZE_CONTROL);
   return {
     maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
     maxComputeWorkgroupsPerDimension: limits.maxComputeWorkgroupsPerDimension,
@@ -164,7 +165,7 @@ function traitsOf({ limits, features }: GPUDevice, info: DeviceInfo): Traits {
     isSoftware: info.isSoftware,
     vendor: info.vendor,
     subgroupSize: features.has('subgroups') && least === most ? least : 0,
-    ...(features.has(SUBGROUP_SIZE_CONTROL) && least <= 32 && most > 32 && { requiredSubgroupSize: 32 }),
+    ...(mayRequire && least < most && least <= 32 && most >= 32 && { requiredSubgroupSize: 32 }),
   };
 }
 

@@ -5,7 +5,7 @@ import type { FloatDType } from './dtype.ts';
 export type TunableOp = 'flashAttention' | 'localAttention' | 'attentionGradient' | 'matmul';
 
 export interface TuneOptions {
-  /** Default all; on a CPU driver without `attentionGradient`, whose kernels may take half a minute to compile there. */
+  /** Default all, except `attentionGradient` on a CPU driver: its kernels may take half a minute to compile there. */
   ops?: readonly TunableOp[];
   /** Default both. */
   dtypes?: readonly FloatDType[];
@@ -44,7 +44,10 @@ export interface TuneResult {
 export interface TunedChoice {
   readonly op: TunableOp;
   readonly dtype: FloatDType;
-  /** Attention's largest head dim, as `few-64` for up to eight queries; matmul's `narrow`, `few` or `many` blocks of 64 × 64. */
+  /**
+   * Attention's largest head dim, as `few-64` if at most eight rows share their keys; matmul's `narrow`, `few` or `many` blocks of
+   * 64 × 64.
+   */
   readonly sizeClass: string | number;
   readonly kernel: string;
   /** Day of the measurement; undefined if there was none, so that the default stays. */

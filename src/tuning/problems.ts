@@ -1,7 +1,7 @@
-/** The problems that are measured: one for each choice that ops look up. */
+/** The problems that are measured: one for each choice that ops look up, but for localAttention of few queries. */
 import { matmulKey, matmulVariants, chooseMatmul } from '../kernels/matmul.ts';
 import { VALUE_DIM_BUCKETS } from '../kernels/attention.ts';
-import { formatKey, NO_CHOICES, type Choice, type Variant } from '../kernels/choice.ts';
+import { formatKey, NO_CHOICES, type Variant } from '../kernels/choice.ts';
 import { attentionKey, attentionVariants, chooseAttention, DEFAULT_BLOCK_SIZE } from '../kernels/attention.ts';
 import { chooseAttentionGradient, gradientKey, gradientVariants } from '../kernels/attention-gradient.ts';
 import { flashAttention } from '../ops/attention/fused-attention.ts';
@@ -23,9 +23,13 @@ export interface TuningProblem {
   readonly kernels: readonly string[];
   readonly inputs: readonly Shape[];
   readonly run: (inputs: readonly Tensor[]) => readonly Tensor[];
+  /** Whether only few rows share their keys. */
+  readonly isDecoding?: boolean;
 }
 
 export const TUNABLE_OPS: readonly TunableOp[] = ['flashAttention', 'localAttention', 'matmul', 'attentionGradient'];
+/** The largest head dim that is measured. Larger ones take what was chosen for it. */
+export const MOST_HEAD_DIM = VALUE_DIM_BUCKETS.at(-1)!;
 export const FLOAT_DTYPES: readonly FloatDType[] = ['float32', 'float16'];
 
 export interface AttentionSizes {
@@ -57,9 +61,9 @@ export function attentionProblem(
     sizeClass: key.sizeClass,
     key: formatKey(key),
     kernels: namesOf(
-      chooseAttention(size, traits, NO_CHOICES),
-      chooseAttention(size, traits, NO_CHOICES, DEFAULT_BLOCK_SIZE),
-      attentionVariants(size, traits),
+      chooseAttention(size, traits, NO_CHOICES).variant,
+      chooseAttention(size, traits, NO_CHOICES, DEFAULT_BLOCK_SIZE).variant,
+      ...attentionVariants(size, traits),
     ),
     inputs: [shape, shape, shape],
     run:
@@ -71,6 +75,8 @@ export function attentionProblem(
 
 /** Query heads that share a key head. */
 const GROUP = 4;
+/** Kernels whose workgroups have more rows would leave most of them empty. */
+const MOST_DECODING_ROWS = 16;
 
 /** One query for each of four query heads that share each of `heads` key heads. */
 export function decodingProblem(
@@ -88,16 +94,16 @@ export function decodingProblem(
     sizeClass: key.sizeClass,
     key: formatKey(key),
     kernels: namesOf(
-      chooseAttention(size, traits, NO_CHOICES),
-      chooseAttention(size, traits, NO_CHOICES, DEFAULT_BLOCK_SIZE),
-      attentionVariants(size, traits),
+      chooseAttention(size, traits, NO_CHOICES).variant,
+      ...attentionVariants(size, traits).filter(({ blockQ }) => blockQ <= MOST_DECODING_ROWS),
     ),
+    isDecoding: true,
     inputs: [[1, GROUP * heads, 1, headDim], keys, keys],
     run: ([q, k, v]) => [flashAttention(q, k, v).output],
   };
 }
 
-/** A forward and a backward pass, as in a training step: the gradient's share is two thirds and more. */
+/** A forward and a backward pass, as in a training step. The gradient's share is two thirds or more. */
 export function gradientProblem(
   dtype: FloatDType,
   { heads, length, headDim }: Omit<AttentionSizes, 'window'>,
@@ -105,10 +111,7 @@ export function gradientProblem(
 ): TuningProblem {
   const size = { kernelsOf: 'flashAttention', dtype, headDim, valueDim: headDim } as const;
   const key = gradientKey(size);
-  const choices = (['query', 'key'] as const).map((side) => ({
-    byDefault: chooseAttentionGradient(size, side, traits),
-    variants: gradientVariants(size, side, traits),
-  }));
+  const variants = (['query', 'key'] as const).flatMap((side) => gradientVariants(size, side, traits));
   const shape = [1, heads, length, headDim];
   return {
     op: 'attentionGradient',
@@ -116,9 +119,9 @@ export function gradientProblem(
     sizeClass: key.sizeClass,
     key: formatKey(key),
     kernels: namesOf(
-      choices[0].byDefault,
-      choices[1].byDefault,
-      choices.flatMap(({ variants }) => variants),
+      chooseAttentionGradient(size, 'query', traits).variant,
+      ...variants.filter(({ family }) => family === 'tile'),
+      ...variants,
     ),
     inputs: [shape, shape, shape, shape],
     run([q, k, v, dOutput]) {
@@ -142,9 +145,9 @@ export function matmulProblem(dtype: FloatDType, { rows, columns, depth }: Matmu
     sizeClass: key.sizeClass,
     key: formatKey(key),
     kernels: namesOf(
-      chooseMatmul(size, traits, NO_CHOICES),
-      chooseMatmul(size, { ...traits, isSoftware: false }, NO_CHOICES),
-      matmulVariants(size, traits),
+      chooseMatmul(size, traits, NO_CHOICES).variant,
+      chooseMatmul(size, { ...traits, isSoftware: false }, NO_CHOICES).variant,
+      ...matmulVariants(size, traits),
     ),
     inputs: [
       [rows, depth],
@@ -154,8 +157,8 @@ export function matmulProblem(dtype: FloatDType, { rows, columns, depth }: Matmu
   };
 }
 
-function namesOf(byDefault: Choice<Variant>, tile: Choice<Variant>, variants: readonly Variant[]): string[] {
-  return [...new Set([byDefault.variant, tile.variant, ...variants].map(({ name }) => name))];
+function namesOf(...variants: readonly Variant[]): string[] {
+  return [...new Set(variants.map(({ name }) => name))];
 }
 
 /** Sizes that take milliseconds on a current GPU or CPU, and at which kernels compare as they do at larger sizes. */
@@ -185,13 +188,12 @@ const SIZES = {
 } as const;
 
 const WINDOW = 64;
-const OPS_ON_CPU = TUNABLE_OPS.filter((op) => op !== 'attentionGradient');
 
 /** The problems that the options ask for. Those that matter most come first, because the time may run out. */
 export function tuningProblems(traits: Traits, options: TuneOptions): TuningProblem[] {
   const sizes = SIZES[traits.isSoftware ? 'cpu' : 'gpu'];
   const { isSoftware } = traits;
-  const { ops = isSoftware ? OPS_ON_CPU : TUNABLE_OPS, dtypes = FLOAT_DTYPES } = options;
+  const { ops = TUNABLE_OPS, dtypes = FLOAT_DTYPES } = options;
   const { headDims = isSoftware ? [64] : VALUE_DIM_BUCKETS } = options;
   const dims = VALUE_DIM_BUCKETS.filter((most, i) =>
     headDims.some((dim) => dim <= most && dim > (VALUE_DIM_BUCKETS[i - 1] ?? 0)),
@@ -216,7 +218,9 @@ export function tuningProblems(traits: Traits, options: TuneOptions): TuningProb
         ];
     }
   };
-  return FLOAT_DTYPES.filter((dtype) => dtypes.includes(dtype)).flatMap((dtype) =>
+  const problems = FLOAT_DTYPES.filter((dtype) => dtypes.includes(dtype)).flatMap((dtype) =>
     TUNABLE_OPS.filter((op) => ops.includes(op)).flatMap((op) => problemsOf(op, dtype)),
   );
+  const isGradient = ({ op }: TuningProblem) => op === 'attentionGradient';
+  return [...problems.filter((problem) => !isGradient(problem)), ...problems.filter(isGradient)];
 }

@@ -3,7 +3,6 @@
  * tuner.
  */
 import { ArgumentError, OutOfMemoryError } from '../gpu/errors.ts';
-import { MAX_VALUE_COLUMNS } from '../kernels/attention.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { normal } from '../tensor/random.ts';
@@ -13,7 +12,7 @@ import type { TunedKernel } from '../tensor/traits.ts';
 import type { TunedChoice, TuneOptions, TuneResult } from '../tensor/tuning.ts';
 import { contest, NO_TIME } from './contest.ts';
 import { ownerOf, remember } from './memory.ts';
-import { FLOAT_DTYPES, TUNABLE_OPS, tuningProblems, type TuningProblem } from './problems.ts';
+import { FLOAT_DTYPES, MOST_HEAD_DIM, TUNABLE_OPS, tuningProblems, type TuningProblem } from './problems.ts';
 import type { Effort } from './race.ts';
 
 const OPTIONS = ['ops', 'dtypes', 'headDims', 'remeasure', 'timeBudget', 'onProgress'];
@@ -31,15 +30,23 @@ export async function tune(device: Device, options: TuneOptions, keeps: boolean)
   device.assertUsable();
   checkTuneOptions(options);
   const { isSoftware } = device.traits;
-  const problems = tuningProblems(device.traits, options).map((problem) => {
-    return { ...problem, kernels: candidates(problem.kernels, isSoftware) };
+  const wanted = { ...options, ops: options.ops ?? (isSoftware ? OPS_ON_CPU : TUNABLE_OPS) };
+  const problems = tuningProblems(device.traits, wanted).map((problem) => {
+    return { ...problem, kernels: candidates(problem, isSoftware) };
   });
   return tuneProblems(device, problems, options, { effort: isSoftware ? CPU_EFFORT : GPU_EFFORT, keeps });
 }
 
-/** The kernels worth compiling. On a GPU, tiles of eight queries load every key for few queries, and suit only tight limits. */
-export function candidates(kernels: readonly string[], isSoftware: boolean): readonly string[] {
+/** Those of the gradient may take half a minute to compile there. */
+const OPS_ON_CPU = TUNABLE_OPS.filter((op) => op !== 'attentionGradient');
+
+/** The kernels worth compiling. On a GPU, tiles of eight queries load every key for few queries: for many they suit tight limits only. */
+export function candidates(
+  { kernels, isDecoding = false }: Pick<TuningProblem, 'kernels' | 'isDecoding'>,
+  isSoftware: boolean,
+): readonly string[] {
   if (isSoftware) return kernels.slice(0, MOST_KERNELS_ON_CPU);
+  if (isDecoding) return kernels;
   const [byDefault, ...others] = kernels;
   return [byDefault, ...others.filter((name) => !name.startsWith('tile-8x'))];
 }
@@ -152,8 +159,8 @@ function checkTuneOptions(options: TuneOptions): void {
   checkList(
     'headDims',
     headDims,
-    `whole numbers from 1 to ${MAX_VALUE_COLUMNS}`,
-    (dim) => Number.isInteger(dim) && dim >= 1 && dim <= MAX_VALUE_COLUMNS,
+    `whole numbers from 1 to ${MOST_HEAD_DIM}`,
+    (dim) => Number.isInteger(dim) && dim >= 1 && dim <= MOST_HEAD_DIM,
   );
   const fail = (name: string, expected: string, got: unknown) => {
     throw new ArgumentError(`device.tune: ${name} must be ${expected}, got ${String(got)}`);

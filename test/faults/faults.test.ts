@@ -1,4 +1,4 @@
-/** The list of faults: run.mjs plants them, which takes too long for a suite, so here is only that it still can. */
+/** The list of faults. run.mjs plants them, which takes too long for a suite. This tests only that each can still be planted. */
 import { existsSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { FAULTS, plant } from './faults.mjs';

@@ -120,6 +120,10 @@ describe('the kernels', () => {
     const large = { ...GPU_32_KIB, maxComputeWorkgroupStorageSize: 49_152 };
     expect(chosen(large, {}).variant.name).toBe('register-32x64-4x8');
     expect(chosen(large, { pinned: 'register-64x64-4x8' }).variant.name).toBe('register-64x64-4x8');
+    // the default of a pinned family needs no more than 32 KiB either
+    const forward = { ...NO_CHOICES, pinned: new Map([['flashAttention', 'register-64x64-4x8']]) };
+    const { variant } = chooseAttentionGradient(gradientProblem({ headDim: 128 }), 'query', large, forward);
+    expect(variant.name).toBe('register-16x128-4x8');
   });
 });
 

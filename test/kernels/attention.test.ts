@@ -250,7 +250,9 @@ describe('tiles in registers', () => {
 
   /** Every constant of the shader, in its own words. */
   function declared(constants: Readonly<Record<string, unknown>>): Record<string, number> {
-    const source = readFileSync(new URL('../../shaders/attention/register.wgsl', import.meta.url), 'utf8');
+    const source = ['parts/chunk', 'register']
+      .map((name) => readFileSync(new URL(`../../shaders/attention/${name}.wgsl`, import.meta.url), 'utf8'))
+      .join('\n');
     const isF16 = constants['KV_F16'] === true;
     const values: Record<string, number> = {};
     for (const [name, value] of Object.entries(constants)) if (typeof value === 'number') values[name] = value;
@@ -280,11 +282,11 @@ describe('tiles in registers', () => {
             expect(c['X'] * c['Y']).toBe(c['WORKGROUP']);
             expect([c['DIM'] >= headDim, c['VALUE_DIM'] * c['VALUE_PARTS'] >= valueDim]).toEqual([true, true]);
             const whole = [
-              [c['BLOCK_K'] * c['K_VECTORS'], c['WORKGROUP']],
+              [c['BLOCK_K'] * c['STEP_VECTORS'], c['WORKGROUP']],
               [c['V_KEYS'] * c['V_VECTORS'], c['WORKGROUP']],
-              [c['WORKGROUP'], c['K_VECTORS']],
-              [c['Q_QUADS'], c['K_QUADS']],
-              [c['K_QUADS'], c['WIDTH']],
+              [c['WORKGROUP'], c['STEP_VECTORS']],
+              [c['Q_QUADS'], c['STEP_QUADS']],
+              [c['STEP_QUADS'], c['WIDTH']],
               [c['V_QUADS'], c['X']],
               [c['V_QUADS'], c['WIDTH']],
               [c['V_KEYS'], c['X']],
@@ -527,13 +529,13 @@ describe('few queries', () => {
 describe('passes over the columns of the output', () => {
   const problem = attentionProblem({ queryLength: 40, valueDim: 600, v: { strides: [9000, 9000, 600, 1], offset: 4 } });
 
-  test('have 256 columns each, and the first writes the log-sum-exp', () => {
+  test('have as many columns each, at most 256, and the first writes the log-sum-exp', () => {
     const { passes } = planPasses({ ...problem, writesLogSumExp: true }, DEFAULTS);
     expect(passes).toMatchObject(
       [
-        [256, 0, 4, 1],
-        [256, 256, 260, 0],
-        [88, 512, 516, 0],
+        [200, 0, 4, 1],
+        [200, 200, 204, 0],
+        [200, 400, 404, 0],
       ].map(([columns, first, offset, writes]) => ({
         params: {
           inputs: { value_dim: columns, v: { offset } },
@@ -541,6 +543,17 @@ describe('passes over the columns of the output', () => {
         },
       })),
     );
+  });
+
+  test('are whole vectors, but for the last', () => {
+    const columns = (valueDim: number) => {
+      const passes = planPasses(attentionProblem({ queryLength: 40, headDim: 64, valueDim }), DEFAULTS).passes;
+      return passes.map(({ params }) => (params['inputs'] as { value_dim: number }).value_dim);
+    };
+    expect(columns(256)).toEqual([256]);
+    expect(columns(257)).toEqual([136, 121]);
+    expect(columns(512)).toEqual([256, 256]);
+    expect(columns(513)).toEqual([176, 176, 161]);
   });
 
   test('share parts of the keys, and one merge', () => {

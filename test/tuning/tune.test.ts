@@ -91,8 +91,9 @@ describe('tune', () => {
     ['gradients', 'attentionGradient/float32/32', gradientProblem('float32', TINY_HEADS, DEVICE.traits)],
   ])('measures %s', async (_, key, problem) => {
     const { traits } = device;
-    const isFast = traits.subgroupSize < 8 || problem.op !== 'attentionGradient'; // to compile
-    const kernels = isFast ? ['tile-32x32', 'subgroup'].filter((name) => problem.kernels.includes(name)) : ['subgroup'];
+    const compilesFast = traits.subgroupSize < 8 || problem.op !== 'attentionGradient';
+    const wanted = compilesFast ? ['stream', 'tile-16x32', 'tile-32x32', 'subgroup'] : ['subgroup'];
+    const kernels = wanted.filter((name) => problem.kernels.includes(name));
     const given = { ...problem, kernels };
     const { choices } = await tuneProblems(device, [given], {}, ONCE);
     const [{ kernel, candidates }] = choices;
@@ -247,8 +248,10 @@ describe('tune', () => {
 
 test('the kernels that are tried are two on a CPU driver, on a GPU not the narrowest, unless it is the default', () => {
   const kernels = ['tile-8x32', 'tile-16x32', 'tile-8x64', 'subgroup'];
-  expect(candidatesOf(kernels, true)).toEqual(['tile-8x32', 'tile-16x32']);
-  expect(candidatesOf(kernels, false)).toEqual(['tile-8x32', 'tile-16x32', 'subgroup']);
+  expect(candidatesOf({ kernels }, true)).toEqual(['tile-8x32', 'tile-16x32']);
+  expect(candidatesOf({ kernels }, false)).toEqual(['tile-8x32', 'tile-16x32', 'subgroup']);
+  // few queries fill a tile of eight
+  expect(candidatesOf({ kernels, isDecoding: true }, false)).toEqual(kernels);
 });
 
 describe('ops', () => {
@@ -356,6 +359,12 @@ describe('createDevice({ kernels })', () => {
     });
     return taken[0];
   }
+
+  test('pins the kernel of a gradient', async () => {
+    const pinned = await createDevice({ kernels: { attentionGradient: 'tile-32x32' } });
+    expect(pinned.kernels.pinned).toEqual(new Map([['attentionGradient', 'tile-32x32']]));
+    pinned.dispose();
+  });
 
   test('pins, where the kernel can compute the problem', async () => {
     const pinned = await createDevice({ kernels: { flashAttention: 'tile-32x32', matmul: undefined } });
