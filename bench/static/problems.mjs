@@ -25,7 +25,7 @@ function flash(tile, dim, dtype, isCausal = false, valueDim = dim) {
   const blockQ = Number(/-(\d+)x/.exec(tile)[1]);
   const [heads, length] = isCausal ? [1, LENGTH + blockQ] : [HEADS, LENGTH];
   const [shape, valueShape] = [dim, valueDim].map((columns) => [1, heads, length, columns]);
-  const shader = tile.startsWith('register') ? 'attention/register' : 'attention/flash-attention';
+  const shader = /^(register|cache)-/.test(tile) ? 'attention/register' : 'attention/flash-attention';
   const pairs = isCausal ? (length * (length + 1)) / 2 : length ** 2;
   return {
     name: `flash ${tile} D ${dim}${valueDim === dim ? '' : `, ${valueDim}`} ${isCausal ? 'causal ' : ''}${short(dtype)}`,
@@ -141,6 +141,9 @@ export const PROBLEMS = [
     ['32x32-4x4', [64, 128]],
     ['16x64-4x4', [64]],
   ].flatMap(([tile, dims]) => DTYPES.flatMap((dtype) => dims.map((dim) => flash(`register-${tile}`, dim, dtype)))),
+  ...['64x64-4x8', '32x64-4x8', '32x32-4x4'].flatMap((tile) =>
+    DTYPES.map((dtype) => flash(`cache-${tile}`, 64, dtype)),
+  ),
   ...['64x64-8x8', '64x64-4x8'].map((tile) => flash(`register-${tile}`, 64, 'float32', true)),
   ...DTYPES.map((dtype) => flash('register-32x128-4x8', 512, dtype, false, 256)), // rows of Q do not fit workgroup memory
   flash('tile-32x32', 64, 'float32'),

@@ -13,7 +13,8 @@
 // and in O the column quads x + X·c. Q stays in workgroup memory if it fits there (HOLDS_Q). Otherwise it comes with each chunk of K.
 // K comes in chunks of STEP_QUADS quads of head dims, and V in chunks of V_KEYS keys, both in the same memory; float16 stays packed
 // there. The next chunk is always on its way: each lane loads its share into registers before the present chunk is multiplied.
-// P goes through workgroup memory, V_KEYS keys at a time.
+// P goes through workgroup memory, V_KEYS keys at a time. With FROM_CACHE there are no chunks: a lane reads keys and values from
+// storage where it multiplies them, and leaves the reuse by lanes of the same column to the GPU's cache.
 //
 // Q is not scaled by scale · log₂e in advance, which would save a multiplication of each score and of each exponent, 1 % of a
 // step: its rounding differs from key to key, which makes weights wrong where logits are large (docs/performance.md).
@@ -26,7 +27,7 @@
 // registers are indexed by constants once loops are unrolled; see docs/performance.md. If a number in O is not finite, the
 // workgroup's rows are computed again without what a weight of 0 meets, so the contents of a masked key never leak.
 //
-// A barrier stands before each chunk is stored and after it. The lanes exchange row maxima, and at the end row sums, through P's
+// A barrier stands before each chunk is stored and after it, and so do those of P. The lanes exchange row maxima, and at the end row sums, through P's
 // memory, between barriers of their own. Where scores are modified, a lane uses cells of P's memory that no other one touches.
 //
 // Dao, "FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning", 2023.
@@ -45,6 +46,8 @@ const V_KEYS: u32 = 16u;        // keys in a chunk of V, a multiple of X
 const HOLDS_Q: bool = true;     // workgroup memory holds all of the rows of Q, rather than a chunk
 // The keys lie one after another, and all rows of k and v are whole vec4<u32>s.
 const VECTORS: bool = false;
+// K and V have no chunks: each lane reads what it multiplies from storage, which the GPU's caches serve.
+const FROM_CACHE: bool = false;
 
 const X: u32 = BLOCK_K / KEYS;           // lanes along the keys of S and the columns of O
 const Y: u32 = BLOCK_Q / ROWS;           // and along the rows of both
@@ -62,7 +65,7 @@ const OTHER_ROWS: u32 = BLOCK_K;         // of a chunk of K
 const V_VECTORS: u32 = V_QUADS / WIDTH;  // of a key
 const V_LOADS: u32 = V_KEYS * V_VECTORS / WORKGROUP;
 const LOADS: u32 = max(STEP_LOADS, V_LOADS);
-const CHUNK: u32 = max(BLOCK_K * STEP_QUADS, V_KEYS * V_QUADS);
+const CHUNK: u32 = select(max(BLOCK_K * STEP_QUADS, V_KEYS * V_QUADS), 1u, FROM_CACHE);
 
 var<workgroup> q_tile: array<vec4<f32>, BLOCK_Q * Q_PITCH>;                // [row][quad]
 var<workgroup> p_tile: array<vec4<f32>, ROW_QUADS * Y * P_PITCH>;          // [row quad][y][key], a vec4 of four rows
@@ -105,6 +108,23 @@ fn stage_q(tile: Tile, lane: u32, first: u32) {
     let quad = q_quad(q_row(tile, row_of(tile, i / HELD_QUADS)), 4u * (first + i % HELD_QUADS));
     q_tile[i / HELD_QUADS % BLOCK_Q * Q_PITCH + i % HELD_QUADS] = quad;  // % BLOCK_Q is there for Dawn
   }
+}
+
+// Quad `quad` of a key, and of its value, from storage.
+fn stored_key_quad(tile: Tile, key: u32, quad: u32) -> vec4<f32> {
+  if VECTORS {
+    let stride = params.inputs.k.strides.z / (4u * WIDTH);
+    return decode_quad(k[tile.k_base / (4u * WIDTH) + key * stride + quad / WIDTH], 4u * quad, KV_F16);
+  }
+  return k_quad(k_row(tile, key), 4u * quad);
+}
+
+fn stored_value_quad(tile: Tile, key: u32, quad: u32) -> vec4<f32> {
+  if VECTORS {
+    let stride = params.inputs.v.strides.z / (4u * WIDTH);
+    return decode_quad(v[tile.v_base / (4u * WIDTH) + key * stride + quad / WIDTH], 4u * quad, KV_F16);
+  }
+  return v_quad(v_row(tile, key), 4u * quad);
 }
 
 // A score after the call's options, HIDDEN if the key may not be attended to.
@@ -162,7 +182,11 @@ fn main(
 
   var staged: array<vec4<u32>, LOADS> = array<vec4<u32>, LOADS>();
   let begin = begin_key(tile, BLOCK_K);
-  for (var i = 0u; i < STEP_LOADS; i++) { staged[i] = k_vector(tile, lane, begin, 0u, i); }
+  if FROM_CACHE {
+    workgroupBarrier();  // Q is there
+  } else {
+    for (var i = 0u; i < STEP_LOADS; i++) { staged[i] = k_vector(tile, lane, begin, 0u, i); }
+  }
 
   var next = begin;
   for (var first_key = begin; first_key < tile.keys.y; first_key = next) {
@@ -172,22 +196,34 @@ fn main(
     var s: array<array<f32, KEYS>, ROWS> = array<array<f32, KEYS>, ROWS>();
     for (var chunk = 0u; chunk < K_CHUNKS; chunk++) {
       if chunk >= k_chunks { break; }
-      if 4u * (chunk + 1u) * STEP_QUADS > params.inputs.head_dim {
+      if !FROM_CACHE && 4u * (chunk + 1u) * STEP_QUADS > params.inputs.head_dim {
         let column = 4u * (chunk * STEP_QUADS + lane % STEP_VECTORS * WIDTH);
         for (var i = 0u; i < STEP_LOADS; i++) { staged[i] = select(staged[i], vec4<u32>(0u), column >= params.inputs.head_dim); }
       }
-      workgroupBarrier();
+      if !FROM_CACHE || !HOLDS_Q { workgroupBarrier(); }
       if !HOLDS_Q { stage_q(tile, lane, chunk * STEP_QUADS); }
-      for (var i = 0u; i < STEP_LOADS; i++) { put_dims(lane, i, staged[i]); }
-      workgroupBarrier();
-      if chunk + 1u < k_chunks {
-        for (var i = 0u; i < STEP_LOADS; i++) { staged[i] = k_vector(tile, lane, first_key, chunk + 1u, i); }
-      } else {
-        for (var i = 0u; i < V_LOADS; i++) { staged[i] = v_vector(tile, lane, first_column, first_key, i); }
+      if !FROM_CACHE {
+        for (var i = 0u; i < STEP_LOADS; i++) { put_dims(lane, i, staged[i]); }
+      }
+      if !FROM_CACHE || !HOLDS_Q { workgroupBarrier(); }
+      if !FROM_CACHE {
+        if chunk + 1u < k_chunks {
+          for (var i = 0u; i < STEP_LOADS; i++) { staged[i] = k_vector(tile, lane, first_key, chunk + 1u, i); }
+        } else {
+          for (var i = 0u; i < V_LOADS; i++) { staged[i] = v_vector(tile, lane, first_column, first_key, i); }
+        }
       }
       for (var d = 0u; d < STEP_QUADS; d++) {
+        // what follows in storage is the next key, which may be NaN
+        if FROM_CACHE && 4u * (chunk * STEP_QUADS + d) >= params.inputs.head_dim { break; }
         var keys: array<vec4<f32>, KEYS> = array<vec4<f32>, KEYS>();
-        for (var j = 0u; j < KEYS; j++) { keys[j] = dims_quad(d, x, j); }
+        for (var j = 0u; j < KEYS; j++) {
+          if FROM_CACHE {
+            keys[j] = stored_key_quad(tile, min(first_key + x + X * j, tile.keys.y - 1u), chunk * STEP_QUADS + d);
+          } else {
+            keys[j] = dims_quad(d, x, j);
+          }
+        }
         for (var r = 0u; r < ROWS; r++) {
           var row = vec4<f32>(0.0);
           if HOLDS_Q { row = q_tile[(y + Y * r) * Q_PITCH + chunk * STEP_QUADS + d]; } else { row = q_tile[(y + Y * r) * Q_PITCH + d]; }
@@ -271,20 +307,22 @@ fn main(
       let chunk_key = first_key + chunk * V_KEYS;
       if chunk_key >= tile.keys.y { break; }
       // what lies past the last key is not this call's, and must not reach a product with a weight of 0
-      if chunk_key + V_KEYS > tile.keys.y {
+      if !FROM_CACHE && chunk_key + V_KEYS > tile.keys.y {
         for (var i = 0u; i < V_LOADS; i++) {
           let key = chunk_key + (lane + WORKGROUP * i) / V_VECTORS;
           staged[i] = select(staged[i], vec4<u32>(0u), key >= tile.keys.y);
         }
       }
       workgroupBarrier();
-      for (var i = 0u; i < V_LOADS; i++) {
-        let at = lane + WORKGROUP * i;
-        if KV_F16 {
-          chunk_f16[2u * at] = staged[i].xy;
-          chunk_f16[2u * at + 1u] = staged[i].zw;
-        } else {
-          chunk_f32[at] = bitcast<vec4<f32>>(staged[i]);
+      if !FROM_CACHE {
+        for (var i = 0u; i < V_LOADS; i++) {
+          let at = lane + WORKGROUP * i;
+          if KV_F16 {
+            chunk_f16[2u * at] = staged[i].xy;
+            chunk_f16[2u * at + 1u] = staged[i].zw;
+          } else {
+            chunk_f32[at] = bitcast<vec4<f32>>(staged[i]);
+          }
         }
       }
       // a loop around the branch, so that registers are indexed by constants
@@ -300,10 +338,12 @@ fn main(
         }
       }
       workgroupBarrier();
-      if chunk + 1u < V_CHUNKS {
-        for (var i = 0u; i < V_LOADS; i++) { staged[i] = v_vector(tile, lane, first_column, chunk_key + V_KEYS, i); }
-      } else {
-        for (var i = 0u; i < STEP_LOADS; i++) { staged[i] = k_vector(tile, lane, next, 0u, i); }
+      if !FROM_CACHE {
+        if chunk + 1u < V_CHUNKS {
+          for (var i = 0u; i < V_LOADS; i++) { staged[i] = v_vector(tile, lane, first_column, chunk_key + V_KEYS, i); }
+        } else {
+          for (var i = 0u; i < STEP_LOADS; i++) { staged[i] = k_vector(tile, lane, next, 0u, i); }
+        }
       }
       if HAS_DROPOUT {
         drop_weights(tile, lane, chunk_key);
@@ -314,7 +354,9 @@ fn main(
         for (var g = 0u; g < ROW_QUADS; g++) { p[g] = p_tile[(g * Y + y) * P_PITCH + key]; }
         for (var c = 0u; c < COLUMNS; c++) {
           var value = vec4<f32>(0.0);
-          if KV_F16 {
+          if FROM_CACHE {
+            value = stored_value_quad(tile, min(chunk_key + key, tile.keys.y - 1u), first_column / 4u + x + X * c);
+          } else if KV_F16 {
             value = decode_f16_quad(chunk_f16[key * V_QUADS + x + X * c]);
           } else {
             value = chunk_f32[key * V_QUADS + x + X * c];

@@ -104,6 +104,8 @@ export interface RegisterVariant extends FusedVariant {
   readonly vKeys: number;
   /** Whether workgroup memory holds whole rows of Q. */
   readonly holdsQ: boolean;
+  /** Whether K and V are read from storage where they are multiplied, instead of passing through workgroup memory. */
+  readonly fromCache: boolean;
 }
 
 /** Twin of the constants of attention/subgroup. */
@@ -199,6 +201,12 @@ const REGISTER_TILES = [
   [32, 32, 4, 4],
   [16, 64, 4, 4],
 ] as const;
+/** Those with variants that read K and V from cache, for tune() to try. */
+const CACHE_TILES: readonly (readonly [number, number, number, number])[] = [
+  [64, 64, 4, 8],
+  [32, 64, 4, 8],
+  [32, 32, 4, 4],
+];
 /**
  * GPUs on which a lane may have 255 registers. With 4 × 8 scores the kernel takes 132 on AMD at head dim 64, and 180 at 128. A lane
  * of an Apple, Intel or phone GPU is taken to have 128 at most; nothing is known of a vendor that is not named.
@@ -220,18 +228,22 @@ function registerVariants(size: AttentionSize, traits: Traits): RegisterVariant[
   const dim = REGISTER_DIM_BUCKETS.find((bucket) => size.headDim <= bucket);
   if (dim === undefined) return [];
   const bytes = (size.kvDtype ?? size.dtype) === 'float16' ? 2 : 4;
-  return REGISTER_TILES.flatMap(([blockQ, blockK, rows, keys]): RegisterVariant[] => {
+  const tiles = [
+    ...REGISTER_TILES.map((tile) => ({ tile, fromCache: false })),
+    ...CACHE_TILES.map((tile) => ({ tile, fromCache: true })),
+  ];
+  return tiles.flatMap(({ tile: [blockQ, blockK, rows, keys], fromCache }): RegisterVariant[] => {
     const across = blockK / keys;
     const workgroup = (across * blockQ) / rows;
     if (workgroup > traits.maxComputeInvocationsPerWorkgroup) return [];
     const loads = (16 / bytes) * workgroup; // elements that all lanes load at once
     let kQuads = CHUNK_BYTES / bytes / 4 / blockK;
     while ((dim / 4) % kQuads !== 0) kQuads /= 2;
-    const name = `register-${blockQ}x${blockK}-${rows}x${keys}`;
+    const name = `${fromCache ? 'cache' : 'register'}-${blockQ}x${blockK}-${rows}x${keys}`;
     const variants = valueDivisions(size.valueDim).flatMap(({ valueDim, valueParts }) => {
       if (valueDim % (4 * across) !== 0 || rows * (keys + valueDim / across) > MOST_REGISTER_NUMBERS) return [];
       const vKeys = (16 * valueDim) % loads === 0 ? 16 : 32;
-      const sizes = { blockQ, blockK, rows, keys, dim, valueDim, valueParts, kQuads, vKeys };
+      const sizes = { blockQ, blockK, rows, keys, dim, valueDim, valueParts, kQuads, vKeys, fromCache };
       return [true, false].map((holdsQ): RegisterVariant => ({ name, family: 'register', ...sizes, holdsQ }));
     });
     return variants
@@ -257,7 +269,7 @@ function defaultRegisterVariant(size: AttentionSize, traits: Traits): RegisterVa
   const { rows = Infinity } = size;
   const mostKeys = hasManyRegisters(traits) ? 8 : 4;
   const known = registerVariants(size, traits).filter((variant) => {
-    return variant.rows === 4 && variant.keys <= mostKeys && fitsBlocks(size, variant);
+    return !variant.fromCache && variant.rows === 4 && variant.keys <= mostKeys && fitsBlocks(size, variant);
   });
   const fewestParts = Math.min(...known.map(({ valueParts }) => valueParts));
   const undivided = known.filter(({ valueParts }) => valueParts === fewestParts);
@@ -271,9 +283,9 @@ function defaultRegisterVariant(size: AttentionSize, traits: Traits): RegisterVa
 
 /** Bytes of the workgroup variables of attention/register. */
 function registerBytes(variant: Omit<RegisterVariant, 'name' | 'family'>, elementBytes: number): number {
-  const { blockQ, blockK, keys, dim, valueDim, kQuads, vKeys, holdsQ } = variant;
+  const { blockQ, blockK, keys, dim, valueDim, kQuads, vKeys, holdsQ, fromCache } = variant;
   const p = (blockQ / 4) * (Math.max(vKeys, blockK / keys) + 1);
-  const chunk = Math.max(blockK * kQuads * 4, vKeys * valueDim) * elementBytes;
+  const chunk = fromCache ? 16 : Math.max(blockK * kQuads * 4, vKeys * valueDim) * elementBytes;
   return 16 * (blockQ * ((holdsQ ? dim / 4 : kQuads) + 1) + p) + chunk + 32; // one of the chunks is unused, and a flag
 }
 
@@ -349,6 +361,7 @@ function kernelOf(problem: AttentionProblem, variant: AttentionVariant): { shade
           STEP_QUADS: variant.kQuads,
           V_KEYS: variant.vKeys,
           HOLDS_Q: variant.holdsQ,
+          FROM_CACHE: variant.fromCache,
           ...vectors,
         },
       };

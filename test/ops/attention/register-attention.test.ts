@@ -19,9 +19,10 @@ const NAMES = [
   '32x32-4x4',
   '16x64-4x4',
 ].map((tile) => `register-${tile}`);
+const CACHE_NAMES = ['64x64-4x8', '32x64-4x8', '32x32-4x4'].map((tile) => `cache-${tile}`);
 
 // in npm test the kernel that compiles the fastest
-describe.each(narrow(['register-32x32-4x4'], NAMES))('%s', (name) => {
+describe.each(narrow(['register-32x32-4x4', 'cache-32x32-4x4'], [...NAMES, ...CACHE_NAMES]))('%s', (name) => {
   pinKernel('flashAttention', name, 'float32', 64);
 
   const random = new Random(21);
