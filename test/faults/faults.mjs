@@ -252,7 +252,7 @@ export const FAULTS = [
   {
     name: 'the barrier before a chunk of K is stored is missing',
     file: register,
-    from: '      workgroupBarrier();\n      if !HOLDS_Q',
+    from: '      if !FROM_CACHE || !HOLDS_Q { workgroupBarrier(); }\n      if !HOLDS_Q',
     to: '      if !HOLDS_Q',
     tests: registers,
   },
