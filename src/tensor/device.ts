@@ -31,8 +31,8 @@ export interface DeviceOptions {
   /**
    * Pins the kernels of ops, by the names that `webgpu-attention info` and `tune` show: `{ flashAttention: 'tile-32x32' }`. If
    * the named kernel cannot compute a problem, the op chooses as it would without the option. A call of `flashAttention` with
-   * `blockSize` takes a tile of that many keys. The gradient of an op takes kernels of the pinned or tuned kernel's family, if
-   * that family has any.
+   * `blockSize` takes a tile of that many keys. A gradient takes the kernel of `attentionGradient`. Where none is
+   * pinned or tuned, it takes one of the family that its op is pinned to, if that family has any.
    */
   kernels?: Partial<Record<TunableOp, string>>;
   /** Take the kernels that `tune()` found earlier on the same kind of device, and remember what it finds. Default true. */
