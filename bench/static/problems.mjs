@@ -128,6 +128,22 @@ function rowGradient(op, shader, dtype, run) {
 }
 const FLAT = [4096, 4096];
 
+function crossEntropy(dtype) {
+  const shape = [512, 32000];
+  const bytes = count(shape) * sizeOf(dtype);
+  return {
+    name: `crossEntropy ${short(dtype)}`,
+    dtype,
+    shapes: [shape],
+    run({ crossEntropy: loss }, logits) {
+      const targets = logits.device.zeros([shape[0]], { dtype: 'int32' });
+      logits.requiresGrad = true;
+      loss(logits, targets).backward();
+    },
+    shaders: { 'cross-entropy/cross-entropy': { bytes }, 'cross-entropy/gradient': { bytes: 2 * bytes } },
+  };
+}
+
 /** @type {readonly Problem[]} */
 export const PROBLEMS = [
   ...[
@@ -177,18 +193,5 @@ export const PROBLEMS = [
   bytes('transposing copy', 'elementwise/copy', [FLAT], 'float32', 2, ({ contiguous }, x) =>
     contiguous(x.transpose(0, 1)),
   ),
-  {
-    name: 'crossEntropy f32',
-    dtype: 'float32',
-    shapes: [[512, 32000]],
-    run({ crossEntropy }, logits) {
-      const targets = logits.device.zeros([512], { dtype: 'int32' });
-      logits.requiresGrad = true;
-      crossEntropy(logits, targets).backward();
-    },
-    shaders: {
-      'cross-entropy/cross-entropy': { bytes: 512 * 32000 * 4 },
-      'cross-entropy/gradient': { bytes: 2 * 512 * 32000 * 4 },
-    },
-  },
+  ...DTYPES.map(crossEntropy),
 ];

@@ -15,6 +15,7 @@
 
 const LANES: u32 = 16u;          // invocations per row: a power of two up to 128
 const F16: bool = false;         // storage of logits
+const WHOLE: bool = false;       // rows are whole vectors of 16 bytes
 
 struct Params {
   groups: u32,            // workgroups with work
@@ -32,6 +33,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> statistics: array<u32>; // [rows, 2], f32: m_i, log Σ_j exp(x[i, j] - m_i)
 
 const WORKGROUP: u32 = 128u;
+const WIDTH: u32 = select(4u, 8u, F16);  // classes of a vector
 
 fn logit(element: u32) -> f32 {
   return decode_element(logits[vector_of(element, F16)][component_of(element, F16)], element, F16);
@@ -70,7 +72,15 @@ fn main(
 
   var softmax = OnlineSoftmax(LOWEST, 0.0, 0.0);
   var excess = 0.0;  // Σ (x - pivot)
-  for (var i = 4u * lane; i < classes; i += 4u * LANES) {
+  for (var vector = lane; WHOLE && vector < classes / WIDTH; vector += LANES) {
+    let words = logits[(params.logits.offset + read_row * params.logits.strides.x) / WIDTH + vector];
+    for (var j = 0u; j < WIDTH; j += 4u) {
+      let x = decode_quad(words, j, F16);
+      softmax = add_scores(softmax, x);
+      if params.smoothing != 0.0 { excess += dot(x - pivot, vec4<f32>(1.0)); }
+    }
+  }
+  for (var i = 4u * lane; !WHOLE && i < classes; i += 4u * LANES) {
     let at = matrix_quad(params.logits, read_row, i, params.classes);
     let is_class = first_lanes(at.count);
     let x = select(vec4<f32>(LOWEST), logits_quad(at), is_class);

@@ -6,8 +6,8 @@ import type { Launch } from '../gpu/runtime.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { rowPitch } from '../tensor/shape.ts';
 import type { Traits } from '../tensor/traits.ts';
-import { foldWorkgroups, operandFields, type Operand } from './launch.ts';
-import { chooseRowLanes, rowsPerWorkgroup } from './rows.ts';
+import { foldWorkgroups, operandFields, readsVectors, type Operand } from './launch.ts';
+import { chooseRowLanes, rowsPerWorkgroup, vectorWidth } from './rows.ts';
 
 export interface CrossEntropyProblem {
   /** The op's name, for errors. */
@@ -36,7 +36,7 @@ export function planCrossEntropy(problem: CrossEntropyProblem, traits: Traits): 
   const groups = Math.ceil(rows / rowsPerWorkgroup(classes, traits));
   return {
     shader,
-    constants: { LANES: chooseRowLanes(classes, traits), F16: dtype === 'float16' },
+    constants: { LANES: chooseRowLanes(classes, traits), F16: dtype === 'float16', WHOLE: isWhole(problem, traits) },
     params: {
       groups,
       rows,
@@ -47,6 +47,12 @@ export function planCrossEntropy(problem: CrossEntropyProblem, traits: Traits): 
     },
     workgroups: foldWorkgroups(op, groups, traits),
   };
+}
+
+/** Whether rows are whole vectors, on a GPU: a CPU driver loads no faster for it. */
+function isWhole({ classes, dtype, logits }: CrossEntropyProblem, { isSoftware }: Traits): boolean {
+  const width = vectorWidth(dtype);
+  return !isSoftware && classes % width === 0 && readsVectors(logits, 1, width);
 }
 
 export function planCrossEntropyTotal(
@@ -73,13 +79,14 @@ export function planCrossEntropyGradient(
   traits: Traits,
 ): Launch {
   const { op, rows, classes, dtype, logits, smoothing } = problem;
-  const rowQuads = Math.ceil(classes / 4);
+  const whole = isWhole(problem, traits);
+  const rowQuads = Math.ceil(classes / (whole ? vectorWidth(dtype) : 4));
   const isOneRow = !traits.isSoftware && rowQuads >= OWN_WORKGROUPS * GRADIENT_WORKGROUP;
   const rowGroups = Math.ceil(rowQuads / GRADIENT_WORKGROUP);
   const groups = isOneRow ? rows * rowGroups : Math.ceil((rows * rowQuads) / GRADIENT_WORKGROUP);
   return {
     shader: gradientShader,
-    constants: { F16: dtype === 'float16', ONE_ROW: isOneRow },
+    constants: { F16: dtype === 'float16', WHOLE: whole, ONE_ROW: isOneRow },
     params: {
       rows,
       row_quads: rowQuads,

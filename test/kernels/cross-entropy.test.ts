@@ -27,6 +27,23 @@ describe('planCrossEntropy', () => {
     expect(planCrossEntropy(problem({ rows: 100, classes: 1000 }), CPU_DRIVER).workgroups).toEqual([4, 1, 1]);
   });
 
+  test('on GPUs an invocation loads vectors of 16 bytes where rows are whole ones', () => {
+    const isWhole = (given: Partial<CrossEntropyProblem>, traits: Traits = DEFAULTS) => {
+      const { WHOLE } = planCrossEntropy(problem(given), traits).constants;
+      const gradient = planCrossEntropyGradient(problem(given), { offset: 0, isByRow: false }, false, traits);
+      expect(gradient.constants['WHOLE']).toBe(WHOLE);
+      return WHOLE;
+    };
+    const of = (classes: number, offset = 0) => ({ classes, logits: { strides: [classes, 1], offset } });
+    expect(isWhole(of(1000))).toBe(true);
+    expect(isWhole({ ...of(1000), dtype: 'float16' })).toBe(true);
+    expect(isWhole(of(1000), CPU_DRIVER)).toBe(false);
+    expect(isWhole(of(1002))).toBe(false);
+    expect(isWhole(of(1000, 2))).toBe(false);
+    expect(isWhole({ ...of(1004), dtype: 'float16' })).toBe(false);
+    expect(isWhole({ classes: 1000, logits: { strides: [1, 1000], offset: 0 } })).toBe(false);
+  });
+
   test('a target may be ignored, 0 among them', () => {
     expect(planCrossEntropy(problem(), DEFAULTS).params).toMatchObject({ targets: { ignores: 0 } });
     expect(planCrossEntropy(problem({ ignored: 0 }), DEFAULTS).params).toMatchObject({
@@ -38,7 +55,7 @@ describe('planCrossEntropy', () => {
   });
 });
 
-test('planCrossEntropyGradient writes four classes an invocation, of padded rows', () => {
+test('planCrossEntropyGradient writes four classes an invocation, of padded rows that are no whole vectors', () => {
   const given = problem({ rows: 1000, classes: 7, dtype: 'float16', logits: { strides: [8, 1], offset: 0 } });
   const launch = planCrossEntropyGradient(given, { offset: 3, isByRow: false }, true, DEFAULTS);
   expect(launch.workgroups).toEqual([8, 1, 1]);
