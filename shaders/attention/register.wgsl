@@ -27,7 +27,7 @@
 // registers are indexed by constants once loops are unrolled; see docs/performance.md. If a number in O is not finite, the
 // workgroup's rows are computed again without what a weight of 0 meets, so the contents of a masked key never leak.
 //
-// A barrier stands before each chunk is stored and after it, and so do those of P. The lanes exchange row maxima, and at the end row sums, through P's
+// A barrier stands before each chunk is stored and after it, around P, and with FROM_CACHE at the beginning of each step. The lanes exchange row maxima, and at the end row sums, through P's
 // memory, between barriers of their own. Where scores are modified, a lane uses cells of P's memory that no other one touches.
 //
 // Dao, "FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning", 2023.
@@ -182,15 +182,16 @@ fn main(
 
   var staged: array<vec4<u32>, LOADS> = array<vec4<u32>, LOADS>();
   let begin = begin_key(tile, BLOCK_K);
-  if FROM_CACHE {
-    workgroupBarrier();  // Q is there
-  } else {
+  if !FROM_CACHE {
     for (var i = 0u; i < STEP_LOADS; i++) { staged[i] = k_vector(tile, lane, begin, 0u, i); }
   }
 
   var next = begin;
   for (var first_key = begin; first_key < tile.keys.y; first_key = next) {
     next = next_key(tile, first_key + BLOCK_K);
+
+    // Q is there, and P of the step before has been read; where there are chunks, their barriers say so
+    if FROM_CACHE && HOLDS_Q { workgroupBarrier(); }
 
     // S
     var s: array<array<f32, KEYS>, ROWS> = array<array<f32, KEYS>, ROWS>();

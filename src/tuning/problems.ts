@@ -1,7 +1,7 @@
 /** The problems that are measured: one for each choice that ops look up, but for localAttention of few queries. */
 import { matmulKey, matmulVariants, chooseMatmul } from '../kernels/matmul.ts';
 import { VALUE_DIM_BUCKETS } from '../kernels/attention.ts';
-import { formatKey, NO_CHOICES, type Variant } from '../kernels/choice.ts';
+import { formatKey, NO_CHOICES, type ChoiceKey, type Variant } from '../kernels/choice.ts';
 import { attentionKey, attentionVariants, chooseAttention, DEFAULT_BLOCK_SIZE } from '../kernels/attention.ts';
 import { chooseAttentionGradient, gradientKey, gradientVariants } from '../kernels/attention-gradient.ts';
 import { flashAttention } from '../ops/attention/fused-attention.ts';
@@ -56,10 +56,7 @@ export function attentionProblem(
   const key = attentionKey(size);
   const shape = [1, heads, length, headDim];
   return {
-    op,
-    dtype,
-    sizeClass: key.sizeClass,
-    key: formatKey(key),
+    ...described(op, key, dtype),
     kernels: namesOf(
       chooseAttention(size, traits, NO_CHOICES).variant,
       chooseAttention(size, traits, NO_CHOICES, DEFAULT_BLOCK_SIZE).variant,
@@ -71,6 +68,11 @@ export function attentionProblem(
         ? ([q, k, v]) => [flashAttention(q, k, v).output]
         : ([q, k, v]) => [localAttention(q, k, v, { window: { left: window, right: window } }).output],
   };
+}
+
+/** What a problem says of the choice that it is measured for. */
+function described(op: TunableOp, key: ChoiceKey, dtype: FloatDType) {
+  return { op, dtype, sizeClass: key.sizeClass, key: formatKey(key) };
 }
 
 /** Query heads that share a key head. */
@@ -89,10 +91,7 @@ export function decodingProblem(
   const key = attentionKey(size);
   const keys = [1, heads, length, headDim];
   return {
-    op,
-    dtype,
-    sizeClass: key.sizeClass,
-    key: formatKey(key),
+    ...described(op, key, dtype),
     kernels: namesOf(
       chooseAttention(size, traits, NO_CHOICES).variant,
       ...attentionVariants(size, traits).filter(({ blockQ }) => blockQ <= MOST_DECODING_ROWS),
@@ -114,10 +113,7 @@ export function gradientProblem(
   const variants = (['query', 'key'] as const).flatMap((side) => gradientVariants(size, side, traits));
   const shape = [1, heads, length, headDim];
   return {
-    op: 'attentionGradient',
-    dtype,
-    sizeClass: key.sizeClass,
-    key: formatKey(key),
+    ...described('attentionGradient', key, dtype),
     kernels: namesOf(
       chooseAttentionGradient(size, 'query', traits).variant,
       ...variants.filter(({ family }) => family === 'tile'),
@@ -140,10 +136,7 @@ export function matmulProblem(dtype: FloatDType, { rows, columns, depth }: Matmu
   const size = { batchShape: [], rows, columns, aDType: dtype };
   const key = matmulKey(size);
   return {
-    op: 'matmul',
-    dtype,
-    sizeClass: key.sizeClass,
-    key: formatKey(key),
+    ...described('matmul', key, dtype),
     kernels: namesOf(
       chooseMatmul(size, traits, NO_CHOICES).variant,
       chooseMatmul(size, { ...traits, isSoftware: false }, NO_CHOICES).variant,

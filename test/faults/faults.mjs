@@ -257,6 +257,13 @@ export const FAULTS = [
     tests: registers,
   },
   {
+    name: 'the barrier before a step is missing where K and V come from cache',
+    file: register,
+    from: 'if FROM_CACHE && HOLDS_Q { workgroupBarrier(); }',
+    to: '',
+    tests: registers,
+  },
+  {
     name: 'the repair in registers weighs a key with the weights of the next row',
     file: register,
     from: 'weight_of(tile, row, key, log_sum)',
