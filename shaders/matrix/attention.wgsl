@@ -24,7 +24,10 @@
 // A masked key never leaks, as in the other kernels: keys beyond the tile's range are staged as zeros, scores of
 // masked ones are replaced, and NaN and infinities of v wait for add_special_values.
 //
-// Workgroup memory: k and v [BLOCK_K][DIM + 8], P [BLOCK_Q][BLOCK_K + 8] f16, S [BLOCK_Q][BLOCK_K + 4] f32; the
+// With V_BY_COLUMNS v lies in workgroup memory as its transpose. A lane reads eight keys of two columns, 4 bytes each, and writes
+// them as two octets along the keys. Matrices of v are then loaded 16 bytes at a time.
+//
+// Workgroup memory: k and v [BLOCK_K][DIM + 8] (v turned: [DIM][BLOCK_K + 8]), P [BLOCK_Q][BLOCK_K + 8] f16, S [BLOCK_Q][BLOCK_K + 4] f32; the
 // padding keeps rows that are read together in different banks. 64 × 32 at DIM 128 is 31.0 KiB, 128 × 32 45.0 KiB.
 //
 // A head is 4·Nq·Nk·D operations; a query tile reads k and v once, 4·Nk·D bytes: BLOCK_Q operations per byte, from L2.
@@ -49,6 +52,8 @@ const COLUMN_GROUPS: u32 = 2u;   // subgroups along keys and value columns
 const SUBGROUP: u32 = 32u;       // lanes of a subgroup
 const WORKGROUP: u32 = 128u;     // SUBGROUP · ROW_GROUPS · COLUMN_GROUPS
 
+const V_BY_COLUMNS: bool = false;  // v is turned while it is staged, for GPUs that load a right operand 2 bytes at a time otherwise
+
 const IS_F16: bool = true;
 const SLACK: f32 = 8.0;          // weights are at most e^SLACK; f16 ends at e^11
 
@@ -66,8 +71,10 @@ const ROW_OCTETS: u32 = DIM / 8u;
 const ROW_PITCH: u32 = ROW_OCTETS + 1u;
 const K_AT: u32 = 0u;
 const V_AT: u32 = BLOCK_K * ROW_PITCH;
-const P_AT: u32 = 2u * BLOCK_K * ROW_PITCH;
-const P_PITCH: u32 = BLOCK_K / 8u + 1u;
+const KEY_OCTETS: u32 = BLOCK_K / 8u;
+const P_PITCH: u32 = KEY_OCTETS + 1u;                            // of rows of P and of columns of v
+const V_OCTETS: u32 = select(BLOCK_K * ROW_PITCH, max(BLOCK_K * ROW_PITCH, DIM * P_PITCH), V_BY_COLUMNS);
+const P_AT: u32 = V_AT + V_OCTETS;
 const HALF_OCTETS: u32 = P_AT + BLOCK_Q * P_PITCH;
 const KEY_QUADS: u32 = BLOCK_K / 4u;
 const S_PITCH: u32 = KEY_QUADS + 1u;
@@ -75,6 +82,11 @@ const FLOAT_QUADS: u32 = BLOCK_Q * S_PITCH;
 
 const TILE_OCTETS: u32 = BLOCK_K * ROW_OCTETS;
 const SHARE: u32 = (TILE_OCTETS + WORKGROUP - 1u) / WORKGROUP;  // octets of a tile that a lane moves
+
+// v by columns: a lane moves pairs of octets, those of two neighbouring columns
+const COLUMN_PAIRS: u32 = DIM / 2u;
+const PAIR_SHARE: u32 = (KEY_OCTETS * COLUMN_PAIRS + WORKGROUP - 1u) / WORKGROUP;
+const V_SHARE: u32 = select(SHARE, 2u * PAIR_SHARE, V_BY_COLUMNS);
 
 // In the softmax a subgroup has SUBGROUP_ROWS rows. ROW_LANES lanes share a row, or a lane has ROWS of them;
 // neighbouring lanes have neighbouring rows, which lie in different banks.
@@ -180,6 +192,60 @@ fn gather(
   return any(special != vec4<u32>(0u));
 }
 
+// Where octet `i` of an invocation's share of v belongs, and HALF_OCTETS if that share is smaller.
+fn v_place(i: u32, invocation: u32) -> u32 {
+  if V_BY_COLUMNS {
+    let pair = invocation + (i / 2u) * WORKGROUP;
+    let place = V_AT + (2u * (pair % COLUMN_PAIRS) + i % 2u) * P_PITCH + pair / COLUMN_PAIRS;
+    return select(HALF_OCTETS, place, pair < KEY_OCTETS * COLUMN_PAIRS);
+  }
+  let number = invocation + i * WORKGROUP;
+  return select(HALF_OCTETS, octet_place(V_AT, number), number < TILE_OCTETS);
+}
+
+// An invocation's share of v's rows [first, first + BLOCK_K), as `fetch` gives it or by columns.
+fn fetch_v(rows: Rows, first: u32, end: u32, invocation: u32) -> array<vec4<u32>, V_SHARE> {
+  var octets: array<vec4<u32>, V_SHARE> = array<vec4<u32>, V_SHARE>();
+  if !V_BY_COLUMNS {
+    let by_rows = fetch(&v, rows, first, end, invocation);
+    for (var i = 0u; i < SHARE; i++) { octets[i] = by_rows[i]; }
+    return octets;
+  }
+  for (var i = 0u; i < PAIR_SHARE; i++) {
+    let pair = invocation + i * WORKGROUP;
+    let key = first + 8u * (pair / COLUMN_PAIRS);
+    let column = 2u * (pair % COLUMN_PAIRS);
+    if rows.are_octets && pair < KEY_OCTETS * COLUMN_PAIRS && key < end && column < rows.columns {
+      let turned = two_columns(&v, rows.base + key * rows.pitch + column, rows.pitch, end - key);
+      octets[2u * i] = turned[0];
+      octets[2u * i + 1u] = turned[1];
+    }
+  }
+  return octets;
+}
+
+// Stages rows of v of any layout by columns, without NaN and infinities, and returns whether there were any.
+fn gather_columns(rows: Rows, first: u32, end: u32, invocation: u32) -> bool {
+  var special = vec4<u32>(0u);
+  for (var number = invocation; number < DIM * KEY_OCTETS; number += WORKGROUP) {
+    let column = number / KEY_OCTETS;
+    let key = first + 8u * (number % KEY_OCTETS);
+    var octet = vec4<u32>(0u);
+    if column < rows.columns && key < end {
+      octet = octet_of(&v, rows.base + column * rows.step, rows.pitch, key, end, false);
+    }
+    special |= special_bits(octet);
+    put_octet(V_AT + column * P_PITCH + number % KEY_OCTETS, finite_octet(octet));
+  }
+  return any(special != vec4<u32>(0u));
+}
+
+// The matrix of v for step `step` of the keys and part `part` of the columns.
+fn load_values(step: u32, part: u32) -> Right {
+  if V_BY_COLUMNS { return load_right_transposed(V_AT + 16u * part * P_PITCH + 2u * step, P_PITCH); }
+  return load_right(V_AT + 16u * step * ROW_PITCH + 2u * part, ROW_PITCH);
+}
+
 // S = Q Kᵀ of the staged keys, into workgroup memory.
 fn score(queries: ptr<function, array<Left, ROW_PARTS * DIM_PARTS>>, subgroup: u32) {
   var s: array<Result, ROW_PARTS * KEY_PARTS> = array<Result, ROW_PARTS * KEY_PARTS>();
@@ -205,8 +271,7 @@ fn accumulate(o: ptr<function, array<Result, ROW_PARTS * VALUE_PARTS>>, subgroup
       weights[r] = load_left(P_AT + 16u * (row_group(subgroup) * ROW_PARTS + r) * P_PITCH + 2u * step, P_PITCH);
     }
     for (var c = 0u; c < VALUE_PARTS; c++) {
-      let values = load_right(
-        V_AT + 16u * step * ROW_PITCH + 2u * (column_group(subgroup) * VALUE_PARTS + c), ROW_PITCH);
+      let values = load_values(step, column_group(subgroup) * VALUE_PARTS + c);
       for (var r = 0u; r < ROW_PARTS; r++) {
         (*o)[r * VALUE_PARTS + c] = multiply_add(weights[r], values, (*o)[r * VALUE_PARTS + c]);
       }
@@ -292,16 +357,22 @@ fn normalise(
 
 // v of a tile, fetched or yet to be gathered, without NaN and infinities. Returns whether there were any.
 fn stage_v(
-  octets: array<vec4<u32>, SHARE>, rows: Rows, first_key: u32, end_key: u32, invocation: u32,
+  octets: array<vec4<u32>, V_SHARE>, rows: Rows, first_key: u32, end_key: u32, invocation: u32,
 ) -> bool {
-  if !rows.are_octets { return gather(&v, rows, first_key, end_key, V_AT, BLOCK_K, true, invocation); }
+  if !rows.are_octets {
+    if V_BY_COLUMNS { return gather_columns(rows, first_key, end_key, invocation); }
+    return gather(&v, rows, first_key, end_key, V_AT, BLOCK_K, true, invocation);
+  }
   var special = vec4<u32>(0u);
-  for (var i = 0u; i < SHARE; i++) { special |= special_bits(octets[i]); }
+  for (var i = 0u; i < V_SHARE; i++) { special |= special_bits(octets[i]); }
   var finite = octets;
   if any(special != vec4<u32>(0u)) {
-    for (var i = 0u; i < SHARE; i++) { finite[i] = finite_octet(octets[i]); }
+    for (var i = 0u; i < V_SHARE; i++) { finite[i] = finite_octet(octets[i]); }
   }
-  stage(V_AT, finite, invocation);
+  for (var i = 0u; i < V_SHARE; i++) {
+    let place = v_place(i, invocation);
+    if place < HALF_OCTETS { put_octet(place, finite[i]); }
+  }
   return any(special != vec4<u32>(0u));
 }
 
@@ -415,7 +486,7 @@ fn kernel(group: vec3<u32>, groups: vec3<u32>, subgroup: u32, lane: u32) {
     if is_over {
       factors = normalise(row_max, row_sum, tile, subgroup, lane);
     } else if !is_first {
-      let v_octets = fetch(&v, v_rows, first_key, keys.y, invocation);
+      let v_octets = fetch_v(v_rows, first_key, keys.y, invocation);
       let is_masked = !tile_sees(tile, first_key, end_of_step - 1u);
       if is_masked {
         mask_scores(tile, first_key, invocation);

@@ -8,6 +8,9 @@
 // their contiguous axis, and matrices are loaded from them in either order. Two stages take turns: while one is multiplied, the
 // next is loaded from storage, so that a step has one barrier.
 //
+// With B_TURNED b is staged as its transpose: an invocation reads eight rows of two columns, 4 bytes each, and writes them as two
+// octets along K. Matrices of b are then loaded 16 bytes at a time.
+//
 // Workgroup memory: two stages of a's and b's lines, f16 with 8 elements of padding against bank conflicts, and 1 KiB
 // a subgroup for writing the sums to the output. 64 × 64 is at most 24 KiB, 128 × 64 38 KiB, 128 × 128 48 KiB.
 //
@@ -30,6 +33,7 @@ const SUBGROUP: u32 = 32u;       // lanes of a subgroup
 const WORKGROUP: u32 = 128u;     // SUBGROUP · ROW_GROUPS · COLUMN_GROUPS
 const A_BY_ROWS: bool = false;   // neighbours in storage are neighbours along the rows of a, not along K
 const B_BY_ROWS: bool = false;   // the same along K of b, not along its columns
+const B_TURNED: bool = false;    // b, if it lies by columns, is turned while it is staged, for GPUs that load it 2 bytes at a time otherwise
 const OUT_F16: bool = true;      // storage of output
 
 const A_F16: bool = true;
@@ -45,8 +49,10 @@ const PARTS: u32 = ROW_PARTS * COLUMN_PARTS;
 const A_LINES: u32 = select(TILE_ROWS, STEP, A_BY_ROWS);
 const A_OCTETS: u32 = select(STEP, TILE_ROWS, A_BY_ROWS) / 8u;  // of a line
 const A_PITCH: u32 = A_OCTETS + 1u;
-const B_LINES: u32 = select(STEP, TILE_COLUMNS, B_BY_ROWS);
-const B_OCTETS: u32 = select(TILE_COLUMNS, STEP, B_BY_ROWS) / 8u;
+const TURNS_B: bool = B_TURNED && !B_BY_ROWS;
+const B_STAGED_BY_ROWS: bool = B_BY_ROWS || TURNS_B;
+const B_LINES: u32 = select(STEP, TILE_COLUMNS, B_STAGED_BY_ROWS);
+const B_OCTETS: u32 = select(TILE_COLUMNS, STEP, B_STAGED_BY_ROWS) / 8u;
 const B_PITCH: u32 = B_OCTETS + 1u;
 const B_AT: u32 = A_LINES * A_PITCH;
 const STAGE: u32 = B_AT + B_LINES * B_PITCH;
@@ -56,7 +62,9 @@ const FLOAT_QUADS: u32 = 64u * ROW_GROUPS * COLUMN_GROUPS;
 
 // octets of a stage that an invocation moves
 const A_SHARE: u32 = (A_LINES * A_OCTETS + WORKGROUP - 1u) / WORKGROUP;
-const B_SHARE: u32 = (B_LINES * B_OCTETS + WORKGROUP - 1u) / WORKGROUP;
+const COLUMN_PAIRS: u32 = TILE_COLUMNS / 2u;  // of b that is turned; an invocation moves octets in pairs, those of two columns
+const PAIR_SHARE: u32 = (STEP / 8u * COLUMN_PAIRS + WORKGROUP - 1u) / WORKGROUP;
+const B_SHARE: u32 = select((B_LINES * B_OCTETS + WORKGROUP - 1u) / WORKGROUP, 2u * PAIR_SHARE, TURNS_B);
 
 fn row_group(subgroup: u32) -> u32 {
   return subgroup / COLUMN_GROUPS;
@@ -123,10 +131,41 @@ fn fetch_a(lines: Lines, first: vec2<u32>, invocation: u32) -> array<vec4<u32>, 
 fn fetch_b(lines: Lines, first: vec2<u32>, invocation: u32) -> array<vec4<u32>, B_SHARE> {
   var octets: array<vec4<u32>, B_SHARE> = array<vec4<u32>, B_SHARE>();
   if !lines.are_octets { return octets; }
+  if TURNS_B {
+    for (var i = 0u; i < PAIR_SHARE; i++) {
+      let pair = invocation + i * WORKGROUP;
+      let k = first.x + 8u * (pair / COLUMN_PAIRS);
+      let column = first.y + 2u * (pair % COLUMN_PAIRS);
+      if pair < STEP / 8u * COLUMN_PAIRS && k < lines.lines && column < lines.elements {
+        let turned = two_columns(&b, lines.base + k * lines.pitch + column, lines.pitch, lines.lines - k);
+        octets[2u * i] = turned[0];
+        octets[2u * i + 1u] = turned[1];
+      }
+    }
+    return octets;
+  }
   for (var i = 0u; i < B_SHARE; i++) {
     octets[i] = octet_in(&b, lines, first, invocation + i * WORKGROUP, B_OCTETS);
   }
   return octets;
+}
+
+// Octet `number` of b's stage, where it is not staged as octets of storage.
+fn b_octet(lines: Lines, first: vec2<u32>, number: u32) -> vec4<u32> {
+  if !TURNS_B { return octet_in(&b, lines, first, number, B_OCTETS); }
+  let column = first.y + number / B_OCTETS;
+  let k = first.x + 8u * (number % B_OCTETS);
+  if column >= lines.elements || k >= lines.lines { return vec4<u32>(0u); }
+  return octet_of(&b, lines.base + column * lines.step, lines.pitch, k, lines.lines, false);
+}
+
+// Number in the stage of octet `i` of an invocation's share.
+fn b_number(i: u32, invocation: u32) -> u32 {
+  if !TURNS_B { return invocation + i * WORKGROUP; }
+  let pair = invocation + (i / 2u) * WORKGROUP;
+  return select(
+    B_LINES * B_OCTETS, (2u * (pair % COLUMN_PAIRS) + i % 2u) * B_OCTETS + pair / COLUMN_PAIRS,
+    pair < STEP / 8u * COLUMN_PAIRS);
 }
 
 fn stage_a(octets: array<vec4<u32>, A_SHARE>, lines: Lines, first: vec2<u32>, at: u32, invocation: u32) {
@@ -145,12 +184,12 @@ fn stage_a(octets: array<vec4<u32>, A_SHARE>, lines: Lines, first: vec2<u32>, at
 fn stage_b(octets: array<vec4<u32>, B_SHARE>, lines: Lines, first: vec2<u32>, at: u32, invocation: u32) {
   if !lines.are_octets {
     for (var number = invocation; number < B_LINES * B_OCTETS; number += WORKGROUP) {
-      put_octet(at + B_AT + (number / B_OCTETS) * B_PITCH + number % B_OCTETS, octet_in(&b, lines, first, number, B_OCTETS));
+      put_octet(at + B_AT + (number / B_OCTETS) * B_PITCH + number % B_OCTETS, b_octet(lines, first, number));
     }
     return;
   }
   for (var i = 0u; i < B_SHARE; i++) {
-    let number = invocation + i * WORKGROUP;
+    let number = b_number(i, invocation);
     if number < B_LINES * B_OCTETS { put_octet(at + B_AT + (number / B_OCTETS) * B_PITCH + number % B_OCTETS, octets[i]); }
   }
 }
@@ -161,7 +200,7 @@ fn load_a(at: u32, row: u32, k: u32) -> Left {
 }
 
 fn load_b(at: u32, k: u32, column: u32) -> Right {
-  if B_BY_ROWS { return load_right_transposed(at + B_AT + column * B_PITCH + k / 8u, B_PITCH); }
+  if B_STAGED_BY_ROWS { return load_right_transposed(at + B_AT + column * B_PITCH + k / 8u, B_PITCH); }
   return load_right(at + B_AT + k * B_PITCH + column / 8u, B_PITCH);
 }
 

@@ -32,11 +32,21 @@ interface SubgroupGrid {
   /** Whether the device has subgroups of other sizes too, so that a kernel must ask for its own. */
   readonly requiresLanes: boolean;
   readonly dialect: MatrixDialect;
+  /** Whether right operands are staged by columns, because the GPU loads them 2 bytes at a time otherwise. */
+  readonly turnsRight: boolean;
 }
 
-/** The subgroups that kernels have on the device. */
-function subgroupsOf({ subgroupSize, requiredSubgroupSize }: Traits): Pick<SubgroupGrid, 'lanes' | 'requiresLanes'> {
-  return { lanes: requiredSubgroupSize ?? subgroupSize, requiresLanes: requiredSubgroupSize !== undefined };
+/** The subgroups that kernels have on the device, and how these load. */
+function subgroupsOf({
+  subgroupSize,
+  requiredSubgroupSize,
+  vendor,
+}: Traits): Pick<SubgroupGrid, 'lanes' | 'requiresLanes' | 'turnsRight'> {
+  return {
+    lanes: requiredSubgroupSize ?? subgroupSize,
+    requiresLanes: requiredSubgroupSize !== undefined,
+    turnsRight: vendor === 'amd',
+  };
 }
 
 function gridConstants({ rowGroups, columnGroups, lanes }: SubgroupGrid) {
@@ -115,9 +125,11 @@ function attentionTileBytes(
   blockQ: number,
   blockK: number,
   dim: number,
-  { rowGroups, columnGroups }: Pick<SubgroupGrid, 'rowGroups' | 'columnGroups'>,
+  { rowGroups, columnGroups, turnsRight }: Pick<SubgroupGrid, 'rowGroups' | 'columnGroups' | 'turnsRight'>,
 ): number {
-  const octets = 2 * blockK * (dim / 8 + 1) + blockQ * (blockK / 8 + 1);
+  const kOctets = blockK * (dim / 8 + 1);
+  const vOctets = turnsRight ? Math.max(kOctets, dim * (blockK / 8 + 1)) : kOctets;
+  const octets = kOctets + vOctets + blockQ * (blockK / 8 + 1);
   const quads = blockQ * (blockK / 4 + 1);
   const flags = Math.ceil((rowGroups * columnGroups) / 4);
   return 16 * (octets + quads + flags);
@@ -128,7 +140,13 @@ export function attentionMatrixKernel(variant: AttentionMatrixVariant): { shader
   const { dim, blockQ, blockK } = variant;
   return {
     shader: inDialect(attentionShaders, variant),
-    constants: { DIM: dim, BLOCK_Q: blockQ, BLOCK_K: blockK, ...gridConstants(variant) },
+    constants: {
+      DIM: dim,
+      BLOCK_Q: blockQ,
+      BLOCK_K: blockK,
+      ...gridConstants(variant),
+      V_BY_COLUMNS: variant.turnsRight,
+    },
   };
 }
 
@@ -202,6 +220,7 @@ export function matmulMatrixKernel(
       ...gridConstants(variant),
       A_BY_ROWS: liesByRows(a),
       B_BY_ROWS: liesByRows(b),
+      B_TURNED: variant.turnsRight,
       OUT_F16: outDType === 'float16',
     },
   };

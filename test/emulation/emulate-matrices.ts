@@ -15,12 +15,17 @@ let isEmulating = false;
 /**
  * For the tests of the surrounding describe, the shared device has tensor cores: its own, where it was opened for them,
  * else emulated ones, and ops are planned for them.
+ * `vendor`: ops are planned for a GPU of this one.
  */
-export function useMatrices(): void {
+export function useMatrices(vendor?: string): void {
   const restore: (() => void)[] = [];
   beforeAll(async () => {
     const device = await testDevice();
     const { runtime, traits } = device;
+    restore.push(() => {
+      device.traits = traits;
+    });
+    if (vendor !== undefined) device.traits = { ...traits, vendor };
     if (traits.subgroupMatrix !== undefined) return;
     const run = runtime.dispatch.bind(runtime);
     const dispatch = vi
@@ -28,12 +33,11 @@ export function useMatrices(): void {
       .mockImplementation((launch, bindings, label) =>
         run({ ...launch, shader: EMULATED.get(launch.shader.name) ?? launch.shader }, bindings, label),
       );
-    device.traits = { ...traits, subgroupMatrix: 'vectors' };
+    device.traits = { ...device.traits, subgroupMatrix: 'vectors' };
     isEmulating = true;
     restore.push(() => {
       isEmulating = false;
       dispatch.mockRestore();
-      device.traits = traits;
     });
   });
   beforeEach((context) => context.skip(HAS_DEFAULT_LIMITS, 'without features there are no tensor cores to emulate'));

@@ -302,6 +302,20 @@ describe('matmul on tensor cores, pinned to matrix-32x32', () => {
   });
 });
 
+describe('matmul on tensor cores, pinned to matrix-32x32 for AMD, with b turned while it is staged', () => {
+  useMatrices('amd');
+  pinKernel('matmul', 'matrix-32x32', 'float16');
+
+  test.each([
+    [1, 1, 1],
+    [33, 40, 50], // columns that are no whole octets
+    [64, 43, 40],
+    [70, 96, 72],
+  ])('[%i, %i] · [%i wide]', async (rows, depth, columns) => {
+    await expectProduct({ a: normals(rows, depth), b: normals(depth, columns), bias: normals(columns) }, 'float16');
+  });
+});
+
 describeInMatrix('matmul on tensor cores by larger tiles', () => {
   useMatrices();
 

@@ -21,6 +21,25 @@ fn octet_of(
   return octet;
 }
 
+// Two neighbouring columns of `count` rows, at most eight, that lie `pitch` apart from an even element on. Zeros follow them.
+fn two_columns(
+  buffer: ptr<storage, array<vec4<u32>>, read>, element: u32, pitch: u32, count: u32,
+) -> array<vec4<u32>, 2> {
+  var pairs: array<u32, 8> = array<u32, 8>();
+  for (var i = 0u; i < 8u; i++) {
+    let at = element + i * pitch;
+    if i < count { pairs[i] = (*buffer)[at >> 3u][(at >> 1u) & 3u]; }
+  }
+  var columns: array<vec4<u32>, 2> = array<vec4<u32>, 2>();
+  for (var i = 0u; i < 4u; i++) {
+    let low = pairs[2u * i];
+    let high = pairs[2u * i + 1u];
+    columns[0][i] = (low & 0xffffu) | (high << 16u);
+    columns[1][i] = (low >> 16u) | (high & 0xffff0000u);
+  }
+  return columns;
+}
+
 // Bits 15 and 31 of a word are set if that half is NaN or infinite: an exponent of ones carries into the sign.
 fn special_bits(octet: vec4<u32>) -> vec4<u32> {
   return ((octet & vec4<u32>(0x7c007c00u)) + vec4<u32>(0x04000400u)) & vec4<u32>(0x80008000u);

@@ -132,6 +132,35 @@ describe('attention, pinned to matrix-32x32', () => {
   });
 });
 
+describe('attention, pinned to matrix-32x32 for AMD, with v staged by columns', () => {
+  useMatrices('amd');
+  pinKernel('flashAttention', 'matrix-32x32', 'float16');
+
+  test.each([
+    [1, 1, 1, 1],
+    [33, 31, 16, 5],
+    [70, 130, 30, 24],
+  ])('lengths %i and %i, head dim %i and value dim %i', async (queries, keys, dim, valueDim) => {
+    await flash(randomOperands(new Random(queries), { batch: 1, queries, keys, dim, valueDim }));
+  });
+
+  test('v in any layout', async () => {
+    const operands = randomOperands(new Random(1), { heads: 6, kvHeads: 2, queries: 35, keys: 41, dim: 24 });
+    await flash({ ...operands, layouts: { v: { axes: [0, 1, 3, 2] } } });
+    await flash({ ...operands, layouts: { v: { before: [0, 0, 1, 8], after: [1, 0, 0, 8] } } });
+  });
+
+  test.each([8, 5])('a hidden value of NaN, %i value dims', async (valueDim) => {
+    const [queries, keys, hidden] = [35, 41, 38];
+    const operands = randomOperands(new Random(7), { batch: 1, heads: 1, queries, keys, valueDim });
+    const mask = { shape: [keys], data: Uint8Array.from({ length: keys }, (_, i) => (i === hidden ? 0 : 1)) };
+    const spoilt = { ...operands, v: map(operands.v, (x, i) => (i === hidden * valueDim + 3 ? NaN : x)) };
+    const { output } = await runAttention('flashAttention', { ...spoilt, mask }, 'float16');
+    const expected = referenceAttention({ ...operands, mask }, 'float16').output.data;
+    expectClose(output, expected, tolerances.float16.attention, 'output');
+  });
+});
+
 describeInMatrix('local attention, pinned to matrix-32x32', () => {
   useMatrices();
   pinKernel('localAttention', 'matrix-32x32', 'float16');
@@ -196,7 +225,7 @@ describeInMatrix('attention by larger tiles', () => {
     const sizes = { batch: 1, heads: 2, queries: queryLength, keys: keyLength, dim: headDim };
     const operands = randomOperands(new Random(10), sizes);
     const { subgroupMatrix: dialect, subgroupSize: lanes } = device.traits;
-    const subgroups = { dialect: dialect!, lanes, requiresLanes: false };
+    const subgroups = { dialect: dialect!, lanes, requiresLanes: false, turnsRight: tile.blockQ === 64 };
     const kernel = { name: 'test', family: 'matrix', ...subgroups, bytes: 0 } as const;
     const variant: AttentionMatrixVariant = { ...kernel, ...tile };
     const given = { dtype: 'float16', heads: 2, queryLength, keyLength, headDim } as const;
