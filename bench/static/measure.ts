@@ -17,6 +17,8 @@ export interface Work {
   readonly bytes?: number;
   /** Multiply-adds that may be executed for each of `multiplyAdds`. Default 1.1: softmax and addresses take a few. */
   readonly most?: number;
+  /** The machine code is not run, because the interpreter does not know its instructions: only the resources are measured. */
+  readonly isNotRun?: boolean;
 }
 
 /** Costs of one round of a loop for one wave. */
@@ -70,6 +72,17 @@ export function measureKernel(capture: Capture, chip: Chip, work: Work): KernelC
   const wave = statistic('Subgroup size') === 32 ? 32 : 64;
   const invocations = statistic('Workgroup');
   const [registers, shared] = [statistic('VGPRs'), statistic('LDS size')];
+  const resources = {
+    wave,
+    registers,
+    spills: statistic('Spilled VGPRs') + statistic('Spilled SGPRs'),
+    scratch: statistic('Scratch size'),
+    shared,
+    invocations,
+    codeSize: statistic('Code size'),
+    residency: residency(chip, { wave, registers, shared, invocations }),
+  } as const;
+  if (work.isNotRun) return { ...resources, loops: [], multiplyAdds: 0, minima: 0 };
   if (!dispatch) throw new Error('the kernel must be dispatched');
   const visits = runWorkgroup({ program, dispatch, wave, invocations });
   const costs = program.map(({ code }) => countCode(code, chip, wave));
@@ -84,14 +97,7 @@ export function measureKernel(capture: Capture, chip: Chip, work: Work): KernelC
   const inLoops = visits.blocks.map((count, i) => (loops.some(({ blocks }) => blocks.has(i)) ? count : 0));
   const rounds = step ? roundsOf(step, visits.blocks) : visits.waves;
   return {
-    wave,
-    registers,
-    spills: statistic('Spilled VGPRs') + statistic('Spilled SGPRs'),
-    scratch: statistic('Scratch size'),
-    shared,
-    invocations,
-    codeSize: statistic('Code size'),
-    residency: residency(chip, { wave, registers, shared, invocations }),
+    ...resources,
     ...(step && { step: loopCost(step, costs, visits, chip, wave, usefulOfLane) }),
     loops: hot.map((loop) => loopCost(loop, costs, visits, chip, wave)),
     multiplyAdds: total.multiplyAdds * wave * groups,

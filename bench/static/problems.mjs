@@ -6,8 +6,9 @@
  * @property {'float32' | 'float16'} dtype
  * @property {readonly (readonly number[])[]} shapes of the tensors that `run` takes
  * @property {Record<string, string>} [kernels] pinned ones
+ * @property {boolean} [experimental] whether the device is opened for its tensor cores
  * @property {(library: object, ...tensors: object[]) => unknown} run
- * @property {Record<string, { multiplyAdds?: number, bytes?: number }>} shaders what is measured, and its least work
+ * @property {Record<string, { multiplyAdds?: number, bytes?: number, isNotRun?: boolean }>} shaders what is measured, and its least work
  */
 
 const HEADS = 8;
@@ -100,6 +101,11 @@ function matmul(tile, dtype, transposeB = false) {
   };
 }
 
+/** On tensor cores: resources only, because the interpreter does not know their instructions. */
+function tensorCores(problem, shader) {
+  return { ...problem, experimental: true, shaders: { [shader]: { isNotRun: true } } };
+}
+
 /** Kernels that are bound by bytes: `moved` tensors of the first one's size must move. */
 function bytes(name, shader, shapes, dtype, moved, run) {
   return {
@@ -144,6 +150,34 @@ function crossEntropy(dtype) {
   };
 }
 
+/** Keys and values of a prompt, written to a cache of theirs. */
+function append(dtype) {
+  const shape = [1, HEADS, LENGTH, 64];
+  return {
+    name: `append ${short(dtype)}`,
+    dtype,
+    shapes: [shape, shape],
+    run({ KeyValueCache }, k, v) {
+      const [batch, numKvHeads, capacity, headDim] = shape;
+      new KeyValueCache(k.device, { batch, numKvHeads, capacity, headDim, dtype }).append(k, v);
+    },
+    shaders: { 'cache/append': { bytes: 4 * count(shape) * sizeOf(dtype) } },
+  };
+}
+
+function embedding(dtype) {
+  const [table, tokens] = [[32000, 1024], 8192];
+  return {
+    name: `embedding ${short(dtype)}`,
+    dtype,
+    shapes: [table],
+    run(library, weight) {
+      library.embedding(weight.device.zeros([tokens], { dtype: 'int32' }), weight);
+    },
+    shaders: { 'embedding/embedding': { bytes: 2 * tokens * table[1] * sizeOf(dtype) } },
+  };
+}
+
 /** @type {readonly Problem[]} */
 export const PROBLEMS = [
   ...[
@@ -175,6 +209,9 @@ export const PROBLEMS = [
     DTYPES.map((dtype) => matmul(tile, dtype)),
   ),
   ...DTYPES.map((dtype) => matmul('tile-128x128', dtype, true)),
+  tensorCores(flash('matrix-64x32', 64, 'float16'), 'matrix/attention'),
+  tensorCores(flash('matrix-64x32', 128, 'float16'), 'matrix/attention'),
+  tensorCores(matmul('matrix-128x128', 'float16'), 'matrix/matmul'),
   ...DTYPES.map((dtype) => bytes('softmax', 'softmax/softmax', [MATRIX], dtype, 2, ({ softmax }, x) => softmax(x))),
   ...DTYPES.map((dtype) =>
     bytes('layerNorm', 'normalise/normalise', [MATRIX], dtype, 2, ({ layerNorm }, x) => layerNorm(x, MATRIX[1])),
@@ -193,5 +230,7 @@ export const PROBLEMS = [
   bytes('transposing copy', 'elementwise/copy', [FLAT], 'float32', 2, ({ contiguous }, x) =>
     contiguous(x.transpose(0, 1)),
   ),
+  ...DTYPES.map(append),
+  ...DTYPES.map(embedding),
   ...DTYPES.map(crossEntropy),
 ];
