@@ -1,6 +1,4 @@
-/** What a benchmark ran on: versions, the GPU and its driver, and the machine. */
-import { createRequire } from 'node:module';
-import { availableParallelism, cpus } from 'node:os';
+/** What a benchmark ran on: versions, the GPU and its driver, and the machine. Imports nothing of Node's, so it loads in a browser. */
 import { version } from '../package.json';
 import type { DeviceInfo } from '../src/index.ts';
 import type { BenchResult, DeviceRecord } from './result.ts';
@@ -12,24 +10,41 @@ export function describeEnvironment(info: DeviceInfo): Environment {
   return {
     versions: { package: version, runtime: runtimeVersion(), ...(webgpu && { webgpu }) },
     device: describeDevice(info),
-    host: {
-      platform: `${process.platform}-${process.arch}`,
-      cpu: cpus()[0]?.model.trim() ?? '',
-      cores: availableParallelism(),
-    },
+    host: describeHost(),
+  };
+}
+
+interface Globals {
+  /** Undefined in a browser. */
+  readonly process?: typeof process;
+  readonly navigator: { readonly userAgent: string; readonly hardwareConcurrency: number };
+}
+
+function describeHost(): BenchResult['host'] {
+  const { process: server, navigator } = globalThis as unknown as Globals;
+  if (!server) return { platform: 'browser', cpu: '', cores: navigator.hardwareConcurrency };
+  const { availableParallelism, cpus } = server.getBuiltinModule('node:os');
+  return {
+    platform: `${server.platform}-${server.arch}`,
+    cpu: cpus()[0]?.model.trim() ?? '',
+    cores: availableParallelism(),
   };
 }
 
 /** Bun and Deno call themselves node too. */
 function runtimeVersion(): string {
-  const name = ['bun', 'deno'].find((other) => other in process.versions) ?? 'node';
-  return `${name} ${process.versions[name]}`;
+  const { process: server, navigator } = globalThis as unknown as Globals;
+  if (!server) return navigator.userAgent;
+  const name = ['bun', 'deno'].find((other) => other in server.versions) ?? 'node';
+  return `${name} ${server.versions[name]}`;
 }
 
 /** Undefined if the runtime has WebGPU of its own. */
 function webgpuVersion(): string | undefined {
-  if ('deno' in process.versions) return undefined;
+  const { process: server } = globalThis as unknown as Globals;
+  if (!server || 'deno' in server.versions) return undefined;
   try {
+    const { createRequire } = server.getBuiltinModule('node:module');
     const { version: installed } = createRequire(import.meta.url)('webgpu/package.json') as { version: string };
     return `webgpu ${installed}`;
   } catch {

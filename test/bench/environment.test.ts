@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { version } from '../../package.json';
 import { describeEnvironment, deviceSlug } from '../../bench/environment.ts';
 import { testDevice } from '../device.ts';
@@ -21,4 +21,17 @@ test('tells versions, device and host', async () => {
   expect(environment.device).toMatchObject({ driver: info.driver, isSoftware: info.isSoftware });
   expect(environment.device.name).not.toBe('');
   expect(environment.host.cores).toBeGreaterThan(0);
+});
+
+test('in a browser, tells what its navigator knows', async () => {
+  const { info } = await testDevice();
+  vi.stubGlobal('navigator', { userAgent: 'Mozilla/5.0 Chrome/150', hardwareConcurrency: 6 });
+  vi.stubGlobal('process', undefined);
+  try {
+    const { versions, host } = describeEnvironment(info);
+    expect(versions).toEqual({ package: version, runtime: 'Mozilla/5.0 Chrome/150' });
+    expect(host).toEqual({ platform: 'browser', cpu: '', cores: 6 });
+  } finally {
+    vi.unstubAllGlobals();
+  }
 });

@@ -6,6 +6,7 @@ import { build, Rolldown } from 'tsdown';
 import ts from 'typescript';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import * as surface from '../../src/index.ts';
+import { wgslPlugin } from '../../wgsl-plugin.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -261,4 +262,25 @@ describe('bundled by a user of the built package', () => {
     expect(imports.filter((id) => id.startsWith('node:'))).not.toEqual([]);
     expect([...imports, ...packages]).toContain('webgpu');
   });
+});
+
+test("the benchmark's cases bundle for a browser", async () => {
+  const program = `${root}/bench/program.ts`;
+  const bundler = await Rolldown.rolldown({
+    input: program,
+    platform: 'browser',
+    logLevel: 'silent',
+    external: ['#platform'],
+    plugins: [
+      {
+        name: 'program',
+        resolveId: (id) => (id === program ? id : undefined),
+        load: (id) => (id === program ? `export * from './run.ts'; export * from './cases.ts';` : undefined),
+      },
+      wgslPlugin(),
+    ],
+  });
+  const { output } = await bundler.generate({ format: 'esm' });
+  await bundler.close();
+  expect(output.flatMap((chunk) => (chunk.type === 'chunk' ? chunk.imports : []))).toEqual(['#platform']);
 });
