@@ -66,7 +66,8 @@ const LOADS: u32 = max(STEP_LOADS, max(K_LOADS, V_LOADS));
 const CHUNK: u32 = max(BLOCK_Q * STEP_QUADS, STEP_QUERIES * max(K_QUADS, V_QUADS));
 
 struct Params {
-  groups: u32,         // workgroups with work
+  first_group: u32,    // where a divided launch begins
+  groups: u32,         // where the work ends
   heads: u32,          // H
   inputs: InputParams,
   @align(16) options: OptionParams,
@@ -197,7 +198,7 @@ fn main(
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let index = linear_group(group, groups);
+  let index = params.first_group + linear_group(group, groups);
   if index >= params.groups { return; }
   let tile = key_tile_of(index);
   if tile.first_key >= tile.end_key { return; }

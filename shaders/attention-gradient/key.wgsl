@@ -36,7 +36,8 @@ var<workgroup> kept: array<u32, 1u + u32(HAS_DROPOUT) * BLOCK_Q * KEY_QUADS>;
 var<workgroup> d_output_not_finite: atomic<u32>;
 
 struct Params {
-  groups: u32,         // workgroups with work
+  first_group: u32,    // where a divided launch begins
+  groups: u32,         // where the work ends
   heads: u32,          // H
   first_column: u32,   // first column of the gradients that is computed
   inputs: InputParams,
@@ -136,7 +137,7 @@ fn main(
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let index = linear_group(group, groups);
+  let index = params.first_group + linear_group(group, groups);
   if index >= params.groups { return; }
   let tile = key_tile_of(index);
   if tile.first_key >= tile.end_key { return; }

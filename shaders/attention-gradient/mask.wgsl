@@ -19,7 +19,8 @@ const BLOCK_Q: u32 = OWN_ROWS;
 const BLOCK_K: u32 = 32u;
 
 struct Params {
-  groups: u32,         // workgroups with work
+  first_group: u32,    // where a divided launch begins
+  groups: u32,         // where the work ends
   heads: u32,          // H
   batches: u32,        // batch entries, or sequences of a packed batch
   mask_heads: u32,     // the mask's own axes: its heads, and ⌈its queries / BLOCK_Q⌉, ⌈its keys / BLOCK_K⌉
@@ -133,7 +134,7 @@ fn main(
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let index = linear_group(group, groups);
+  let index = params.first_group + linear_group(group, groups);
   if index >= params.groups { return; }
   // element of the mask at which its own begin; 0 along broadcast axes, whose strides are 0
   let repeats = params.d_mask_strides == vec4<u32>(0u);

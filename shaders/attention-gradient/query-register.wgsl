@@ -63,7 +63,8 @@ const CHUNK: u32 = max(BLOCK_K * STEP_QUADS, STEP_KEYS * Q_QUADS);
 const KEPT_WORDS: u32 = BLOCK_K / 32u;         // of a row
 
 struct Params {
-  groups: u32,         // workgroups with work
+  first_group: u32,    // where a divided launch begins
+  groups: u32,         // where the work ends
   heads: u32,          // H
   inputs: InputParams,
   @align(16) options: OptionParams,
@@ -152,7 +153,7 @@ fn main(
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let index = linear_group(group, groups);
+  let index = params.first_group + linear_group(group, groups);
   if index >= params.groups { return; }
   let tile = tile_of(index);
   if tile.first_row >= tile.end_row { return; }

@@ -32,7 +32,8 @@ const ROUNDS: u32 = BLOCK_K / 2u;
 alias Scores = array<vec4<f32>, ROWS>;
 
 struct Params {
-  groups: u32,         // workgroups with work
+  first_group: u32,    // where a divided launch begins
+  groups: u32,         // where the work ends
   heads: u32,          // H
   inputs: InputParams,
   @align(16) options: OptionParams,
@@ -50,7 +51,7 @@ fn main(
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(subgroup_invocation_id) lane: u32,
 ) {
-  let index = linear_group(group, groups);
+  let index = params.first_group + linear_group(group, groups);
   if index >= params.groups { return; }
   let tile = tile_of(index);
   if tile.first_row >= tile.end_row { return; }

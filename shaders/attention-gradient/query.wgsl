@@ -22,7 +22,8 @@ const BLOCK_Q: u32 = OWN_ROWS;
 const BLOCK_K: u32 = 32u;
 
 struct Params {
-  groups: u32,         // workgroups with work
+  first_group: u32,    // where a divided launch begins
+  groups: u32,         // where the work ends
   heads: u32,          // H
   first_column: u32,   // first column of dQ that is computed
   inputs: InputParams,
@@ -99,7 +100,7 @@ fn main(
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let index = linear_group(group, groups);
+  let index = params.first_group + linear_group(group, groups);
   if index >= params.groups { return; }
   let tile = tile_of(index);
   if tile.first_row >= tile.end_row { return; }

@@ -155,7 +155,7 @@ fn main(
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let index = linear_group(group, groups);
+  let index = params.first_group + linear_group(group, groups);
   if index >= params.groups { return; }
   let tile = tile_of(index / VALUE_PARTS);
   let first_column = index % VALUE_PARTS * VALUE_DIM;

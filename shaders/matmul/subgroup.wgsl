@@ -31,7 +31,7 @@ fn main(
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(subgroup_invocation_id) lane: u32,
 ) {
-  let index = linear_group(group, groups);
+  let index = params.first_group + linear_group(group, groups);
   if index >= params.groups { return; }
   let first_column = (index % params.column_tiles) * 4u * QUADS;
   let first_row = ((index / params.column_tiles) % params.row_tiles) * 4u * SUBGROUP + 4u * lane;

@@ -90,7 +90,7 @@ fn main(
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let index = linear_group(group, groups);
+  let index = params.first_group + linear_group(group, groups);
   if index >= params.groups { return; }
   let first_column = (index % params.column_tiles) * TILE_COLUMNS;
   let first_row = ((index / params.column_tiles) % params.row_tiles) * TILE_ROWS;

@@ -444,7 +444,7 @@ fn visit_output(
 }
 
 fn kernel(group: vec3<u32>, groups: vec3<u32>, subgroup: u32, lane: u32) {
-  let index = linear_group(group, groups);
+  let index = params.first_group + linear_group(group, groups);
   if index >= params.groups { return; }
   let tile = tile_of(index);
   let keys = tile.keys;

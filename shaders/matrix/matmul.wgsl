@@ -238,7 +238,7 @@ fn write_part(
 }
 
 fn kernel(group: vec3<u32>, groups: vec3<u32>, subgroup: u32, lane: u32) {
-  let index = linear_group(group, groups);
+  let index = params.first_group + linear_group(group, groups);
   if index >= params.groups { return; }
   let bases = batch_bases(index / (params.column_tiles * params.row_tiles));
   let first_row = ((index / params.column_tiles) % params.row_tiles) * TILE_ROWS;

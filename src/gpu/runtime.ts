@@ -6,7 +6,9 @@
  * work, so each slot is used once a batch.
  */
 import { BufferPool, sizeClass, STORAGE_USAGE, type MemoryUse, type StorageBuffer } from './buffers.ts';
+import { divide } from './divide.ts';
 import { ArgumentError, DeviceLostError, OutOfMemoryError, ShaderError, ValidationError } from './errors.ts';
+import { Pace } from './pace.ts';
 import { PipelineCache, type Pipeline } from './pipelines.ts';
 import { packUniform, type UniformValues } from './reflect.ts';
 import type { Constants, Insertion, Shader } from './shader.ts';
@@ -22,6 +24,11 @@ export interface Launch {
   /** Fields of the shader's uniform struct by name. A struct within it is an object of its own. */
   readonly params: UniformValues;
   readonly workgroups: readonly [number, number, number];
+  /**
+   * Floating-point operations, about, of all workgroups together. A launch that says so may be divided. Its shader begins at
+   * the workgroup `params.first_group` and ends before `params.groups`.
+   */
+  readonly operations?: number;
 }
 
 /** A launch under its name in timings and error messages. */
@@ -71,6 +78,7 @@ export interface Counters {
 export interface RuntimeLimits {
   readonly maxBufferSize: number;
   readonly maxStorageBufferBindingSize: number;
+  readonly maxComputeWorkgroupsPerDimension: number;
 }
 
 type Patience = <T>(result: Promise<T>) => Promise<T>;
@@ -79,6 +87,7 @@ export class Runtime {
   readonly gpu: GPUDevice;
   readonly limits: RuntimeLimits;
   readonly #patiently: Patience;
+  readonly #pace: Pace;
   readonly #pool: BufferPool;
   readonly #pipelines: PipelineCache;
   readonly #bindGroups = new Map<string, GPUBindGroup>();
@@ -88,6 +97,9 @@ export class Runtime {
   readonly #staging = new Map<number, GPUBuffer[]>();
   #stagingBytes = 0;
   #recorded: Recorded[] = [];
+  #recordedOperations = 0;
+  /** Pipelines when the host last waited. */
+  #knownPipelines = 0;
   #uniformEnd = 0;
   #batch = 0;
   readonly #failures = new Set<Promise<Error | undefined>>();
@@ -100,11 +112,12 @@ export class Runtime {
   #buffers = 0;
 
   /** `patiently` waits for a promise of the GPU without keeping a core busy, on drivers that run on the CPU. */
-  constructor(gpu: GPUDevice, memoryBudget: number, patiently: Patience = (result) => result) {
+  constructor(gpu: GPUDevice, memoryBudget: number, pace: Pace, patiently: Patience = (result) => result) {
     this.gpu = gpu;
+    this.#pace = pace;
     this.#patiently = patiently;
-    const { maxBufferSize, maxStorageBufferBindingSize } = gpu.limits;
-    this.limits = { maxBufferSize, maxStorageBufferBindingSize };
+    const { maxBufferSize, maxStorageBufferBindingSize, maxComputeWorkgroupsPerDimension } = gpu.limits;
+    this.limits = { maxBufferSize, maxStorageBufferBindingSize, maxComputeWorkgroupsPerDimension };
     this.#pool = new BufferPool(
       (bytes, onFailure) => this.#createBuffer(bytes, STORAGE_USAGE, onFailure),
       () => {
@@ -126,11 +139,21 @@ export class Runtime {
     });
   }
 
-  /** Records one dispatch. `label` names it in timings and error messages. */
+  /** Records one dispatch, or several of a long launch. `label` names it in timings and error messages. */
   dispatch(launch: Launch, bindings: Bindings, label = launch.shader.name): void {
     this.assertUsable();
     if (this.#launches) return void this.#launches.push({ ...launch, label });
-    const { shader, constants, insertions, params, workgroups } = launch;
+    const pieces = divide(launch, this.#pace.most, this.limits.maxComputeWorkgroupsPerDimension);
+    for (const piece of pieces) this.#record(piece, bindings, label);
+  }
+
+  #record(
+    { shader, constants, insertions, params, workgroups, operations = 0 }: Launch,
+    bindings: Bindings,
+    label: string,
+  ) {
+    if (this.#recordedOperations + operations > this.#pace.most) this.flush();
+    this.#recordedOperations += operations;
     const pipeline = this.#pipelines.get(shader, constants, insertions, label);
     const { uniform } = pipeline.layout;
     const slot = Math.ceil((uniform?.size ?? 0) / UNIFORM_SLOT) * UNIFORM_SLOT;
@@ -189,7 +212,9 @@ export class Runtime {
     const recorded = this.#recorded;
     const stopwatch = this.#stopwatch;
     const uniformEnd = this.#uniformEnd;
+    this.#pace.submitted(this.#recordedOperations, performance.now() / 1000);
     this.#recorded = [];
+    this.#recordedOperations = 0;
     this.#uniformEnd = 0;
     this.#batch++;
     this.#submits++;
@@ -228,6 +253,7 @@ export class Runtime {
   async wait(): Promise<void> {
     this.flush();
     if (!this.#lost) await this.#patiently(this.gpu.queue.onSubmittedWorkDone());
+    this.#noteWait();
     await this.#reportFailures();
   }
 
@@ -245,11 +271,17 @@ export class Runtime {
       await this.#reportFailures();
       throw new DeviceLostError(`device: a result could not be read back: ${(error as Error).message}`);
     }
+    this.#noteWait();
     const copy = staging.getMappedRange(0, bytes).slice(0);
     staging.unmap();
     this.#releaseStaging(staging);
     await this.#reportFailures();
     return copy;
+  }
+
+  #noteWait(): void {
+    this.#pace.waited(performance.now() / 1000, this.#pipelines.size === this.#knownPipelines);
+    this.#knownPipelines = this.#pipelines.size;
   }
 
   /**

@@ -279,12 +279,18 @@ function registerConstants(
   };
 }
 
+/** The operations of products that have `columns` columns together, over all pairs of a query and a key that may be visible. */
+function pairOperations({ batch, heads, queryLength, keyLength, options }: AttentionGradientProblem, columns: number) {
+  const { left, right } = options.band;
+  return 2 * batch * heads * queryLength * Math.min(keyLength, left + right + 1) * columns;
+}
+
 /** A kernel with attention-gradient/parts/pair. `params` are its own uniform fields. */
 function gradientLaunch(
   shader: Shader,
   constants: Constants,
   problem: AttentionGradientProblem,
-  groups: number,
+  { groups, operations }: { readonly groups: number; readonly operations: number },
   params: UniformValues,
   traits: Traits,
 ): Launch {
@@ -298,12 +304,14 @@ function gradientLaunch(
       ...options.constants,
     },
     params: {
+      first_group: 0,
       groups,
       ...inputFields(problem),
       gradient: { d_output: operandFields(dOutput), stats_at: statsAt, stats_pitch: statsRows(problem) },
       ...params,
     },
     workgroups: foldWorkgroups(op, groups, traits),
+    operations,
     insertions: options.gradientInsertions,
   };
 }
@@ -320,7 +328,7 @@ export function planQueryGradient(
   traits: Traits,
   choices?: KernelChoices,
 ): Launch[] {
-  const { headDim, queryLength, heads, batch } = problem;
+  const { headDim, valueDim, queryLength, heads, batch } = problem;
   const { variant } = chooseAttentionGradient(problem, 'query', traits, choices);
   const queryTiles = Math.ceil(queryLength / variant.ownRows);
   const launch = (shader: Shader, constants: Constants, own: UniformValues) =>
@@ -328,7 +336,7 @@ export function planQueryGradient(
       shader,
       constants,
       problem,
-      queryTiles * heads * batch,
+      { groups: queryTiles * heads * batch, operations: pairOperations(problem, 2 * headDim + valueDim) },
       {
         work: { query_tiles: queryTiles, splits: 1, head_tiles: heads },
         queries: { d_query_strides: dQuery.strides },
@@ -374,7 +382,7 @@ export function planKeyGradient(
       shader,
       constants,
       problem,
-      keyTiles * kvHeads * batch,
+      { groups: keyTiles * kvHeads * batch, operations: pairOperations(problem, 2 * (headDim + valueDim)) },
       {
         keys: {
           d_key_strides: dKey.strides,
@@ -418,7 +426,11 @@ export function planMaskGradient(
     key_tiles: keyTiles,
     d_mask_strides: strides.map((stride, axis) => (lengths[axis] === 1 ? 0 : stride)),
   };
-  return gradientLaunch(maskShader, {}, problem, batches * heads * queryTiles * keyTiles, params, traits);
+  const work = {
+    groups: batches * heads * queryTiles * keyTiles,
+    operations: pairOperations(problem, problem.headDim + problem.valueDim),
+  };
+  return gradientLaunch(maskShader, {}, problem, work, params, traits);
 }
 
 /** Strides are those of batch, head, row, column. */

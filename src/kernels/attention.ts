@@ -550,18 +550,35 @@ export function planAttention(problem: AttentionProblem, traits: Traits, choices
 /** A split has at least this many keys. */
 const LEAST_SPLIT_KEYS = 256;
 
+/** A workgroup has at most this many operations: half a second for one core of a CPU, or for one of a small GPU's. */
+const MOST_WORKGROUP_OPERATIONS = 2.5e9;
+/** Bytes of the parts of many queries, in float32, at most. Beyond them a workgroup keeps all its keys. */
+const MOST_PART_BYTES = 2 ** 28;
+
 /**
  * Parts into which the keys of few queries are divided, so that the device is busy. There should be some workgroups for each
- * core of a CPU, or multiprocessor of a GPU. WebGPU reports neither number.
+ * core of a CPU, or multiprocessor of a GPU. WebGPU reports neither number. Very many keys are divided for any number of
+ * queries, so that no workgroup runs for long.
  */
 function chooseSplits(problem: AttentionProblem, variant: AttentionVariant, traits: Traits): number {
   const { batch, queryLength, keyLength, options } = problem;
+  if (options.maskBlock !== undefined || variant.family === 'matrix') return 1;
   const { headTiles, rows } = foldHeads(problem, variant);
   const tiles = Math.ceil(rows / variant.blockQ);
-  if (tiles > 2 || options.maskBlock !== undefined || variant.family === 'matrix') return 1;
+  const long = splitsOfManyKeys(problem, variant);
+  if (tiles > 2) return long;
   const keys = Math.min(keyLength, options.band.left + options.band.right + queryLength);
   const wanted = (traits.isSoftware ? 64 : 256) / valuePartsOf(variant);
-  return Math.max(1, Math.min(Math.ceil(wanted / (tiles * batch * headTiles)), Math.floor(keys / LEAST_SPLIT_KEYS)));
+  const few = Math.min(Math.ceil(wanted / (tiles * batch * headTiles)), Math.floor(keys / LEAST_SPLIT_KEYS));
+  return Math.max(1, few, long);
+}
+
+function splitsOfManyKeys(problem: AttentionProblem, variant: AttentionVariant): number {
+  const { heads, queryRows, headDim, valueDim } = problem;
+  const operations = 2 * pairsOfTile(problem, variant) * (headDim + Math.min(valueDim, MAX_COLUMNS));
+  const splits = Math.ceil(operations / MOST_WORKGROUP_OPERATIONS);
+  const bytes = 4 * storedBatch(problem) * heads * queryRows * (valueDim + 1) * splits;
+  return bytes <= MOST_PART_BYTES ? splits : 1;
 }
 
 /** Workgroups that divide the value dims of the same rows. */
@@ -635,6 +652,7 @@ export function attentionLaunch(
       ...(folds && { FOLDS_GROUP: true }),
     },
     params: {
+      first_group: 0,
       groups,
       ...inputFields(problem),
       keys: options.fields.keys ?? CONTIGUOUS_KEYS,
@@ -649,8 +667,14 @@ export function attentionLaunch(
       },
     },
     workgroups: foldWorkgroups(op, groups, traits),
+    operations: (2 * groups * pairsOfTile(problem, variant) * (problem.headDim + problem.valueDim)) / splits,
     insertions: options.insertions,
   };
+}
+
+/** Pairs of a query and a key in a tile of query rows, at most. */
+function pairsOfTile({ keyLength, options: { band } }: AttentionProblem, { blockQ }: AttentionVariant): number {
+  return blockQ * Math.min(keyLength, band.left + band.right + blockQ);
 }
 
 /** Columns of each pass but the last: the same number, in whole vectors of float16. */

@@ -1,3 +1,4 @@
+import { fold } from '../gpu/divide.ts';
 import { ArgumentError } from '../gpu/errors.ts';
 import type { View } from '../tensor/tensor.ts';
 
@@ -17,14 +18,13 @@ export function operandOf({ shape, strides, offset }: View): Operand {
   return { strides: strides.map((stride, axis) => (shape[axis] === 1 ? 0 : stride)), offset };
 }
 
-/** Folds more workgroups than one dimension holds into y; shaders undo it with `linear_group`. */
+/** The grid of `count` workgroups. */
 export function foldWorkgroups(op: string, count: number, limits: Limits): [number, number, number] {
   const most = limits.maxComputeWorkgroupsPerDimension;
-  const y = Math.ceil(count / most);
-  if (y > most) {
+  if (count > most * most) {
     throw new ArgumentError(`${op}: the problem must need at most ${most * most} workgroups, got ${count}`);
   }
-  return [Math.ceil(count / y), y, 1];
+  return fold(count, most);
 }
 
 /** Whether the elements [i, i + 4) along `axis` always lie in one aligned 16-byte (f16: 8-byte) vector. */

@@ -153,8 +153,9 @@ export function matmulLaunch(problem: MatmulProblem, variant: AnyMatmulVariant, 
   const operands = operandParams(problem);
   return {
     ...kernelOf(problem, variant, operands),
-    params: { groups, row_tiles: rowTiles, column_tiles: columnTiles, ...operands },
+    params: { first_group: 0, groups, row_tiles: rowTiles, column_tiles: columnTiles, ...operands },
     workgroups: foldWorkgroups(op, groups, traits),
+    operations: 2 * groups * variant.rows * variant.columns * problem.depth,
   };
 }
 

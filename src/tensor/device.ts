@@ -1,6 +1,7 @@
 import { openAdapter, type AdapterChoice, type FoundAdapter } from '#platform';
 import type { MemoryUse, StorageBuffer } from '../gpu/buffers.ts';
 import { ArgumentError } from '../gpu/errors.ts';
+import { Pace } from '../gpu/pace.ts';
 import { Runtime, type Launch } from '../gpu/runtime.ts';
 import type { DispatchTime } from '../gpu/stopwatch.ts';
 import { BufferUsage } from '../gpu/usage.ts';
@@ -23,6 +24,12 @@ export interface DeviceOptions {
   gpuDevice?: GPUDevice;
   /** Maximum bytes of GPU memory for tensors. Beyond it ops throw OutOfMemoryError. Default 4 GiB on software, else no limit. */
   memoryBudget?: number;
+  /**
+   * Milliseconds that one dispatch, and one submission to the queue, should not exceed. Longer work is divided, by estimates from
+   * its operations and the rate at which the device is seen to work, without a change to any result. Windows resets a
+   * GPU that is busy for 2 s. `Infinity` divides nothing. Default 500.
+   */
+  maxDispatchTime?: number;
   /**
    * Ask for WebGPU features that are not standard yet: tensor cores (subgroup matrices), which ops then use for float16.
    * In Node this enables Dawn's unsafe features.
@@ -89,7 +96,17 @@ const EXPERIMENTAL_FEATURES = ['chromium-experimental-subgroup-matrix' as GPUFea
 /** Uploads of more bytes than this submit recorded work first if they can then reuse a buffer. */
 const LARGE_UPLOAD = 16 * 1024;
 
-const OPTIONS = ['adapter', 'gpuDevice', 'memoryBudget', 'experimental', 'kernels', 'remembersTuning'];
+const OPTIONS = [
+  'adapter',
+  'gpuDevice',
+  'memoryBudget',
+  'maxDispatchTime',
+  'experimental',
+  'kernels',
+  'remembersTuning',
+];
+
+const MAX_DISPATCH_TIME = 500;
 
 /** What a device holds of the tuner. */
 export type Tuner = (device: Device, options: TuneOptions) => Promise<TuneResult>;
@@ -98,6 +115,12 @@ export type Tuner = (device: Device, options: TuneOptions) => Promise<TuneResult
 export async function openDevice(options: DeviceOptions, tuner: Tuner, tape: Tape): Promise<Device> {
   checkOptions('createDevice', options, OPTIONS);
   const { adapter: choice, gpuDevice, memoryBudget, experimental = false, remembersTuning } = options;
+  const { maxDispatchTime = MAX_DISPATCH_TIME } = options;
+  if (!(typeof maxDispatchTime === 'number' && maxDispatchTime > 0)) {
+    throw new ArgumentError(
+      `createDevice: maxDispatchTime must be a positive number of milliseconds, got ${maxDispatchTime}`,
+    );
+  }
   if (memoryBudget !== undefined && !(typeof memoryBudget === 'number' && memoryBudget > 0)) {
     throw new ArgumentError(`createDevice: memoryBudget must be a positive number of bytes, got ${memoryBudget}`);
   }
@@ -114,7 +137,15 @@ export async function openDevice(options: DeviceOptions, tuner: Tuner, tape: Tap
       throw new ArgumentError(`createDevice: gpuDevice must be a GPUDevice, got ${kindOf(gpuDevice)}`);
     }
     const info = describe(gpuDevice, gpuDevice.adapterInfo, 'given', 'the caller passed a GPUDevice', false);
-    return new Device(gpuDevice, info, memoryBudget ?? defaultBudget(info), false, tuner, tape);
+    return new Device(
+      gpuDevice,
+      info,
+      memoryBudget ?? defaultBudget(info),
+      paceOf(info, maxDispatchTime),
+      false,
+      tuner,
+      tape,
+    );
   }
   const found = await openAdapter({ adapter: choice, experimental });
   const { adapter } = found;
@@ -123,11 +154,35 @@ export async function openDevice(options: DeviceOptions, tuner: Tuner, tape: Tap
   const requiredLimits = Object.fromEntries(WANTED_LIMITS.map((name) => [name, adapter.limits[name]]));
   const gpu = await adapter.requestDevice({ requiredFeatures, requiredLimits });
   const info = describe(gpu, adapter.info, found.driver, found.reason, found.isSoftware);
-  return new Device(gpu, info, memoryBudget ?? defaultBudget(info), true, tuner, tape, found.patiently);
+  return new Device(
+    gpu,
+    info,
+    memoryBudget ?? defaultBudget(info),
+    paceOf(info, maxDispatchTime),
+    true,
+    tuner,
+    tape,
+    found.patiently,
+  );
 }
 
 function defaultBudget({ isSoftware }: DeviceInfo): number {
   return isSoftware ? SOFTWARE_BUDGET : Infinity;
+}
+
+/**
+ * Operations a second that kernels reach on devices of a class, on the low side: a rate that is too high would let a dispatch
+ * run too long, and one that is too low would leave a large GPU with too few workgroups at a time. The runtime corrects it as
+ * it waits for results.
+ */
+function rateOf({ isSoftware, vendor, subgroupMaxSize }: DeviceInfo): number {
+  if (isSoftware) return subgroupMaxSize >= 8 ? 25e9 : 1e9; // measured: lavapipe 55, SwiftShader 1 to 2 GFLOP/s on two cores
+  if (vendor === 'nvidia' || vendor === 'amd') return 1e12;
+  return vendor === 'apple' || vendor === 'intel' ? 200e9 : 50e9;
+}
+
+function paceOf(info: DeviceInfo, maxDispatchTime: number): Pace {
+  return new Pace(rateOf(info), maxDispatchTime / 1000);
 }
 
 function describe(
@@ -196,6 +251,7 @@ export class Device {
     gpu: GPUDevice,
     info: DeviceInfo,
     memoryBudget: number,
+    pace: Pace,
     ownsGpu: boolean,
     tuner: Tuner,
     tape: Tape,
@@ -203,7 +259,7 @@ export class Device {
   ) {
     this.info = info;
     this.gpu = gpu;
-    this.runtime = new Runtime(gpu, memoryBudget, patiently);
+    this.runtime = new Runtime(gpu, memoryBudget, pace, patiently);
     this.traits = traitsOf(gpu, info);
     this.#ownsGpu = ownsGpu;
     this.#tuner = tuner;

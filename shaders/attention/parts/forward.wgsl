@@ -7,7 +7,8 @@ const KV_RING: bool = false;        // some keys stay, the others are in a ring 
 const OUT_F16: bool = false;        // storage of output
 
 struct Params {
-  groups: u32,         // workgroups with work
+  first_group: u32,    // where a divided launch begins
+  groups: u32,         // where the work ends
   heads: u32,          // H
   inputs: InputParams,
   @align(16) work: WorkParams,

@@ -22,7 +22,8 @@ struct Bias {
 }
 
 struct Params {
-  groups: u32,                 // workgroups with work
+  first_group: u32,            // where a divided launch begins
+  groups: u32,                 // where the work ends
   rows: u32,                   // M
   columns: u32,                // N
   depth: u32,                  // K
