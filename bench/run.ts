@@ -13,10 +13,12 @@ export interface RunOptions {
   readonly runs?: number;
   /** Receives what is measured now, and how many cases are done. */
   readonly progress?: (name: string, done: number) => void;
+  /** Ends the run after the present case, which rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
 }
 
 /** Notes a case that gives a wrong result or cannot run in `failures`, and goes on with the others. */
-export async function runBench(device: Device, { cases, runs, progress }: RunOptions): Promise<BenchResult> {
+export async function runBench(device: Device, { cases, runs, progress, signal }: RunOptions): Promise<BenchResult> {
   const date = new Date().toISOString();
   progress?.('the device itself', 0);
   const roof = await measureRoof(device);
@@ -24,6 +26,7 @@ export async function runBench(device: Device, { cases, runs, progress }: RunOpt
   const results: CaseResult[] = [];
   const failures: Failure[] = [];
   for (const [done, bench] of cases.entries()) {
+    signal?.throwIfAborted();
     const name = caseName(bench);
     progress?.(name, done);
     try {

@@ -6,6 +6,7 @@ export { Tensor } from './tensor/tensor.ts';
 export type { DType, FloatDType, TensorData } from './tensor/dtype.ts';
 export type { Shape } from './tensor/shape.ts';
 export type { MemoryUse } from './gpu/buffers.ts';
+export type { WaitOptions, WaitProgress } from './gpu/runtime.ts';
 export type { DispatchTime } from './gpu/stopwatch.ts';
 export {
   AdapterNotFoundError,

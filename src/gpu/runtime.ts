@@ -6,9 +6,10 @@
  * work, so each slot is used once a batch.
  */
 import { BufferPool, sizeClass, STORAGE_USAGE, type MemoryUse, type StorageBuffer } from './buffers.ts';
+import { abortable } from './abort.ts';
 import { divide } from './divide.ts';
 import { ArgumentError, DeviceLostError, OutOfMemoryError, ShaderError, ValidationError } from './errors.ts';
-import { Pace } from './pace.ts';
+import type { Pace } from './pace.ts';
 import { PipelineCache, type Pipeline } from './pipelines.ts';
 import { packUniform, type UniformValues } from './reflect.ts';
 import type { Constants, Insertion, Shader } from './shader.ts';
@@ -65,6 +66,8 @@ const MAX_BIND_GROUPS = 4096;
 const PLACEHOLDER_BYTES = 256;
 /** Bytes of buffers for reading back that are kept for reuse. They are host memory outside the budget. */
 const MAX_STAGING = 64 * 2 ** 20;
+/** A submission is long, and its end is progress, if it has more than this share of the most operations. */
+const LONG_SHARE = 0.1;
 
 /** Counts of work done so far. Tests and benchmarks compare them. */
 export interface Counters {
@@ -79,6 +82,20 @@ export interface RuntimeLimits {
   readonly maxBufferSize: number;
   readonly maxStorageBufferBindingSize: number;
   readonly maxComputeWorkgroupsPerDimension: number;
+}
+
+/** How a wait may be watched, and ended. */
+export interface WaitOptions {
+  /** Ends the wait: it rejects with the signal's reason. What was submitted goes on, because WebGPU cannot take it back. */
+  signal?: AbortSignal;
+  /** Called when a long submission has ended. */
+  onProgress?: (progress: WaitProgress) => void;
+}
+
+/** Estimated floating-point operations since the device was last idle. */
+export interface WaitProgress {
+  readonly done: number;
+  readonly total: number;
 }
 
 type Patience = <T>(result: Promise<T>) => Promise<T>;
@@ -98,6 +115,9 @@ export class Runtime {
   #stagingBytes = 0;
   #recorded: Recorded[] = [];
   #recordedOperations = 0;
+  /** Operations submitted since a wait last found everything done, and those of them known to be done. */
+  #progress: WaitProgress = { done: 0, total: 0 };
+  readonly #watchers = new Set<(progress: WaitProgress) => void>();
   /** Pipelines when the host last waited. */
   #knownPipelines = 0;
   #uniformEnd = 0;
@@ -209,10 +229,11 @@ export class Runtime {
   /** Submits what was recorded. */
   flush(): void {
     if (this.#recorded.length === 0 || this.#lost) return;
+    const operations = this.#recordedOperations;
     const recorded = this.#recorded;
     const stopwatch = this.#stopwatch;
     const uniformEnd = this.#uniformEnd;
-    this.#pace.submitted(this.#recordedOperations, performance.now() / 1000);
+    this.#pace.submitted(operations, performance.now() / 1000);
     this.#recorded = [];
     this.#recordedOperations = 0;
     this.#uniformEnd = 0;
@@ -247,19 +268,48 @@ export class Runtime {
       },
       (message) => new ValidationError(`device: recorded work was rejected: ${message}`),
     );
+    this.#progress = { ...this.#progress, total: this.#progress.total + operations };
+    if (operations > LONG_SHARE * this.#pace.most) this.#noteEnd(this.#progress.total);
+  }
+
+  /** Tells the watchers when what has been submitted so far has ended. */
+  #noteEnd(done: number): void {
+    const tell = () => {
+      if (this.#progress.done >= done || this.#progress.total < done) return;
+      this.#progress = { ...this.#progress, done };
+      for (const watcher of this.#watchers) watcher(this.#progress);
+    };
+    this.gpu.queue.onSubmittedWorkDone().then(tell, () => undefined);
   }
 
   /** Submits, waits for the GPU, and rejects with the first failure since the last wait. */
-  async wait(): Promise<void> {
+  async wait(options: WaitOptions = {}): Promise<void> {
+    options.signal?.throwIfAborted();
     this.flush();
-    if (!this.#lost) await this.#patiently(this.gpu.queue.onSubmittedWorkDone());
+    if (!this.#lost) await this.#watched(this.#patiently(this.gpu.queue.onSubmittedWorkDone()), options);
     this.#noteWait();
     await this.#reportFailures();
   }
 
   /** Copies `bytes` from `offset` (both multiples of 4) to the host. */
-  async read(buffer: StorageBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
+  async read(buffer: StorageBuffer, offset: number, bytes: number, options: WaitOptions = {}): Promise<ArrayBuffer> {
+    options.signal?.throwIfAborted();
     this.assertUsable();
+    const copy = await this.#watched(this.#readBack(buffer, offset, bytes), options);
+    await this.#reportFailures();
+    return copy;
+  }
+
+  async #watched<T>(work: Promise<T>, { signal, onProgress }: WaitOptions): Promise<T> {
+    if (onProgress) this.#watchers.add(onProgress);
+    try {
+      return await abortable(work, signal);
+    } finally {
+      if (onProgress) this.#watchers.delete(onProgress);
+    }
+  }
+
+  async #readBack(buffer: StorageBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
     const staging = this.#acquireStaging(bytes);
     this.#recorded.push({ kind: 'read', source: buffer.gpu, offset, target: staging, bytes });
     buffer.lastBatch = this.#batch;
@@ -275,11 +325,11 @@ export class Runtime {
     const copy = staging.getMappedRange(0, bytes).slice(0);
     staging.unmap();
     this.#releaseStaging(staging);
-    await this.#reportFailures();
     return copy;
   }
 
   #noteWait(): void {
+    this.#progress = { done: 0, total: 0 };
     this.#pace.waited(performance.now() / 1000, this.#pipelines.size === this.#knownPipelines);
     this.#knownPipelines = this.#pipelines.size;
   }

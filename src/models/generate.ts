@@ -20,6 +20,8 @@ export interface GenerateOptions {
   cacheDType?: FloatDType;
   /** How the cache stores keys and values; default `'contiguous'`. */
   cacheKind?: ModelCacheOptions['kind'];
+  /** Ends the text: the next token rejects with the signal's reason, and everything is freed. */
+  signal?: AbortSignal;
 }
 
 export interface GenerateResult {
@@ -34,7 +36,7 @@ export interface GenerateResult {
   readonly decodeTime: number;
 }
 
-const OPTIONS = ['maxTokens', 'temperature', 'seed', 'endTokens', 'cacheDType', 'cacheKind'];
+const OPTIONS = ['maxTokens', 'temperature', 'seed', 'endTokens', 'cacheDType', 'cacheKind', 'signal'];
 
 /** Number of tokens of a prompt that are computed at once, so that their activations stay small. */
 const CHUNK = 512;
@@ -54,7 +56,7 @@ export function generate(
 ): AsyncGenerator<number, GenerateResult, undefined> {
   const call = 'generate';
   checkOptions(call, options, OPTIONS);
-  const { maxTokens = 256, temperature = 1, endTokens = [], cacheDType, cacheKind } = options;
+  const { maxTokens = 256, temperature = 1, endTokens = [], cacheDType, cacheKind, signal } = options;
   const { vocabSize } = model.config;
   const isPrompt: boolean = Array.isArray(prompt);
   if (!isPrompt || prompt.length < 1 || prompt.length > model.maxLength) {
@@ -81,7 +83,7 @@ export function generate(
   // the last token is never fed back
   const most = Math.min(maxTokens, model.maxLength - prompt.length + 1);
   const cache = { dtype: cacheDType ?? model.dtype, kind: cacheKind ?? 'contiguous' } as const;
-  return run(model, { prompt, most, temperature, seed, endTokens, cache });
+  return run(model, { prompt, most, temperature, seed, endTokens, cache, signal });
 }
 
 interface Job {
@@ -91,12 +93,14 @@ interface Job {
   readonly seed: number;
   readonly endTokens: readonly number[];
   readonly cache: Pick<ModelCacheOptions, 'dtype' | 'kind'>;
+  readonly signal: AbortSignal | undefined;
 }
 
 async function* run(
   model: LanguageModel,
-  { prompt, most, temperature, seed, endTokens, cache: kind }: Job,
+  { prompt, most, temperature, seed, endTokens, cache: kind, signal }: Job,
 ): AsyncGenerator<number, GenerateResult, undefined> {
+  signal?.throwIfAborted();
   const { device } = model;
   const cache = model.createCache({ ...kind, capacity: prompt.length + most - 1 });
   const begin = performance.now();
@@ -108,7 +112,7 @@ async function* run(
   try {
     next = device.scope(() => sample(prefill(model, cache, prompt), { temperature, seed, step: 0 }));
     for (let step = 1; ; step++) {
-      const reading = next.data();
+      const reading = next.data({ signal });
       reading.catch(() => undefined); // it is awaited below, unless the next step fails first
       const goOn = (): void => {
         if (step < most) following = advance(model, cache, next!, { temperature, seed, step });

@@ -2,12 +2,12 @@ import { openAdapter, type AdapterChoice, type FoundAdapter } from '#platform';
 import type { MemoryUse, StorageBuffer } from '../gpu/buffers.ts';
 import { ArgumentError } from '../gpu/errors.ts';
 import { Pace } from '../gpu/pace.ts';
-import { Runtime, type Launch } from '../gpu/runtime.ts';
+import { Runtime, type Launch, type WaitOptions } from '../gpu/runtime.ts';
 import type { DispatchTime } from '../gpu/stopwatch.ts';
 import { BufferUsage } from '../gpu/usage.ts';
 import { BYTES, DTYPES, type DType } from './dtype.ts';
 import { encodeFloat16 } from './float16.ts';
-import { checkOptions, refusePromise } from './options.ts';
+import { checkOptions, refusePromise, WAIT_OPTIONS } from './options.ts';
 import { normal } from './random.ts';
 import { checkShape, contiguousStrides, formatShape, rowPitch, sizeOf, storageSize, type Shape } from './shape.ts';
 import { Storage, Tensor, type Tape } from './tensor.ts';
@@ -382,9 +382,16 @@ export class Device {
     this.runtime.flush();
   }
 
-  /** Submits recorded work and waits for the GPU. Rejects with the first failure since the last wait. */
-  async sync(): Promise<void> {
-    await this.runtime.wait();
+  /**
+   * Submits recorded work and waits for the GPU.
+   *
+   * @param options `signal` ends the wait, though not what was submitted; `onProgress` is called after each long submission
+   * @throws the first GPU-side failure since the last wait
+   * @throws the signal's reason if it is aborted
+   */
+  async sync(options: WaitOptions = {}): Promise<void> {
+    checkOptions('device.sync', options, WAIT_OPTIONS);
+    await this.runtime.wait(options);
   }
 
   /** Bytes of tensor memory: live, kept for reuse, and the largest live so far. */

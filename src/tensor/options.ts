@@ -1,5 +1,8 @@
 import { ArgumentError } from '../gpu/errors.ts';
 
+/** Names of `WaitOptions`. */
+export const WAIT_OPTIONS = ['signal', 'onProgress'];
+
 /** Refuses an option that the call does not know, and names the nearest one that it knows. */
 export function checkOptions(call: string, options: object, known: readonly string[]): void {
   if (options === null || typeof options !== 'object' || Array.isArray(options)) {

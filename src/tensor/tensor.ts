@@ -1,8 +1,10 @@
 import { sizeClass, type StorageBuffer } from '../gpu/buffers.ts';
 import { ArgumentError } from '../gpu/errors.ts';
+import type { WaitOptions } from '../gpu/runtime.ts';
 import type { Device } from './device.ts';
 import { BYTES, type DType, type TensorData } from './dtype.ts';
 import { decodeFloat16 } from './float16.ts';
+import { checkOptions, WAIT_OPTIONS } from './options.ts';
 import {
   broadcastStrides,
   checkShape,
@@ -267,16 +269,19 @@ export class Tensor {
    * Waits for the GPU and copies the elements to the host in row-major order: Float32Array for both float types,
    * Uint8Array for bool, Int32Array or Uint32Array.
    *
+   * @param options `signal` ends the wait, and `onProgress` watches it, as for `device.sync`
    * @throws the first GPU-side failure since the last wait
+   * @throws the signal's reason if it is aborted
    */
-  async data(): Promise<TensorData> {
+  async data(options: WaitOptions = {}): Promise<TensorData> {
+    checkOptions('data', options, WAIT_OPTIONS);
     const buffer = this.storage('data');
     const { device, dtype, shape, strides, offset } = this;
     const count = extent(shape, strides);
     // read whole words around the view; the offset then counts from the first of them
     const first = Math.floor((offset * BYTES[dtype]) / 4) * 4;
     const end = Math.ceil(((offset + count) * BYTES[dtype]) / 4) * 4;
-    const bytes = await device.runtime.read(buffer, first, end - first);
+    const bytes = await device.runtime.read(buffer, first, end - first, options);
     const stored = decode(bytes, dtype);
     return gather(stored, shape, strides, offset - first / BYTES[dtype]);
   }

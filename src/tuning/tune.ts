@@ -15,7 +15,7 @@ import { ownerOf, remember } from './memory.ts';
 import { FLOAT_DTYPES, MOST_HEAD_DIM, TUNABLE_OPS, tuningProblems, type TuningProblem } from './problems.ts';
 import type { Effort } from './race.ts';
 
-const OPTIONS = ['ops', 'dtypes', 'headDims', 'remeasure', 'timeBudget', 'onProgress'];
+const OPTIONS = ['ops', 'dtypes', 'headDims', 'remeasure', 'timeBudget', 'signal', 'onProgress'];
 const DEFAULT_BUDGET_MS = 60_000;
 
 /** A CPU has little time to spare. On a GPU, whose clock varies, more rounds cost little. */
@@ -58,8 +58,8 @@ export async function tuneProblems(
   options: TuneOptions,
   { effort, keeps }: { effort: Effort; keeps: boolean },
 ): Promise<TuneResult> {
-  await device.sync(); // so that errors of earlier work are not blamed on a kernel
-  const { remeasure = false, timeBudget = DEFAULT_BUDGET_MS, onProgress } = options;
+  await device.sync({ signal: options.signal }); // so that errors of earlier work are not blamed on a kernel
+  const { remeasure = false, timeBudget = DEFAULT_BUDGET_MS, signal, onProgress } = options;
   const end = performance.now() + timeBudget;
   const noise = noiseSource();
   const choices: TunedChoice[] = [];
@@ -71,8 +71,10 @@ export async function tuneProblems(
       (await choose(device, problem, noise, {
         effort,
         isOver: () => performance.now() >= end,
-        onKernel: (kernel) =>
-          onProgress?.({ done: choices.length, total: problems.length, op, dtype, sizeClass, kernel }),
+        onKernel: (kernel) => {
+          signal?.throwIfAborted();
+          onProgress?.({ done: choices.length, total: problems.length, op, dtype, sizeClass, kernel });
+        },
       }));
     choices.push(choice);
     const { kernel, date, candidates } = choice;

@@ -193,6 +193,8 @@ test('the public surface is what it was', () => {
       "TunedCandidate",
       "TunedChoice",
       "VisibilityOptions",
+      "WaitOptions",
+      "WaitProgress",
       "Window",
     ]
   `);

@@ -53,6 +53,23 @@ describe('a model of the interface', () => {
     expect(tokens).toEqual([2, 3, 1, 0, 2, 3]);
   });
 
+  test('ends its text at a signal, and frees what it had', async () => {
+    using model = bigrams([2, 0, 3, 1]);
+    const controller = new AbortController();
+    const { live } = device.memory();
+    const tokens: number[] = [];
+    const writing = async () => {
+      for await (const token of generate(model, [2, 0], { temperature: 0, signal: controller.signal })) {
+        tokens.push(token);
+        if (tokens.length === 3) controller.abort(new Error('enough'));
+      }
+    };
+    await expect(writing()).rejects.toThrow('enough');
+    expect(tokens).toEqual([2, 3, 1]);
+    expect(device.memory().live).toBe(live);
+    await expect(generate(model, [0], { signal: AbortSignal.abort(new Error('late')) }).next()).rejects.toThrow('late');
+  });
+
   test('has as many positions as it says', async () => {
     using model = bigrams([1, 0]);
     expect(() => generate(model, Array<number>(17).fill(0))).toThrow('prompt must have 1 to 16 tokens, got 17');

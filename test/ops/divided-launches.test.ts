@@ -38,7 +38,7 @@ describe('divided launches', () => {
     ['flashAttention', flashAttention, {}],
     ['flashAttention, causal', flashAttention, { isCausal: true }],
     ['localAttention', localAttention as typeof flashAttention, { window: { left: 20, right: 10 } }],
-    ['scaledDotProductAttention', scaledDotProductAttention as typeof flashAttention, {}],
+    ['scaledDotProductAttention', scaledDotProductAttention, {}],
   ] as [string, typeof flashAttention, object][])('%s, forward and backward', async (_, op, options) => {
     const [q, kv] = [
       [1, 4, 70, 16],

@@ -237,6 +237,19 @@ describe('tune', () => {
     expect(profile).toHaveBeenCalledOnce();
   });
 
+  test('ends at a signal before the next kernel', async () => {
+    const controller = new AbortController();
+    const tried: string[] = [];
+    const onProgress = ({ kernel }: { kernel: string }) => {
+      tried.push(kernel);
+      controller.abort(new Error('enough'));
+    };
+    const options = { onProgress, signal: controller.signal };
+    const tuning = tuneProblems(device, [problemOf('tile-32x32', 'tile-64x64')], options, ONCE);
+    await expect(tuning).rejects.toThrow('enough');
+    expect(tried).toEqual(['tile-32x32']);
+  });
+
   test('ends with what a callback throws', async () => {
     const onProgress = () => {
       throw new RangeError('enough');
