@@ -124,6 +124,11 @@ export class Runtime {
   #batch = 0;
   readonly #failures = new Set<Promise<Error | undefined>>();
   #lost: DeviceLostError | undefined;
+  /** Waits under way. */
+  readonly #waits = new Set<Promise<unknown>>();
+  /** Set as soon as closing begins. */
+  #closed: DeviceLostError | undefined;
+  #closing: Promise<void> | undefined;
   #disposed = false;
   #stopwatch: Stopwatch | undefined;
   #launches: LabelledLaunch[] | undefined;
@@ -279,37 +284,27 @@ export class Runtime {
       this.#progress = { ...this.#progress, done };
       for (const watcher of this.#watchers) watcher(this.#progress);
     };
-    this.gpu.queue.onSubmittedWorkDone().then(tell, () => undefined);
+    void this.#noteUnderWay(this.gpu.queue.onSubmittedWorkDone().then(tell, () => undefined));
   }
 
   /** Submits, waits for the GPU, and rejects with the first failure since the last wait. */
   async wait(options: WaitOptions = {}): Promise<void> {
-    options.signal?.throwIfAborted();
+    await this.#underWay(() => this.#submittedWork(), options);
+  }
+
+  async #submittedWork(): Promise<void> {
     this.flush();
-    if (!this.#lost) await this.#watched(this.#patiently(this.gpu.queue.onSubmittedWorkDone()), options);
+    if (!this.#lost) await this.#patiently(this.gpu.queue.onSubmittedWorkDone());
     this.#noteWait();
-    await this.#reportFailures();
   }
 
   /** Copies `bytes` from `offset` (both multiples of 4) to the host. */
   async read(buffer: StorageBuffer, offset: number, bytes: number, options: WaitOptions = {}): Promise<ArrayBuffer> {
-    options.signal?.throwIfAborted();
-    this.assertUsable();
-    const copy = await this.#watched(this.#readBack(buffer, offset, bytes), options);
-    await this.#reportFailures();
-    return copy;
-  }
-
-  async #watched<T>(work: Promise<T>, { signal, onProgress }: WaitOptions): Promise<T> {
-    if (onProgress) this.#watchers.add(onProgress);
-    try {
-      return await abortable(work, signal);
-    } finally {
-      if (onProgress) this.#watchers.delete(onProgress);
-    }
+    return this.#underWay(() => this.#readBack(buffer, offset, bytes), options);
   }
 
   async #readBack(buffer: StorageBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
+    this.assertUsable();
     const staging = this.#acquireStaging(bytes);
     this.#recorded.push({ kind: 'read', source: buffer.gpu, offset, target: staging, bytes });
     buffer.lastBatch = this.#batch;
@@ -339,17 +334,22 @@ export class Runtime {
    * timestamp queries.
    */
   async time<T>(work: () => T): Promise<{ value: T; dispatches: DispatchTime[] | undefined }> {
+    return this.#underWay(() => this.#time(work));
+  }
+
+  async #time<T>(work: () => T): Promise<{ value: T; dispatches: DispatchTime[] | undefined }> {
     if (this.#stopwatch) throw new ArgumentError('device.profile: work must not call device.profile itself');
     this.flush();
     if (!this.gpu.features.has('timestamp-query')) {
       const value = work();
-      await this.wait();
+      await this.#submittedWork();
       return { value, dispatches: undefined };
     }
     const stopwatch = new Stopwatch(this.gpu, MAX_BATCH);
     try {
       const value = this.#timed(stopwatch, work);
-      await this.wait();
+      await this.#submittedWork();
+      await this.#reportFailures();
       return { value, dispatches: await stopwatch.finish() };
     } finally {
       stopwatch.destroy();
@@ -407,7 +407,54 @@ export class Runtime {
   }
 
   assertUsable(): void {
-    if (this.#lost) throw this.#lost;
+    const reason = this.#lost ?? this.#closed;
+    if (reason) throw reason;
+  }
+
+  /**
+   * Lets nothing new begin, waits until no promise of the GPU is pending, and disposes. Waits under way get their results.
+   * Calling it again returns the same promise.
+   */
+  close(destroyGpu: boolean): Promise<void> {
+    return (this.#closing ??= this.#close(destroyGpu));
+  }
+
+  async #close(destroyGpu: boolean): Promise<void> {
+    this.#closed = new DeviceLostError('device: the device was closed');
+    this.flush();
+    while (this.#waits.size > 0) await Promise.allSettled(this.#waits);
+    this.#lost ??= this.#closed;
+    this.dispose(destroyGpu);
+    // Nobody waits for these failures any more, but Dawn's promises behind them must not stay pending.
+    while (this.#failures.size > 0) {
+      const failures = [...this.#failures];
+      this.#failures.clear();
+      await Promise.all(failures);
+    }
+  }
+
+  /** Runs a wait and reports failures. `close` waits for it. A signal ends the caller's wait, and leaves failures to the next. */
+  async #underWay<T>(begin: () => Promise<T>, { signal, onProgress }: WaitOptions = {}): Promise<T> {
+    signal?.throwIfAborted();
+    if (this.#closed) this.assertUsable();
+    const wait = async () => {
+      const result = await begin();
+      if (!signal?.aborted) await this.#reportFailures();
+      return result;
+    };
+    if (onProgress) this.#watchers.add(onProgress);
+    try {
+      return await abortable(this.#noteUnderWay(wait()), signal);
+    } finally {
+      if (onProgress) this.#watchers.delete(onProgress);
+    }
+  }
+
+  #noteUnderWay<T>(wait: Promise<T>): Promise<T> {
+    this.#waits.add(wait);
+    const remove = () => void this.#waits.delete(wait);
+    wait.then(remove, remove);
+    return wait;
   }
 
   /** `destroyGpu` is false for a device that the caller passed in. Then only what the runtime made is destroyed. */

@@ -1,6 +1,7 @@
 /** Dawn, Chromium's WebGPU, as the npm package `webgpu`. */
 import { AdapterNotFoundError } from '../gpu/errors.ts';
 import { presetManifests, withManifest } from './manifests.ts';
+import { settleAtExit, type Classes } from './worker-exit.ts';
 
 // Never freed, because the process aborts or hangs if one is collected while one of its devices lives. Reuse also prints
 // Dawn's warnings about the driver's limits only once.
@@ -31,9 +32,16 @@ export async function requestDawnAdapter(request: DawnRequest): Promise<GPUAdapt
   return (await (request.manifest ? withManifest(request.manifest, ask) : ask())) ?? undefined;
 }
 
-async function importDawn(): Promise<{ create(options: string[]): GPU }> {
+interface Dawn {
+  create(options: string[]): GPU;
+  readonly globals: Classes;
+}
+
+let imported: Promise<Dawn> | undefined;
+
+async function importDawn(): Promise<Dawn> {
   try {
-    return await import('webgpu');
+    return await (imported ??= loadDawn());
   } catch (error) {
     const [detail] = (error as Error).message.split('\n');
     throw new AdapterNotFoundError(
@@ -41,4 +49,10 @@ async function importDawn(): Promise<{ create(options: string[]): GPU }> {
       { cause: error },
     );
   }
+}
+
+async function loadDawn(): Promise<Dawn> {
+  const dawn = (await import('webgpu')) as unknown as Dawn;
+  settleAtExit(dawn.globals);
+  return dawn;
 }

@@ -451,13 +451,30 @@ export class Device {
     }
   }
 
-  /** Frees everything, so that the process can exit by itself. Calling it again does nothing. */
+  /**
+   * Frees everything, so that the process can exit by itself. Waits under way are rejected soon afterwards. Calling it again
+   * does nothing.
+   */
   dispose(): void {
     this.runtime.dispose(this.#ownsGpu);
   }
 
+  /**
+   * Ends the device in order. Ops and new waits throw DeviceLostError from now on. Waits under way (`data()`, `sync()`,
+   * `profile()`) get their results or errors. Then everything is freed, as `dispose()` does. Once it resolves, nothing of the
+   * device is pending, and its worker thread may end at any moment. It never rejects, and calling it again returns the same
+   * promise.
+   */
+  close(): Promise<void> {
+    return this.runtime.close(this.#ownsGpu);
+  }
+
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 
   /** @internal */

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'tsdown';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -19,7 +19,8 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** Runs a program that uses the built package, and returns how the process ended and what it printed. */
 async function run(program: string): Promise<{ status: number | null; printed: string }> {
-  const child = spawn(process.execPath, ['--input-type=module', '--eval', program], {
+  writeFileSync(join(folder, 'program.mjs'), program);
+  const child = spawn(process.execPath, ['program.mjs'], {
     cwd: folder,
     stdio: ['ignore', 'pipe', 'ignore'],
     timeout: 110_000,
@@ -59,4 +60,89 @@ test('so does one that opens devices one after the other', async () => {
     }
   `;
   expect(await run(program)).toEqual({ status: 0, printed: '0\n1\n2\n' });
+});
+
+describe('a worker thread with waits pending', () => {
+  /** Runs a worker three times. In its owner's process, `owner` runs when the worker has waits pending. */
+  const runWorker = (worker: string, owner: string) => {
+    const opened = `
+      import { parentPort } from 'node:worker_threads';
+      import { createDevice, softmax } from 'webgpu-attention';
+      const device = await createDevice();
+      const x = device.randn([64, 64]);
+      await softmax(x).data();
+    `;
+    writeFileSync(join(folder, 'worker.mjs'), opened + worker);
+    return run(`
+      import { SHARE_ENV, Worker } from 'node:worker_threads';
+      for (let i = 0; i < 3; i++) {
+        const worker = new Worker('./worker.mjs', { env: SHARE_ENV });
+        const ended = new Promise((resolve) => worker.once('exit', resolve));
+        const said = () => new Promise((resolve) => worker.once('message', resolve));
+        console.log(await said());
+        ${owner}
+      }
+    `);
+  };
+  const waiting = `
+    const waits = [softmax(x).data(), device.sync(), x.data(), device.profile(() => softmax(x))];
+    softmax(x);
+    device.flush();
+  `;
+  /** What the protocol of docs/reference/device.md asks of a worker. */
+  const closing = `
+    ${waiting}
+    parentPort.once('message', async () => {
+      await device.close();
+      const settled = await Promise.allSettled(waits);
+      parentPort.postMessage(settled.map(({ status }) => status).join());
+    });
+    parentPort.postMessage('waiting');
+  `;
+  const answers = 'waiting\nfulfilled,fulfilled,fulfilled,fulfilled\n';
+
+  test('survives terminate() if it closes its device first', async () => {
+    const owner = `
+      worker.postMessage('close');
+      console.log(await said());
+      await worker.terminate();
+    `;
+    expect(await runWorker(closing, owner)).toEqual({ status: 0, printed: answers.repeat(3) });
+  });
+
+  test("survives the process's exit if it closes its device first", async () => {
+    const owner = `
+      worker.postMessage('close');
+      console.log(await said());
+      process.exit(0);
+    `;
+    expect(await runWorker(closing, owner)).toEqual({ status: 0, printed: answers });
+  });
+
+  test.each([
+    ['exits', 'process.exit(0);'],
+    ['disposes its device and exits', 'device.dispose(); process.exit(0);'],
+  ])('survives if it %s by itself', async (_, end) => {
+    const worker = `
+      ${waiting}
+      for (const wait of waits) wait.catch(() => undefined);
+      parentPort.postMessage('waiting');
+      ${end}
+    `;
+    expect(await runWorker(worker, 'await ended;')).toEqual({ status: 0, printed: 'waiting\n'.repeat(3) });
+  });
+
+  test('survives an error that nobody catches', async () => {
+    const worker = `
+      ${waiting}
+      parentPort.postMessage('waiting');
+      throw new Error('on purpose');
+    `;
+    const owner = `
+      const error = await new Promise((resolve) => worker.once('error', resolve));
+      await ended;
+      console.log(error.message);
+    `;
+    expect(await runWorker(worker, owner)).toEqual({ status: 0, printed: 'waiting\non purpose\n'.repeat(3) });
+  });
 });

@@ -220,6 +220,94 @@ describe('dispose', () => {
   });
 });
 
+describe('close', () => {
+  test('lets nothing new begin, gives waits under way their results, and then frees everything', async () => {
+    const device = await open();
+    const x = affine(device.tensor([1, 2, 3, 4], [4]), { addend: 1 });
+    const unsubmitted = affine(x, { addend: 1 });
+    const waits = [x.data(), unsubmitted.data(), device.sync(), device.profile(() => affine(x, {}))] as const;
+    const closed = device.close();
+    const refusal = new DeviceLostError('device: the device was closed');
+    for (const call of [() => device.zeros([1]), () => softmax(x), () => x.transpose(), () => x.buffer]) {
+      expect(call).toThrow(refusal);
+    }
+    for (const wait of [() => x.data(), () => device.sync(), () => device.profile(() => undefined)]) {
+      await expect(wait()).rejects.toThrow(refusal);
+    }
+    await closed;
+    expect([...(await waits[0])]).toEqual([2, 3, 4, 5]);
+    expect([...(await waits[1])]).toEqual([3, 4, 5, 6]);
+    await Promise.all(waits);
+    expect(device.memory()).toMatchObject({ live: 0, pooled: 0 });
+    expect(() => device.zeros([1])).toThrow(refusal);
+    await expect(device.sync()).rejects.toThrow(refusal);
+    x.dispose();
+  });
+
+  test('gives waits under way their errors, and does not reject', async () => {
+    const device = await open();
+    dispatch(device, AFFINE, [device.info.limits['maxComputeWorkgroupsPerDimension'] + 1, 1, 1]);
+    const wait = device.sync();
+    const result = expect(wait).rejects.toThrow(ValidationError);
+    await device.close();
+    await result;
+  });
+
+  test('does not reject for failures that nobody waits for', async () => {
+    const device = await open();
+    dispatch(device, AFFINE, [device.info.limits['maxComputeWorkgroupsPerDimension'] + 1, 1, 1]);
+    await device.close();
+  });
+
+  test('may be called twice, and before and after dispose', async () => {
+    const device = await open();
+    const x = device.randn([4]);
+    const wait = x.data();
+    const closed = device.close();
+    expect(device.close()).toBe(closed);
+    device.dispose();
+    await expect(wait).rejects.toThrow(DeviceLostError);
+    await closed;
+    await device.close();
+    device.dispose();
+    const disposed = await open();
+    disposed.dispose();
+    await disposed.close();
+    expect(() => disposed.zeros([1])).toThrow(new DeviceLostError('device: the device was disposed'));
+  });
+
+  test('leaves a device that was passed in to its owner', async () => {
+    const gpuDevice = await openGpuDevice();
+    const device = await open({ gpuDevice });
+    await device.close();
+    const again = await open({ gpuDevice });
+    await expectUsable(again);
+    await again.close();
+    gpuDevice.destroy();
+  });
+
+  test('does not wait for ever for a device that is lost', async () => {
+    const gpuDevice = await openGpuDevice();
+    const device = await open({ gpuDevice });
+    const waits = Promise.allSettled([affine(device.randn([100]), { addend: 1 }).data(), device.sync()]);
+    gpuDevice.destroy();
+    await device.close();
+    for (const wait of await waits) {
+      expect(wait).toMatchObject({ status: 'rejected', reason: { name: 'DeviceLostError' } });
+    }
+  });
+
+  test('works by `await using`', async () => {
+    let escaped: Device;
+    {
+      await using device = await createDevice();
+      escaped = device;
+      await expectUsable(device);
+    }
+    expect(() => escaped.zeros([1])).toThrow(new DeviceLostError('device: the device was closed'));
+  });
+});
+
 describe('a device that its owner destroys', () => {
   test('rejects waits, those under way too, and then refuses ops', async () => {
     const gpuDevice = await openGpuDevice();
