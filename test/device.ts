@@ -4,7 +4,7 @@
  * WEBGPU_ATTENTION_TEST_LIMITS=default it has WebGPU's default limits and no features; with
  * WEBGPU_ATTENTION_TEST_ATTENTION=NAME flash and local attention take that kernel wherever it can compute the problem.
  */
-import { createDevice, type Device } from '../src/index.ts';
+import { createDevice, type Device, type Tensor } from '../src/index.ts';
 import { openGpuDevice } from './gpu/gpu-device.ts';
 
 export const HAS_DEFAULT_LIMITS = process.env['WEBGPU_ATTENTION_TEST_LIMITS'] === 'default';
@@ -12,7 +12,21 @@ export const HAS_DEFAULT_LIMITS = process.env['WEBGPU_ATTENTION_TEST_LIMITS'] ==
 let shared: Promise<Device> | undefined;
 
 export function testDevice(): Promise<Device> {
-  return (shared ??= open());
+  return (shared ??= open().then(holdTensors));
+}
+
+/** Holds what tests leave undisposed, so that no garbage collection changes what another test reads from `memory()`. */
+function holdTensors(device: Device): Device {
+  let held: Tensor[] = [];
+  let limit = 1024;
+  const track = device.track.bind(device);
+  device.track = (tensor) => {
+    track(tensor);
+    if (held.push(tensor) < limit) return;
+    held = held.filter(({ disposed }) => !disposed);
+    limit = 2 * held.length + 1024;
+  };
+  return device;
 }
 
 async function open(): Promise<Device> {

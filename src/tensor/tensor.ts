@@ -17,7 +17,7 @@ import {
   type Shape,
 } from './shape.ts';
 
-/** A GPU buffer shared by the tensors that view it; freed with the last of them. */
+/** A GPU buffer shared by the tensors that view it; freed with the last of them. It must not lead back to a tensor. */
 export class Storage {
   readonly buffer: StorageBuffer;
   /** How often it was written to in place. */
@@ -43,6 +43,15 @@ export class Storage {
     if (--this.#holders === 0) this.#free?.();
   }
 }
+
+/**
+ * Releases the storage of tensors that nobody disposed and nobody can reach any more. It is a last resort on which nothing
+ * relies: it comes late or never. What such a tensor kept of a graph is reachable from it alone, and released likewise.
+ */
+const unreachable =
+  typeof FinalizationRegistry === 'function'
+    ? new FinalizationRegistry<Storage>((storage) => storage.release())
+    : undefined;
 
 /** Where a tensor's elements are in its storage. */
 export interface View {
@@ -100,6 +109,7 @@ export class Tensor {
     this.offset = offset;
     this.#storage = storage;
     storage.hold();
+    unreachable?.register(this, storage, this);
     device.track(this);
   }
 
@@ -244,10 +254,12 @@ export class Tensor {
   /**
    * The WebGPU buffer, for code that works with it directly; element `[i, j, …]` is at `offset + i·strides[0] + …`.
    * float16 is two bytes an element with rows padded to an even length, bool one byte. Recorded work is submitted first, so
-   * that work which the caller submits afterwards sees its results. Valid until the tensor is disposed.
+   * that work which the caller submits afterwards sees its results. Valid until the tensor is disposed. From now on the
+   * collector leaves this tensor's memory alone, because it does not see who uses the buffer.
    */
   get buffer(): GPUBuffer {
     const { gpu } = this.storage('buffer');
+    unreachable?.unregister(this);
     this.device.flush();
     return gpu;
   }
@@ -352,11 +364,13 @@ export class Tensor {
 
   /**
    * Disposes this handle. The storage goes back to the pool when its last view is disposed and no recorded call has it saved.
-   * A leaf's gradient is disposed too. Calling it again does nothing.
+   * A leaf's gradient is disposed too. Calling it again does nothing. Do not leave it to the garbage collector, which knows
+   * nothing of GPU memory and may collect a forgotten tensor late or never.
    */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
+    unreachable?.unregister(this);
     this.origin = undefined;
     this.#storage.release();
   }
