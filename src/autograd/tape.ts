@@ -16,7 +16,7 @@ import type { Device } from '../tensor/device.ts';
 import type { DType } from '../tensor/dtype.ts';
 import { refusePromise } from '../tensor/options.ts';
 import { formatShape, type Shape } from '../tensor/shape.ts';
-import { Tensor, type Origin, type Tape, type ViewStep } from '../tensor/tensor.ts';
+import { otherThanTensor, Tensor, type Origin, type Tape, type ViewStep } from '../tensor/tensor.ts';
 
 /** The gradient of positions from `start` on along an axis; it is 0 elsewhere. */
 export interface PartGradient {
@@ -366,7 +366,7 @@ function checkRoot(root: Tensor, gradient: Tensor | undefined): Slot {
     );
   }
   if (!(gradient instanceof Tensor)) {
-    throw new ArgumentError(`backward: gradient must be a Tensor, got ${String(gradient)}`);
+    throw new ArgumentError(`backward: gradient must be a Tensor, got ${otherThanTensor(gradient)}`);
   }
   gradient.assertAlive('backward');
   if (gradient.device !== root.device) {

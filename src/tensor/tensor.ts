@@ -113,6 +113,14 @@ export class Tensor {
     device.track(this);
   }
 
+  /**
+   * Whether this class made the value. A Proxy of a tensor and an object with its prototype have none of its private fields, so
+   * they are no tensors.
+   */
+  static [Symbol.hasInstance](value: unknown): value is Tensor {
+    return typeof value === 'object' && value !== null && #storage in value;
+  }
+
   /** Number of elements. */
   get size(): number {
     return sizeOf(this.shape);
@@ -180,7 +188,8 @@ export class Tensor {
         `grad: the tensor must be a leaf whose requiresGrad is true, got ${this.#origin ? 'a result' : 'one without'}`,
       );
     }
-    if (!(gradient instanceof Tensor)) throw new ArgumentError(`grad: it must be a Tensor, got ${String(gradient)}`);
+    if (!(gradient instanceof Tensor))
+      throw new ArgumentError(`grad: it must be a Tensor, got ${otherThanTensor(gradient)}`);
     gradient.assertAlive('grad');
     if (gradient.device !== this.device) {
       throw new ArgumentError(`grad: it must be on the tensor's device, got a tensor of another device`);
@@ -204,6 +213,7 @@ export class Tensor {
    *   tensor has been changed since, or the gradient does not fit; no `grad` has changed then
    */
   backward(gradient?: Tensor): void {
+    this.assertAlive('backward');
     this.device.tape.backward(this, gradient);
   }
 
@@ -272,6 +282,7 @@ export class Tensor {
 
   /** @internal */
   assertAlive(caller: string): void {
+    if (!(#storage in this)) throw new ArgumentError(`${caller}: the tensor must be a Tensor, got ${LOOKALIKE}`);
     if (this.#disposed)
       throw new ArgumentError(`${caller}: the tensor of shape ${formatShape(this.shape)} is disposed`);
     this.device.assertUsable();
@@ -368,6 +379,7 @@ export class Tensor {
    * nothing of GPU memory and may collect a forgotten tensor late or never.
    */
   dispose(): void {
+    if (!(#storage in this)) throw new ArgumentError(`dispose: the tensor must be a Tensor, got ${LOOKALIKE}`);
     if (this.#disposed) return;
     this.#disposed = true;
     unreachable?.unregister(this);
@@ -393,6 +405,20 @@ export class Tensor {
     if (this.#origin) this.device.tape.viewed(this, view, step);
     return view;
   }
+}
+
+/** What a value is that seems to be a tensor and is none, for errors. */
+export const LOOKALIKE = 'an object that only looks like one, such as a Proxy of a tensor';
+
+/** Whether a value that is no tensor has the prototype of one. */
+export function looksLikeTensor(value: unknown): boolean {
+  return Object.prototype.isPrototypeOf.call(Tensor.prototype, value as object);
+}
+
+/** What a value is that should be a tensor, for errors. */
+export function otherThanTensor(value: unknown): string {
+  if (looksLikeTensor(value)) return LOOKALIKE;
+  return typeof value === 'object' && value !== null ? (value.constructor?.name ?? 'an object') : String(value);
 }
 
 function normaliseAxis(call: string, { shape }: Tensor, axis: number): number {

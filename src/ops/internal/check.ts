@@ -2,7 +2,7 @@
 import { ArgumentError } from '../../gpu/errors.ts';
 import type { FloatDType } from '../../tensor/dtype.ts';
 import { formatShape } from '../../tensor/shape.ts';
-import { Tensor } from '../../tensor/tensor.ts';
+import { LOOKALIKE, looksLikeTensor, Tensor } from '../../tensor/tensor.ts';
 
 /** A float tensor that is not disposed. */
 export type FloatTensor = Tensor & { readonly dtype: FloatDType };
@@ -101,5 +101,6 @@ export function describe(value: unknown): string {
   if (typeof value === 'string') return `'${value}'`;
   if (typeof value === 'function') return 'a JavaScript function';
   if (value === null || typeof value !== 'object') return String(value);
+  if (looksLikeTensor(value)) return LOOKALIKE;
   return Array.isArray(value) ? `[${value.join(', ')}]` : (value.constructor?.name ?? 'an object');
 }
