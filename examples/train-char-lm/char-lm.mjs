@@ -12,10 +12,10 @@ const VALIDATION = { windows: 64, batch: 16 };
 /**
  * @param {import('webgpu-attention').Device} device
  * @param {Awaited<ReturnType<typeof import('./text.mjs').readText>>} text
- * @param {{ length: number, batch: number, width: number, layers: number, heads: number, seed: number }} options
+ * @param {{ length: number, batch: number, width: number, layers: number, heads: number, dropout?: number, seed: number }} options
  */
 export function charLm(device, { training, validation, characters }, options) {
-  const { length, batch, width, layers, heads, seed } = options;
+  const { length, batch, width, layers, heads, dropout, seed } = options;
   const vocabulary = characters.length;
   const trained = encode(training, characters);
   const unseen = encode(validation, characters);
@@ -24,7 +24,7 @@ export function charLm(device, { training, validation, characters }, options) {
       `the text must have more than ${length} characters in either part, got ${trained.length} and ${unseen.length}`,
     );
   }
-  const model = new Transformer(device, { vocabulary, length, width, layers, heads }, seed);
+  const model = new Transformer(device, { vocabulary, length, width, layers, heads, dropout }, seed);
   const upload = (windows) => {
     const shape = [windows.tokens.length / length, length];
     return { tokens: device.tensor(windows.tokens, shape), targets: device.tensor(windows.targets, shape) };

@@ -18,14 +18,15 @@ const given = readOptions(
     width: { help: 'of the vectors inside', default: 64 },
     layers: { help: 'blocks of attention and MLP', default: 2 },
     heads: { help: 'of attention', default: 4 },
+    dropout: { help: 'share of weights and activations that a step drops', default: 0, isShare: true },
     rate: { help: 'highest learning rate', default: 0.004 },
     warmup: { help: 'steps until it', default: 50 },
     every: { help: 'steps from one validation and checkpoint to the next', default: 100 },
-    seed: { help: 'of weights, batches and samples', default: 1 },
+    seed: { help: 'of weights, batches, dropout and samples', default: 1 },
     text: { help: "a text file of one's own" },
     out: { help: 'folder for what is written', default: 'runs/train-char-lm' },
   },
-  { steps: 6, batch: 2, length: 16, width: 16, layers: 1, heads: 2, warmup: 2, every: 3 },
+  { steps: 6, batch: 2, length: 16, width: 16, layers: 1, heads: 2, dropout: 0.1, warmup: 2, every: 3 },
 );
 const { resume, out, stop } = given;
 const began = resume ? (await readState(join(out, 'checkpoint.safetensors'))).options : given;

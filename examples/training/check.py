@@ -41,7 +41,8 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """examples/training/transformer.mjs, with the same names in the state dict."""
 
-    def __init__(self, vocabulary, length, width, layers, heads, positions=None, windowSize=None):
+    def __init__(self, vocabulary, length, width, layers, heads, positions=None, windowSize=None, dropout=0.0):
+        """What the example dropped in training plays no part: it compares without dropout."""
         super().__init__()
         self.window = windowSize
         self.tokens = nn.Embedding(vocabulary, width)

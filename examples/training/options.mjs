@@ -10,11 +10,11 @@ const COMMON = {
 };
 
 /**
- * Numbers where the default is one (whole ones where it is whole), else text, and flags. Ends the process after `--help`, and with
+ * Numbers where the default is one (whole ones where it is whole, from 0 to 1 where `isShare`), else text, and flags. Ends the process after `--help`, and with
  * one line for a mistake.
  *
  * @param {string} command what the user typed
- * @param {Readonly<Record<string, { help: string, default?: number | string | boolean }>>} own
+ * @param {Readonly<Record<string, { help: string, default?: number | string | boolean, isShare?: boolean }>>} own
  * @param {Readonly<Record<string, number>>} smoke what `--smoke` sets, where the user did not
  */
 export function readOptions(command, own, smoke) {
@@ -42,11 +42,15 @@ export function parseOptions(args, known, smoke) {
   return { ...Object.fromEntries(defaults), ...(values.smoke && smoke), ...Object.fromEntries(given) };
 }
 
-function valueOf(name, { default: usual, isNumber = typeof usual === 'number' }, value) {
+function valueOf(name, { default: usual, isNumber = typeof usual === 'number', isShare }, value) {
   if (!isNumber) return value;
+  const number = value.trim() === '' ? NaN : Number(value);
+  if (isShare) {
+    if (number >= 0 && number <= 1) return number;
+    throw new Error(`--${name} must be a number from 0 to 1, got '${value}'`);
+  }
   const isWhole = usual === undefined || Number.isInteger(usual);
   const least = name === 'seed' ? 0 : isWhole ? 1 : Number.MIN_VALUE;
-  const number = value.trim() === '' ? NaN : Number(value);
   if (number >= least && (isWhole ? Number.isSafeInteger(number) : Number.isFinite(number))) return number;
   const expected = isWhole ? `a whole number of ${least} or more` : 'a positive number';
   throw new Error(`--${name} must be ${expected}, got '${value}'`);

@@ -39,14 +39,15 @@ export function rateAt(step, { steps, warmup, rate }) {
 
 /**
  * Trains until `options.steps`, or until `options.stop`. In `options.out` are then `checkpoint.safetensors` and
- * `loss.svg`, as they were at the last validation.
+ * `loss.svg`, as they were at the last validation. The model is then in eval mode.
  *
  * @param {object} run
  * @param {import('webgpu-attention').Device} run.device
  * @param {import('webgpu-attention').Module} run.model
  * @param {Task} run.task
  * @param {{ isTTY?: boolean, write(text: string): void }} [run.stream] for progress; default stderr
- * @param {object} options `steps`, `warmup`, `rate`, `every` (steps between validations), `stop`, `resume`, `out`
+ * @param {object} options `steps`, `warmup`, `rate`, `every` (steps between validations), `stop`, `resume`, `out`, and
+ *   `seed`, from which dropout draws (default the device's)
  * @returns {Promise<State & { seconds: number }>}
  */
 export async function train({ device, model, task, stream }, options) {
@@ -56,6 +57,7 @@ export async function train({ device, model, task, stream }, options) {
   const state = options.resume
     ? await loadCheckpoint(file, { device, model, optimiser })
     : { step: 0, training: [], validation: [], options };
+  if (!options.resume && options.seed !== undefined) device.seed = options.seed;
   const end = Math.min(options.steps, options.stop ?? options.steps);
   const progress = new Progress(end, stream);
   const pace = new Pace(task.tokensPerStep);
@@ -79,13 +81,14 @@ export async function train({ device, model, task, stream }, options) {
     if (isDue) {
       const losses = await evaluate(model, task);
       state.validation.push({ step: state.step, losses });
-      await saveCheckpoint(file, { model, optimiser }, state);
+      await saveCheckpoint(file, { device, model, optimiser }, state);
       await writeFile(join(options.out, 'loss.svg'), drawLossCurve({ ...task, ...state }));
       pace.rest();
     }
   }
   progress.clear();
   optimiser.dispose();
+  model.eval();
   return { ...state, seconds: (performance.now() - began) / 1000 };
 }
 

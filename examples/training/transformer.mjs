@@ -1,5 +1,6 @@
 import {
   add,
+  Dropout,
   Embedding,
   gelu,
   LayerNorm,
@@ -14,11 +15,14 @@ import {
 /** Deviation of the initial embeddings, as in GPT-2: far below that of the modules' own, so that no token is loud at first. */
 const EMBEDDING_DEVIATION = 0.02;
 
-/** x + attention(norm(x)), then x + mlp(norm(x)) (pre-norm: Xiong et al., "On layer normalization", 2020). */
+/**
+ * x + attention(norm(x)), then x + mlp(norm(x)) (pre-norm: Xiong et al., "On layer normalization", 2020). Dropout is where
+ * GPT-2 has it: on attention weights, and on what is added to x.
+ */
 class Block extends Module {
-  constructor(device, { width, heads, windowSize, seed }) {
+  constructor(device, { width, heads, windowSize, dropout = 0, seed }) {
     super('Block');
-    const attention = { embedDim: width, numHeads: heads, seed };
+    const attention = { embedDim: width, numHeads: heads, dropoutP: dropout, seed };
     this.norm1 = this.registerModule('norm1', new LayerNorm(device, { normalizedShape: width }));
     this.attention = this.registerModule(
       'attention',
@@ -35,11 +39,14 @@ class Block extends Module {
       'narrow',
       new Linear(device, { inFeatures: 4 * width, outFeatures: width, seed: seed + 3 }),
     );
+    this.dropout = this.registerModule('dropout', new Dropout({ p: dropout }));
   }
 
   forward(x) {
-    const attended = add(x, this.attention.forward(this.norm1.forward(x), { isCausal: true }).output);
-    return add(attended, this.narrow.forward(gelu(this.widen.forward(this.norm2.forward(attended)))));
+    const { output } = this.attention.forward(this.norm1.forward(x), { isCausal: true });
+    const attended = add(x, this.dropout.forward(output));
+    const mixed = this.narrow.forward(gelu(this.widen.forward(this.norm2.forward(attended))));
+    return add(attended, this.dropout.forward(mixed));
   }
 }
 
@@ -55,11 +62,12 @@ export class Transformer extends Module {
    * @param {number} config.layers
    * @param {number} config.heads
    * @param {number} [config.windowSize] of LocalAttention; without it attention is global
+   * @param {number} [config.dropout] probability in training mode, default 0
    * @param {number} seed of the initial weights
    */
   constructor(device, config, seed) {
     super('Transformer');
-    const { vocabulary, length, positions = length, width, layers } = config;
+    const { vocabulary, length, positions = length, width, layers, dropout = 0 } = config;
     this.device = device;
     this.config = config;
     const table = (name, rows, tableSeed) => {
@@ -74,6 +82,7 @@ export class Transformer extends Module {
     };
     this.tokens = table('tokens', vocabulary, seed);
     this.positions = table('positions', positions, seed + 1);
+    this.dropout = this.registerModule('dropout', new Dropout({ p: dropout }));
     this.blocks = Array.from({ length: layers }, (_, i) =>
       this.registerModule(`blocks.${i}`, new Block(device, { ...config, seed: seed + 10 * (i + 1) })),
     );
@@ -95,7 +104,7 @@ export class Transformer extends Module {
   forward(tokens) {
     return this.device.scope(() => {
       const rows = this.rows.slice(0, 0, tokens.shape[1]);
-      let x = add(this.tokens.forward(tokens), this.positions.forward(rows));
+      let x = this.dropout.forward(add(this.tokens.forward(tokens), this.positions.forward(rows)));
       for (const block of this.blocks) x = block.forward(x);
       return this.head.forward(this.norm.forward(x));
     });

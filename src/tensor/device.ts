@@ -243,7 +243,7 @@ export class Device {
   readonly #ownsGpu: boolean;
   readonly #tuner: Tuner;
   #isTuning = false;
-  #nextSeed = 0;
+  #seed = 0;
   readonly #scopes: Set<Tensor>[] = [];
 
   /** `createDevice` calls it. */
@@ -305,7 +305,7 @@ export class Device {
 
   /**
    * Standard normal numbers. The same `seed` gives the same values on every device. Without one, each call takes the
-   * device's next seed, 0, 1, 2, …
+   * device's next seed, 0, 1, 2, … (`device.seed`).
    */
   randn(shape: Shape, options: { seed?: number; dtype?: DType; requiresGrad?: boolean } = {}): Tensor {
     checkOptions('device.randn', options, ['seed', 'dtype', 'requiresGrad']);
@@ -487,9 +487,31 @@ export class Device {
     this.#scopes.at(-1)?.add(tensor);
   }
 
-  /** @internal A seed that has not been a default on this device before. */
+  /**
+   * The seed that the next call without one takes: 0 on a new device, and one more after each such call. `randn`, `dropout`,
+   * the `dropoutP` of attention, `sample` and the initial weights of modules take it. Save it with a training run and assign
+   * it when the run goes on, so that the same elements are dropped as without the interruption. A whole number from 0 to
+   * 2^53 − 1, after which 0 follows.
+   *
+   * @throws ArgumentError when anything else is assigned
+   */
+  get seed(): number {
+    return this.#seed;
+  }
+
+  set seed(seed: number) {
+    if (!(Number.isSafeInteger(seed) && seed >= 0)) {
+      const got = typeof seed === 'number' ? seed : kindOf(seed);
+      throw new ArgumentError(`device.seed: seed must be a whole number from 0 to 2^53 - 1, got ${got}`);
+    }
+    this.#seed = seed;
+  }
+
+  /** @internal Takes the device's seed, and moves it on. */
   nextSeed(): number {
-    return this.#nextSeed++;
+    const seed = this.#seed;
+    this.#seed = seed === Number.MAX_SAFE_INTEGER ? 0 : seed + 1;
+    return seed;
   }
 
   /** @internal Takes a tensor out of its scope, for an owner that outlives it; called by modules. */

@@ -35,7 +35,7 @@ describe('train-char-lm', () => {
 
   /** Trains a model of its own into a folder of its own. */
   async function run(out: string, options: object) {
-    const { model, task, checked, dispose } = charLm(device, text, SIZES);
+    const { model, task, checked, dispose } = charLm(device, text, { ...SIZES, ...options });
     const result = await train({ device, model, task, stream }, { ...LOOP, ...options, out: join(folder, out) });
     return { result, model, checked, dispose };
   }
@@ -73,6 +73,25 @@ describe('train-char-lm', () => {
     expect(written).toHaveLength(24);
     parts.dispose();
     expect(device.memory().live).toBe(before);
+  });
+
+  test('with dropout, 10 and 10 steps equal 20 bit for bit, whatever the device did between them', async () => {
+    const loop = { steps: 20, every: 10, dropout: 0.2 };
+    const whole = await run('whole-dropout', loop);
+    whole.dispose();
+    const without = await run('without-dropout', { ...loop, dropout: 0 });
+    without.dispose();
+    expect(whole.result.training).not.toEqual(without.result.training);
+    (await run('parts-dropout', { ...loop, stop: 10 })).dispose();
+    device.seed = 1234;
+    const parts = await run('parts-dropout', { ...loop, resume: true });
+    parts.dispose();
+    expect(parts.result.training).toEqual(whole.result.training);
+    expect(parts.result.validation).toEqual(whole.result.validation);
+    const names = ['whole-dropout', 'parts-dropout'];
+    const [one, other] = await Promise.all(names.map((name) => file(name, 'checkpoint.safetensors')));
+    expect(parseSafetensors(other).tensors).toEqual(parseSafetensors(one).tensors);
+    expect(parseSafetensors(other).metadata['deviceSeed']).toBe(parseSafetensors(one).metadata['deviceSeed']);
   });
 
   const file = (...path: string[]) => readFile(join(folder, ...path));
@@ -126,11 +145,20 @@ describe('the loop', () => {
       steps: { help: '', default: 100 },
       rate: { help: '', default: 0.1 },
       out: { help: '', default: 'runs' },
+      dropout: { help: '', default: 0, isShare: true },
       smoke: { help: '', default: false },
     };
+    const defaults = { steps: 100, rate: 0.1, out: 'runs', dropout: 0 };
     const parse = (...args: string[]): object => parseOptions(args, known, { steps: 3 });
-    expect(parse()).toEqual({ steps: 100, rate: 0.1, out: 'runs', smoke: false });
-    expect(parse('--smoke', '--rate', '1e-3')).toEqual({ steps: 3, rate: 0.001, out: 'runs', smoke: true });
+    expect(parse()).toEqual({ ...defaults, smoke: false });
+    expect(parse('--smoke', '--rate', '1e-3')).toEqual({
+      ...defaults,
+      steps: 3,
+      rate: 0.001,
+      smoke: true,
+    });
+    expect(parse('--dropout', '0.1')).toMatchObject({ dropout: 0.1 });
+    expect(() => parse('--dropout', '1.1')).toThrow("--dropout must be a number from 0 to 1, got '1.1'");
     expect(parse('--smoke', '--steps', '7', '--out', '9')).toMatchObject({ steps: 7, out: '9' });
     expect(() => parse('--steps', '1.5')).toThrow("--steps must be a whole number of 1 or more, got '1.5'");
     expect(() => parse('--rate', 'x')).toThrow("--rate must be a positive number, got 'x'");

@@ -97,6 +97,28 @@ describe('randn', () => {
     }
   });
 
+  test('without a seed takes the one of the device, which can be read and assigned', async () => {
+    const values = async (seed?: number) => [...(await device.randn([20], { seed }).data())];
+    device.seed = 41;
+    expect(await values()).toEqual(await values(41));
+    expect(device.seed).toBe(42); // the given seed moved nothing
+    expect(await values()).toEqual(await values(42));
+    device.seed = Number.MAX_SAFE_INTEGER;
+    expect(device.nextSeed()).toBe(Number.MAX_SAFE_INTEGER);
+    expect(device.seed).toBe(0);
+    for (const [wrong, shown] of [
+      [-1, '-1'],
+      [1.5, '1.5'],
+      [2 ** 53, '9007199254740992'],
+      [NaN, 'NaN'],
+      ['7', 'String'],
+    ]) {
+      const message = `device.seed: seed must be a whole number from 0 to 2^53 - 1, got ${shown}`;
+      expect(() => (device.seed = wrong as number)).toThrow(new ArgumentError(message));
+    }
+    expect(device.seed).toBe(0);
+  });
+
   test('is standard normal', async () => {
     const values = (await device.randn([200, 500], { seed: 3 }).data()) as Float32Array;
     const moment = (power: number) => values.reduce((sum, value) => sum + value ** power, 0) / values.length;
