@@ -1,19 +1,30 @@
 import { ArgumentError } from '../gpu/errors.ts';
+import { adviceFor, polarityOf } from './foreign-options.ts';
 
 /** Names of `WaitOptions`. */
 export const WAIT_OPTIONS = ['signal', 'onProgress'];
 
-/** Refuses an option that the call does not know, and names the nearest one that it knows. */
+/**
+ * Refuses an option that the call does not know. The error names the option that other libraries' name stands for, or the
+ * nearest one, and with a mask's name what the mask means.
+ */
 export function checkOptions(call: string, options: object, known: readonly string[]): void {
   if (options === null || typeof options !== 'object' || Array.isArray(options)) {
     throw new ArgumentError(`${call}: options must be an object, got ${String(options)}`);
   }
   for (const name of Object.keys(options)) {
-    if (known.includes(name)) continue;
-    const near = nearest(name, known);
-    const hint = near ? `did you mean '${near}'?` : `known options are ${known.join(', ')}`;
-    throw new ArgumentError(`${call}: unknown option '${name}'; ${hint}`);
+    if (!known.includes(name)) throw new ArgumentError(`${call}: unknown option '${name}'; ${hintFor(name, known)}`);
   }
+}
+
+function hintFor(name: string, known: readonly string[]): string {
+  const advice = adviceFor(name, known);
+  if (advice) return advice;
+  const near = nearest(name, known);
+  // whatever a mask was called elsewhere, a name alone would not say which of its values hide
+  const meaning = polarityOf(near ? [near] : /mask/i.test(name) ? known : []);
+  if (near) return meaning ? `did you mean${meaning}?` : `did you mean '${near}'?`;
+  return `known options are ${known.join(', ')}${meaning && `; masks are${meaning}`}`;
 }
 
 /** The known word that is most like the given one, if at most half of the letters differ. */

@@ -440,7 +440,8 @@ describe.each(Object.entries(ATTENTION))('%s', (op, attend) => {
     [
       'another misspelt option',
       () => attendWith({ key_mask: true }),
-      "unknown option 'key_mask'; did you mean 'keyMask'?",
+      "unknown option 'key_mask'; did you mean 'keyMask', where true = may attend (keyMaskFromTorch converts a " +
+        'key_padding_mask, where true = padding)?',
     ],
     [
       'an option that there is not',
@@ -517,7 +518,8 @@ describe('localAttention alone', () => {
     [
       'a windowSize',
       () => localAttention(x(), x(), x(), untyped({ windowSize: 16 })),
-      "localAttention: unknown option 'windowSize'; did you mean 'window'?",
+      "localAttention: unknown option 'windowSize'; use 'window', { left, right }, with align: 'bottom-right' for " +
+        "flash-attn's alignment",
     ],
     ['no window', windowed(undefined), 'localAttention: window must be { left, right }, got undefined'],
     ['a number for a window', windowed(16), 'localAttention: window must be { left, right }, got 16'],
