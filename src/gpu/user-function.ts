@@ -4,6 +4,17 @@
  * its place. Whatever the source declares is renamed, so that it can neither clash with one of the kernel's names nor refer to
  * it by mistake.
  */
+import { arrayBytes } from './array-bytes.ts';
+import {
+  checkCost,
+  MAX_TOKENS,
+  POSITION,
+  UNKNOWN,
+  type Expense,
+  type FunctionBody,
+  type Ranges,
+} from './function-cost.ts';
+import { rangeAt, type Range, type Source } from './ranges.ts';
 import { fail, tokenise, type Token } from './tokens.ts';
 
 export interface Signature {
@@ -26,11 +37,14 @@ export interface UserFunction {
 const SYNTAX = words(
   'alias break case const continue default else false fn for if let return struct switch true var _',
 );
-/** Types and functions that are WGSL's own and touch nothing but their arguments. A kernel must not declare one for itself. */
-const PREDECLARED = words(
+/** WGSL's types. */
+const TYPES = words(
   'bool f32 i32 u32 array vec2 vec3 vec4 mat2x2 mat2x3 mat2x4 mat3x2 mat3x3 mat3x4 mat4x2 mat4x3 mat4x4',
   'vec2f vec3f vec4f vec2i vec3i vec4i vec2u vec3u vec4u',
   'mat2x2f mat2x3f mat2x4f mat3x2f mat3x3f mat3x4f mat4x2f mat4x3f mat4x4f',
+);
+/** WGSL's functions that touch nothing but their arguments. A kernel must not declare one for itself. */
+const FUNCTIONS = words(
   'abs acos acosh all any asin asinh atan atan2 atanh bitcast ceil clamp cos cosh countLeadingZeros countOneBits',
   'countTrailingZeros cross degrees determinant distance dot dot4I8Packed dot4U8Packed exp exp2 extractBits faceForward',
   'firstLeadingBit firstTrailingBit floor fma fract frexp insertBits inverseSqrt ldexp length log log2 max min mix modf',
@@ -45,14 +59,14 @@ function words(...lines: string[]): ReadonlySet<string> {
   return new Set(lines.join(' ').split(' '));
 }
 
-/** Whether WGSL has a use of its own for the word. */
-export function isKeyword(name: string): boolean {
-  return SYNTAX.has(name) || name === 'loop' || name === 'while';
+/** Whether WGSL has a use of its own for the word, as a keyword or a type. */
+export function isReserved(name: string): boolean {
+  return SYNTAX.has(name) || TYPES.has(name) || name === 'loop' || name === 'while';
 }
 
 /**
  * Checks the source and renames its declarations. `given` are the names of further functions that it may call, which the
- * caller declares under the same prefix.
+ * caller declares under the same prefix. Its parameters of type u32 are positions.
  *
  * @throws ArgumentError `caller: line 1, column 2: …`
  */
@@ -63,16 +77,24 @@ export function checkFunction(
   given: readonly string[],
 ): UserFunction {
   const tokens = tokenise(caller, source);
+  if (tokens.length > MAX_TOKENS) {
+    fail(
+      caller,
+      tokens[MAX_TOKENS],
+      `the source must have at most ${MAX_TOKENS} words and symbols, got ${tokens.length}`,
+    );
+  }
   const closing = matchBrackets(caller, tokens);
   const declared = moduleNames(caller, tokens, closing);
   for (const name of given) {
     const own = declared.get(name);
-    if (own) fail(caller, own, `'${name}' is a capture already`);
+    if (own) fail(caller, tokens[own.at + 1], `'${name}' is a capture already`);
   }
   checkSignature(caller, tokens, closing, signature);
   const { name, kernelName = name } = signature;
   const prefix = `${kernelName}_`;
-  const own = ownNames(caller, tokens, closing, new Set([...declared.keys(), ...given]));
+  const { own, functions } = readBodies(caller, { tokens, closing }, declared, given, signature);
+  checkCost(caller, tokens, functions, given);
   const rename = (index: number) => {
     const { text } = tokens[index];
     if (!own.has(index)) return text;
@@ -129,13 +151,20 @@ function matchBrackets(caller: string, tokens: readonly Token[]): ReadonlyMap<nu
   return closing;
 }
 
+/** A declaration outside functions. */
+interface Declaration {
+  readonly kind: 'fn' | 'const' | 'struct' | 'alias';
+  /** Index of that word. The name follows it. */
+  readonly at: number;
+}
+
 /** The declarations outside functions. Only functions, constants, structs and aliases are accepted there. */
 function moduleNames(
   caller: string,
   tokens: readonly Token[],
   closing: ReadonlyMap<number, number>,
-): ReadonlyMap<string, Token> {
-  const declared = new Map<string, Token>();
+): ReadonlyMap<string, Declaration> {
+  const declared = new Map<string, Declaration>();
   for (let i = 0; i < tokens.length; i++) {
     const { text } = tokens[i];
     if (text === ';') continue;
@@ -144,8 +173,10 @@ function moduleNames(
     }
     const name = tokens[i + 1];
     if (name?.kind !== 'name') fail(caller, tokens[i], `'${text}' needs a name`);
+    if (isReserved(name.text))
+      fail(caller, name, `'${name.text}' is WGSL's own, so that nothing else can have that name`);
     if (declared.has(name.text)) fail(caller, name, `'${name.text}' is declared twice`);
-    declared.set(name.text, name);
+    declared.set(name.text, { kind: text, at: i });
     const ends = text === 'fn' || text === 'struct' ? '{' : ';';
     while (i < tokens.length && tokens[i].text !== ends) i = tokens[i].text === '(' ? closing.get(i)! : i + 1;
     i = closing.get(i) ?? i;
@@ -170,30 +201,61 @@ function checkSignature(
   if (!parametersFit || !resultFits) fail(caller, tokens[start], `the function must be ${wanted}`);
 }
 
-/** Indices of the tokens that name what the source declares or is given. Any other name must be WGSL's. */
-function ownNames(
+/** A name that is known in a scope. */
+interface Known {
+  readonly ranges: Ranges;
+  /** Bytes of arrays in its value. */
+  readonly bytes: number;
+}
+
+/**
+ * Indices of the tokens that name what the source declares or is given, and what its functions cost. Any other name must be
+ * WGSL's.
+ */
+function readBodies(
   caller: string,
-  tokens: readonly Token[],
-  closing: ReadonlyMap<number, number>,
-  known: ReadonlySet<string>,
-): ReadonlySet<number> {
+  source: Source,
+  declared: ReadonlyMap<string, Declaration>,
+  given: readonly string[],
+  { name: main }: Signature,
+): { own: ReadonlySet<number>; functions: ReadonlyMap<string, FunctionBody> } {
+  const { tokens, closing } = source;
   const own = new Set<number>();
   const members = new Set<number>();
-  const scopes: { names: Set<string>; end: number }[] = [{ names: new Set(known), end: tokens.length }];
-  const declares = new Map<number, string>(); // by the semicolon from which on the name is known
+  const isFunction = (name: string) => declared.get(name)?.kind === 'fn';
+  const outermost = moduleScope(caller, source, declared);
+  for (const name of given) outermost.names.set(name, { ranges: UNKNOWN, bytes: 0 });
+  const scopes: { names: Map<string, Known>; end: number }[] = [{ names: outermost.names, end: tokens.length }];
+  const counters = new Map<number, Ranges>(); // by the `var` that declares them
+  const declares = new Map<number, () => [string, Known]>(); // by the semicolon from which on the name is known
+  const functions = new Map<string, FunctionBody>();
+  const loops: { times: number; end: number }[] = [];
+  let expenses: Expense[] = [];
+  let statement = 0; // bytes of the largest array in it
+  const tables = new Set<string>(); // constants that the function has used
   const refuse = (index: number, problem: string): never => fail(caller, tokens[index], problem);
   const find = (text: string, from: number) => {
-    const index = tokens.findIndex((token, i) => i >= from && token.text === text);
-    return index < 0 ? refuse(from - 1, `'${text}' must follow`) : index;
+    for (let i = from; i < tokens.length; i++) if (tokens[i].text === text) return i;
+    return refuse(from - 1, `'${text}' must follow`);
   };
   /** `name:` between two brackets. */
   const labels = (open: number) => {
     const inside = Array.from({ length: closing.get(open)! - open }, (_, i) => open + i);
     return inside.filter((i) => tokens[i].kind === 'name' && tokens[i + 1].text === ':');
   };
+  const knownAs = (name: string) => scopes.findLast(({ names }) => names.has(name))?.names.get(name);
+  const rangesAt = (index: number): Ranges => {
+    const rangeAs = (kind: 0 | 1) => rangeAt(source, index, (name) => knownAs(name)?.ranges[kind], isFunction).range;
+    return [rangeAs(0), rangeAs(1)];
+  };
+  const endStatement = (at: number) => {
+    if (statement > 0) expenses.push({ at, bytes: statement });
+    statement = 0;
+  };
 
   tokens.forEach(({ kind, text }, i) => {
     const before = tokens[i - 1];
+    while (loops.length > 0 && loops.at(-1)!.end < i) loops.pop();
     switch (text) {
       case '@':
         return refuse(i, 'attributes are not allowed');
@@ -209,47 +271,149 @@ function ownNames(
         const end = find(';', i);
         const name = tokens[i + 1];
         if (name.kind !== 'name') refuse(i + 1, `'${text}' needs a name`);
+        let assigns = i;
+        while (assigns < end && tokens[assigns].text !== '=') assigns++;
         // without a value, Dawn's compiler zeroes it once rather than in each round of a loop
-        if (!tokens.slice(i, end).some((token) => token.text === '=')) refuse(i + 1, `'${name.text}' needs a value`);
+        if (assigns === end) refuse(i + 1, `'${name.text}' needs a value`);
         own.add(i + 1);
-        declares.set(end, name.text);
+        const type = text === 'const' ? 'literal' : 'i32';
+        const values = rangesAt(assigns + 1).map((range) => asDeclared(source, i + 1, range, type));
+        const ranges = text === 'var' ? (counters.get(i) ?? UNKNOWN) : ([values[0], values[1]] as const);
+        declares.set(end, () => [name.text, { ranges, bytes: statement }]);
         return;
       }
-      case ';':
-        if (declares.has(i)) scopes.at(-1)!.names.add(declares.get(i)!);
+      case ';': {
+        const declaration = declares.get(i)?.();
+        if (declaration) scopes.at(-1)!.names.set(...declaration);
+        endStatement(i);
         return;
+      }
       case 'struct':
         labels(find('{', i)).forEach((member) => members.add(member));
         return;
       case 'fn': {
+        const name = tokens[i + 1].text;
         const parameters = labels(find('(', i));
         parameters.forEach((parameter) => own.add(parameter));
         const end = closing.get(find('{', i))!;
-        scopes.push({ names: new Set(parameters.map((parameter) => tokens[parameter].text)), end });
+        expenses = [];
+        tables.clear();
+        functions.set(name, { tokens: end - i, expenses });
+        const names = parameters.map((parameter): [string, Known] => {
+          const isPosition = name === main && tokens[parameter + 2].text === 'u32';
+          const bytes = outermost.bytesAt(parameter + 2);
+          return [tokens[parameter].text, { ranges: isPosition ? POSITION : UNKNOWN, bytes }];
+        });
+        scopes.push({ names: new Map(names), end });
         return;
       }
       case 'for': {
         checkCounting(caller, tokens, i, closing);
-        scopes.push({ names: new Set(), end: closing.get(find('{', i))! });
+        const { rounds, ranges } = countRounds(caller, source, i, rangesAt);
+        const end = closing.get(find('{', i))!;
+        const times = (loops.at(-1)?.times ?? 1) * rounds;
+        expenses.push({ at: i, rounds: times });
+        loops.push({ times, end });
+        counters.set(i + 2, ranges);
+        scopes.push({ names: new Map(), end });
         return;
       }
       case '{':
-        scopes.push({ names: new Set(), end: closing.get(i)! });
+        endStatement(i);
+        scopes.push({ names: new Map(), end: closing.get(i)! });
         return;
       case '}':
+        endStatement(i);
         while (scopes.at(-1)!.end === i) scopes.pop();
         return;
     }
     if (kind !== 'name' || before?.text === '.' || SYNTAX.has(text) || members.has(i)) return;
-    if (scopes.some(({ names }) => names.has(text))) own.add(i);
-    else if (!own.has(i) && !PREDECLARED.has(text)) refuse(i, `unknown name '${text}'`);
+    const known = knownAs(text);
+    if (known) own.add(i);
+    else if (!own.has(i) && !TYPES.has(text) && !FUNCTIONS.has(text)) refuse(i, `unknown name '${text}'`);
+    if (before?.text === 'fn') return;
+    const after = tokens[i + 1]?.text;
+    const isCall = after === '(' && known !== undefined && knownAs(text) === outermost.names.get(text);
+    if (isCall && (isFunction(text) || given.includes(text))) {
+      expenses.push({ at: i, callee: text, times: loops.at(-1)?.times ?? 1 });
+    }
+    statement = Math.max(statement, text === 'array' ? outermost.bytesAt(i) : bytesOf(text, known, after));
   });
-  return own;
+  return { own, functions };
+
+  /** What a name that is used adds to the bytes of its statement. A table counts once, however often it is read. */
+  function bytesOf(name: string, known: Known | undefined, after: string | undefined): number {
+    if (!known) return 0;
+    if (known !== outermost.names.get(name) || declared.get(name)?.kind !== 'const') {
+      return after === '[' || after === '.' ? 0 : known.bytes;
+    }
+    if (tables.has(name)) return 0;
+    tables.add(name);
+    return known.bytes;
+  }
+}
+
+/** A range with the type that the declaration of the name gives it. A literal without one becomes `otherwise`. */
+function asDeclared(
+  { tokens }: Source,
+  name: number,
+  range: Range | undefined,
+  otherwise: Range['type'],
+): Range | undefined {
+  if (range?.type !== 'literal') return range;
+  if (tokens[name + 1]?.text !== ':') return { ...range, type: otherwise };
+  const declared = tokens[name + 2]?.text;
+  return { ...range, type: declared === 'u32' || declared === 'i32' ? declared : 'unsure' };
+}
+
+/** What is known of the declarations outside functions, and the bytes of the arrays in a type. */
+function moduleScope(
+  caller: string,
+  source: Source,
+  declared: ReadonlyMap<string, Declaration>,
+): { names: Map<string, Known>; bytesAt: (index: number) => number } {
+  const { tokens, closing } = source;
+  const values = new Map<string, Range | undefined>();
+  const isFunction = (name: string) => declared.get(name)?.kind === 'fn';
+  const valueAfter = ({ at }: Declaration) => {
+    let i = at;
+    while (i < tokens.length && tokens[i].text !== '=') i++;
+    return i + 1;
+  };
+  const resultAfter = ({ at }: Declaration) => {
+    const end = closing.get(at + 2) ?? tokens.length;
+    return tokens[end + 1]?.text === '->' ? end + 2 : tokens.length;
+  };
+  /** `depth` ends circles. */
+  const valueOf = (name: string, depth: number): Range | undefined => {
+    const declaration = declared.get(name);
+    if (declaration?.kind !== 'const' || depth > 32) return undefined;
+    if (!values.has(name)) {
+      const { range } = rangeFrom(valueAfter(declaration), depth + 1);
+      values.set(name, asDeclared(source, declaration.at + 1, range, 'literal'));
+    }
+    return values.get(name);
+  };
+  const rangeFrom = (index: number, depth = 0) => rangeAt(source, index, (name) => valueOf(name, depth), isFunction);
+  const typeAt = (name: string) => {
+    const declaration = declared.get(name);
+    return declaration?.kind === 'alias' || declaration?.kind === 'struct' ? declaration.at : undefined;
+  };
+  const bytesAt = arrayBytes(caller, source, typeAt, rangeFrom);
+  const names = new Map<string, Known>();
+  for (const [name, declaration] of declared) {
+    const { kind, at } = declaration;
+    const value = valueOf(name, 0);
+    const typed = { const: valueAfter(declaration), fn: resultAfter(declaration), alias: at + 1, struct: at + 1 }[kind];
+    names.set(name, { ranges: [value, value], bytes: typed < tokens.length ? bytesAt(typed) : 0 });
+  }
+  return { names, bytesAt };
 }
 
 /**
  * A kernel that hangs is never interrupted. So a loop must be `for (var i = …; i < …; i++)`, or with `>` and `--`, and its
  * body must not change i. Then it ends. With `<=` it might not, because the largest number plus one wraps to the smallest.
+ * `countRounds` then bounds how late it ends.
  */
 function checkCounting(
   caller: string,
@@ -279,4 +443,38 @@ function checkCounting(
       fail(caller, tokens[i], `the loop's counter '${name}' must not be changed in its body`);
     }
   }
+}
+
+/** How many rounds a loop that counts takes at most, and the values of its counter. */
+function countRounds(
+  caller: string,
+  { tokens, closing }: Source,
+  start: number,
+  rangesAt: (index: number) => Ranges,
+): { rounds: number; ranges: Ranges } {
+  const end = closing.get(start + 1)!;
+  const places = Array.from({ length: end - start }, (_, i) => start + i);
+  const assigns = places.find((i) => tokens[i].text === '=') ?? end;
+  const bound = places.find((i) => tokens[i].text === ';')! + 3;
+  const isUp = tokens[bound - 1].text === '<';
+  const [firsts, bounds] = [rangesAt(assigns + 1), rangesAt(bound)];
+  const count = (kind: 0 | 1) => {
+    const first = asDeclared({ tokens, closing }, start + 3, firsts[kind], 'i32');
+    const limit = bounds[kind];
+    if (!limit || (!first && !(isUp && limit.type === 'u32'))) return undefined;
+    const { least, most } = first ?? { least: 0, most: limit.most };
+    const type = first?.type ?? limit.type;
+    return isUp
+      ? { rounds: Math.max(0, limit.most - least), range: { least, most: Math.max(most, limit.most - 1), type } }
+      : { rounds: Math.max(0, most - limit.least), range: { least: Math.min(least, limit.least + 1), most, type } };
+  };
+  const [sure, usual] = [count(0), count(1)];
+  if (!sure || !usual) {
+    fail(
+      caller,
+      tokens[bound],
+      "a loop's bounds must be made of numbers, constants and positions; of anything else take min(…, number)",
+    );
+  }
+  return { rounds: usual.rounds, ranges: [sure.range, usual.range] };
 }

@@ -244,8 +244,128 @@ describe('refuses', () => {
   });
 });
 
+describe('loops whose rounds are not bounded', () => {
+  const unbounded =
+    "a loop's bounds must be made of numbers, constants and positions; of anything else take min(…, number)";
+  test.each([
+    ['var n = 4u; for (var j = 0u; j < n; j++) { n = n + 1u; }', 34], // a bound that the body raises
+    ['for (var j = 0u; j < u32(x); j++) {}', 22],
+    ['for (var j = 0u; j < u32(bias(i)); j++) {}', 22],
+    ['for (var j = 0u; j < i - 1u; j++) {}', 22], // wraps where i is 0
+    ['let n: u32 = 5; for (var j = 0u; j < n - 6; j++) {}', 38],
+    ['for (var j = 0u; j < min(u32(x), 8) - 9; j++) {}', 22],
+    ['for (var j = u32(x); j > 0u; j--) {}', 26],
+    ['for (var j = i32(x); j < 4; j++) {}', 26],
+    ['let n = u32(x); for (var j = 0u; j < n; j++) {}', 38],
+    ['const n = 4u; { let n = u32(x); for (var j = 0u; j < n; j++) {} }', 54],
+    ['for (var j = 0u; j < i * 16u; j++) {}', 22], // may wrap
+  ])('%s', (body, column) => {
+    expect(() => check(mod(`${body} return x;`), ['bias'])).toThrow(
+      new ArgumentError(`scoreMod: line 2, column ${column}: ${unbounded}`),
+    );
+  });
+
+  test("a parameter of a helper, and a function that only has the name of WGSL's", () => {
+    const helper = 'fn count(n: u32) -> f32 { for (var j = 0u; j < n; j++) {} return 1.0; }';
+    expect(() => check(`${mod('return count(i);')}\n${helper}`)).toThrow(`line 4, column 48: ${unbounded}`);
+    const min = 'fn min(a: u32, b: u32) -> u32 { return 4000000000u; }';
+    expect(() => check(`${mod('for (var j = 0u; j < min(i, 2u); j++) {} return x;')}\n${min}`)).toThrow(unbounded);
+  });
+});
+
+describe('loops that take more than 65536 rounds', () => {
+  const nested = (outer: string, inner: string) =>
+    `for (var j = 0u; j < ${outer}; j++) { for (var k = 0u; k < ${inner}; k++) { } }`;
+  const helper = 'fn wait() -> f32 { for (var k = 0u; k < 4096u; k++) {} return 1.0; }\n';
+  test.each([
+    ['one', 'for (var j = 0u; j < 65537u; j++) {}', 65_537],
+    ['downwards', 'for (var j = 65537; j > 0; j--) {}', 65_537],
+    ['nested', nested('65535u', '65535u'), 65_535 + 65_535 ** 2],
+    ['nested over positions', nested('i', 'i'), 4095 + 4095 ** 2],
+    ["nested, to the outer one's counter", nested('65535u', 'j'), 65_535 + 65_535 * 65_534],
+    ['one after the other', nested('4096u', '8u') + nested('4096u', '8u'), 2 * (4096 + 8 * 4096)],
+    ['in calls', 'for (var j = 0u; j < 16u; j++) { let y = wait() * wait(); }', 16 + 16 * 4096],
+    ['in calls one after the other', `let y = ${Array(17).fill('wait()').join('+')};`, 17 * 4096],
+    ['by a constant', 'const N = 1024u; for (var j = 0u; j < N * N; j++) {}', 2 ** 20],
+  ])('%s', (_name, body, rounds) => {
+    expect(() => check(helper + mod(`${body} return x;`))).toThrow(
+      `the loops of a call must take at most 65536 rounds in all, got ${rounds}`,
+    );
+  });
+});
+
+describe('what would keep compilers busy', () => {
+  test('calls that double at each of 24 levels', () => {
+    const levels = Array.from(
+      { length: 24 },
+      (_, n) => `fn f${n}(y: f32) -> f32 { return f${n + 1}(y) + f${n + 1}(y); }`,
+    );
+    const source = [mod('return f0(x);'), ...levels, 'fn f24(y: f32) -> f32 { return y; }'].join('\n');
+    expect(() => check(source)).toThrow(
+      /^scoreMod: line \d+, column \d+: a function must have at most 16384 words and symbols with those of all its calls, got \d+$/,
+    );
+  });
+
+  test('a function that calls itself', () => {
+    expect(() => check(`${mod('return f(x);')} fn f(y: f32) -> f32 { return f(y); }`)).toThrow(
+      "'f' must not call itself",
+    );
+    const pair = 'fn f(y: f32) -> f32 { return g(y); } fn g(y: f32) -> f32 { return f(y); }';
+    expect(() => check(`${mod('return f(x);')} ${pair}`)).toThrow("'f' must not call itself");
+  });
+
+  test.each([
+    ['an array', '', 'var t = array<f32, 16384>(); return t[i];', 65_536],
+    ['an array that nothing holds', '', 'return array<f32, 16384>()[i];', 65_536],
+    ['an alias', 'alias T = array<vec4<f32>, 512>;', 'var t = T(); return t[i].x;', 8192],
+    ['a struct', 'struct S { n: u32, t: array<mat4x4f, 17> }', 'let s = S(); return s.t[i][0].x;', 1092],
+    ['arrays of arrays', '', 'let t = array<array<f32, 64>, 64>(); return t[i][i];', 16_384],
+    ['a length by constants', 'const N = 64u; const M = N * N;', 'let t = array<f32, M>(); return t[i];', 16_384],
+    ['a constant', 'const T = array<f32, 2048>();', 'return T[i];', 8192],
+    ['copies', '', 'let a = array<f32, 128>(); let b = a; let c = b; return c[i];', 1536],
+    ['calls', 'fn f(i: u32) -> f32 { let t = array<f32, 128>(); return t[i]; }', 'return f(i) + f(i) + f(i);', 1536],
+    ['results', 'fn f() -> array<f32, 100> { return array<f32, 100>(); }', 'let t = f(); return t[i];', 1200],
+  ])('too large arrays: %s', (_name, outside, body, bytes) => {
+    expect(() => check(`${outside}\n${mod(body)}`)).toThrow(
+      `the arrays of a function must take at most 1024 bytes in all, got ${bytes}`,
+    );
+  });
+
+  test('an array of unknown length', () => {
+    expect(() => check(mod('let t = array<f32, i>(); return t[i];'))).toThrow(
+      "line 2, column 18: an array's length must be a number, or made of numbers and constants",
+    );
+    expect(() => check(`alias A = array<B, 2>; alias B = array<A, 2>; ${mod('return x;')}`)).toThrow(
+      'nested too deeply',
+    );
+  });
+
+  test('many statements are refused without counting them again and again', () => {
+    const lets = Array.from({ length: 60_000 }, (_, n) => `let a${n} = x;`).join('\n');
+    expect(() => check(mod(`${lets} return x;`))).toThrow(
+      'the source must have at most 16384 words and symbols, got 300',
+    );
+  });
+});
+
+test.each(['f32', 'u32', 'vec4f', 'array'])("a declaration with the name of WGSL's %s", (name) => {
+  const problem = `'${name}' is WGSL's own, so that nothing else can have that name`;
+  expect(() => check(`\nalias ${name} = i32;\n${mod('return x;')}`)).toThrow(
+    new ArgumentError(`scoreMod: line 2, column 7: ${problem}`),
+  );
+});
+
 test.each([
   'for (var j = 0u; j < 4u; j++) {}',
+  'for (var j = 0u; j < 65536u; j++) {}',
+  'for (var j = 0u; j < i; j++) { for (var k = 0u; k < 8u; k++) {} }',
+  'let n = i + 1u; for (var j = n; j > 0u; j--) {}',
+  'for (var j = 0u; j < min(u32(x), 64u); j++) {}',
+  'for (var j = 0u; j < (u32(x) & 31u); j++) { for (var k = 0u; k < u32(x) % 7u; k++) {} }',
+  'for (var j = 0; j < clamp(i32(x), 0, 9); j++) {}',
+  'for (var j = -4; j < 2 * (3 + 1) - 12 / 3 && x > 0.0; j++) {}',
+  'let t = array<f32, 256>(); var s = 0.0; for (var j = 0u; j < 256u; j++) { s += t[j] * t[255u - j]; }',
+  'let t = array(1.0, 2.0, 3.0); let y = t[i];',
   'for (var j: i32 = 4; j > -1; j--) { var k = j; k += 2; }',
   'for (var j = 0u; j < min(i, 7u); j++) { if j == 3u { continue; } else if j > 5u { break; } }',
   'for (var j = 0u; j < 2u; j++) { for (var k = j; k < 2u; k++) {} }',

@@ -3,7 +3,7 @@
  * al., "Flex Attention: A Programming Model for Generating Optimized Attention Kernels", 2024).
  */
 import { ArgumentError } from '../../gpu/errors.ts';
-import { checkFunction, isKeyword, type UserFunction } from '../../gpu/user-function.ts';
+import { checkFunction, isReserved, type UserFunction } from '../../gpu/user-function.ts';
 import {
   DERIVATIVE,
   MAX_CAPTURED_AXES,
@@ -70,8 +70,9 @@ export type MaskMod = Modifier<'maskMod'>;
  *
  * The source is WGSL: the function with these types (its parameters may have any names), and any functions, constants,
  * structs and aliases that it needs. It may use WGSL's types (without f16 and pointers) and numeric functions, its own
- * declarations and its captures. It cannot read anything else, and it cannot write. Every `var` needs an initial value, and
- * a loop must have a counter (`for (var i = 0u; i < 8u; i++)`), so that it ends.
+ * declarations and its captures. It cannot read anything else, and it cannot write. Every `var` needs an initial value.
+ * A loop must have a counter and bounds that are known (`for (var i = 0u; i < 8u; i++)`), so that it ends soon. Rounds, the
+ * length of the source with its calls, and arrays have limits: see docs/score-modifiers.md.
  *
  * `head` is the query's head, `query` and `key` are rows of q and of k. The result must be finite: to hide a key, use a
  * `maskMod`, not a low score.
@@ -133,7 +134,7 @@ function checkCaptures(kind: ModifierKind, captures: Captures): void {
   }
   let [tensors, numbers] = [0, 0];
   for (const [name, value] of Object.entries(captures)) {
-    if (!/^[A-Za-z_]\w*$/.test(name) || isKeyword(name)) {
+    if (!/^[A-Za-z_]\w*$/.test(name) || isReserved(name)) {
       throw new ArgumentError(`${kind}: captures must have names that are valid in WGSL, got '${name}'`);
     }
     if (typeof value === 'number') {
