@@ -4,7 +4,7 @@ import { attendStored } from '../ops/attention/fused-attention.ts';
 import type { AttentionResult } from '../ops/attention/internal/call.ts';
 import { ATTENTION_OPTIONS, type AttentionOptions } from '../ops/attention/internal/options.ts';
 import { checkFloat, checkSameDevice, describe } from '../ops/internal/check.ts';
-import { formatShape } from '../tensor/shape.ts';
+import { formatShape, largestOf } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { rotationOf, type RotaryTables } from './rotary.ts';
 
@@ -59,7 +59,7 @@ export function attend(
   if (lengths !== undefined && options.queryOffset !== undefined) {
     throw new ArgumentError(`${op}: lengths must not come with queryOffset, got both`);
   }
-  const keyLength = Math.max(...store.lengths);
+  const keyLength = largestOf(store.lengths);
   if (keyLength === 0) throw new ArgumentError(`${op}: the cache must hold keys, got none`);
   const counts = checkLengths(op, lengths, batch, q.shape[2]);
   const last = store.lengths.map((length, b) => length - counts[b]);

@@ -3,6 +3,7 @@ import type { AttentionResult } from '../ops/attention/internal/call.ts';
 import { checkChoice, checkCount, describe } from '../ops/internal/check.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
+import { largestOf } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { attend, CACHED_ATTENTION_OPTIONS, checkLengths, type AttendOptions } from './attend.ts';
 import { assignPages, PagePool, planAdditions, type Sequence } from './pages.ts';
@@ -80,8 +81,8 @@ export class PagedKeyValueCache {
     this.pageSize = pageSize;
     this.#rows = rows;
     this.#grows = growth === 'double';
-    this.#pool = new PagePool(numPages);
     this.#storage = allocate(op, device, numPages, pageSize, rows);
+    this.#pool = new PagePool(numPages);
   }
 
   /** Number of pages, free or not. */
@@ -171,9 +172,9 @@ export class PagedKeyValueCache {
     }
     const length = checkAppend(op, k, v, ids.length, this.#storage, rotary);
     const counts = checkLengths(op, lengths, ids.length, length);
-    if (Math.max(...counts) === 0) return;
+    if (largestOf(counts) === 0) return;
     const ends = sequences.map((sequence, b) => (counts[b] > 0 ? sequence.length + counts[b] : 0));
-    checkPositions(op, rotary, Math.max(...ends));
+    checkPositions(op, rotary, largestOf(ends));
 
     const additions = planAdditions(sequences, counts, this.pageSize, (page) => this.#pool.holders(page));
     const wanted = additions.reduce((sum, addition) => sum + addition.wanted, 0);

@@ -27,7 +27,7 @@ export class PagePool {
   /** Adds pages until there are `size`. */
   grow(size: number): void {
     const added = Array.from({ length: size - this.size }, (_, i) => size - 1 - i);
-    this.#holders.push(...added.map(() => 0));
+    for (let i = 0; i < added.length; i++) this.#holders.push(0);
     this.#free = [...added, ...this.#free];
   }
 

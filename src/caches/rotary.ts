@@ -3,7 +3,7 @@ import { ArgumentError } from '../gpu/errors.ts';
 import type { AttentionOptions } from '../ops/attention/internal/options.ts';
 import { checkBoolean, checkSameDevice, checkTensor, describe, type FloatTensor } from '../ops/internal/check.ts';
 import { rotate } from '../ops/internal/rotate.ts';
-import { formatShape } from '../tensor/shape.ts';
+import { formatShape, largestOf } from '../tensor/shape.ts';
 import { Tensor } from '../tensor/tensor.ts';
 
 type QueryOffset = NonNullable<AttentionOptions['queryOffset']>;
@@ -69,11 +69,11 @@ export function rotationOf(
 ): () => Tensor {
   checkRotary(op, keys, rotary);
   const offsets = placesOf(op, queryOffset, q.shape[0]).map((place) => place + evicted);
-  const first = Math.min(...offsets);
+  const first = -largestOf(offsets.map((offset) => -offset));
   if (first < 0) {
     throw new ArgumentError(`${op}: query must have positions from 0 on to be rotated, got rows from ${first} on`);
   }
-  checkPositions(op, rotary, Math.max(...offsets) + q.shape[2]);
+  checkPositions(op, rotary, largestOf(offsets) + q.shape[2]);
   return () => rotate(op, q, rotary, { offsets, interleaved: rotary.interleaved ?? false });
 }
 

@@ -35,6 +35,14 @@ export function sizeClass(bytes: number): number {
   return Math.ceil(bytes / step) * step;
 }
 
+/** @throws OutOfMemoryError if so many more bytes of buffers would exceed the budget */
+export function checkBudget(bytes: number, { live, budget }: MemoryUse): void {
+  if (live + bytes <= budget) return;
+  throw new OutOfMemoryError(
+    `memory: ${bytes} more bytes would exceed the budget of ${budget} bytes, ${live} bytes are live`,
+  );
+}
+
 /** Free bytes that are always kept. Beyond them, free buffers are dropped once they exceed twice the peak in use. */
 const ALWAYS_POOLED = 256 * 2 ** 20;
 
@@ -81,11 +89,7 @@ export class BufferPool {
       return recycled;
     }
     if (this.#live + this.#pooled + size > this.#budget) this.trim();
-    if (this.#live + size > this.#budget) {
-      throw new OutOfMemoryError(
-        `memory: ${size} more bytes would exceed the budget of ${this.#budget} bytes, ${this.#live} bytes are live`,
-      );
-    }
+    checkBudget(size, this.use());
     const gpu = this.#create(size, () => (buffer.isBroken = true));
     const buffer: StorageBuffer = this.adopt(gpu, size);
     this.#made.add(buffer);

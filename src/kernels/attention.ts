@@ -10,6 +10,7 @@ import type { UniformValues } from '../gpu/reflect.ts';
 import type { Launch } from '../gpu/runtime.ts';
 import type { Constants, Insertion, Shader } from '../gpu/shader.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
+import { largestOf } from '../tensor/shape.ts';
 import type { KernelChoices, Traits } from '../tensor/traits.ts';
 import { attentionMatrixKernel, attentionMatrixVariants, type AttentionMatrixVariant } from './matrix.ts';
 import { decide, NO_CHOICES, type Choice, type ChoiceKey, type Variant } from './choice.ts';
@@ -417,7 +418,7 @@ export function planKeyPlaces(places: KeyPlaces): {
     }
     case 'paged': {
       const { pages, pageSize } = places;
-      const pitch = Math.max(...pages.map(({ length }) => length));
+      const pitch = largestOf(pages.map(({ length }) => length));
       const words = new Uint32Array(pitch * pages.length);
       pages.forEach((numbers, entry) => words.set(numbers, entry * pitch));
       const pageShift = Math.log2(pageSize);

@@ -3,7 +3,7 @@ import appendShader from '../../shaders/cache/append.wgsl';
 import copyShader from '../../shaders/cache/copy-pages.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
 import { BYTES, type FloatDType } from '../tensor/dtype.ts';
-import { rowPitch } from '../tensor/shape.ts';
+import { largestOf, rowPitch } from '../tensor/shape.ts';
 import { foldWorkgroups, operandFields, type Limits, type Operand } from './launch.ts';
 
 /** Where the rows of an append go. */
@@ -87,7 +87,7 @@ export function planAppend(problem: AppendProblem, limits: Limits): AppendPlan {
     return { append: planRows(problem, length - ring.gap, { ring, page: NO_PAGES }, limits) };
   }
   const copied = places.copies.flatMap(({ from, to, rows }) => [from, to, rows]);
-  const pitch = 2 + Math.max(...places.entries.map(({ pages }) => pages.length));
+  const pitch = 2 + largestOf(places.entries.map(({ pages }) => pages.length));
   const page = { slots, table_at: copied.length, table_row: pitch };
   return {
     append: planRows(problem, length, { ring: NO_RING, page }, limits),

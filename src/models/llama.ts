@@ -21,7 +21,7 @@ import {
   type LanguageModelConfig,
   type ModelOptions,
 } from './model.ts';
-import { checkWeights, joinNames, uploadWeights } from './weights.ts';
+import { checkWeights, joinedShape, joinNames, uploadWeights } from './weights.ts';
 
 /** The sizes and constants of a model; names as in modules. */
 export interface LlamaConfig extends LanguageModelConfig {
@@ -137,6 +137,14 @@ export class Llama extends Module implements LanguageModel {
     this.config = config;
     this.dtype = dtype;
     this.maxLength = maxLength;
+    const joins = [...joinNames(weightShapes(config).keys(), JOINED)].map(
+      ([joined, names]) => [joined, names.map((part) => weights[part])] as const,
+    );
+    device.checkRoom(
+      name,
+      joins.map(([, parts]) => joinedShape(parts)),
+      dtype,
+    );
     const { headDim, ropeBase, ropeScaling, interleaved } = config;
     this.#rotary = new RotaryEmbedding(device, {
       dim: headDim,
@@ -146,10 +154,7 @@ export class Llama extends Module implements LanguageModel {
       scaling: ropeScaling,
     });
     try {
-      for (const [joined, names] of joinNames(weightShapes(config).keys(), JOINED)) {
-        const parts = names.map((part) => weights[part]);
-        this.register(joined, uploadWeights(device, parts, dtype));
-      }
+      for (const [joined, parts] of joins) this.register(joined, uploadWeights(device, parts, dtype));
     } catch (error) {
       this.dispose(); // tensors made before memory ran out have no other owner
       throw error;

@@ -5,7 +5,7 @@ import { listProblems } from '../modules/load-state.ts';
 import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { decodeFloat16 } from '../tensor/float16.ts';
-import { formatShape } from '../tensor/shape.ts';
+import { formatShape, type Shape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { Architecture, Checkpoint, HostWeight, LanguageModelConfig } from './model.ts';
 
@@ -54,10 +54,15 @@ export function joinNames(
   return joined;
 }
 
+/** The shape of the tensor that `uploadWeights` makes. */
+export function joinedShape(weights: readonly HostWeight[]): Shape {
+  const rows = weights.reduce((sum, { shape }) => sum + shape[0], 0);
+  return [rows, ...weights[0].shape.slice(1)];
+}
+
 /** Makes one tensor from weights with equally long rows, one below the other. */
 export function uploadWeights(device: Device, weights: readonly HostWeight[], dtype: FloatDType): Tensor {
-  const rows = weights.reduce((sum, { shape }) => sum + shape[0], 0);
-  const shape = [rows, ...weights[0].shape.slice(1)];
+  const shape = joinedShape(weights);
   const areHalves = dtype === 'float16' && weights.every((weight) => weight.dtype === 'F16');
   const data = areHalves
     ? concatenate(Uint16Array, weights.map(halvesOf))

@@ -4,7 +4,7 @@ import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { checkDType, checkSizes, seedOf } from './check.ts';
-import { Initialiser } from './initialise.ts';
+import { Initialiser, makeTensors } from './initialise.ts';
 import { Module } from './module.ts';
 
 export interface EmbeddingOptions {
@@ -34,10 +34,11 @@ export class Embedding extends Module {
     const { numEmbeddings, embeddingDim, dtype = 'float32' } = options;
     checkSizes(name, { numEmbeddings, embeddingDim });
     checkDType(name, dtype);
-    const initial = new Initialiser(device, dtype, seedOf(name, device, options.seed));
+    const initial = new Initialiser(seedOf(name, device, options.seed));
     this.numEmbeddings = numEmbeddings;
     this.embeddingDim = embeddingDim;
-    this.register('weight', initial.gaussian([numEmbeddings, embeddingDim], 1));
+    const weight = initial.gaussian([numEmbeddings, embeddingDim], 1);
+    for (const [key, tensor] of makeTensors(name, device, dtype, { weight })) this.register(key, tensor);
   }
 
   /**

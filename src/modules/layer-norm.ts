@@ -6,7 +6,7 @@ import { checkOptions } from '../tensor/options.ts';
 import type { Shape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { checkDType, normalizedAxes } from './check.ts';
-import { ones } from './initialise.ts';
+import { makeTensors } from './initialise.ts';
 import { Module } from './module.ts';
 
 export interface LayerNormModuleOptions {
@@ -44,12 +44,8 @@ export class LayerNorm extends Module {
     this.normalizedShape = shape;
     this.eps = eps;
     if (!elementwiseAffine) return;
-    device.scope(() => {
-      const weight = ones(device, shape, dtype);
-      const bias = hasBias ? device.zeros(shape, { dtype }) : undefined;
-      this.register('weight', weight);
-      if (bias) this.register('bias', bias);
-    });
+    const initial = { weight: { shape, next: () => 1 }, bias: hasBias ? { shape } : undefined };
+    for (const [key, tensor] of makeTensors(name, device, dtype, initial)) this.register(key, tensor);
   }
 
   /**

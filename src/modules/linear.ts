@@ -5,7 +5,7 @@ import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { checkDType, checkSizes, seedOf } from './check.ts';
-import { Initialiser } from './initialise.ts';
+import { Initialiser, makeTensors } from './initialise.ts';
 import { Module } from './module.ts';
 
 export interface LinearModuleOptions {
@@ -36,15 +36,14 @@ export class Linear extends Module {
     checkSizes(name, { inFeatures, outFeatures });
     checkBoolean(name, 'bias', hasBias);
     checkDType(name, dtype);
-    const initial = new Initialiser(device, dtype, seedOf(name, device, options.seed));
+    const initial = new Initialiser(seedOf(name, device, options.seed));
     this.inFeatures = inFeatures;
     this.outFeatures = outFeatures;
-    device.scope(() => {
-      const weight = initial.linear([outFeatures, inFeatures]);
-      const bias = hasBias ? initial.within(1 / Math.sqrt(inFeatures), [outFeatures]) : undefined;
-      this.register('weight', weight);
-      if (bias) this.register('bias', bias);
+    const tensors = makeTensors(name, device, dtype, {
+      weight: initial.linear([outFeatures, inFeatures]),
+      bias: hasBias ? initial.within(1 / Math.sqrt(inFeatures), [outFeatures]) : undefined,
     });
+    for (const [key, tensor] of tensors) this.register(key, tensor);
   }
 
   /**

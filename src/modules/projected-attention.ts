@@ -13,7 +13,7 @@ import { formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { droppedBy, type AttentionDropoutForwardOptions, type AttentionDropoutOptions } from './attention-dropout.ts';
 import { checkSizes } from './check.ts';
-import { Initialiser } from './initialise.ts';
+import { Initialiser, makeTensors, type Initial } from './initialise.ts';
 import { Module } from './module.ts';
 
 export interface ProjectionOptions extends AttentionDropoutOptions {
@@ -99,12 +99,8 @@ export abstract class ProjectedAttention extends Module {
     this.vDim = vDim;
     this.dropoutP = dropoutP;
     this.dtype = dtype;
-    try {
-      this.#initialise(new Initialiser(device, dtype, seed), bias, addBiasKv);
-    } catch (error) {
-      this.dispose(); // tensors made before memory ran out have no other owner
-      throw error;
-    }
+    const initial = this.#initial(new Initialiser(seed), bias, addBiasKv);
+    for (const [key, tensor] of makeTensors(name, device, dtype, initial)) this.register(key, tensor);
   }
 
   /** Checks an input [B, N, dim] of `forward`. */
@@ -201,23 +197,25 @@ export abstract class ProjectedAttention extends Module {
     });
   }
 
-  #initialise(initial: Initialiser, bias: boolean, addBiasKv: boolean): void {
+  #initial(initial: Initialiser, bias: boolean, addBiasKv: boolean): Record<string, Initial | undefined> {
     const { embedDim, kDim, vDim } = this;
-    if (kDim === embedDim && vDim === embedDim) {
-      this.register('in_proj_weight', initial.xavierUniform([3 * embedDim, embedDim]));
-    } else {
-      this.register('q_proj_weight', initial.xavierUniform([embedDim, embedDim]));
-      this.register('k_proj_weight', initial.xavierUniform([embedDim, kDim]));
-      this.register('v_proj_weight', initial.xavierUniform([embedDim, vDim]));
-    }
-    if (bias) this.register('in_proj_bias', initial.zeros([3 * embedDim]));
-    if (addBiasKv) {
-      // xavier_normal_ of [1, 1, E], whose fans are both E
-      this.register('bias_k', initial.gaussian([1, 1, embedDim], 1 / Math.sqrt(embedDim)));
-      this.register('bias_v', initial.gaussian([1, 1, embedDim], 1 / Math.sqrt(embedDim)));
-    }
-    this.register('out_proj.weight', initial.linear([embedDim, embedDim]));
-    if (bias) this.register('out_proj.bias', initial.zeros([embedDim]));
+    const isPacked = kDim === embedDim && vDim === embedDim;
+    // xavier_normal_ of [1, 1, E], whose fans are both E
+    const row = () => (addBiasKv ? initial.gaussian([1, 1, embedDim], 1 / Math.sqrt(embedDim)) : undefined);
+    return {
+      ...(isPacked
+        ? { in_proj_weight: initial.xavierUniform([3 * embedDim, embedDim]) }
+        : {
+            q_proj_weight: initial.xavierUniform([embedDim, embedDim]),
+            k_proj_weight: initial.xavierUniform([embedDim, kDim]),
+            v_proj_weight: initial.xavierUniform([embedDim, vDim]),
+          }),
+      in_proj_bias: bias ? { shape: [3 * embedDim] } : undefined,
+      bias_k: row(),
+      bias_v: row(),
+      'out_proj.weight': initial.linear([embedDim, embedDim]),
+      'out_proj.bias': bias ? { shape: [embedDim] } : undefined,
+    };
   }
 
   /** The projections numbered [first, end) of q, k, v: rows of the packed weight, or one separate weight. */

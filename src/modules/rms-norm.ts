@@ -6,7 +6,7 @@ import { checkOptions } from '../tensor/options.ts';
 import type { Shape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { checkDType, normalizedAxes } from './check.ts';
-import { ones } from './initialise.ts';
+import { makeTensors } from './initialise.ts';
 import { Module } from './module.ts';
 
 export interface RmsNormModuleOptions {
@@ -34,9 +34,12 @@ export class RMSNorm extends Module {
     checkFinite(name, 'eps', eps);
     checkBoolean(name, 'elementwiseAffine', elementwiseAffine);
     checkDType(name, dtype);
-    this.normalizedShape = normalizedAxes(name, normalizedShape);
+    const shape = normalizedAxes(name, normalizedShape);
+    this.normalizedShape = shape;
     this.eps = eps;
-    if (elementwiseAffine) this.register('weight', ones(device, this.normalizedShape, dtype));
+    if (!elementwiseAffine) return;
+    const weight = { shape, next: () => 1 };
+    for (const [key, tensor] of makeTensors(name, device, dtype, { weight })) this.register(key, tensor);
   }
 
   /**

@@ -50,6 +50,8 @@ export class RotaryEmbedding extends Module {
     if (base <= 1) throw new ArgumentError(`${name}: base must exceed 1, got ${base}`);
     checkBoolean(name, 'interleaved', interleaved);
     if (scaling !== undefined) checkScaling(name, dim, scaling);
+    const shape = [maxLength, dim / 2];
+    device.checkRoom(name, [shape, shape], 'float32');
     const { frequencies, attentionFactor } = rotaryFrequencies(dim, base, scaling);
     this.dim = dim;
     this.maxLength = maxLength;
@@ -61,7 +63,7 @@ export class RotaryEmbedding extends Module {
           const position = Math.floor(at / frequencies.length);
           return attentionFactor * turn(position * frequencies[at % frequencies.length]);
         }),
-        [maxLength, frequencies.length],
+        shape,
       );
     const tables = device.scope(() => ({ cos: table(Math.cos), sin: table(Math.sin) }));
     this.cos = tables.cos;

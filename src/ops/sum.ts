@@ -106,7 +106,11 @@ function write(
   output: Tensor,
   strides: readonly number[],
 ): void {
-  const { device, shape } = x;
+  const { device } = x;
+  // an axis that repeats its elements is a factor: a view may hold more of them than a kernel could count
+  const repeats = (axis: number) => axes.has(axis) && x.strides[axis] === 0;
+  const shape = x.shape.map((length, axis) => (repeats(axis) ? 1 : length));
+  scale = x.shape.reduce((product, length, axis) => (repeats(axis) ? product * length : product), scale);
   const [inDType, outDType] = [x.dtype as FloatDType, output.dtype as FloatDType];
   const plan = planSum({ op, shape, inDType, outDType, x: operandOf(x), axes, strides, scale }, device.traits);
   if (plan.splits === 1) {

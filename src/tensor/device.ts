@@ -1,5 +1,5 @@
 import { openAdapter, type AdapterChoice, type FoundAdapter } from '#platform';
-import type { MemoryUse, StorageBuffer } from '../gpu/buffers.ts';
+import { checkBudget, sizeClass, type MemoryUse, type StorageBuffer } from '../gpu/buffers.ts';
 import { ArgumentError } from '../gpu/errors.ts';
 import { Pace } from '../gpu/pace.ts';
 import { Runtime, type Launch, type WaitOptions } from '../gpu/runtime.ts';
@@ -314,7 +314,7 @@ export class Device {
     if (dtype !== 'float32' && dtype !== 'float16') {
       throw new ArgumentError(`device.randn: dtype must be float32 or float16, got ${dtype}`);
     }
-    this.#checkFit('device.randn', shape, dtype);
+    this.checkRoom('device.randn', [shape], dtype);
     const values = Float32Array.from({ length: sizeOf(shape) }, normal(seed));
     return this.tensor(values, shape, { dtype, ...(requiresGrad !== undefined && { requiresGrad }) });
   }
@@ -367,6 +367,16 @@ export class Device {
     const tensor = this.#over(buffer, shape, 'uint32');
     this.runtime.write(buffer, bytesOf(Uint32Array.from(words)));
     return tensor;
+  }
+
+  /**
+   * @internal Refuses tensors that the device or the memory budget has no room for, before somebody computes what is to be in
+   * them.
+   */
+  checkRoom(caller: string, shapes: readonly Shape[], dtype: DType): void {
+    const sizes = shapes.map((shape) => this.#checkFit(caller, shape, dtype));
+    const bytes = sizes.reduce((sum, size) => sum + Math.max(size, Math.min(sizeClass(size), this.#largest)), 0);
+    checkBudget(bytes, this.memory());
   }
 
   /** @internal Records a planned kernel on tensors, named as in the shader. An absent optional one is undefined. */
@@ -525,6 +535,12 @@ export class Device {
     return new Tensor(this, storage, dtype, { shape, strides, offset: 0 });
   }
 
+  /** Bytes of the largest tensor. */
+  get #largest(): number {
+    const { maxStorageBufferBindingSize, maxBufferSize } = this.runtime.limits;
+    return Math.min(maxStorageBufferBindingSize, maxBufferSize);
+  }
+
   /** Bytes of the tensor's storage, rounded up to the 16 that kernels read at once. */
   #checkFit(caller: string, shape: Shape, dtype: DType): number {
     this.runtime.assertUsable();
@@ -533,11 +549,9 @@ export class Device {
       throw new ArgumentError(`${caller}: dtype must be one of ${DTYPES.join(', ')}, got ${String(dtype)}`);
     }
     const bytes = Math.ceil((storageSize(shape, dtype) * BYTES[dtype]) / 16) * 16;
-    const { maxStorageBufferBindingSize, maxBufferSize } = this.runtime.limits;
-    const limit = Math.min(maxStorageBufferBindingSize, maxBufferSize);
-    if (bytes > limit) {
+    if (bytes > this.#largest) {
       throw new ArgumentError(
-        `${caller}: a ${dtype} tensor of shape ${formatShape(shape)} must fit the device's limit of ${limit} bytes ` +
+        `${caller}: a ${dtype} tensor of shape ${formatShape(shape)} must fit the device's limit of ${this.#largest} bytes ` +
           `a buffer (maxStorageBufferBindingSize), got ${bytes} bytes`,
       );
     }

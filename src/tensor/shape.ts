@@ -28,6 +28,11 @@ export function checkShape(call: string, shape: Shape): void {
   }
 }
 
+/** The largest of the numbers, which may be too many for the arguments of Math.max. */
+export function largestOf(numbers: readonly number[]): number {
+  return numbers.reduce((largest, number) => Math.max(largest, number), -Infinity);
+}
+
 /** Elements between two rows of a fresh tensor: float16 rows are padded to an even length, so that they share no word. */
 export function rowPitch(length: number, dtype: DType): number {
   return dtype === 'float16' ? length + (length & 1) : length;

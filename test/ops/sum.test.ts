@@ -278,3 +278,16 @@ describe('sum', () => {
     expect(() => device.scope(() => void call(device))).toThrow(message);
   });
 });
+
+test('views that repeat one number more than 2³² times', async () => {
+  const x = device.tensor([3, 5], [2, 1]);
+  const wide = x.expand([2, 2 ** 33]);
+  using sums = sum(wide, { axes: 1 });
+  expect([...(await sums.data())]).toEqual([3 * 2 ** 33, 5 * 2 ** 33]);
+  using whole = device.scope(() => sum(wide.expand([2 ** 20, 2, 2 ** 33])));
+  expect([...(await whole.data())]).toEqual([2 ** 56]);
+  using average = mean(wide);
+  expect([...(await average.data())]).toEqual([4]);
+  wide.dispose();
+  x.dispose();
+});
