@@ -43,7 +43,10 @@ console.log(
     `Model: ${options.layers} layers of ${options.width}, ${options.heads} heads, ${weights} weights`,
 );
 
-const { step, validation, seconds } = await train({ device, model, task }, options);
+// Ctrl-C ends the run after the present step, and saves it; a second one ends the program
+const interruption = new AbortController();
+process.once('SIGINT', () => interruption.abort());
+const { step, validation, seconds } = await train({ device, model, task, signal: interruption.signal }, options);
 const loss = validation.at(-1).losses.validation;
 console.log(`\nStep ${step} of ${options.steps}, ${formatTime(seconds)}`);
 console.log(`Validation loss ${loss.toFixed(3)} nats a character; bigram model ${task.levels.bigram.toFixed(3)}`);

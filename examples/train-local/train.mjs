@@ -40,7 +40,10 @@ console.log(
     `${batch} streams of ${length} tokens a step`,
 );
 
-const { step, validation, seconds } = await train({ device, model, task }, options);
+// Ctrl-C ends the run after the present step, and saves it; a second one ends the program
+const interruption = new AbortController();
+process.once('SIGINT', () => interruption.abort());
+const { step, validation, seconds } = await train({ device, model, task, signal: interruption.signal }, options);
 console.log(`\nStep ${step} of ${options.steps}, ${formatTime(seconds)}`);
 for (const [name, loss] of Object.entries(validation.at(-1).losses)) {
   console.log(`Streams that repeat ${name} tokens: loss ${loss.toFixed(3)} nats a token`);

@@ -38,19 +38,20 @@ export function rateAt(step, { steps, warmup, rate }) {
 }
 
 /**
- * Trains until `options.steps`, or until `options.stop`. In `options.out` are then `checkpoint.safetensors` and
- * `loss.svg`, as they were at the last validation. The model is then in eval mode.
+ * Trains until `options.steps`, until `options.stop`, or until the signal is aborted. In `options.out` are then `checkpoint.safetensors` and
+ * `loss.svg`, as they were at the last validation, which an aborted signal also brings about. The model is then in eval mode.
  *
  * @param {object} run
  * @param {import('webgpu-attention').Device} run.device
  * @param {import('webgpu-attention').Module} run.model
  * @param {Task} run.task
  * @param {{ isTTY?: boolean, write(text: string): void }} [run.stream] for progress; default stderr
+ * @param {AbortSignal} [run.signal] ends the run after the present step
  * @param {object} options `steps`, `warmup`, `rate`, `every` (steps between validations), `stop`, `resume`, `out`, and
  *   `seed`, from which dropout draws (default the device's)
  * @returns {Promise<State & { seconds: number }>}
  */
-export async function train({ device, model, task, stream }, options) {
+export async function train({ device, model, task, stream, signal }, options) {
   const optimiser = new AdamW(model.stateDict(), { lr: options.rate, betas: BETAS, weightDecay: WEIGHT_DECAY });
   await mkdir(options.out, { recursive: true });
   const file = join(options.out, 'checkpoint.safetensors');
@@ -68,7 +69,7 @@ export async function train({ device, model, task, stream }, options) {
     optimiser.lr = rateAt(state.step, options);
     unread.push(trainingStep(device, model, optimiser, () => task.loss(state.step)));
     state.step++;
-    const isDue = state.step % options.every === 0 || state.step === end;
+    const isDue = state.step % options.every === 0 || state.step === end || signal?.aborted;
     if (isDue || unread.length === READ_EVERY) {
       for (const loss of unread) {
         state.training.push((await loss.data())[0]);
@@ -85,6 +86,7 @@ export async function train({ device, model, task, stream }, options) {
       await writeFile(join(options.out, 'loss.svg'), drawLossCurve({ ...task, ...state }));
       pace.rest();
     }
+    if (signal?.aborted) break;
   }
   progress.clear();
   optimiser.dispose();

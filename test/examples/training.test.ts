@@ -40,6 +40,20 @@ describe('train-char-lm', () => {
     return { result, model, checked, dispose };
   }
 
+  test('saves and ends at a signal, and continues from there', async () => {
+    const signal = AbortSignal.abort();
+    const { model, task, dispose } = charLm(device, text, SIZES);
+    const options = { ...LOOP, out: join(folder, 'interrupted') };
+    const { step, training } = await train({ device, model, task, stream, signal }, options);
+    dispose();
+    expect(step).toBe(1);
+    expect((await readState(join(folder, 'interrupted/checkpoint.safetensors'))).step).toBe(1);
+    const rest = await run('interrupted', { resume: true });
+    expect(rest.result.training.slice(0, 1)).toEqual(training);
+    expect(rest.result.training).toHaveLength(4);
+    rest.dispose();
+  });
+
   test('continues exactly where it was interrupted, leaves nothing behind, and says what it is', async () => {
     const before = device.memory().live;
     const whole = await run('whole', {});
