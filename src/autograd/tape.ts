@@ -14,7 +14,7 @@
 import { ArgumentError } from '../gpu/errors.ts';
 import type { Device } from '../tensor/device.ts';
 import type { DType } from '../tensor/dtype.ts';
-import { refusePromise } from '../tensor/options.ts';
+import { refuseDeferred } from '../tensor/options.ts';
 import { formatShape, type Shape } from '../tensor/shape.ts';
 import { otherThanTensor, Tensor, type Origin, type Tape, type ViewStep } from '../tensor/tensor.ts';
 
@@ -73,7 +73,7 @@ export function noGrad<T>(work: () => T): T {
   const before = isOff;
   isOff = true;
   try {
-    return refusePromise('noGrad', work());
+    return refuseDeferred('noGrad', work());
   } finally {
     isOff = before;
   }

@@ -7,10 +7,15 @@ import type { DispatchTime } from '../gpu/stopwatch.ts';
 import { BufferUsage } from '../gpu/usage.ts';
 import { BYTES, DTYPES, type DType } from './dtype.ts';
 import { encodeFloat16 } from './float16.ts';
+<<<<<<< HEAD
 import { checkOptions, refusePromise, WAIT_OPTIONS } from './options.ts';
+=======
+import { checkOptions, refuseDeferred } from './options.ts';
+>>>>>>> 0b20411 (Let a scope keep tensors in Maps, Sets, class instances and circles)
 import { normal } from './random.ts';
 import { checkShape, contiguousStrides, formatShape, rowPitch, sizeOf, storageSize, type Shape } from './shape.ts';
 import { Storage, Tensor, type Tape } from './tensor.ts';
+import { tensorsIn } from './tensors-in.ts';
 import type { KernelChoices, Traits } from './traits.ts';
 import type { TunableOp, TuneOptions, TuneResult } from './tuning.ts';
 
@@ -410,23 +415,27 @@ export class Device {
   }
 
   /**
-   * Runs `work` and frees the tensors made inside, except those in what it returns (a tensor, or arrays and objects of
-   * tensors). `work` must not be async.
+   * Runs `work` and frees the tensors made inside, except those in what it returns: a tensor, or arrays, Maps, Sets and objects
+   * of any class that lead to tensors, in any depth. It does not see into closures, private fields and promises.
+   *
+   * @throws ArgumentError if `work` is async or a generator, or returns a Proxy of a tensor; all its tensors are freed then
    */
   scope<T>(work: () => T): T {
     const made = new Set<Tensor>();
     this.#scopes.push(made);
     let result: T;
+    let kept: Iterable<Tensor>;
     try {
-      result = refusePromise('device.scope', work());
+      result = refuseDeferred('device.scope', work());
+      kept = made.size > 0 ? tensorsIn('device.scope', result) : [];
     } catch (error) {
       for (const tensor of made) tensor.dispose();
       throw error;
     } finally {
       this.#scopes.pop();
     }
-    for (const kept of tensorsIn(result)) {
-      if (made.delete(kept)) this.track(kept); // the enclosing scope has it now
+    for (const tensor of kept) {
+      if (made.delete(tensor)) this.track(tensor); // the enclosing scope has it now
     }
     for (const tensor of made) tensor.dispose();
     return result;
@@ -434,7 +443,7 @@ export class Device {
 
   /** Runs `work`, which calls ops and must not be async. Waits, and returns the GPU time of each dispatch. */
   async profile<T>(work: () => T): Promise<Profile<T>> {
-    const { value, dispatches } = await this.runtime.time(() => refusePromise('device.profile', work()));
+    const { value, dispatches } = await this.runtime.time(() => refuseDeferred('device.profile', work()));
     const gpuTime = dispatches?.reduce((sum, dispatch) => sum + dispatch.gpuTime, 0);
     return { value, gpuTime, dispatches: dispatches ?? [] };
   }
@@ -621,18 +630,4 @@ function padRows(bits: Uint16Array, length: number): Uint16Array {
 function bytesOf(data: Exclude<TensorSource, readonly number[]>): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   return bytes.buffer instanceof ArrayBuffer ? (bytes as Uint8Array<ArrayBuffer>) : new Uint8Array(bytes);
-}
-
-function* tensorsIn(value: unknown): Generator<Tensor> {
-  if (value instanceof Tensor) yield value;
-  else if (Array.isArray(value)) for (const item of value) yield* tensorsIn(item);
-  else if (value !== null && typeof value === 'object' && isPlain(value)) {
-    for (const item of Object.values(value)) yield* tensorsIn(item);
-  }
-}
-
-/** An object literal, or a dictionary without prototype. */
-function isPlain(value: object): boolean {
-  const prototype: unknown = Object.getPrototypeOf(value);
-  return prototype === Object.prototype || prototype === null;
 }

@@ -53,9 +53,22 @@ function editDistance(a: string, b: string): number {
   return row[b.length];
 }
 
-/** Refuses async functions: what one does after its first `await` would escape the call that it was passed to. */
-export function refusePromise<T>(call: string, result: T): T {
-  if (!(result instanceof Promise)) return result;
-  result.catch(() => undefined);
-  throw new ArgumentError(`${call}: work must not be async, got a function that returned a promise`);
+const GeneratorPrototype = Object.getPrototypeOf(function* () {}).prototype as object;
+const AsyncGeneratorPrototype = Object.getPrototypeOf(async function* () {}).prototype as object;
+
+/** Refuses async functions and generators: what they do later would escape the call that they were passed to. */
+export function refuseDeferred<T>(call: string, result: T): T {
+  if (result instanceof Promise) {
+    result.catch(() => undefined);
+    throw new ArgumentError(
+      `${call}: work must not be async, because what it does after its first await would escape, got a function that ` +
+        `returned a promise`,
+    );
+  }
+  for (const prototype of [GeneratorPrototype, AsyncGeneratorPrototype]) {
+    if (Object.prototype.isPrototypeOf.call(prototype, result as object)) {
+      throw new ArgumentError(`${call}: work must not be a generator, because its steps would run after the call`);
+    }
+  }
+  return result;
 }

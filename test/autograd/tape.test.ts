@@ -450,7 +450,7 @@ describe('errors', () => {
     expect(thrown(() => (x.grad = device.zeros([3])))).toMatch(/^grad: it must be float32 \[2\]/);
     expect(thrown(() => (same(x).grad = device.zeros([2])))).toMatch(/^grad: the tensor must be a leaf/);
     expect(thrown(() => noGrad(async () => undefined))).toBe(
-      'noGrad: work must not be async, got a function that returned a promise',
+      'noGrad: work must not be async, because what it does after its first await would escape, got a function that returned a promise',
     );
   });
 });

@@ -75,7 +75,9 @@ describe('profile', () => {
     const device = await testDevice();
     const x = device.zeros([4]);
     await expect(device.profile(async () => affine(x, {}))).rejects.toThrow(
-      new ArgumentError('device.profile: work must not be async, got a function that returned a promise'),
+      new ArgumentError(
+        'device.profile: work must not be async, because what it does after its first await would escape, got a function that returned a promise',
+      ),
     );
     let inner: Promise<unknown> | undefined;
     await device.profile(() => {

@@ -94,9 +94,115 @@ describe('scope', () => {
 
   test('refuses async functions, frees what they made, and swallows their rejection', () => {
     const { live } = device.memory();
-    const message = 'device.scope: work must not be async, got a function that returned a promise';
+    const message =
+      'device.scope: work must not be async, because what it does after its first await would escape, got a function that returned a promise';
     expect(() => device.scope(async () => made())).toThrow(new ArgumentError(message));
     expect(() => device.scope(() => Promise.reject(new Error('nobody hears this')))).toThrow(message);
+    expect(device.memory().live).toBe(live);
+  });
+
+  test('refuses generators, whose work would run later', () => {
+    const refusal = new ArgumentError(
+      'device.scope: work must not be a generator, because its steps would run after the call',
+    );
+    expect(() =>
+      device.scope(function* () {
+        yield made();
+      }),
+    ).toThrow(refusal);
+    expect(() =>
+      device.scope(async function* () {
+        yield made();
+      }),
+    ).toThrow(refusal);
+  });
+
+  class Holder {
+    readonly deep: unknown;
+    constructor(deep: unknown) {
+      this.deep = deep;
+    }
+  }
+  test.each<[string, (kept: Tensor) => unknown]>([
+    ['a Map', (kept) => new Map([['x', kept]])],
+    ["a Map's keys", (kept) => new Map([[kept, 'x']])],
+    ['a Set', (kept) => new Set([kept])],
+    ['an instance of a class', (kept) => new Holder(kept)],
+    ['an instance of a class that extends Map', (kept) => new (class extends Map<string, Tensor> {})([['x', kept]])],
+    ['a property of an array', (kept) => Object.assign([1], { kept })],
+    ['a property under a symbol', (kept) => ({ [Symbol('x')]: kept })],
+    ['a property that is not enumerable', (kept) => Object.defineProperty({}, 'kept', { value: kept })],
+    ['a getter', (kept) => Object.defineProperty({}, 'kept', { get: () => kept })],
+    ['a Proxy of what holds it', (kept) => new Proxy({ kept }, {})],
+    ['all of them at once', (kept) => [new Map([['x', new Set([new Holder({ list: [[kept]] })])]])]],
+    [
+      'a circle',
+      (kept) => {
+        const circle: Record<string, unknown> = { kept };
+        circle['self'] = [circle, new Map([[circle, circle]])];
+        return circle;
+      },
+    ],
+    [
+      'a list of 200,000 links',
+      (kept) => {
+        let list: unknown = kept;
+        for (let i = 0; i < 200_000; i++) list = i % 2 ? [list] : { next: list };
+        return list;
+      },
+    ],
+    ['what has a getter that throws', (kept) => Object.defineProperty({ kept }, 'bad', { get: () => expect.fail() })],
+    ['what holds a promise and a function', (kept) => ({ kept, promise: Promise.resolve(), run: () => kept })],
+  ])('keeps a tensor in %s, and frees the others', (_, hold) => {
+    const { live } = device.memory();
+    const tensors: Tensor[] = [];
+    device.scope(() => {
+      tensors.push(made(), made());
+      return hold(tensors[0]);
+    });
+    expect(tensors.map(({ disposed }) => disposed)).toEqual([false, true]);
+    tensors[0].dispose();
+    expect(device.memory().live).toBe(live);
+  });
+
+  test('does not look into the elements of a typed array', () => {
+    const numbers = device.scope(() => {
+      made();
+      return { numbers: new Float32Array(2 ** 24) }; // as properties they would take minutes
+    });
+    expect(numbers.numbers.length).toBe(2 ** 24);
+  });
+
+  const revoked = () => {
+    const { proxy, revoke } = Proxy.revocable({}, {});
+    revoke();
+    return proxy;
+  };
+  test.each<[string, (tensor: Tensor) => unknown, RegExp]>([
+    ['a Proxy of a tensor', (tensor) => new Proxy(tensor, {}), /must hold a Tensor itself, got an object that only/],
+    ['what has the prototype of a tensor', (tensor) => [Object.create(tensor) as Tensor], /must hold a Tensor itself/],
+    ['a revoked Proxy inside', () => [revoked()], /must be something to look through .* throws: TypeError: .*revoked/],
+    [
+      'a Proxy that throws',
+      () => [new Proxy({}, { ownKeys: () => expect.fail('mine') })],
+      /must be something to look through for tensors, got an object that throws: AssertionError: mine/,
+    ],
+    [
+      'a Proxy of a Map',
+      (tensor) => ({ map: new Proxy(new Map([['x', tensor]]), {}) }),
+      /must be something to look through/,
+    ],
+  ])('refuses %s, and frees what was made', (_, hold, message) => {
+    const { live } = device.memory();
+    let failure: unknown;
+    try {
+      device.scope(() => hold(made()));
+    } catch (error) {
+      failure = error;
+    }
+    expect(failure).toBeInstanceOf(ArgumentError);
+    expect((failure as Error).message).toMatch(/^device.scope: what work returns must /);
+    expect((failure as Error).message).toMatch(message);
     expect(device.memory().live).toBe(live);
   });
 

@@ -1,0 +1,55 @@
+import { ArgumentError } from '../gpu/errors.ts';
+import { LOOKALIKE, looksLikeTensor, Tensor } from './tensor.ts';
+
+/**
+ * The tensors in a value: itself, or what arrays, Maps, Sets, and properties of objects of any class lead to, in any depth and
+ * in circles. It does not see into closures, private fields, promises and weak references.
+ *
+ * @throws ArgumentError, in the name of `call`, for what pretends to be a tensor, or throws when it is looked at
+ */
+export function tensorsIn(call: string, result: unknown): Set<Tensor> {
+  const found = new Set<Tensor>();
+  const seen = new Set<object>();
+  // a list, not recursion: a structure may be deeper than the stack
+  const due = [result];
+  while (due.length > 0) {
+    const value = due.pop();
+    if (typeof value !== 'object' || value === null || seen.has(value)) continue;
+    seen.add(value);
+    if (value instanceof Tensor) found.add(value);
+    else for (const part of partsOf(call, value)) if (typeof part === 'object') due.push(part);
+  }
+  return found;
+}
+
+function partsOf(call: string, value: object): readonly unknown[] {
+  try {
+    if (looksLikeTensor(value)) {
+      throw new ArgumentError(`${call}: what work returns must hold a Tensor itself, got ${LOOKALIKE}`);
+    }
+    if (ArrayBuffer.isView(value)) return [];
+    const parts = Array.isArray(value) ? Object.values(value) : propertiesOf(value);
+    if (value instanceof Map) value.forEach((item, key) => parts.push(key, item));
+    if (value instanceof Set) value.forEach((item) => parts.push(item));
+    return parts;
+  } catch (error) {
+    if (error instanceof ArgumentError) throw error;
+    throw new ArgumentError(
+      `${call}: what work returns must be something to look through for tensors, got an object that throws: ${String(error)}`,
+      { cause: error },
+    );
+  }
+}
+
+/** Values of an object's own properties, those under symbols too. A getter that throws has none. */
+function propertiesOf(value: object): unknown[] {
+  return Reflect.ownKeys(value).map((key) => {
+    const property = Reflect.getOwnPropertyDescriptor(value, key);
+    if (!property?.get) return property?.value;
+    try {
+      return property.get.call(value);
+    } catch {
+      return undefined;
+    }
+  });
+}
