@@ -35,11 +35,15 @@ export function sizeClass(bytes: number): number {
   return Math.ceil(bytes / step) * step;
 }
 
+/** How to free memory, as the end of a message. */
+export const FREEING =
+  'free tensors by dispose() or inside device.scope(), and compute what needs no gradient inside noGrad()';
+
 /** @throws OutOfMemoryError if so many more bytes of buffers would exceed the budget */
 export function checkBudget(bytes: number, { live, budget }: MemoryUse): void {
   if (live + bytes <= budget) return;
   throw new OutOfMemoryError(
-    `memory: ${bytes} more bytes would exceed the budget of ${budget} bytes, ${live} bytes are live`,
+    `memory: ${bytes} more bytes would exceed the budget of ${budget} bytes, ${live} bytes are live; ${FREEING}`,
   );
 }
 

@@ -5,7 +5,7 @@
  * packed into slots of one buffer and written once, just before the submit: `queue.writeBuffer` overtakes recorded
  * work, so each slot is used once a batch.
  */
-import { BufferPool, sizeClass, STORAGE_USAGE, type MemoryUse, type StorageBuffer } from './buffers.ts';
+import { BufferPool, FREEING, sizeClass, STORAGE_USAGE, type MemoryUse, type StorageBuffer } from './buffers.ts';
 import { abortable } from './abort.ts';
 import { divide } from './divide.ts';
 import { ArgumentError, DeviceLostError, OutOfMemoryError, ShaderError, ValidationError } from './errors.ts';
@@ -534,7 +534,7 @@ export class Runtime {
     this.#buffers++;
     return this.#guarded(
       () => this.gpu.createBuffer({ size, usage }),
-      (message) => new OutOfMemoryError(`memory: a buffer of ${size} bytes could not be made: ${message}`),
+      (message) => this.#outOfMemory(`a buffer of ${size} bytes could not be made`, message),
       onFailure,
     );
   }
@@ -556,9 +556,12 @@ export class Runtime {
           const error = exhausted ?? invalid ?? failed;
           if (error) {
             onFailure?.();
-            if (!exhausted) return explain(error.message.trim());
+            const message = error.message.trim();
+            const explained = explain(message);
+            if (!exhausted) return explained;
             this.#pool.trim(); // so that trying again may succeed
-            return new OutOfMemoryError(`memory: the GPU is out of memory: ${error.message.trim()}`);
+            if (explained instanceof OutOfMemoryError) return explained;
+            return this.#outOfMemory('the GPU is out of memory', message);
           }
           this.#failures.delete(failure);
           return undefined;
@@ -567,6 +570,11 @@ export class Runtime {
       );
       this.#failures.add(failure);
     }
+  }
+
+  #outOfMemory(problem: string, message: string): OutOfMemoryError {
+    const { live } = this.#pool.use();
+    return new OutOfMemoryError(`memory: ${problem} (${message}), ${live} bytes are live; ${FREEING}`);
   }
 
   async #reportFailures(): Promise<void> {

@@ -7,11 +7,7 @@ import type { DispatchTime } from '../gpu/stopwatch.ts';
 import { BufferUsage } from '../gpu/usage.ts';
 import { BYTES, DTYPES, type DType } from './dtype.ts';
 import { encodeFloat16 } from './float16.ts';
-<<<<<<< HEAD
-import { checkOptions, refusePromise, WAIT_OPTIONS } from './options.ts';
-=======
-import { checkOptions, refuseDeferred } from './options.ts';
->>>>>>> 0b20411 (Let a scope keep tensors in Maps, Sets, class instances and circles)
+import { checkOptions, refuseDeferred, WAIT_OPTIONS } from './options.ts';
 import { normal } from './random.ts';
 import { checkShape, contiguousStrides, formatShape, rowPitch, sizeOf, storageSize, type Shape } from './shape.ts';
 import { Storage, Tensor, type Tape } from './tensor.ts';

@@ -123,7 +123,10 @@ describe('BufferPool', () => {
     const { pool } = fakePool({ budget: 4096 });
     const held = pool.acquire(3072);
     expect(() => pool.acquire(2048)).toThrow(
-      new OutOfMemoryError('memory: 2048 more bytes would exceed the budget of 4096 bytes, 3072 bytes are live'),
+      new OutOfMemoryError(
+        'memory: 2048 more bytes would exceed the budget of 4096 bytes, 3072 bytes are live; free tensors by dispose() or ' +
+          'inside device.scope(), and compute what needs no gradient inside noGrad()',
+      ),
     );
     expect(pool.use()).toMatchObject({ live: 3072, pooled: 0, peak: 3072 });
     pool.release(held);
