@@ -376,7 +376,7 @@ export class Device {
    */
   checkRoom(caller: string, shapes: readonly Shape[], dtype: DType): void {
     const sizes = shapes.map((shape) => this.#checkFit(caller, shape, dtype));
-    const bytes = sizes.reduce((sum, size) => sum + Math.max(size, Math.min(sizeClass(size), this.#largest)), 0);
+    const bytes = sizes.reduce((sum, size) => sum + Math.max(size, Math.min(sizeClass(size), this.largest)), 0);
     checkBudget(bytes, this.memory());
   }
 
@@ -540,8 +540,8 @@ export class Device {
     return new Tensor(this, storage, dtype, { shape, strides, offset: 0 });
   }
 
-  /** Bytes of the largest tensor. */
-  get #largest(): number {
+  /** @internal Bytes of the largest tensor. */
+  get largest(): number {
     const { maxStorageBufferBindingSize, maxBufferSize } = this.runtime.limits;
     return Math.min(maxStorageBufferBindingSize, maxBufferSize);
   }
@@ -554,9 +554,9 @@ export class Device {
       throw new ArgumentError(`${caller}: dtype must be one of ${DTYPES.join(', ')}, got ${String(dtype)}`);
     }
     const bytes = Math.ceil((storageSize(shape, dtype) * BYTES[dtype]) / 16) * 16;
-    if (bytes > this.#largest) {
+    if (bytes > this.largest) {
       throw new ArgumentError(
-        `${caller}: a ${dtype} tensor of shape ${formatShape(shape)} must fit the device's limit of ${this.#largest} bytes ` +
+        `${caller}: a ${dtype} tensor of shape ${formatShape(shape)} must fit the device's limit of ${this.largest} bytes ` +
           `a buffer (maxStorageBufferBindingSize), got ${bytes} bytes`,
       );
     }

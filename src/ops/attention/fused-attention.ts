@@ -110,7 +110,7 @@ export function attendStored(
 }
 
 /** Allocates the results of a fused kernel, dispatches it, and notes on the tape what its gradient reads. */
-function computeFused(
+export function computeFused(
   call: AttentionCall,
   kernelsOf: AttentionOp,
   { returnLogSumExp = false }: AttentionOptions,

@@ -2,6 +2,7 @@ import { noGrad, record } from '../../autograd/tape.ts';
 import { ArgumentError } from '../../gpu/errors.ts';
 import type { ScoresStage } from '../../kernels/softmax.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
+import { computeFused } from './fused-attention.ts';
 import { callAttention, type AttentionCall, type AttentionResult } from './internal/call.ts';
 import type { AttentionOptions } from './internal/options.ts';
 import { checkBoolean, describe } from '../internal/check.ts';
@@ -33,7 +34,8 @@ export interface ScaledDotProductAttentionResult extends AttentionResult {
 
 /**
  * Attention with materialised scores, softmax(scale · q kᵀ + mask) v, as torch's scaled_dot_product_attention (Vaswani
- * et al., 2017). It needs O(Nq · Nk) memory, and can return the weights. `flashAttention` computes the same in O(length).
+ * et al., 2017). It needs O(Nq · Nk) memory, and can return the weights. `flashAttention` computes the same in O(length). So does
+ * this op where the device can bind no buffer of all scores, unless weights or scores are to be returned.
  * Gradients of q, k, v, a float mask and sinks flow from all results except the scores. They need q kᵀ kept in float32.
  *
  * @param q [B, H, Nq, D], or [B, Nq, D] for one head; float32 or float16; any strides
@@ -48,7 +50,11 @@ export function scaledDotProductAttention(
   options: ScaledDotProductAttentionOptions = {},
 ): ScaledDotProductAttentionResult {
   const op = 'scaledDotProductAttention';
-  return callAttention(op, { q, k, v }, options, (call) => materialise(call, options), {
+  const compute = (call: AttentionCall) =>
+    options.returnWeights || options.returnScores || holdsScores(call)
+      ? materialise(call, options)
+      : computeFused(call, 'flashAttention', options);
+  return callAttention(op, { q, k, v }, options, compute, {
     names: ['returnWeights', 'returnScores'],
     check: () => {
       checkBoolean(op, 'returnWeights', options.returnWeights);
@@ -58,6 +64,11 @@ export function scaledDotProductAttention(
       }
     },
   });
+}
+
+/** Whether the device can bind a buffer of all scores, which are float32. */
+function holdsScores({ q, k, inputs }: AttentionCall): boolean {
+  return 4 * q.shape[0] * inputs.heads * q.shape[2] * k.shape[2] <= q.device.largest;
 }
 
 function materialise(

@@ -1,5 +1,5 @@
-import { describe, expect, test } from 'vitest';
-import { scaledDotProductAttention } from '../../../src/index.ts';
+import { describe, expect, test, vi } from 'vitest';
+import { flashAttention, scaledDotProductAttention } from '../../../src/index.ts';
 import { testDevice } from '../../device.ts';
 import { Random } from '../../random.ts';
 import { expectAttention } from './attention-run.ts';
@@ -35,6 +35,22 @@ describe('scaledDotProductAttention', () => {
       valueDim: 34,
     });
     await expectAttention('scaledDotProductAttention', operands, 'float32');
+  });
+
+  test('keeps its scores in the kernel where no buffer holds them all', async () => {
+    const device = await testDevice();
+    const [q, k, v] = [70, 80, 80].map((length, seed) => device.randn([2, 2, length, 8], { seed }));
+    const options = { isCausal: true, returnLogSumExp: true } as const;
+    const expected = flashAttention(q, k, v, options);
+    const largest = vi.spyOn(device, 'largest', 'get').mockReturnValue(4 * 2 * 2 * 70 * 80 - 1);
+    try {
+      const { output, logSumExp } = scaledDotProductAttention(q, k, v, options);
+      expect(await output.data()).toEqual(await expected.output.data());
+      expect(await logSumExp!.data()).toEqual(await expected.logSumExp!.data());
+      expect(() => scaledDotProductAttention(q, k, v, { returnWeights: true })).toThrow('maxStorageBufferBindingSize');
+    } finally {
+      largest.mockRestore();
+    }
   });
 
   test('returns each of its results alone, and none that was not asked for', async () => {
