@@ -227,7 +227,7 @@ function escape(text: string): string {
 }
 
 function longest(labels: readonly (readonly string[])[]): number {
-  return Math.max(...labels.flat().map((label) => label.length));
+  return labels.flat().reduce((most, { length }) => Math.max(most, length), 0);
 }
 
 function positions(length: number): number[] {

@@ -1,4 +1,5 @@
 import { OutOfMemoryError } from './errors.ts';
+import { Heap } from './heap.ts';
 import { BufferUsage } from './usage.ts';
 
 /** A storage buffer with what the runtime needs to know about it. */
@@ -57,8 +58,8 @@ export class BufferPool {
   readonly #budget: number;
   readonly #largest: number;
   readonly #made = new Set<StorageBuffer>();
-  /** By size, newest first. The oldest is taken first, so that the same calls get the same buffers each time. */
-  readonly #free = new Map<number, StorageBuffer[]>();
+  /** By size. The oldest is taken first, so that the same calls get the same buffers each time. */
+  readonly #free = new Map<number, Heap<StorageBuffer>>();
   #live = 0;
   #pooled = 0;
   #peak = 0;
@@ -83,12 +84,8 @@ export class BufferPool {
   /** `fits` says which of the free buffers may be taken; default all. */
   acquire(bytes: number, fits: (free: StorageBuffer) => boolean = () => true): StorageBuffer {
     const size = Math.max(bytes, Math.min(sizeClass(bytes), this.#largest));
-    const free = this.#free.get(size) ?? [];
-    for (let i = free.length - 1; i >= 0; i--) {
-      if (!free[i].isBroken && !fits(free[i])) continue;
-      const [recycled] = free.splice(i, 1);
-      this.#pooled -= size;
-      if (recycled.isBroken) continue;
+    const recycled = this.#take(size, fits);
+    if (recycled) {
       this.#use(size);
       return recycled;
     }
@@ -103,9 +100,9 @@ export class BufferPool {
 
   release(buffer: StorageBuffer): void {
     if (!this.#made.has(buffer)) return; // destroyed with the pool
-    const free = this.#free.get(buffer.bytes);
-    if (free) free.splice(free.findLastIndex(({ id }) => id > buffer.id) + 1, 0, buffer);
-    else this.#free.set(buffer.bytes, [buffer]);
+    const free = this.#free.get(buffer.bytes) ?? new Heap((a, b) => a.id < b.id);
+    free.push(buffer);
+    this.#free.set(buffer.bytes, free);
     this.#live -= buffer.bytes;
     this.#pooled += buffer.bytes;
     if (this.#pooled > Math.max(ALWAYS_POOLED, 2 * this.#peak)) this.trim();
@@ -121,7 +118,7 @@ export class BufferPool {
     if (this.#pooled === 0) return;
     this.#beforeDestroy();
     for (const free of this.#free.values()) {
-      for (const buffer of free) {
+      for (const buffer of free.items) {
         buffer.gpu.destroy();
         this.#made.delete(buffer);
       }
@@ -153,6 +150,21 @@ export class BufferPool {
     } finally {
       this.#peak = Math.max(before, this.#peak);
     }
+  }
+
+  /** Takes the oldest free buffer that fits, and drops broken ones on the way. */
+  #take(size: number, fits: (free: StorageBuffer) => boolean): StorageBuffer | undefined {
+    const free = this.#free.get(size);
+    if (!free) return undefined;
+    const others: StorageBuffer[] = [];
+    let buffer = free.pop();
+    for (; buffer && (buffer.isBroken || !fits(buffer)); buffer = free.pop()) {
+      if (buffer.isBroken) this.#pooled -= size;
+      else others.push(buffer);
+    }
+    for (const other of others) free.push(other);
+    if (buffer) this.#pooled -= size;
+    return buffer;
   }
 
   #use(size: number): void {

@@ -1,8 +1,10 @@
-import { ArgumentError, LoadError } from '../gpu/errors.ts';
+import { ArgumentError, LoadError, quote } from '../gpu/errors.ts';
 import type { Device } from '../tensor/device.ts';
 import { BYTES, type DType, type TensorData } from '../tensor/dtype.ts';
 import { encodeFloat16 } from '../tensor/float16.ts';
 import { Tensor } from '../tensor/tensor.ts';
+import { bytesOf, type FileBytes } from './bytes.ts';
+import { parseJson } from './json.ts';
 
 /** The dtypes that this library reads (and but for BF16 writes), by the format's names. */
 export type SafetensorsDType = 'F32' | 'F16' | 'BF16' | 'BOOL' | 'I32' | 'U32';
@@ -51,11 +53,9 @@ const METADATA_KEY = '__metadata__';
  *   become `'float32'`, F16 `'float16'`, BOOL `'bool'`, I32 `'int32'`, U32 `'uint32'`; shapes are the file's.
  * @throws LoadError if the file is truncated, inconsistent, or holds a dtype or shape that tensors cannot have; whatever
  *   fails, no tensor is left behind
+ * @throws ArgumentError if `bytes` is neither a Uint8Array nor an ArrayBuffer
  */
-export async function loadSafetensors(
-  device: Device,
-  bytes: Uint8Array | ArrayBuffer,
-): Promise<Record<string, Tensor>> {
+export async function loadSafetensors(device: Device, bytes: FileBytes): Promise<Record<string, Tensor>> {
   const { tensors } = parseSafetensors(bytes);
   const made: Record<string, Tensor> = Object.create(null);
   try {
@@ -129,9 +129,10 @@ export async function saveSafetensors(
  *
  * @returns objects without prototype, so that names such as `__proto__` or `constructor` are names like any other
  * @throws LoadError, one sentence that says what is wrong
+ * @throws ArgumentError if `file` is neither a Uint8Array nor an ArrayBuffer
  */
-export function parseSafetensors(file: Uint8Array | ArrayBuffer): SafetensorsFile {
-  const { header, payload } = splitFile(bytesOf(file));
+export function parseSafetensors(file: FileBytes): SafetensorsFile {
+  const { header, payload } = splitFile(bytesOf('loadSafetensors', 'bytes', file));
 
   const metadata: Record<string, string> = Object.create(null);
   const ranges: Range[] = [];
@@ -154,13 +155,6 @@ interface Range {
   shape: number[];
   begin: number;
   end: number;
-}
-
-function bytesOf(file: Uint8Array | ArrayBuffer): Uint8Array {
-  if (file instanceof ArrayBuffer) return new Uint8Array(file);
-  // Not the array itself, because the slice method of Node's Buffer does not copy.
-  if (file instanceof Uint8Array) return new Uint8Array(file.buffer, file.byteOffset, file.byteLength);
-  throw new ArgumentError(`loadSafetensors: bytes must be a Uint8Array or an ArrayBuffer, got ${describe(file)}`);
 }
 
 function splitFile(bytes: Uint8Array): { header: object; payload: Uint8Array } {
@@ -186,9 +180,10 @@ function splitFile(bytes: Uint8Array): { header: object; payload: Uint8Array } {
   }
   let header: unknown;
   try {
-    header = JSON.parse(text);
+    header = parseJson(text);
   } catch (cause) {
-    fail('header must be JSON, got malformed text', cause);
+    if (cause instanceof SyntaxError) fail('header must be JSON, got malformed text', cause);
+    fail('header must nest less deep, got too many levels', cause);
   }
   const duplicate = findDuplicateKey(text);
   if (duplicate !== undefined) fail(`header must hold each key once, got ${quote(duplicate)} twice`);
@@ -315,11 +310,6 @@ function isCount(value: unknown): value is number {
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-/** A short JSON rendering: names and values come from the file and may be long or hold control characters. */
-function quote(text: string): string {
-  return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text);
 }
 
 function describe(value: unknown): string {

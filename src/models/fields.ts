@@ -1,4 +1,9 @@
-import { LoadError } from '../gpu/errors.ts';
+import { ArgumentError, LoadError, quote, shorten } from '../gpu/errors.ts';
+import { parseJson } from '../io/json.ts';
+import { describe } from '../ops/internal/check.ts';
+
+/** Most characters that an error shows of a field. */
+const SHOWN = 80;
 
 /** Reads a user's JSON object field by field. A field that does not fit is an error of one sentence. null counts as absent. */
 export class Fields {
@@ -20,8 +25,7 @@ export class Fields {
 
   /** The text that an error shows for a field. */
   shown(name: string): string {
-    const text = JSON.stringify(this.value(name)) ?? 'nothing';
-    return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+    return show(this.value(name), SHOWN);
   }
 
   /** A positive integer. */
@@ -38,15 +42,15 @@ export class Fields {
     return this.fail(name, 'be a positive number');
   }
 
-  /** A whole number of 0 or more. */
-  number(name: string): number {
+  /** The number of a token, an unsigned integer of 32 bits. */
+  token(name: string): number {
     const value = this.value(name);
-    return isWhole(value) ? value : this.fail(name, 'be a whole number');
+    return isToken(value) ? value : this.fail(name, 'be the number of a token');
   }
 
-  numbers(name: string): number[] {
+  tokens(name: string): number[] {
     const values = this.list(name);
-    return values.every(isWhole) ? [...values] : this.fail(name, 'hold whole numbers');
+    return values.every(isToken) ? [...values] : this.fail(name, 'hold numbers of tokens');
   }
 
   flag(name: string, fallback = false): boolean {
@@ -68,7 +72,9 @@ export class Fields {
   child(name: string): Fields | undefined {
     const value = this.value(name);
     if (value === undefined) return undefined;
-    return isObject(value) ? new Fields(this.call, `${this.place}'s ${name}`, value) : this.fail(name, 'be an object');
+    return isObject(value)
+      ? new Fields(this.call, `${this.place}'s ${shorten(name)}`, value)
+      : this.fail(name, 'be an object');
   }
 
   /** A list of objects. */
@@ -94,26 +100,47 @@ export class Fields {
 
   /** @throws LoadError, which says that the field must do what `expected` says */
   fail(name: string, expected: string): never {
-    throw new LoadError(`${this.call}: ${name} in ${this.place} must ${expected}, got ${this.shown(name)}`);
+    throw new LoadError(`${this.call}: ${shorten(name)} in ${this.place} must ${expected}, got ${this.shown(name)}`);
   }
 }
 
-/** @throws LoadError unless `text` is a JSON object */
+/** @throws LoadError unless `text` is a JSON object, and ArgumentError unless it is a string */
 export function parseFields(call: string, place: string, text: string): Fields {
+  if (typeof text !== 'string') {
+    throw new ArgumentError(`${call}: the text of ${place} must be a string, got ${describe(text)}`);
+  }
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseJson(text);
   } catch (cause) {
-    throw new LoadError(`${call}: ${place} must be JSON, got other text`, { cause });
+    const expected = cause instanceof SyntaxError ? 'be JSON, got other text' : 'nest less deep, got too many levels';
+    throw new LoadError(`${call}: ${place} must ${expected}`, { cause });
   }
   if (!isObject(value)) throw new LoadError(`${call}: ${place} must hold an object, got another value`);
   return new Fields(call, place, value);
 }
 
-function isWhole(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
+/** Whether a value can be the number of a token, which others hold in 32 bits. */
+export function isToken(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) < 2 ** 32;
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** The beginning of a value's JSON. The rest is not written, because a value from a file may be large. */
+function show(value: unknown, length: number): string {
+  if (value === undefined) return 'nothing';
+  if (typeof value === 'string') return quote(value);
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value);
+  const isList = Array.isArray(value);
+  let text = '';
+  for (const name in value) {
+    if (text.length > length) break;
+    const item = show((value as Record<string, unknown>)[name], length - text.length);
+    text += `${text && ','}${isList ? item : `${quote(name)}:${item}`}`;
+  }
+  const whole = isList ? `[${text}]` : `{${text}}`;
+  return whole.length > length ? `${whole.slice(0, length)}…` : whole;
 }

@@ -1,6 +1,8 @@
 /** Models as Hugging Face stores them: config.json and safetensors. */
-import { LoadError } from '../gpu/errors.ts';
+import { ArgumentError, LoadError, shorten } from '../gpu/errors.ts';
+import type { FileBytes } from '../io/bytes.ts';
 import { parseSafetensors } from '../io/safetensors.ts';
+import { describe } from '../ops/internal/check.ts';
 import { parseFields } from './fields.ts';
 import { readTokens } from './hugging-face-config.ts';
 import { LLAMA, type LlamaCheckpoint } from './llama.ts';
@@ -18,7 +20,7 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = { LlamaForCausalLM
 export function readHuggingFaceModel(
   call: string,
   config: string,
-  files: readonly Uint8Array[],
+  files: readonly FileBytes[],
 ): { architecture: Architecture; checkpoint: Checkpoint } {
   return readAs(call, ARCHITECTURES, config, files);
 }
@@ -30,8 +32,9 @@ export function readHuggingFaceModel(
  * @returns weights that are views of `files`
  * @throws LoadError, one sentence, for another architecture, an unsupported option, files that are not safetensors, and
  *   missing, unexpected or misshapen weights
+ * @throws ArgumentError if `config` is not a string, or `files` no list of Uint8Arrays and ArrayBuffers
  */
-export function readHuggingFaceLlama(config: string, files: readonly Uint8Array[]): LlamaCheckpoint {
+export function readHuggingFaceLlama(config: string, files: readonly FileBytes[]): LlamaCheckpoint {
   return readAs('readHuggingFaceLlama', { LlamaForCausalLM: LLAMA }, config, files).checkpoint;
 }
 
@@ -39,7 +42,7 @@ function readAs<Config extends LanguageModelConfig>(
   call: string,
   known: Readonly<Record<string, Architecture<Config>>>,
   config: string,
-  files: readonly Uint8Array[],
+  files: readonly FileBytes[],
 ): { architecture: Architecture<Config>; checkpoint: Checkpoint<Config> } {
   const fields = parseFields(call, 'config.json', config);
   const names = Object.keys(known);
@@ -48,10 +51,14 @@ function readAs<Config extends LanguageModelConfig>(
   if (name === undefined) return fields.fail('architectures', `hold ${names.join(' or ')}`);
   const architecture = known[name];
   const sizes = architecture.readConfig(fields);
+  if (!Array.isArray(files)) {
+    throw new ArgumentError(`${call}: files must be a list of Uint8Arrays or ArrayBuffers, got ${describe(files)}`);
+  }
   const weights: Record<string, HostWeight> = Object.create(null);
   for (const file of files) {
     for (const [weight, entry] of Object.entries(parseSafetensors(file).tensors)) {
-      if (weight in weights) throw new LoadError(`${call}: weight '${weight}' must be in one file, got it in two`);
+      if (weight in weights)
+        throw new LoadError(`${call}: weight '${shorten(weight)}' must be in one file, got it in two`);
       weights[weight] = entry;
     }
   }

@@ -1,6 +1,6 @@
 /** Reads the fields that config.json has in many architectures. */
 import type { RotaryScaling } from '../modules/rotary-embedding.ts';
-import type { Fields } from './fields.ts';
+import { isToken, type Fields } from './fields.ts';
 import type { LanguageModelConfig } from './model.ts';
 import { MAX_LAYERS } from './weights.ts';
 
@@ -65,8 +65,4 @@ export function readTokens(fields: Fields): { readonly beginToken: number | unde
     beginToken: isToken(begin) ? begin : undefined,
     endTokens: [fields.value('eos_token_id')].flat().filter(isToken),
   };
-}
-
-function isToken(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
 }

@@ -1,10 +1,27 @@
-import { parseFields, type Fields } from './fields.ts';
+import { quote } from '../gpu/errors.ts';
+import { isToken, parseFields, type Fields } from './fields.ts';
 import { mergePairs, type Merge } from './pair-merging.ts';
-import { escape, fromByteCharacters, readNormaliser, readPreTokenizer, readReplace } from './text-stages.ts';
-import { decodeAll, TextStream, type Tokenizer } from './tokenizer.ts';
+import { hasLoneSurrogate } from './pattern.ts';
+import {
+  fromByteCharacters,
+  limitOf,
+  listStages,
+  readNormaliser,
+  readPreTokenizer,
+  readReplace,
+  readSpace,
+} from './text-stages.ts';
+import { checkText, decodeAll, TextStream, type Tokenizer } from './tokenizer.ts';
+import { compileWords } from './word-search.ts';
 
 const CALL = 'readHuggingFaceTokenizer';
 const BYTE_PIECE = /^<0x([0-9A-F]{2})>$/;
+/** Most characters of all added tokens together. Real tokenizers have some thousands. */
+const MAX_ADDED_CHARACTERS = 2 ** 22;
+/** Most pieces, and most merges: what a Map can hold. */
+const MAX_PIECES = 2 ** 24;
+/** Most tokens that a template puts in front of a text. */
+const MAX_PREFIX = 1024;
 
 /** A token that is found in the text before anything else happens to it. */
 interface AddedToken {
@@ -21,18 +38,24 @@ interface AddedToken {
  * SentencePiece's with byte fallback (Llama 2). `encode` does what Hugging Face's `tokenizers` does, special tokens in the
  * text included. It adds the tokens that the file's template puts before a text, but not those that it puts after.
  *
- * @throws LoadError, one sentence, for another kind of model and for unknown stages
+ * The file is not trusted. Its patterns are matched in time linear in the text, with the results of JavaScript's own regular
+ * expressions.
+ *
+ * @throws LoadError, one sentence, for another kind of model, for unknown stages, and for patterns with backreferences, with
+ *   lookbehind of more than one character or with repetition of what may be empty. `encode` and `decode` throw it if the
+ *   stages make a text more than 64 times as long and 1024 characters longer.
+ * @throws ArgumentError if `json` is not a string
  */
 export function readHuggingFaceTokenizer(json: string): Tokenizer {
   return new HuggingFaceTokenizer(parseFields(CALL, 'tokenizer.json', json));
 }
 
 class HuggingFaceTokenizer implements Tokenizer {
-  readonly vocabSize: number;
-  readonly #pieces: string[] = [];
+  /** A map, because a file may give a token any number. */
+  readonly #pieces = new Map<number, string>();
   readonly #added = new Map<string, AddedToken>();
   readonly #special = new Set<number>();
-  readonly #pattern: RegExp | undefined;
+  readonly #matchAdded: ReturnType<typeof compileWords>;
   readonly #prefix: readonly number[];
   readonly #normalise: ReturnType<typeof readNormaliser>;
   readonly #split: ReturnType<typeof readPreTokenizer>;
@@ -44,21 +67,20 @@ class HuggingFaceTokenizer implements Tokenizer {
     const model = fields.child('model') ?? fields.fail('model', 'be there');
     model.refuseUnless('type', ['BPE']);
     const vocabulary = new Map<string, number>();
-    for (const [piece, id] of model.entries('vocab')) {
-      if (!Number.isSafeInteger(id) || (id as number) < 0) model.fail('vocab', 'map pieces to token numbers');
-      vocabulary.set(piece, id as number);
-      this.#pieces[id as number] = piece;
+    const entries = model.entries('vocab');
+    const added = readAdded(fields);
+    if (entries.length + added.length > MAX_PIECES) model.fail('vocab', `hold at most ${MAX_PIECES} pieces`);
+    for (const [piece, id] of entries) {
+      const token = isToken(id) ? id : model.fail('vocab', 'map pieces to token numbers');
+      vocabulary.set(piece, token);
+      this.#pieces.set(token, piece);
     }
-    for (const token of readAdded(fields)) {
-      this.#pieces[token.id] = token.content;
-      this.#added.set(token.content, token);
+    for (const token of added) {
+      this.#pieces.set(token.id, token.content);
+      if (token.content !== '') this.#added.set(token.content, token);
       if (token.isSpecial) this.#special.add(token.id);
     }
-    this.vocabSize = this.#pieces.length;
-    if (this.#added.size > 0) {
-      const longestFirst = [...this.#added.keys()].sort((a, b) => b.length - a.length);
-      this.#pattern = new RegExp(longestFirst.map(escape).join('|'), 'gu');
-    }
+    this.#matchAdded = compileWords(this.#added.keys());
     this.#prefix = readPrefix(fields.child('post_processor'));
     this.#normalise = readNormaliser(fields.child('normalizer'));
     this.#split = readPreTokenizer(fields.child('pre_tokenizer'));
@@ -67,50 +89,65 @@ class HuggingFaceTokenizer implements Tokenizer {
     [this.#decodePiece, this.#dropsSpace] = readDecoder(decoder);
   }
 
+  get vocabSize(): number {
+    return this.#pieces.size;
+  }
+
   get beginToken(): number | undefined {
     return this.#prefix[0];
   }
 
   encode(text: string): number[] {
+    checkText(text);
     const tokens = [...this.#prefix];
     let end = 0;
+    /** End of the white space that a token has swallowed. */
+    let swallowed = 0;
     const encodeUpTo = (to: number): void => {
       if (to <= end) return;
-      const isFirst = end === 0;
-      const section = this.#normalise(text.slice(end, to), isFirst);
-      for (const word of this.#split([section], isFirst)) tokens.push(...this.#encodeWord(word));
+      const section = this.#normalise(text.slice(end, to));
+      for (const word of this.#split(section, end === 0)) {
+        for (const token of this.#encodeWord(word)) tokens.push(token);
+      }
     };
-    for (const match of this.#pattern ? text.matchAll(this.#pattern) : []) {
-      const token = this.#added.get(match[0])!;
+    for (const [start, stop] of this.#matchAdded(text)) {
+      const token = this.#added.get(text.slice(start, stop))!;
       const [before, after] = token.strips;
-      const start = before ? text.slice(0, match.index).trimEnd().length : match.index;
-      encodeUpTo(start);
+      encodeUpTo(before ? end + text.slice(end, start).trimEnd().length : start);
       tokens.push(token.id);
-      end = match.index + match[0].length;
-      if (after) end += text.length - end - text.slice(end).trimStart().length;
+      // white space is gone through once, even if there are tokens of white space in it
+      if (after && stop > swallowed) swallowed = text.length - text.slice(stop).trimStart().length;
+      end = after ? swallowed : stop;
     }
     encodeUpTo(text.length);
     return tokens;
   }
 
-  decode(tokens: readonly number[]): string {
+  decode(tokens: Iterable<number>): string {
     return decodeAll(this.stream(), tokens);
   }
 
   stream(): TextStream {
     return new TextStream((token) => {
       if (this.#special.has(token)) return '';
-      return this.#decodePiece(this.#pieces[token] ?? '');
+      return this.#decodePiece(this.#pieces.get(token) ?? '');
     }, this.#dropsSpace);
   }
 }
 
 function readAdded(fields: Fields): AddedToken[] {
+  let characters = 0;
   return fields.children('added_tokens').map((token) => {
     token.refuseUnless('single_word', [false]);
+    const content = token.text('content');
+    if (hasLoneSurrogate(content)) token.fail('content', 'be Unicode');
+    characters += content.length;
+    if (characters > MAX_ADDED_CHARACTERS) {
+      fields.fail('added_tokens', `have at most ${MAX_ADDED_CHARACTERS} characters together`);
+    }
     return {
-      id: token.number('id'),
-      content: token.text('content'),
+      id: token.token('id'),
+      content,
       isSpecial: token.flag('special'),
       strips: [token.flag('lstrip'), token.flag('rstrip')] as const,
     };
@@ -119,25 +156,21 @@ function readAdded(fields: Fields): AddedToken[] {
 
 /** Reads the tokens that the template for one text puts in front. */
 function readPrefix(fields: Fields | undefined): number[] {
-  if (!fields) return [];
-  switch (fields.text('type')) {
-    case 'ByteLevel':
-      return [];
-    case 'Sequence':
-      return fields.children('processors').flatMap(readPrefix);
-    case 'TemplateProcessing': {
-      const special = fields.child('special_tokens');
-      const prefix: number[] = [];
-      for (const part of fields.children('single')) {
-        if (part.child('Sequence')) break;
-        const name = part.child('SpecialToken')?.text('id') ?? part.fail('SpecialToken', 'be there');
-        prefix.push(...(special?.child(name)?.numbers('ids') ?? fields.fail('special_tokens', `hold ${name}`)));
-      }
-      return prefix;
+  const prefix: number[] = [];
+  for (const stage of listStages(fields, 'processors')) {
+    const type = stage.text('type');
+    if (type === 'ByteLevel') continue;
+    if (type !== 'TemplateProcessing') stage.fail('type', 'be ByteLevel, Sequence or TemplateProcessing');
+    const special = stage.child('special_tokens');
+    for (const part of stage.children('single')) {
+      if (part.child('Sequence')) break;
+      const name = part.child('SpecialToken')?.text('id') ?? part.fail('SpecialToken', 'be there');
+      const ids = special?.child(name)?.tokens('ids') ?? stage.fail('special_tokens', `hold ${quote(name)}`);
+      if (prefix.length + ids.length > MAX_PREFIX) stage.fail('single', `put at most ${MAX_PREFIX} tokens in front`);
+      prefix.push(...ids);
     }
-    default:
-      return fields.fail('type', 'be ByteLevel, Sequence or TemplateProcessing');
   }
+  return prefix;
 }
 
 /** Returns a function that encodes one word by the vocabulary and merges of the model. */
@@ -171,10 +204,14 @@ function readModel(fields: Fields, vocabulary: ReadonlyMap<string, number>): (wo
 /** The merges, by their left and right tokens. */
 function readMerges(fields: Fields, vocabulary: ReadonlyMap<string, number>): Map<number, Map<number, Merge>> {
   const merges = new Map<number, Map<number, Merge>>();
-  for (const [rank, pair] of fields.list('merges').entries()) {
-    const [a, b]: unknown[] = typeof pair === 'string' ? pair.split(' ') : Array.isArray(pair) ? pair : [];
-    const [left, right] = [vocabulary.get(String(a)), vocabulary.get(String(b))];
-    const symbol = vocabulary.get(`${String(a)}${String(b)}`);
+  const list = fields.list('merges');
+  if (list.length > MAX_PIECES) fields.fail('merges', `hold at most ${MAX_PIECES} pairs`);
+  for (const [rank, pair] of list.entries()) {
+    const parts: unknown = typeof pair === 'string' ? pair.split(' ', 3) : pair;
+    const isPair = Array.isArray(parts) && parts.length === 2 && parts.every((part) => typeof part === 'string');
+    if (!isPair) return fields.fail('merges', `hold pairs of pieces (merge ${rank} is none)`);
+    const [a, b] = parts as [string, string];
+    const [left, right, symbol] = [vocabulary.get(a), vocabulary.get(b), vocabulary.get(a + b)];
     if (left === undefined || right === undefined || symbol === undefined) {
       return fields.fail('merges', `join pieces of the vocabulary (merge ${rank} does not)`);
     }
@@ -196,25 +233,22 @@ function readDecoder(fields: Fields): [(piece: string) => Uint8Array | string, b
   const type = fields.text('type');
   if (type === 'ByteLevel') return [fromByteCharacters, false];
   if (type === 'Metaspace') {
-    const space = fields.text('replacement', '▁');
-    const isOwn = fields.text('prepend_scheme', fields.flag('add_prefix_space', true) ? 'always' : 'never') !== 'never';
-    return [(piece) => piece.replaceAll(space, ' '), isOwn];
+    const { space, scheme } = readSpace(fields);
+    return [(piece) => piece.replaceAll(space, ' '), scheme !== 'never'];
   }
   if (type !== 'Sequence') return fields.fail('type', 'be ByteLevel, Metaspace or Sequence');
-  let decode = (piece: string): string => piece;
+  const replacements: ReturnType<typeof readReplace>[] = [];
   let [hasBytes, dropsSpace] = [false, false];
-  for (const stage of fields.children('decoders')) {
+  for (const stage of listStages(fields, 'decoders')) {
     switch (stage.text('type')) {
       case 'Fuse':
         break;
       case 'ByteFallback':
         hasBytes = true;
         break;
-      case 'Replace': {
-        const [before, replace] = [decode, readReplace(stage)];
-        decode = (piece) => replace(before(piece));
+      case 'Replace':
+        replacements.push(readReplace(stage));
         break;
-      }
       case 'Strip':
         stage.refuseUnless('content', [' ']);
         stage.refuseUnless('start', [0, 1]);
@@ -228,7 +262,9 @@ function readDecoder(fields: Fields): [(piece: string) => Uint8Array | string, b
   return [
     (piece) => {
       const byte = hasBytes ? BYTE_PIECE.exec(piece)?.[1] : undefined;
-      return byte === undefined ? decode(piece) : Uint8Array.of(parseInt(byte, 16));
+      if (byte !== undefined) return Uint8Array.of(parseInt(byte, 16));
+      const limit = limitOf(piece.length);
+      return replacements.reduce((text, replace) => replace(text, limit), piece);
     },
     dropsSpace,
   ];

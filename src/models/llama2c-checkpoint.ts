@@ -1,5 +1,6 @@
 /** Reads models of the Llama architecture in llama2.c's format. */
 import { LoadError } from '../gpu/errors.ts';
+import { bytesOf, type FileBytes } from '../io/bytes.ts';
 import { formatShape } from '../tensor/shape.ts';
 import { LLAMA, type LlamaCheckpoint, type LlamaConfig } from './llama.ts';
 import type { HostWeight } from './model.ts';
@@ -22,10 +23,13 @@ const OTHER_FORMATS: readonly (readonly [beginning: string, name: string])[] = [
  * negative vocab says that the classifier is not the embedding and follows at the end. Adjacent columns are rotated with
  * base 10000, whose tables in the file are not read; the norms' epsilon is 1e-5. Token 1 begins a text, and 1 or 2 ends it.
  *
- * @returns weights that are views of `file`
+ * @param bytes the whole file
+ * @returns weights that are views of `bytes`
  * @throws LoadError, one sentence, for a file of another format, and one whose length does not fit its header
+ * @throws ArgumentError if `bytes` is neither a Uint8Array nor an ArrayBuffer
  */
-export function readLlama2c(file: Uint8Array): LlamaCheckpoint {
+export function readLlama2c(bytes: FileBytes): LlamaCheckpoint {
+  const file = bytesOf('readLlama2c', 'bytes', bytes);
   const config = readHeader(file);
   const { embedDim, hiddenDim, numLayers, numHeads, numKvHeads, headDim, maxLength } = config;
   const shapes = LLAMA.weightShapes(config);

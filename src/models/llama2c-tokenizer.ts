@@ -1,6 +1,7 @@
 import { LoadError } from '../gpu/errors.ts';
+import { bytesOf, type FileBytes } from '../io/bytes.ts';
 import { mergePairs } from './pair-merging.ts';
-import { decodeAll, TextStream, type Tokenizer } from './tokenizer.ts';
+import { checkText, decodeAll, TextStream, type Tokenizer } from './tokenizer.ts';
 
 const CALL = 'readLlama2cTokenizer';
 /** The first three tokens mean unknown, begin and end. Text never becomes one of these. */
@@ -13,11 +14,13 @@ const BYTE_PIECE = /^<0x([0-9A-F]{2})>$/;
  * length and the piece's bytes. It is SentencePiece's byte-pair encoding: a text gets a space in front, and a character
  * that is not a piece becomes its bytes. Neighbours whose joint text is a piece are joined, the best score first.
  *
+ * @param bytes the whole file
  * @param vocabSize number of the model's tokens; if given, the file is checked against it
  * @throws LoadError, one sentence, for a file of another format, one that is cut off, and one of another model
+ * @throws ArgumentError if `bytes` is neither a Uint8Array nor an ArrayBuffer
  */
-export function readLlama2cTokenizer(file: Uint8Array, vocabSize?: number): Tokenizer {
-  const { pieces, scores } = readPieces(file);
+export function readLlama2cTokenizer(bytes: FileBytes, vocabSize?: number): Tokenizer {
+  const { pieces, scores } = readPieces(bytesOf(CALL, 'bytes', bytes));
   if (vocabSize !== undefined && pieces.length !== vocabSize) {
     throw new LoadError(`${CALL}: file must hold the model's ${vocabSize} tokens, got ${pieces.length}`);
   }
@@ -51,6 +54,7 @@ class Llama2cTokenizer implements Tokenizer {
   }
 
   encode(text: string): number[] {
+    checkText(text);
     if (text === '') return [BEGIN];
     const symbols = Array.from(` ${text}`).flatMap((c) => this.#tokenOf.get(c) ?? this.#bytesOf(c));
     const merged = mergePairs(symbols, (left, right) => {
@@ -61,7 +65,7 @@ class Llama2cTokenizer implements Tokenizer {
     return [BEGIN, ...merged];
   }
 
-  decode(tokens: readonly number[]): string {
+  decode(tokens: Iterable<number>): string {
     return decodeAll(this.stream(), tokens);
   }
 
@@ -101,8 +105,11 @@ function readPieces(file: Uint8Array): { pieces: string[]; scores: number[] } {
     if (length < 0 || length > longest) fail(`${place} with a length of at most ${longest} bytes, got ${length}`);
     const end = at + 8 + length;
     if (end > file.length) fail(`${place} whole, which ends at byte ${end}, so it is cut off`);
-    scores.push(view.getFloat32(at, true));
-    pieces.push(decoder.decode(file.subarray(at + 8, end)));
+    const score = view.getFloat32(at, true);
+    if (Number.isNaN(score)) fail(`${place} with a score, got NaN`);
+    scores.push(score);
+    // a copy, because TextDecoder refuses shared memory
+    pieces.push(decoder.decode(file.slice(at + 8, end)));
     at = end;
   }
   if (pieces.length <= CONTROLS) fail(`hold more than ${CONTROLS} tokens, got ${pieces.length}`);

@@ -1,3 +1,5 @@
+import { Heap } from '../gpu/heap.ts';
+
 /** The symbol that two neighbours become. Merges of the least rank come first. */
 export interface Merge {
   readonly rank: number;
@@ -27,16 +29,16 @@ export function mergePairs(
   const current: (number | undefined)[] = [...symbols];
   const previous = symbols.map((_, i) => i - 1);
   const next = symbols.map((_, i) => i + 1);
-  const heap: Candidate[] = [];
+  const heap = new Heap<Candidate>(isBefore);
   const note = (at: number): void => {
     const left = current[at];
     const right = current[next[at]];
     if (left === undefined || right === undefined) return;
     const merge = mergeOf(left, right);
-    if (merge) push(heap, { ...merge, at, left, right });
+    if (merge) heap.push({ rank: merge.rank, at, left, right, symbol: merge.symbol });
   };
   for (let at = 0; at < symbols.length; at++) note(at);
-  for (let best = pop(heap); best; best = pop(heap)) {
+  for (let best = heap.pop(); best; best = heap.pop()) {
     const { at, left, right, symbol } = best;
     const gone = next[at];
     if (current[at] !== left || current[gone] !== right) continue;
@@ -52,33 +54,4 @@ export function mergePairs(
 
 function isBefore(a: Candidate, b: Candidate): boolean {
   return a.rank < b.rank || (a.rank === b.rank && a.at < b.at);
-}
-
-/** Adds to a binary heap, where the candidate at i comes before those at 2i + 1 and 2i + 2. */
-function push(heap: Candidate[], candidate: Candidate): void {
-  let at = heap.length;
-  while (at > 0) {
-    const parent = (at - 1) >> 1;
-    if (!isBefore(candidate, heap[parent])) break;
-    heap[at] = heap[parent];
-    at = parent;
-  }
-  heap[at] = candidate;
-}
-
-function pop(heap: Candidate[]): Candidate | undefined {
-  const first = heap[0];
-  const last = heap.pop();
-  if (last === undefined || heap.length === 0) return first;
-  let at = 0;
-  for (;;) {
-    let child = 2 * at + 1;
-    if (child >= heap.length) break;
-    if (child + 1 < heap.length && isBefore(heap[child + 1], heap[child])) child++;
-    if (!isBefore(heap[child], last)) break;
-    heap[at] = heap[child];
-    at = child;
-  }
-  heap[at] = last;
-  return first;
 }

@@ -1,12 +1,17 @@
 /** The stages that come before byte-pair encoding in tokenizer.json, under their names in Hugging Face's tokenizers. */
-import { LoadError } from '../gpu/errors.ts';
+import { LoadError, quote } from '../gpu/errors.ts';
 import type { Fields } from './fields.ts';
+import { compileLiteral, compilePattern, PatternProblem, type Matcher } from './pattern.ts';
 
-/** Changes one section of the text; `isFirst` is false after a special token. */
-export type Normaliser = (text: string, isFirst: boolean) => string;
+/** Changes one section of the text. */
+export type Normaliser = (text: string) => string;
 
-/** Splits one section of the text into words, which are then encoded one by one. */
-export type PreTokenizer = (words: readonly string[], isFirst: boolean) => string[];
+/** Splits one section of the text into words, which are then encoded one by one; `isFirst` is false after a special token. */
+export type PreTokenizer = (text: string, isFirst: boolean) => readonly string[];
+
+/** `limit` is the number of UTF-16 units that the stage may make. */
+type TextStage = (text: string, limit: number) => string;
+type WordStage = (words: readonly string[], isFirst: boolean) => string[];
 
 /** A stretch of a text, and whether the pattern of a split matched it. */
 interface Stretch {
@@ -17,14 +22,36 @@ interface Stretch {
 /** The pattern of GPT-2's words. */
 const GPT2_WORDS = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
+/** Most stages of one kind. Real tokenizers have fewer than twenty. */
+const MAX_STAGES = 128;
+/** Stages may make a text this many times as long, and longer by `MAX_ADDED`. One character becomes at most 18 in NFKC. */
+const MAX_GROWTH = 64;
+const MAX_ADDED = 1024;
+
+/** The stages of a `Sequence`, in which further ones may lie, or the one stage that is none. */
+export function listStages(fields: Fields | undefined, list: string): Fields[] {
+  if (!fields) return [];
+  if (fields.text('type') !== 'Sequence') return [fields];
+  const stages = fields.children(list).flatMap((stage) => listStages(stage, list));
+  return stages.length > MAX_STAGES ? fields.fail(list, `hold at most ${MAX_STAGES} stages`) : stages;
+}
+
 export function readNormaliser(fields: Fields | undefined): Normaliser {
-  if (!fields) return (text) => text;
+  const stages = listStages(fields, 'normalizers').map(readTextStage);
+  return (text) => {
+    const limit = limitOf(text.length);
+    let result = text;
+    for (const stage of stages) {
+      result = stage(result, limit);
+      checkGrowth(result.length, limit);
+    }
+    return result;
+  };
+}
+
+function readTextStage(fields: Fields): TextStage {
   const type = fields.text('type');
   switch (type) {
-    case 'Sequence': {
-      const stages = fields.children('normalizers').map(readNormaliser);
-      return (text, isFirst) => stages.reduce((result, stage) => stage(result, isFirst), text);
-    }
     case 'NFC':
     case 'NFD':
     case 'NFKC':
@@ -43,29 +70,65 @@ export function readNormaliser(fields: Fields | undefined): Normaliser {
   }
 }
 
-export function readReplace(fields: Fields): (text: string) => string {
-  const pattern = new RegExp(readPattern(fields), 'gu');
+/** The number of UTF-16 units that stages may make of so many. */
+export function limitOf(length: number): number {
+  return MAX_GROWTH * length + MAX_ADDED;
+}
+
+function checkGrowth(length: number, limit: number): void {
+  if (length <= limit) return;
+  throw new LoadError(
+    `tokenizer: the stages in tokenizer.json must make at most ${limit} characters of this text, got at least ${length}`,
+  );
+}
+
+export function readReplace(fields: Fields): TextStage {
+  const match = readPattern(fields);
   const content = fields.text('content');
-  return (text) => text.replace(pattern, () => content);
+  return (text, limit) => {
+    const found = match(text);
+    const length = found.reduce(
+      (sum, [start, end]) => sum - (end - start),
+      text.length + found.length * content.length,
+    );
+    checkGrowth(length, limit);
+    const parts: string[] = [];
+    let at = 0;
+    for (const [start, end] of found) {
+      parts.push(text.slice(at, start), content);
+      at = end;
+    }
+    return found.length === 0 ? text : parts.join('') + text.slice(at);
+  };
 }
 
 export function readPreTokenizer(fields: Fields | undefined): PreTokenizer {
-  if (!fields) return (words) => [...words];
+  const stages = listStages(fields, 'pretokenizers').map(readWordStage);
+  return (text, isFirst) => {
+    const limit = limitOf(text.length);
+    let words = [text];
+    for (const stage of stages) {
+      words = stage(words, isFirst);
+      // one stage makes a character three at most, so it can be checked afterwards
+      const length = words.reduce((sum, word) => sum + word.length, 0);
+      checkGrowth(length, limit);
+    }
+    return words;
+  };
+}
+
+function readWordStage(fields: Fields): WordStage {
   const type = fields.text('type');
   switch (type) {
-    case 'Sequence': {
-      const stages = fields.children('pretokenizers').map(readPreTokenizer);
-      return (words, isFirst) => stages.reduce<string[]>((result, stage) => stage(result, isFirst), [...words]);
-    }
     case 'Split': {
       const join = joinerOf(fields.text('behavior'), fields);
-      const pattern = new RegExp(readPattern(fields), 'gu');
+      const match = readPattern(fields);
       const inverts = fields.flag('invert');
-      return (words) => words.flatMap((word) => join(stretches(word, pattern, inverts)));
+      return (words) => words.flatMap((word) => join(stretches(word, match, inverts)));
     }
     case 'Digits': {
-      const pattern = fields.flag('individual_digits') ? /\p{N}/gu : /\p{N}+/gu;
-      return (words) => words.flatMap((word) => isolated(stretches(word, pattern)));
+      const match = compilePattern(fields.flag('individual_digits') ? '\\p{N}' : '\\p{N}+');
+      return (words) => words.flatMap((word) => isolated(stretches(word, match)));
     }
     case 'ByteLevel':
       return readByteLevel(fields);
@@ -77,44 +140,51 @@ export function readPreTokenizer(fields: Fields | undefined): PreTokenizer {
 }
 
 /** Turns each byte into a visible character. A byte-level vocabulary is written in these characters. */
-function readByteLevel(fields: Fields): PreTokenizer {
+function readByteLevel(fields: Fields): WordStage {
   const addsSpace = fields.flag('add_prefix_space', true);
-  const pattern = fields.flag('use_regex', true) ? new RegExp(translate(GPT2_WORDS), 'gu') : undefined;
+  const match = fields.flag('use_regex', true) ? compilePattern(translate(GPT2_WORDS)) : undefined;
   return (words) =>
     words
       .map((word) => (addsSpace && !word.startsWith(' ') ? ` ${word}` : word))
-      .flatMap((word) => (pattern ? isolated(stretches(word, pattern)) : [word]))
+      .flatMap((word) => (match ? isolated(stretches(word, match)) : [word]))
       .map(toByteCharacters);
 }
 
-/** SentencePiece's stage: replaces each space by a visible character, and puts one in front. */
-function readMetaspace(fields: Fields): PreTokenizer {
+/** The character that stands for a space in SentencePiece's pieces, and when the tokenizer puts one in front of a text. */
+export function readSpace(fields: Fields): { readonly space: string; readonly scheme: string } {
   const space = fields.text('replacement', '▁');
+  if (Array.from(space).length !== 1) fields.fail('replacement', 'be one character');
   const scheme = fields.text('prepend_scheme', fields.flag('add_prefix_space', true) ? 'always' : 'never');
   if (!['always', 'first', 'never'].includes(scheme)) fields.fail('prepend_scheme', 'be always, first or never');
+  return { space, scheme };
+}
+
+/** SentencePiece's stage: replaces each space by a visible character, and puts one in front. */
+function readMetaspace(fields: Fields): WordStage {
+  const { space, scheme } = readSpace(fields);
   const splits = fields.flag('split', true);
-  const pattern = new RegExp(escape(space), 'gu');
+  const match = compile(fields, compileLiteral, space);
   return (words, isFirst) =>
     words.flatMap((word, i) => {
-      const spaced = word.replaceAll(' ', space);
+      const spaced = word.replaceAll(' ', () => space);
       const wants = scheme === 'always' || (scheme === 'first' && isFirst && i === 0);
       const text = wants && !spaced.startsWith(space) ? space + spaced : spaced;
-      return splits ? mergedWithNext(stretches(text, pattern)) : [text];
+      return splits ? mergedWithNext(stretches(text, match)) : [text];
     });
 }
 
-function stretches(text: string, pattern: RegExp, inverts = false): Stretch[] {
+function stretches(text: string, match: Matcher, inverts = false): Stretch[] {
   const found: Stretch[] = [];
   const add = (from: number, to: number, isMatch: boolean): void => {
     if (to > from) found.push({ text: text.slice(from, to), isMatch: isMatch !== inverts });
   };
-  let end = 0;
-  for (const { index, 0: match } of text.matchAll(pattern)) {
-    add(end, index, false);
-    add(index, index + match.length, true);
-    end = index + match.length;
+  let at = 0;
+  for (const [start, end] of match(text)) {
+    add(at, start, false);
+    add(start, end, true);
+    at = end;
   }
-  add(end, text.length, false);
+  add(at, text.length, false);
   return found;
 }
 
@@ -155,38 +225,37 @@ function mergedWithPrevious(found: readonly Stretch[]): string[] {
   return words;
 }
 
-/** Reads the source of a JavaScript regular expression, for the flag u. */
-function readPattern(fields: Fields): string {
+/** Reads what a stage looks for: a text as it stands, or a regular expression. */
+function readPattern(fields: Fields): Matcher {
   const pattern = fields.child('pattern') ?? fields.fail('pattern', 'be there');
   const plain = pattern.value('String');
-  if (typeof plain === 'string') return escape(plain);
-  const source = translate(pattern.text('Regex'));
-  try {
-    new RegExp(source, 'u');
-  } catch (cause) {
-    throw new LoadError(
-      `${fields.call}: the pattern in ${fields.place} must be a regular expression that JavaScript can read, got ` +
-        `${pattern.shown('Regex')}`,
-      { cause },
-    );
-  }
-  return source;
+  if (typeof plain === 'string') return compile(fields, compileLiteral, plain);
+  return compile(fields, (source) => compilePattern(translate(source)), pattern.text('Regex'));
 }
 
-/** Translates Oniguruma's \s, which is Unicode's white space unlike JavaScript's, and (?i:…), which older JavaScript lacks. */
+function compile(fields: Fields, compiler: (source: string) => Matcher, source: string): Matcher {
+  try {
+    return compiler(source);
+  } catch (cause) {
+    if (!(cause instanceof PatternProblem)) throw cause;
+    throw new LoadError(`${fields.call}: the pattern in ${fields.place} must ${cause.message}, got ${quote(source)}`, {
+      cause,
+    });
+  }
+}
+
+/** Oniguruma's white space is Unicode's, unlike JavaScript's. */
+const SPACES: Readonly<Record<string, string>> = { '\\s': '\\p{White_Space}', '\\S': '\\P{White_Space}' };
+
+/** Translates Oniguruma's \s, and (?i:…) around plain letters, which older JavaScript lacks. */
 function translate(source: string): string {
   return source
     .replace(/\(\?i:([^()\\[\]]*)\)/g, (_, group: string) => `(?:${group.replace(/[a-z]/gi, eitherCase)})`)
-    .replaceAll('\\s', '\\p{White_Space}')
-    .replaceAll('\\S', '\\P{White_Space}');
+    .replace(/\\./gsu, (escape) => SPACES[escape] ?? escape);
 }
 
 function eitherCase(letter: string): string {
   return `[${letter.toLowerCase()}${letter.toUpperCase()}]`;
-}
-
-export function escape(text: string): string {
-  return text.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
 }
 
 let byteCharacters: readonly string[] | undefined;

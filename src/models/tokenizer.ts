@@ -1,14 +1,25 @@
 /** The interface of a tokenizer, from any kind of file. */
+import { ArgumentError } from '../gpu/errors.ts';
+import { describe } from '../ops/internal/check.ts';
 
 export interface Tokenizer {
   /** Number of tokens that the file lists. A padded model may have ids beyond them. */
   readonly vocabSize: number;
   /** The token that `encode` puts in front of a text, if any. */
   readonly beginToken: number | undefined;
-  /** Returns the tokens of a text, after the begin token if the tokenizer has one. */
+  /**
+   * Returns the tokens of a text, after the begin token if the tokenizer has one.
+   *
+   * @throws ArgumentError if the text is not a string
+   */
   encode(text: string): number[];
-  /** Returns the text of tokens. Tokens that begin or end a text have none. */
-  decode(tokens: readonly number[]): string;
+  /**
+   * Returns the text of tokens, from a list or a typed array. Tokens that begin or end a text have none, nor have numbers that
+   * are not tokens.
+   *
+   * @throws ArgumentError if the tokens are no list
+   */
+  decode(tokens: Iterable<number>): string;
   /** Decodes a text token by token. */
   stream(): TextStream;
 }
@@ -46,7 +57,15 @@ export class TextStream {
   }
 }
 
+export function checkText(text: unknown): asserts text is string {
+  if (typeof text !== 'string') {
+    throw new ArgumentError(`encode: text must be a string, got ${describe(text)}`);
+  }
+}
+
 /** Decodes all tokens at once. */
-export function decodeAll(stream: TextStream, tokens: readonly number[]): string {
-  return tokens.map((token) => stream.push(token)).join('') + stream.end();
+export function decodeAll(stream: TextStream, tokens: Iterable<number>): string {
+  const isList = typeof tokens === 'object' && typeof tokens?.[Symbol.iterator] === 'function';
+  if (!isList) throw new ArgumentError(`decode: tokens must be a list of numbers, got ${describe(tokens)}`);
+  return Array.from(tokens, (token) => stream.push(token)).join('') + stream.end();
 }

@@ -1,5 +1,5 @@
 /** Checks weights on the host against the model, and uploads them. */
-import { LoadError } from '../gpu/errors.ts';
+import { LoadError, listFirst, shorten } from '../gpu/errors.ts';
 import { elementsOf } from '../io/safetensors.ts';
 import { listProblems } from '../modules/load-state.ts';
 import type { Device } from '../tensor/device.ts';
@@ -11,8 +11,6 @@ import type { Architecture, Checkpoint, HostWeight, LanguageModelConfig } from '
 
 /** A limit, because the names of all layers' weights are listed before any of them is looked for. */
 export const MAX_LAYERS = 4096;
-/** Number of problems that one error lists. */
-const LISTED = 4;
 
 /** @throws LoadError, naming the call, that lists the first of the missing, unexpected and misshapen weights */
 export function checkWeights<Config extends LanguageModelConfig>(
@@ -26,11 +24,10 @@ export function checkWeights<Config extends LanguageModelConfig>(
     if (!weight) return 'is missing';
     if (!['F32', 'F16', 'BF16'].includes(weight.dtype)) return `must be F32, F16 or BF16, got ${weight.dtype}`;
     const [expected, got] = [formatShape(shape), formatShape(weight.shape)];
-    return got === expected ? undefined : `must have shape ${expected}, got ${got}`;
+    return got === expected ? undefined : `must have shape ${expected}, got ${shorten(got)}`;
   });
   if (problems.length === 0) return;
-  const more = problems.length > LISTED ? `; and ${problems.length - LISTED} more` : '';
-  throw new LoadError(`${call}: weights must fit the model's sizes: ${problems.slice(0, LISTED).join('; ')}${more}`);
+  throw new LoadError(`${call}: weights must fit the model's sizes: ${listFirst(problems, 4)}`);
 }
 
 /**

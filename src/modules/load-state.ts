@@ -1,6 +1,6 @@
 /** Loads state dicts into modules, optimisers and a scaler. */
 import { noGrad } from '../autograd/tape.ts';
-import { ArgumentError, LoadError } from '../gpu/errors.ts';
+import { ArgumentError, LoadError, listFirst, shorten } from '../gpu/errors.ts';
 import type { Device } from '../tensor/device.ts';
 import type { DType } from '../tensor/dtype.ts';
 import { formatShape, type Shape } from '../tensor/shape.ts';
@@ -19,7 +19,7 @@ export interface StateEntry {
   readonly group?: string;
 }
 
-/** @throws LoadError that lists all that is missing, unexpected or does not fit */
+/** @throws LoadError that lists the first names that are missing, unexpected or do not fit */
 export function checkState(call: string, dict: StateDict, entries: ReadonlyMap<string, StateEntry>): void {
   if (dict === null || typeof dict !== 'object' || dict instanceof Tensor) {
     throw new ArgumentError(`${call}: the state must be a record of tensors, got ${describe(dict)}`);
@@ -29,7 +29,7 @@ export function checkState(call: string, dict: StateDict, entries: ReadonlyMap<s
     if (given !== undefined) return misfit(given, entry);
     return entry.group === undefined || begun.has(entry.group) ? 'is missing' : undefined;
   });
-  if (problems.length > 0) throw new LoadError(`${call}: ${problems.join('; ')}`);
+  if (problems.length > 0) throw new LoadError(`${call}: ${listFirst(problems)}`);
 }
 
 /**
@@ -49,7 +49,7 @@ export function listProblems<Value, Entry>(
     if (problem) problems.push(`'${name}' ${problem}`);
   }
   for (const name of Object.keys(given)) {
-    if (!entries.has(name)) problems.push(`'${name.slice(0, 80)}' is unexpected`);
+    if (!entries.has(name)) problems.push(`'${shorten(name)}' is unexpected`);
   }
   return problems;
 }

@@ -71,7 +71,7 @@ export abstract class Module {
    * Copies a state dict into the module's tensors, in place and converted to their dtypes. An optimiser of these tensors
    * stays valid. The caller still owns the given tensors.
    *
-   * @throws LoadError that lists all missing and unexpected keys and all wrong shapes; the module is then as before
+   * @throws LoadError that lists the first keys that are missing or unexpected or have a wrong shape; the module is then as before
    */
   loadStateDict(dict: StateDict): void {
     const call = `${this.name}.loadStateDict`;

@@ -136,7 +136,7 @@ export abstract class Optimiser {
    * Copies the state dict of an optimiser of the same kind and parameters. A parameter without an entry starts again. The
    * caller still owns the given tensors. Load the parameters themselves too, because they are not in the dict.
    *
-   * @throws LoadError that lists all missing and unexpected keys and all wrong shapes; the optimiser is then as before
+   * @throws LoadError that lists the first keys that are missing or unexpected or have a wrong shape; the optimiser is then as before
    */
   loadStateDict(dict: StateDict): void {
     const call = `${this.name}.loadStateDict`;

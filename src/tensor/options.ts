@@ -1,4 +1,4 @@
-import { ArgumentError } from '../gpu/errors.ts';
+import { ArgumentError, shorten } from '../gpu/errors.ts';
 import { adviceFor, polarityOf } from './foreign-options.ts';
 
 /** Names of `WaitOptions`. */
@@ -10,10 +10,11 @@ export const WAIT_OPTIONS = ['signal', 'onProgress'];
  */
 export function checkOptions(call: string, options: object, known: readonly string[]): void {
   if (options === null || typeof options !== 'object' || Array.isArray(options)) {
-    throw new ArgumentError(`${call}: options must be an object, got ${String(options)}`);
+    throw new ArgumentError(`${call}: options must be an object, got ${shorten(String(options))}`);
   }
   for (const name of Object.keys(options)) {
-    if (!known.includes(name)) throw new ArgumentError(`${call}: unknown option '${name}'; ${hintFor(name, known)}`);
+    if (!known.includes(name))
+      throw new ArgumentError(`${call}: unknown option '${shorten(name)}'; ${hintFor(name, known)}`);
   }
 }
 

@@ -1,5 +1,5 @@
 /** Shapes and strides, as pure functions. Strides and offsets count elements; a broadcast axis has stride 0. */
-import { ArgumentError } from '../gpu/errors.ts';
+import { ArgumentError, shorten } from '../gpu/errors.ts';
 import type { DType } from './dtype.ts';
 
 export type Shape = readonly number[];
@@ -24,7 +24,7 @@ export function checkShape(call: string, shape: Shape): void {
     shape.every((length) => Number.isSafeInteger(length) && length >= 1);
   if (!valid) {
     const got = Array.isArray(shape) ? formatShape(shape) : String(shape);
-    throw new ArgumentError(`${call}: shape must be 1 to ${MAX_RANK} positive integers, got ${got}`);
+    throw new ArgumentError(`${call}: shape must be 1 to ${MAX_RANK} positive integers, got ${shorten(got)}`);
   }
 }
 

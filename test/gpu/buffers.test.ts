@@ -172,4 +172,22 @@ describe('BufferPool', () => {
     expect(a.id).not.toBe(b.id);
     expect(pool.use()).toMatchObject({ live: 0, pooled: 0, peak: 0 });
   });
+
+  test('takes back 20,000 buffers in any order without comparing each with all others', () => {
+    const { pool } = fakePool();
+    const buffers = Array.from({ length: 20_000 }, () => pool.acquire(256));
+    let reads = 0;
+    for (const buffer of buffers) {
+      const { id } = buffer;
+      Object.defineProperty(buffer, 'id', { get: () => (reads++, id) });
+    }
+    const shuffled = buffers.map((_, i) => buffers[(i * 7919) % buffers.length]);
+    for (const order of [buffers, buffers.toReversed(), shuffled]) {
+      for (const buffer of order) pool.release(buffer);
+      const taken = buffers.map(() => pool.acquire(256));
+      expect(taken.every((buffer, i) => buffer === buffers[i])).toBe(true);
+    }
+    // three times 20,000 buffers, each of which goes down and up a heap of 15 levels
+    expect(reads).toBeLessThan(3 * 20_000 * 15 * 8);
+  });
 });

@@ -1,5 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { LoadError, readHuggingFaceTokenizer, readLlama2cTokenizer, type Tokenizer } from '../../src/index.ts';
+import {
+  ArgumentError,
+  LoadError,
+  readHuggingFaceTokenizer,
+  readLlama2cTokenizer,
+  type Tokenizer,
+} from '../../src/index.ts';
 import { mergePairs } from '../../src/models/pair-merging.ts';
 import { Random } from '../random.ts';
 import { describeStories } from './shared-models.ts';
@@ -254,6 +260,140 @@ describe("Hugging Face's tokenizer.json, as tokenizers has it", () => {
     expect(() => readHuggingFaceTokenizer(json)).toThrow(LoadError);
     expect(() => readHuggingFaceTokenizer(json)).toThrow(message);
     expect(() => readHuggingFaceTokenizer(json)).toThrow(/^readHuggingFaceTokenizer: [^\n]{1,200}$/);
+  });
+});
+
+describe.each<[string, () => Tokenizer]>([
+  ["llama2.c's", () => readLlama2cTokenizer(llama2cTokenizerFile([' ', 'a', 'b', 'ab']))],
+  ['a byte-level', () => readHuggingFaceTokenizer(byteLevelTokenizer())],
+  ['a byte-level with single digits', () => readHuggingFaceTokenizer(digitsTokenizer())],
+  ["SentencePiece's", () => readHuggingFaceTokenizer(sentencePieceTokenizer())],
+  ["SentencePiece's by a pre-tokenizer", () => readHuggingFaceTokenizer(metaspaceTokenizer())],
+])('%s tokenizer', (_name, read) => {
+  const tokenizer = read();
+
+  // a call takes about 120,000 arguments
+  test.each<[string, string]>([
+    ['one word', 'ab'.repeat(2e5)],
+    ['words', 'a b '.repeat(2.5e5)],
+    ['space', 'a' + ' '.repeat(4e5)],
+  ])('takes a long text of %s', (_kind, text) => {
+    const tokens = tokenizer.encode(text);
+    expect(tokens.length).toBeGreaterThan(1.9e5);
+    expect(tokenizer.decode(tokens) === text).toBe(true);
+  });
+
+  test('refuses what is no text and no list of tokens', () => {
+    for (const text of [undefined, null, 5, new ArrayBuffer(8), ['a']]) {
+      expect(() => tokenizer.encode(text as unknown as string)).toThrow(ArgumentError);
+    }
+    for (const tokens of [undefined, null, 5, 'abc', new ArrayBuffer(8), { length: 1 }]) {
+      expect(() => tokenizer.decode(tokens as number[])).toThrow(ArgumentError);
+    }
+    expect(() => tokenizer.encode(undefined as unknown as string)).toThrow(
+      'encode: text must be a string, got undefined',
+    );
+    expect(() => tokenizer.decode({} as number[])).toThrow('decode: tokens must be a list of numbers, got Object');
+  });
+
+  test('decodes a typed array, and leaves out numbers that are no tokens', () => {
+    const tokens = tokenizer.encode('ab a');
+    expect(tokenizer.decode(Uint32Array.from(tokens))).toBe('ab a');
+    expect(tokenizer.decode([...tokens, -1, 0.5, NaN, 2 ** 32, Infinity])).toBe('ab a');
+  });
+});
+
+describe('a hostile tokenizer.json', () => {
+  const split = (pattern: object): string =>
+    byteLevelTokenizer({ pre_tokenizer: { type: 'Split', pattern, behavior: 'Isolated' } });
+  const replace = (count: number, content: string): object => ({
+    type: 'Sequence',
+    normalizers: Array.from({ length: count }, () => ({ type: 'Replace', pattern: { String: 'a' }, content })),
+  });
+
+  test('splits by a pattern that would take 2^1,000,000 steps', () => {
+    const tokenizer = readHuggingFaceTokenizer(split({ Regex: '(a+)+$' }));
+    expect(tokenizer.encode(`${'a'.repeat(1e6)}b`).length).toBe(1e6 + 2);
+  });
+
+  test('has 200,000 added tokens', () => {
+    const tokens = Array.from({ length: 200_000 }, (_, i) => ({ id: 1000 + i, content: `<extra ${i}>` }));
+    const tokenizer = readHuggingFaceTokenizer(byteLevelTokenizer({ added_tokens: tokens }));
+    expect(tokenizer.encode('<extra 7>a<extra 199999>')).toEqual([270, 1007, 64, 200_999]);
+  });
+
+  test('strips white space before and after tokens that are white space', () => {
+    const added = [{ id: 300, content: ' ', lstrip: true, rstrip: true }];
+    const tokenizer = readHuggingFaceTokenizer(byteLevelTokenizer({ added_tokens: added }));
+    expect(tokenizer.encode(`a${' '.repeat(1e6)}b`).filter((token) => token !== 300)).toEqual([270, 64, 65]);
+  });
+
+  test('doubles the text at each stage', () => {
+    const doubled = readHuggingFaceTokenizer(byteLevelTokenizer({ normalizer: replace(3, 'aa') }));
+    expect(doubled.encode('a')).toHaveLength(9);
+    const hostile = readHuggingFaceTokenizer(byteLevelTokenizer({ normalizer: replace(100, 'aa') }));
+    expect(() => hostile.encode('a')).toThrow(
+      new LoadError(
+        'tokenizer: the stages in tokenizer.json must make at most 1088 characters of this text, got at least 2048',
+      ),
+    );
+    const bytes = Array.from({ length: 100 }, () => ({ type: 'ByteLevel', use_regex: false }));
+    const nested = byteLevelTokenizer({ pre_tokenizer: { type: 'Sequence', pretokenizers: bytes } });
+    expect(() => readHuggingFaceTokenizer(nested).encode('é')).toThrow(/must make at most 1088 characters/);
+    const decoders = Array.from({ length: 100 }, () => ({ type: 'Replace', pattern: { String: 'a' }, content: 'aa' }));
+    const decoder = byteLevelTokenizer({ decoder: { type: 'Sequence', decoders } });
+    expect(() => readHuggingFaceTokenizer(decoder).decode([64])).toThrow(/must make at most 1088 characters/);
+  });
+
+  test('gives tokens the largest numbers', () => {
+    const added = [{ id: 2 ** 32 - 1, content: '<last>', special: false }];
+    const tokenizer = readHuggingFaceTokenizer(byteLevelTokenizer({ added_tokens: added }));
+    expect(tokenizer.encode('<last>')).toEqual([270, 2 ** 32 - 1]);
+    expect(tokenizer.vocabSize).toBe(271);
+  });
+
+  test.each<[string, string, string]>([
+    [
+      'a backreference',
+      split({ Regex: '(a)\\1' }),
+      "the pattern in tokenizer.json's pre_tokenizer must have no backref",
+    ],
+    ['repetition of nothing', split({ Regex: '(a*)*' }), 'must repeat nothing that may be empty, got "(a*)*"'],
+    ['an empty pattern', split({ String: '' }), 'must not be empty, got ""'],
+    ['a long pattern', split({ Regex: 'a'.repeat(1e6) }), 'must have at most 4096 characters, got 1000000, got "aaa'],
+    ['many stages', byteLevelTokenizer({ normalizer: replace(1000, 'b') }), 'must hold at most 128 stages'],
+    ['a long replacement', metaspaceTokenizer().replaceAll('"▁","prepend', '"▁▁","prepend'), 'must be one character'],
+    ['a merge of numbers', byteLevelTokenizer({}, { merges: [[1, 2]] }), 'must hold pairs of pieces (merge 0 is none)'],
+    ['a merge of three', byteLevelTokenizer({}, { merges: ['a b c'] }), 'must hold pairs of pieces (merge 0 is none)'],
+    ['a deep merge', byteLevelTokenizer({}, { merges: [[['a'], 'b']] }), 'must hold pairs of pieces'],
+    ['a fractional number', byteLevelTokenizer({}, { vocab: { a: 0.5 } }), 'must map pieces to token numbers'],
+    ['a number of 33 bits', byteLevelTokenizer({}, { vocab: { a: 2 ** 32 } }), 'must map pieces to token numbers'],
+    ['a negative number', byteLevelTokenizer({ added_tokens: [{ id: -1, content: 'a' }] }), 'be the number of a token'],
+    ['half a character', byteLevelTokenizer({ added_tokens: [{ id: 1, content: '\ud83d' }] }), 'content in'],
+    [
+      'a long prefix',
+      byteLevelTokenizer({
+        post_processor: {
+          type: 'TemplateProcessing',
+          single: Array.from({ length: 1e4 }, () => ({ SpecialToken: { id: 'a' } })),
+          special_tokens: { a: { ids: Array.from({ length: 1000 }, () => 1) } },
+        },
+      }),
+      'must put at most 1024 tokens in front',
+    ],
+    [
+      'stages 200,000 deep',
+      byteLevelTokenizer({ normalizer: '?' }).replace(
+        '"?"',
+        `${'{"type":"Sequence","normalizers":['.repeat(1e5)}${']}'.repeat(1e5)}`,
+      ),
+      'tokenizer.json must nest less deep, got too many levels',
+    ],
+    ['a list 200,000 deep', `${'['.repeat(2e5)}${']'.repeat(2e5)}`, 'must nest less deep, got too many levels'],
+  ])('with %s is refused in one sentence', (_name, json, message) => {
+    expect(() => readHuggingFaceTokenizer(json)).toThrow(LoadError);
+    expect(() => readHuggingFaceTokenizer(json)).toThrow(message);
+    expect(() => readHuggingFaceTokenizer(json)).toThrow(/^readHuggingFaceTokenizer: [^\n]{1,280}$/);
   });
 });
 

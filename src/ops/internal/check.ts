@@ -1,5 +1,5 @@
 /** Checks that ops share. Each throws one sentence that names the op, the argument, what was expected and what came. */
-import { ArgumentError } from '../../gpu/errors.ts';
+import { ArgumentError, shorten } from '../../gpu/errors.ts';
 import type { FloatDType } from '../../tensor/dtype.ts';
 import { formatShape } from '../../tensor/shape.ts';
 import { LOOKALIKE, looksLikeTensor, Tensor } from '../../tensor/tensor.ts';
@@ -95,12 +95,24 @@ export function checkBoolean(op: string, name: string, value: unknown): void {
   }
 }
 
+/** Most items of a list that `describe` shows. */
+const SHOWN_ITEMS = 8;
+
+/** What came, for a message; short, whatever it is. */
 export function describe(value: unknown): string {
+  return describeNested(value, 0);
+}
+
+function describeNested(value: unknown, depth: number): string {
   if (value instanceof Tensor)
     return `${value.dtype === 'int32' ? 'an' : 'a'} ${value.dtype} tensor of ${formatShape(value.shape)}`;
-  if (typeof value === 'string') return `'${value}'`;
+  if (typeof value === 'string') return `'${shorten(value)}'`;
   if (typeof value === 'function') return 'a JavaScript function';
-  if (value === null || typeof value !== 'object') return String(value);
+  if (value === null || typeof value !== 'object') return shorten(String(value));
   if (looksLikeTensor(value)) return LOOKALIKE;
-  return Array.isArray(value) ? `[${value.join(', ')}]` : (value.constructor?.name ?? 'an object');
+  if (!Array.isArray(value)) return shorten(String(value.constructor?.name ?? 'an object'));
+  if (depth > 1) return 'a list';
+  const items = value.slice(0, SHOWN_ITEMS).map((item) => describeNested(item, depth + 1));
+  const more = value.length - SHOWN_ITEMS;
+  return `[${shorten(items.join(', '))}${more > 0 ? `, … and ${more} more` : ''}]`;
 }
