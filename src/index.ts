@@ -1,13 +1,13 @@
 export { createDevice } from './create-device.ts';
 export { Device } from './tensor/device.ts';
-export type { DeviceInfo, DeviceOptions, Profile, TensorSource } from './tensor/device.ts';
+export type { DeviceInfo, DeviceOptions, TensorSource } from './tensor/device.ts';
+export type { DispatchTime, KernelProfile, Profile, ProfileOptions, ProfileRoof } from './tensor/profile.ts';
 export type { TunableOp, TunedCandidate, TunedChoice, TuneOptions, TuneProgress, TuneResult } from './tensor/tuning.ts';
 export { Tensor } from './tensor/tensor.ts';
 export type { DType, FloatDType, TensorData } from './tensor/dtype.ts';
 export type { Shape } from './tensor/shape.ts';
 export type { MemoryUse } from './gpu/buffers.ts';
 export type { WaitOptions, WaitProgress } from './gpu/runtime.ts';
-export type { DispatchTime } from './gpu/stopwatch.ts';
 export {
   AdapterNotFoundError,
   ArgumentError,

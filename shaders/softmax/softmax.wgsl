@@ -16,8 +16,7 @@ const OUT_F16: bool = false;     // storage of output
 const HELD: u32 = 0u;            // vectors of 16 bytes that an invocation keeps from the first sweep to the second
 
 struct Params {
-  first_group: u32,       // where a divided launch begins
-  groups: u32,            // where the work ends
+  groups: u32,            // workgroups with work
   heads: u32,             // H
   rows: u32,              // B · H · Nq
   output_pitch: u32,      // elements between output rows
@@ -71,7 +70,7 @@ fn main(
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) index: u32,
 ) {
-  let linear = params.first_group + linear_group(group, groups);
+  let linear = linear_group(group, groups);
   if linear >= params.groups { return; }
   let lane = index % LANES;
   let row = linear * (WORKGROUP / LANES) + index / LANES;

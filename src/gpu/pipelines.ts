@@ -11,6 +11,8 @@ export interface Pipeline {
   readonly bindGroupLayout: GPUBindGroupLayout;
   /** Whether it failed to compile. The next use then tries again and reports the shader's error again. */
   isBroken: boolean;
+  /** Whether it was ever submitted: some drivers compile only then. */
+  hasRun: boolean;
 }
 
 /** Runs WebGPU calls. Errors in them are reported to the next wait, and to `onFailure`. */
@@ -83,7 +85,7 @@ export class PipelineCache {
       return inserted ? `${op}: ${inserted}` : `${name}: ${message}`;
     };
     const made = this.#guard(make, explain, () => (pipeline.isBroken = true));
-    const pipeline: Pipeline = { id: this.#compiled++, name, layout, ...made, isBroken: false };
+    const pipeline: Pipeline = { id: this.#compiled++, name, layout, ...made, isBroken: false, hasRun: false };
     this.#bySource.set(code, pipeline);
     return pipeline;
   }

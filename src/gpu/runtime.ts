@@ -11,9 +11,9 @@ import { divide } from './divide.ts';
 import { ArgumentError, DeviceLostError, OutOfMemoryError, ShaderError, ValidationError } from './errors.ts';
 import type { Pace } from './pace.ts';
 import { PipelineCache, type Pipeline } from './pipelines.ts';
+import { Profiler, type DispatchFacts, type Profiled } from './profiler.ts';
 import { packUniform, type UniformValues } from './reflect.ts';
 import type { Constants, Insertion, Shader } from './shader.ts';
-import { Stopwatch, type DispatchTime } from './stopwatch.ts';
 import { BufferUsage, MAP_MODE_READ } from './usage.ts';
 
 /** What a kernel's plan decides, as plain data. */
@@ -26,8 +26,9 @@ export interface Launch {
   readonly params: UniformValues;
   readonly workgroups: readonly [number, number, number];
   /**
-   * Floating-point operations, about, of all workgroups together. A launch that says so may be divided. Its shader begins at
-   * the workgroup `params.first_group` and ends before `params.groups`.
+   * Floating-point operations of all workgroups together; absent where bytes bound the kernel. A multiply-add counts as two.
+   * Profiles show them, and a launch that says them may be divided: its shader begins at the workgroup `params.first_group` and
+   * ends before `params.groups`.
    */
   readonly operations?: number;
 }
@@ -47,6 +48,8 @@ interface RecordedDispatch {
   readonly bindGroup: GPUBindGroup;
   readonly uniformOffset: number;
   readonly workgroups: readonly [number, number, number];
+  /** For the profiler; absent if there was none when it was recorded. */
+  readonly facts?: DispatchFacts & { readonly recorded: number };
 }
 
 type Recorded =
@@ -130,7 +133,7 @@ export class Runtime {
   #closed: DeviceLostError | undefined;
   #closing: Promise<void> | undefined;
   #disposed = false;
-  #stopwatch: Stopwatch | undefined;
+  #profiler: Profiler | undefined;
   #launches: LabelledLaunch[] | undefined;
   #submits = 0;
   #dispatches = 0;
@@ -164,22 +167,35 @@ export class Runtime {
     });
   }
 
-  /** Records one dispatch, or several of a long launch. `label` names it in timings and error messages. */
-  dispatch(launch: Launch, bindings: Bindings, label = launch.shader.name): void {
+  /**
+   * Records one dispatch, or several of a long launch. `label` names it in timings and error messages. `bytes` are those of the
+   * bindings that count in a profile, by name; by default whole buffers.
+   */
+  dispatch(
+    launch: Launch,
+    bindings: Bindings,
+    label = launch.shader.name,
+    bytes?: Readonly<Record<string, number | undefined>>,
+  ): void {
     this.assertUsable();
     if (this.#launches) return void this.#launches.push({ ...launch, label });
     const pieces = divide(launch, this.#pace.most, this.limits.maxComputeWorkgroupsPerDimension);
-    for (const piece of pieces) this.#record(piece, bindings, label);
+    for (const piece of pieces) this.#record(piece, bindings, label, bytes, pieces.length);
   }
 
+  /** `pieces`: how many dispatches share the bytes. */
   #record(
-    { shader, constants, insertions, params, workgroups, operations = 0 }: Launch,
+    launch: Launch,
     bindings: Bindings,
     label: string,
-  ) {
+    bytes: Readonly<Record<string, number | undefined>> | undefined,
+    pieces: number,
+  ): void {
+    const { shader, params, workgroups, operations = 0 } = launch;
+    const recorded = this.#profiler?.begin('record', label);
     if (this.#recordedOperations + operations > this.#pace.most) this.flush();
     this.#recordedOperations += operations;
-    const pipeline = this.#pipelines.get(shader, constants, insertions, label);
+    const pipeline = this.#pipeline(launch, label);
     const { uniform } = pipeline.layout;
     const slot = Math.ceil((uniform?.size ?? 0) / UNIFORM_SLOT) * UNIFORM_SLOT;
     if (this.#recorded.length >= MAX_BATCH || this.#uniformEnd + slot > this.#uniformBytes.byteLength) this.flush();
@@ -194,8 +210,23 @@ export class Runtime {
       bindGroup,
       uniformOffset,
       workgroups,
+      ...(this.#profiler && { facts: this.#profiler.note(factsOf(launch, label, pipeline, bindings, bytes, pieces)) }),
     });
     this.#dispatches++;
+    recorded?.();
+  }
+
+  #pipeline({ shader, constants, insertions }: Launch, label: string): Pipeline {
+    const before = this.#pipelines.size;
+    const compiled = this.#profiler?.begin('compile', shader.name);
+    const pipeline = this.#pipelines.get(shader, constants, insertions, label);
+    if (this.#pipelines.size > before) compiled?.();
+    return pipeline;
+  }
+
+  /** Whether what is recorded is profiled. */
+  get isProfiling(): boolean {
+    return this.#profiler !== undefined;
   }
 
   /** The dispatches that `work` would make. Nothing is compiled and no kernel runs, so results have undefined contents. */
@@ -236,7 +267,8 @@ export class Runtime {
     if (this.#recorded.length === 0 || this.#lost) return;
     const operations = this.#recordedOperations;
     const recorded = this.#recorded;
-    const stopwatch = this.#stopwatch;
+    const profiler = this.#profiler;
+    const submitted = profiler?.begin('submit', 'submit');
     const uniformEnd = this.#uniformEnd;
     this.#pace.submitted(operations, performance.now() / 1000);
     this.#recorded = [];
@@ -250,14 +282,18 @@ export class Runtime {
           this.gpu.queue.writeBuffer(this.#uniforms, 0, this.#uniformBytes.buffer, 0, uniformEnd);
         }
         const encoder = this.gpu.createCommandEncoder();
+        if (profiler) runFirst(profiler, encoder, recorded);
         let pass: GPUComputePassEncoder | undefined;
         for (const command of recorded) {
           if (command.kind === 'dispatch') {
-            pass ??= encoder.beginComputePass(stopwatch?.timestampWrites(command.label));
-            pass.setPipeline(command.pipeline.gpu);
-            pass.setBindGroup(0, command.bindGroup, command.pipeline.layout.uniform ? [command.uniformOffset] : []);
+            const { pipeline, bindGroup } = command;
+            const offsets = offsetsOf(command);
+            pipeline.hasRun = true;
+            pass ??= encoder.beginComputePass(command.facts && profiler?.pass(command.facts));
+            pass.setPipeline(pipeline.gpu);
+            pass.setBindGroup(0, bindGroup, offsets);
             pass.dispatchWorkgroups(...command.workgroups);
-            if (!stopwatch) continue;
+            if (!profiler) continue;
           }
           pass?.end();
           pass = undefined;
@@ -267,12 +303,13 @@ export class Runtime {
           }
         }
         pass?.end();
-        stopwatch?.resolve(encoder);
+        profiler?.resolve(encoder);
         this.gpu.queue.submit([encoder.finish()]);
-        stopwatch?.collect();
+        profiler?.collect();
       },
       (message) => new ValidationError(`device: recorded work was rejected: ${message}`),
     );
+    submitted?.();
     this.#progress = { ...this.#progress, total: this.#progress.total + operations };
     if (operations > LONG_SHARE * this.#pace.most) this.#noteEnd(this.#progress.total);
   }
@@ -330,41 +367,39 @@ export class Runtime {
   }
 
   /**
-   * Runs `work`, which records dispatches, and times each of them on the GPU. Times are `undefined` if the device has no
-   * timestamp queries.
+   * Runs `work`, which records dispatches, and tells what it did. Dispatches are timed if the device has timestamp queries.
    */
-  async time<T>(work: () => T): Promise<{ value: T; dispatches: DispatchTime[] | undefined }> {
-    return this.#underWay(() => this.#time(work));
+  async profile<T>(work: () => T): Promise<{ value: T; profiled: Profiled }> {
+    return this.#underWay(() => this.#profile(work));
   }
 
-  async #time<T>(work: () => T): Promise<{ value: T; dispatches: DispatchTime[] | undefined }> {
-    if (this.#stopwatch) throw new ArgumentError('device.profile: work must not call device.profile itself');
+  async #profile<T>(work: () => T): Promise<{ value: T; profiled: Profiled }> {
+    if (this.#profiler) throw new ArgumentError('device.profile: work must not call device.profile itself');
     this.flush();
-    if (!this.gpu.features.has('timestamp-query')) {
-      const value = work();
-      await this.#submittedWork();
-      return { value, dispatches: undefined };
-    }
-    const stopwatch = new Stopwatch(this.gpu, MAX_BATCH);
+    const profiler = new Profiler(this.gpu, MAX_BATCH);
     try {
-      const value = this.#timed(stopwatch, work);
+      const value = this.#watched(profiler, work);
+      const waited = profiler.begin('wait', 'wait');
       await this.#submittedWork();
       await this.#reportFailures();
-      return { value, dispatches: await stopwatch.finish() };
+      waited();
+      return { value, profiled: await profiler.finish() };
     } finally {
-      stopwatch.destroy();
+      profiler.destroy();
     }
   }
 
-  /** Work that others record while this is waited for is not timed. */
-  #timed<T>(stopwatch: Stopwatch, work: () => T): T {
-    this.#stopwatch = stopwatch;
+  /** Work that others record while this is waited for is not profiled. */
+  #watched<T>(profiler: Profiler, work: () => T): T {
+    this.#profiler = profiler;
+    const ended = profiler.begin('work', 'work');
     try {
       const value = work();
       this.flush();
       return value;
     } finally {
-      this.#stopwatch = undefined;
+      ended();
+      this.#profiler = undefined;
     }
   }
 
@@ -584,4 +619,35 @@ export class Runtime {
     if (first) throw first;
     if (this.#lost) throw this.#lost;
   }
+}
+
+/** Runs pipelines that never ran, for no workgroup, so that a driver that compiles late does so before the dispatches. */
+function runFirst(profiler: Profiler, encoder: GPUCommandEncoder, recorded: readonly Recorded[]): void {
+  for (const command of recorded) {
+    if (command.kind !== 'dispatch' || command.pipeline.hasRun) continue;
+    command.pipeline.hasRun = true;
+    profiler.warm(encoder, command.pipeline.gpu, command.bindGroup, offsetsOf(command));
+  }
+}
+
+function offsetsOf({ pipeline, uniformOffset }: RecordedDispatch): number[] {
+  return pipeline.layout.uniform ? [uniformOffset] : [];
+}
+
+function factsOf(
+  { shader, constants, workgroups, operations }: Launch,
+  label: string,
+  { id, layout }: Pipeline,
+  bindings: Bindings,
+  bytes: Readonly<Record<string, number | undefined>> | undefined,
+  pieces: number,
+): DispatchFacts {
+  const total = (access: string) =>
+    layout.storage.reduce((sum, binding) => {
+      const { name } = binding;
+      if (binding.access !== access) return sum;
+      return sum + ((bytes ? bytes[name] : bindings[name]?.bytes) ?? 0) / pieces;
+    }, 0);
+  const [bytesRead, bytesWritten] = ['read-only-storage', 'storage'].map(total);
+  return { label, kernel: shader.name, constants, pipeline: id, workgroups, operations, bytesRead, bytesWritten };
 }

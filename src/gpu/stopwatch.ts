@@ -1,22 +1,22 @@
 import { BufferUsage, MAP_MODE_READ } from './usage.ts';
 
-export interface DispatchTime {
-  readonly label: string;
-  /** Milliseconds on the GPU. */
-  readonly gpuTime: number;
+/** Nanoseconds of the GPU's clock. */
+export interface Stamps {
+  readonly begin: bigint;
+  readonly end: bigint;
 }
 
-/** Times each dispatch by timestamp queries. While it runs, every dispatch has its own pass. */
+/** Reads the GPU's clock before and after passes, by timestamp queries. */
 export class Stopwatch {
   readonly #gpu: GPUDevice;
   readonly #queries: GPUQuerySet;
   readonly #resolved: GPUBuffer;
   readonly #bytes: number;
-  readonly #readings: { labels: string[]; staging: GPUBuffer; mapped: Promise<undefined> }[] = [];
-  #labels: string[] = [];
+  readonly #readings: { count: number; staging: GPUBuffer; mapped: Promise<undefined> }[] = [];
+  #count = 0;
   #staging: GPUBuffer | undefined;
 
-  /** `capacity`: the most dispatches in one batch. */
+  /** `capacity`: the most passes in one batch. */
   constructor(gpu: GPUDevice, capacity: number) {
     this.#gpu = gpu;
     this.#bytes = capacity * 2 * 8;
@@ -27,27 +27,21 @@ export class Stopwatch {
     });
   }
 
-  timestampWrites(label: string): GPUComputePassDescriptor {
-    const begin = 2 * this.#labels.length;
-    this.#labels.push(label);
-    return {
-      timestampWrites: {
-        querySet: this.#queries,
-        beginningOfPassWriteIndex: begin,
-        endOfPassWriteIndex: begin + 1,
-      },
-    };
+  /** For the next pass of the batch. */
+  timestampWrites(): GPUComputePassTimestampWrites {
+    const begin = 2 * this.#count++;
+    return { querySet: this.#queries, beginningOfPassWriteIndex: begin, endOfPassWriteIndex: begin + 1 };
   }
 
   /** Call at the end of a batch's encoder. */
   resolve(encoder: GPUCommandEncoder): void {
-    if (this.#labels.length === 0) return;
+    if (this.#count === 0) return;
     this.#staging = this.#gpu.createBuffer({
       size: this.#bytes,
       usage: BufferUsage.MAP_READ | BufferUsage.COPY_DST,
     });
-    encoder.resolveQuerySet(this.#queries, 0, 2 * this.#labels.length, this.#resolved, 0);
-    encoder.copyBufferToBuffer(this.#resolved, 0, this.#staging, 0, 16 * this.#labels.length);
+    encoder.resolveQuerySet(this.#queries, 0, 2 * this.#count, this.#resolved, 0);
+    encoder.copyBufferToBuffer(this.#resolved, 0, this.#staging, 0, 16 * this.#count);
   }
 
   /** Call after the batch was submitted. */
@@ -55,22 +49,21 @@ export class Stopwatch {
     if (!this.#staging) return;
     const mapped = this.#staging.mapAsync(MAP_MODE_READ);
     mapped.catch(() => undefined); // a lost device is reported by the wait that follows
-    this.#readings.push({ labels: this.#labels, staging: this.#staging, mapped });
-    this.#labels = [];
+    this.#readings.push({ count: this.#count, staging: this.#staging, mapped });
+    this.#count = 0;
     this.#staging = undefined;
   }
 
-  async finish(): Promise<DispatchTime[]> {
-    const times: DispatchTime[] = [];
-    for (const { labels, staging, mapped } of this.#readings) {
+  /** The stamps of all passes, in the order of `timestampWrites`. */
+  async finish(): Promise<Stamps[]> {
+    const all: Stamps[] = [];
+    for (const { count, staging, mapped } of this.#readings) {
       await mapped;
       const stamps = new BigUint64Array(staging.getMappedRange());
-      labels.forEach((label, i) => {
-        times.push({ label, gpuTime: Number(stamps[2 * i + 1] - stamps[2 * i]) / 1e6 });
-      });
+      for (let i = 0; i < count; i++) all.push({ begin: stamps[2 * i], end: stamps[2 * i + 1] });
       staging.unmap();
     }
-    return times;
+    return all;
   }
 
   destroy(): void {

@@ -27,6 +27,7 @@ import {
   MOST_REGISTER_NUMBERS,
   storedBatch,
   valueDimBucket,
+  visiblePairs,
   type AttentionInputs,
   type AttentionOp,
 } from './attention.ts';
@@ -279,12 +280,6 @@ function registerConstants(
   };
 }
 
-/** The operations of products that have `columns` columns together, over all pairs of a query and a key that may be visible. */
-function pairOperations({ batch, heads, queryLength, keyLength, options }: AttentionGradientProblem, columns: number) {
-  const { left, right } = options.band;
-  return 2 * batch * heads * queryLength * Math.min(keyLength, left + right + 1) * columns;
-}
-
 /** A kernel with attention-gradient/parts/pair. `params` are its own uniform fields. */
 function gradientLaunch(
   shader: Shader,
@@ -330,13 +325,15 @@ export function planQueryGradient(
 ): Launch[] {
   const { headDim, valueDim, queryLength, heads, batch } = problem;
   const { variant } = chooseAttentionGradient(problem, 'query', traits, choices);
+  const passes = variant.family === 'tile' ? columnPasses(headDim).length : 1;
+  const operations = (2 * visiblePairs(problem) * (2 * headDim + valueDim)) / passes; // scores, dP, dQ
   const queryTiles = Math.ceil(queryLength / variant.ownRows);
   const launch = (shader: Shader, constants: Constants, own: UniformValues) =>
     gradientLaunch(
       shader,
       constants,
       problem,
-      { groups: queryTiles * heads * batch, operations: pairOperations(problem, 2 * headDim + valueDim) },
+      { groups: queryTiles * heads * batch, operations },
       {
         work: { query_tiles: queryTiles, splits: 1, head_tiles: heads },
         queries: { d_query_strides: dQuery.strides },
@@ -377,12 +374,15 @@ export function planKeyGradient(
   const { variant } = chooseAttentionGradient(problem, 'key', traits, choices);
   const shader = KEY_SHADERS[hasValuesApart(traits) ? 'apart' : 'joined'][variant.family];
   const keyTiles = Math.ceil(keyLength / variant.ownRows);
+  const columns = Math.max(headDim, valueDim);
+  const passes = variant.family === 'tile' ? columnPasses(columns).length : 1;
+  const operations = (4 * visiblePairs(problem) * (headDim + valueDim)) / passes; // scores, dP, dK, dV
   const launch = (constants: Constants, own: UniformValues) =>
     gradientLaunch(
       shader,
       constants,
       problem,
-      { groups: keyTiles * kvHeads * batch, operations: pairOperations(problem, 2 * (headDim + valueDim)) },
+      { groups: keyTiles * kvHeads * batch, operations },
       {
         keys: {
           d_key_strides: dKey.strides,
@@ -400,7 +400,6 @@ export function planKeyGradient(
   if (variant.family === 'register') {
     return [launch(registerConstants(problem, 'key', variant), {})];
   }
-  const columns = Math.max(headDim, valueDim);
   return columnPasses(columns).map((column) =>
     launch(tileConstants(columns - column, variant.ownRows, 8), { first_column: column }),
   );
@@ -428,7 +427,7 @@ export function planMaskGradient(
   };
   const work = {
     groups: batches * heads * queryTiles * keyTiles,
-    operations: pairOperations(problem, problem.headDim + problem.valueDim),
+    operations: 2 * visiblePairs(problem) * (problem.headDim + problem.valueDim),
   };
   return gradientLaunch(maskShader, {}, problem, work, params, traits);
 }

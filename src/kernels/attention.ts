@@ -668,7 +668,7 @@ export function attentionLaunch(
       },
     },
     workgroups: foldWorkgroups(op, groups, traits),
-    operations: (2 * groups * pairsOfTile(problem, variant) * (problem.headDim + problem.valueDim)) / splits,
+    operations: 2 * visiblePairs(problem) * (problem.headDim + problem.valueDim),
     insertions: options.insertions,
   };
 }
@@ -676,6 +676,17 @@ export function attentionLaunch(
 /** Pairs of a query and a key in a tile of query rows, at most. */
 function pairsOfTile({ keyLength, options: { band } }: AttentionProblem, { blockQ }: AttentionVariant): number {
   return blockQ * Math.min(keyLength, band.left + band.right + blockQ);
+}
+
+/** Pairs of a query and a key over all heads that the band leaves if the last query sees the last key, for estimates. */
+export function visiblePairs({ batch, heads, queryLength, keyLength, options }: AttentionInputs): number {
+  const { left, right } = options.band;
+  const queries = Math.min(queryLength, keyLength);
+  const after = Math.max(0, queries - 1 - right); // keys that the first query does not see after it, one fewer each row
+  const before = Math.max(0, keyLength - 1 - left); // keys that the last query does not see before it
+  const rows = Math.min(queries, before);
+  const hidden = (after * (after + 1)) / 2 + rows * before - (rows * (rows - 1)) / 2;
+  return batch * heads * Math.max(0, queryLength * keyLength - hidden);
 }
 
 /** Columns of each pass but the last: the same number, in whole vectors of float16. */

@@ -146,7 +146,7 @@ export function planMatmul(given: MatmulProblem, traits: Traits, choices: Kernel
 }
 
 export function matmulLaunch(problem: MatmulProblem, variant: AnyMatmulVariant, traits: Traits): Launch {
-  const { op, rows, columns } = problem;
+  const { op, rows, columns, depth } = problem;
   const rowTiles = Math.ceil(rows / variant.rows);
   const columnTiles = Math.ceil(columns / variant.columns);
   const groups = rowTiles * columnTiles * batchSize(problem);
@@ -155,7 +155,7 @@ export function matmulLaunch(problem: MatmulProblem, variant: AnyMatmulVariant, 
     ...kernelOf(problem, variant, operands),
     params: { first_group: 0, groups, row_tiles: rowTiles, column_tiles: columnTiles, ...operands },
     workgroups: foldWorkgroups(op, groups, traits),
-    operations: 2 * groups * variant.rows * variant.columns * problem.depth,
+    operations: 2 * batchSize(problem) * rows * columns * depth,
   };
 }
 

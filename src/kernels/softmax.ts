@@ -89,9 +89,6 @@ export function planSoftmaxGradient(problem: SoftmaxGradientProblem, traits: Tra
   };
 }
 
-/** What a score takes on its way to a weight or back, with its bytes: about as long as this many operations of a product. */
-const SCORE_OPERATIONS = 20;
-
 /** The launch that both kernels share, for an output of a dtype. `own` are the uniform fields of one of them. */
 function rowsLaunch({ op, shape, xDType, x, options }: SoftmaxRows, dtype: FloatDType, traits: Traits, own: object) {
   const [batch, heads, queryLength, keyLength] = shape;
@@ -107,7 +104,6 @@ function rowsLaunch({ op, shape, xDType, x, options }: SoftmaxRows, dtype: Float
       ...constants,
     },
     params: {
-      first_group: 0,
       groups,
       heads,
       rows,
@@ -118,6 +114,5 @@ function rowsLaunch({ op, shape, xDType, x, options }: SoftmaxRows, dtype: Float
       ...own,
     },
     workgroups: foldWorkgroups(op, groups, traits),
-    operations: SCORE_OPERATIONS * rows * keyLength,
   };
 }

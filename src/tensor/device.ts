@@ -3,11 +3,11 @@ import { checkBudget, sizeClass, type MemoryUse, type StorageBuffer } from '../g
 import { ArgumentError } from '../gpu/errors.ts';
 import { Pace } from '../gpu/pace.ts';
 import { Runtime, type Launch, type WaitOptions } from '../gpu/runtime.ts';
-import type { DispatchTime } from '../gpu/stopwatch.ts';
 import { BufferUsage } from '../gpu/usage.ts';
 import { BYTES, DTYPES, type DType } from './dtype.ts';
 import { encodeFloat16 } from './float16.ts';
 import { checkOptions, refuseDeferred, WAIT_OPTIONS } from './options.ts';
+import { checkProfileOptions, profileOf, storedBytes, type Profile, type ProfileOptions } from './profile.ts';
 import { normal } from './random.ts';
 import { checkShape, contiguousStrides, formatShape, rowPitch, sizeOf, storageSize, type Shape } from './shape.ts';
 import { Storage, Tensor, type Tape } from './tensor.ts';
@@ -64,13 +64,6 @@ export interface DeviceInfo {
   /** 0 if the driver does not report it. */
   readonly subgroupMinSize: number;
   readonly subgroupMaxSize: number;
-}
-
-export interface Profile<T> {
-  readonly value: T;
-  /** Milliseconds on the GPU over all dispatches; undefined if the device has no timestamp queries. */
-  readonly gpuTime: number | undefined;
-  readonly dispatches: readonly DispatchTime[];
 }
 
 /** Limits that kernels can use: the adapter's are requested instead of WebGPU's defaults. */
@@ -385,7 +378,7 @@ export class Device {
     const buffers = Object.fromEntries(
       Object.entries(tensors).map(([name, tensor]) => [name, tensor?.storage(caller)]),
     );
-    this.runtime.dispatch(launch, buffers, caller);
+    this.runtime.dispatch(launch, buffers, caller, this.runtime.isProfiling ? storedBytes(tensors) : undefined);
   }
 
   /** Submits recorded work without waiting for it. */
@@ -437,11 +430,18 @@ export class Device {
     return result;
   }
 
-  /** Runs `work`, which calls ops and must not be async. Waits, and returns the GPU time of each dispatch. */
-  async profile<T>(work: () => T): Promise<Profile<T>> {
-    const { value, dispatches } = await this.runtime.time(() => refuseDeferred('device.profile', work()));
-    const gpuTime = dispatches?.reduce((sum, dispatch) => sum + dispatch.gpuTime, 0);
-    return { value, gpuTime, dispatches: dispatches ?? [] };
+  /**
+   * Runs `work`, which calls ops and must not be async. Waits, and returns the calls, the GPU time and the bytes of each
+   * kernel, and a trace of host and GPU. GPU times exclude compilation, which the trace shows on the host: to see none of it,
+   * run `work` once before.
+   *
+   * @throws ArgumentError for a roof that is no pair of positive numbers, for `work` that is async or profiles itself
+   */
+  async profile<T>(work: () => T, options: ProfileOptions = {}): Promise<Profile<T>> {
+    checkProfileOptions(options);
+    const { value, profiled } = await this.runtime.profile(() => refuseDeferred('device.profile', work()));
+    const { device, description } = this.info;
+    return profileOf(value, profiled, device || description, options);
   }
 
   /**

@@ -9,6 +9,7 @@ import {
   planKeyPlaces,
   tileBytes,
   valueDimBucket,
+  visiblePairs,
   type AttentionProblem,
   type OptionFields,
   type RegisterVariant,
@@ -380,6 +381,38 @@ const tileOf = (queryLength: number, keyLength: number) =>
 const local = (queryLength: number, band: Band, keyLength = queryLength) => ({
   problem: { queryLength, keyLength, band },
   tile: tileOf(queryLength, keyLength),
+});
+
+test('pairs that the band leaves are counted as a loop over them counts', () => {
+  const count = (queryLength: number, keyLength: number, { left, right }: Pick<Band, 'left' | 'right'>) => {
+    let pairs = 0;
+    for (let query = 0; query < queryLength; query++) {
+      const position = query + keyLength - queryLength;
+      for (let key = 0; key < keyLength; key++) if (key >= position - left && key <= position + right) pairs++;
+    }
+    return pairs;
+  };
+  for (const [queryLength, keyLength] of [
+    [8, 8],
+    [1, 9],
+    [3, 20],
+    [7, 8],
+  ]) {
+    for (const left of [UNBOUNDED, 0, 2, 30]) {
+      for (const right of [UNBOUNDED, 0, 2, 30]) {
+        const problem = attentionProblem({
+          batch: 2,
+          heads: 3,
+          queryLength,
+          keyLength,
+          ...withOptions({ band: { left, right } }),
+        });
+        expect(visiblePairs(problem), `${queryLength} ${keyLength} ${left} ${right}`).toBe(
+          6 * count(queryLength, keyLength, { left, right }),
+        );
+      }
+    }
+  }
 });
 
 describe('local attention visits', () => {

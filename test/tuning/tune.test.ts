@@ -231,7 +231,9 @@ describe('tune', () => {
     const dispatches = times.map((time) => ({ label: 'matmul', gpuTime: time }));
     const profile = vi
       .spyOn(device, 'profile')
-      .mockImplementation((work) => Promise.resolve({ value: work(), gpuTime, dispatches }));
+      .mockImplementation((work) =>
+        Promise.resolve({ value: work(), gpuTime, dispatches, kernels: [], trace: () => '' }),
+      );
     const { choices } = await tuneProblems(device, [problemOf('tile-32x32', 'tile-64x64')], {}, ONCE);
     for (const { milliseconds } of choices[0].candidates) expect(milliseconds).toSatisfy(Number.isFinite);
     expect(profile).toHaveBeenCalledOnce();

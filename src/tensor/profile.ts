@@ -1,0 +1,161 @@
+/** What `device.profile` returns, from what the runtime saw. */
+import { ArgumentError } from '../gpu/errors.ts';
+import type { Profiled, ProfiledDispatch } from '../gpu/profiler.ts';
+import type { Constants } from '../gpu/shader.ts';
+import { chromeTrace } from '../gpu/trace.ts';
+import { BYTES } from './dtype.ts';
+import { checkOptions } from './options.ts';
+import type { Tensor } from './tensor.ts';
+
+/** The most that a device can do, as `webgpu-attention bench` measures it. */
+export interface ProfileRoof {
+  /** Billions of bytes a second, read plus written by a kernel that copies. */
+  copyGBs: number;
+  /** Billions of float32 operations a second; a multiply-add counts as two. */
+  f32Gflops: number;
+}
+
+export interface ProfileOptions {
+  /** The device's roof, such as `roof` in a result of `webgpu-attention bench --json`. With it, rows have a `roofShare`. */
+  roof?: ProfileRoof;
+}
+
+export interface DispatchTime {
+  /** The op. */
+  readonly label: string;
+  /** Milliseconds on the GPU. */
+  readonly gpuTime: number;
+}
+
+/** All calls of one kernel by one op. */
+export interface KernelProfile {
+  /** The op that called it, as errors name it. */
+  readonly op: string;
+  /** The shader, as `webgpu-attention shader` names it. */
+  readonly kernel: string;
+  /** The shader's constants in this variant. Variants have rows of their own. */
+  readonly constants: Constants;
+  readonly calls: number;
+  /** Milliseconds on the GPU over all calls, without compilation; undefined if the device has no timestamp queries. */
+  readonly gpuTime: number | undefined;
+  /** `gpuTime` as a share of the whole profile's. */
+  readonly timeShare: number | undefined;
+  /**
+   * Bytes of the tensors that the kernel reads, and of those that it writes, over all calls. Each tensor counts once a call, with
+   * the elements that it has in memory: broadcast axes do not count. One that is updated in place counts as written only.
+   * This is the least that has to move if the kernel needs all of every tensor. Elements read twice are not counted twice, and those
+   * that a mask, a window or a cache's lengths exclude are not left out.
+   */
+  readonly bytesRead: number;
+  readonly bytesWritten: number;
+  /** Billions of these bytes a second. */
+  readonly gbs: number | undefined;
+  /**
+   * Floating-point operations over all calls, for matrix products and for attention, forward and backward; undefined for
+   * other kernels, which bytes bound. A multiply-add counts as two. Attention counts as its products over the pairs that the
+   * band of `isCausal` and `window` leaves; what else hides keys is not left out.
+   */
+  readonly operations: number | undefined;
+  /** Billions of these operations a second. */
+  readonly gflops: number | undefined;
+  /**
+   * Share of the roofline that was reached: the longer of the times that the bytes and the operations take at the roof's
+   * rates, over `gpuTime`. It can exceed 1, if tensors stay in a cache or tensor cores compute. Undefined without a roof.
+   */
+  readonly roofShare: number | undefined;
+}
+
+export interface Profile<T> {
+  /** What `work` returned. */
+  readonly value: T;
+  /** Milliseconds on the GPU over all dispatches; undefined if the device has no timestamp queries. */
+  readonly gpuTime: number | undefined;
+  /** Each dispatch in order; none if the device has no timestamp queries. */
+  readonly dispatches: readonly DispatchTime[];
+  /** A row for each kernel, the longest first, or in order of the first call if the device has no timestamp queries. */
+  readonly kernels: readonly KernelProfile[];
+  /**
+   * The profile as JSON in Chrome's Trace Event Format, for ui.perfetto.dev or chrome://tracing. The host's lane shows `work`, and
+   * in it where ops recorded, pipelines were compiled and batches submitted, then the wait. The GPU's lane, which is missing
+   * without timestamp queries, shows each dispatch. The clocks differ: the first dispatch is drawn where the first submit ended.
+   */
+  trace(): string;
+}
+
+export function checkProfileOptions(options: ProfileOptions): void {
+  const op = 'device.profile';
+  checkOptions(op, options, ['roof']);
+  const { roof } = options;
+  if (roof === undefined) return;
+  for (const name of ['copyGBs', 'f32Gflops'] as const) {
+    const rate: unknown = (roof as Partial<ProfileRoof> | null)?.[name];
+    if (!(typeof rate === 'number' && rate > 0 && rate < Infinity)) {
+      throw new ArgumentError(`${op}: roof.${name} must be a positive number, got ${String(rate)}`);
+    }
+  }
+}
+
+/** Bytes of the elements that each tensor has in memory. */
+export function storedBytes(tensors: Readonly<Record<string, Tensor | undefined>>): Record<string, number | undefined> {
+  return Object.fromEntries(
+    Object.entries(tensors).map(([name, tensor]) => [
+      name,
+      tensor?.shape.reduce(
+        (bytes, length, axis) => (tensor.strides[axis] === 0 ? bytes : bytes * length),
+        BYTES[tensor.dtype],
+      ),
+    ]),
+  );
+}
+
+export function profileOf<T>(value: T, profiled: Profiled, device: string, { roof }: ProfileOptions): Profile<T> {
+  const { dispatches, isTimed } = profiled;
+  const gpuTime = isTimed ? sum(dispatches, (dispatch) => dispatch.gpuTime!) : undefined;
+  const groups = new Map<string, ProfiledDispatch[]>();
+  for (const dispatch of dispatches) {
+    const key = `${dispatch.pipeline} ${dispatch.label}`;
+    const group = groups.get(key);
+    if (group) group.push(dispatch);
+    else groups.set(key, [dispatch]);
+  }
+  const kernels = [...groups.values()].map((calls) => kernelOf(calls, gpuTime, roof));
+  if (isTimed) kernels.sort((a, b) => b.gpuTime! - a.gpuTime!);
+  return {
+    value,
+    gpuTime,
+    dispatches: isTimed ? dispatches.map(({ label, gpuTime: time }) => ({ label, gpuTime: time! })) : [],
+    kernels,
+    trace: () => chromeTrace(profiled, device),
+  };
+}
+
+function kernelOf(calls: readonly ProfiledDispatch[], whole: number | undefined, roof?: ProfileRoof): KernelProfile {
+  const [{ label: op, kernel, constants, operations: counted }] = calls;
+  const gpuTime = whole === undefined ? undefined : sum(calls, (call) => call.gpuTime!);
+  const bytesRead = sum(calls, (call) => call.bytesRead);
+  const bytesWritten = sum(calls, (call) => call.bytesWritten);
+  const operations = counted === undefined ? undefined : sum(calls, (call) => call.operations ?? 0);
+  // a clock may be too coarse to see a kernel
+  const per = (amount: number | undefined) =>
+    amount !== undefined && gpuTime! > 0 ? amount / gpuTime! / 1e6 : undefined;
+  const bytes = bytesRead + bytesWritten;
+  const least = roof && Math.max(bytes / roof.copyGBs, (operations ?? 0) / roof.f32Gflops);
+  return {
+    op,
+    kernel,
+    constants,
+    calls: calls.length,
+    gpuTime,
+    timeShare: gpuTime !== undefined && whole! > 0 ? gpuTime / whole! : undefined,
+    bytesRead,
+    bytesWritten,
+    gbs: per(bytes),
+    operations,
+    gflops: per(operations),
+    roofShare: per(least),
+  };
+}
+
+function sum<T>(items: readonly T[], of: (item: T) => number): number {
+  return items.reduce((total, item) => total + of(item), 0);
+}
