@@ -27,7 +27,12 @@ export function anyScore(device: Device, shape: ScoreShape, slope: number, shift
     `fn score_mod(score: f32, batch: u32, head: u32, query: u32, key: u32) -> f32 {
        return slope() * score + shift(batch, head, query, key);
      }`,
-    { captures: { slope, shift: device.tensor(tabulate(shape, shift), shape) } },
+    {
+      captures: { slope, shift: device.tensor(tabulate(shape, shift), shape) },
+      derivative: `fn score_mod_derivative(score: f32, batch: u32, head: u32, query: u32, key: u32) -> f32 {
+        return slope();
+      }`,
+    },
   );
 }
 

@@ -11,6 +11,7 @@ import {
   attend,
   type AttentionOp,
   largest,
+  type Magnitudes,
   type Problem,
   referenceAttention,
   referenceOptions,
@@ -74,18 +75,19 @@ export function referenceGradients(problem: Problem, gradients: OutputGradients,
   return attentionGradient(q, k, v, ofResults, options);
 }
 
-/** Fails unless all gradients are the reference's. */
+/** Fails unless all gradients are the reference's. `magnitudes` are those of `expectAttention`. */
 export async function expectGradients(
   op: AttentionOp,
   problem: Problem,
   gradients: OutputGradients,
   dtype: Float,
   expected = referenceGradients(problem, gradients, dtype),
+  { maxProduct = 0, maxValue = 1 }: Magnitudes = {},
 ): Promise<Gradients<Float32Array>> {
   const actual = await runGradients(op, problem, gradients, dtype);
   // scores count by their size where they decide, which the logarithms of the sums tell
-  const maxScore = largest(referenceAttention(problem, dtype).logSumExp.data);
-  const magnitude = gradientMagnitude(problem, gradients);
+  const maxScore = largest(referenceAttention(problem, dtype).logSumExp.data) + maxProduct;
+  const magnitude = maxValue * gradientMagnitude(problem, gradients);
   for (const name of LEAVES) {
     const got = actual[name];
     if (!got) continue;

@@ -186,28 +186,37 @@ export function storedOnce(array: HostArray, dtype: Float): HostArray {
   return rounded;
 }
 
-/** Fails unless all that the op returns is the reference's; `isFar` where scores are far from 1. */
+/** How far from 1 a problem's numbers are, for `widen`. */
+export interface Magnitudes {
+  /** Scores are far from 1: the largest log-sum-exp counts. */
+  isFar?: boolean;
+  /** What is added to that, where products cancel or are capped on their way to a score. */
+  maxProduct?: number;
+  maxValue?: number;
+}
+
+/** Fails unless all that the op returns is the reference's. */
 export async function expectAttention(
   op: AttentionOp,
   problem: Problem,
   dtype: Float,
-  { isFar = false } = {},
+  magnitudes: Magnitudes = {},
 ): Promise<Results> {
-  return expectResults(op, problem, dtype, referenceAttention(problem, dtype), isFar);
+  return expectResults(op, problem, dtype, referenceAttention(problem, dtype), magnitudes);
 }
 
 /** The same for each op, by one evaluation of the reference. */
 export async function expectEveryOp(
   problem: Problem,
   dtype: Float,
-  { isFar = false } = {},
+  magnitudes: Magnitudes = {},
 ): Promise<Record<AttentionOp, Results>> {
   const expected = referenceAttention(problem, dtype);
   const results: Partial<Record<AttentionOp, Results>> = {};
   const failures: string[] = [];
   for (const op of ATTENTION_OPS) {
     try {
-      results[op] = await expectResults(op, problem, dtype, expected, isFar);
+      results[op] = await expectResults(op, problem, dtype, expected, magnitudes);
     } catch (error) {
       failures.push((error as Error).message);
     }
@@ -221,13 +230,14 @@ async function expectResults(
   problem: Problem,
   dtype: Float,
   expected: AttentionResult,
-  isFar: boolean,
+  { isFar = false, maxProduct = 0, maxValue }: Magnitudes,
 ): Promise<Results> {
   const results = await runAttention(op, problem, dtype);
-  const maxScore = isFar ? largest(expected.logSumExp.data) : undefined;
+  const maxScore = isFar ? largest(expected.logSumExp.data) + maxProduct : undefined;
   const compare = (name: keyof Results, tolerance: Tolerance) => {
     const actual = results[name];
-    if (actual) expectClose(actual, expected[name]!.data, widen(tolerance, { maxScore }), `${op}, ${dtype}, ${name}`);
+    if (actual)
+      expectClose(actual, expected[name]!.data, widen(tolerance, { maxScore, maxValue }), `${op}, ${dtype}, ${name}`);
   };
   // weights stored in float16 are one more rounding, by at most 2⁻¹¹ of each
   const storesWeights = dtype === 'float16' && op === 'scaledDotProductAttention';

@@ -7,7 +7,7 @@ import { IS_MATRIX } from '../../matrix/narrow.ts';
 import { Random } from '../../random.ts';
 import { type AttentionOp, expectAttention, type Problem } from './attention-run.ts';
 import { boolMask, floatMask, randomOperands } from './attention-suite.ts';
-import type { Layout } from '../upload.ts';
+import { anyLayout, ofRank } from '../any-layout.ts';
 
 const RUNS = 60;
 /** Fixed, so that every machine tries the same; a failure prints it with the path to the smallest counterexample. */
@@ -27,15 +27,6 @@ const sizes = fc.record({
   valueDim: fc.integer({ min: 1, max: IS_MATRIX ? 64 : 32 }),
 });
 
-const layout: fc.Arbitrary<Layout | undefined> = fc.option(
-  fc.record({
-    axes: fc.shuffledSubarray([0, 1, 2, 3], { minLength: 4 }),
-    before: fc.array(fc.integer({ min: 0, max: 4 }), { minLength: 4, maxLength: 4 }),
-    after: fc.array(fc.integer({ min: 0, max: 3 }), { minLength: 4, maxLength: 4 }),
-  }),
-  { nil: undefined },
-);
-
 const mask = fc.option(
   fc.record({
     kind: fc.constantFrom('bool' as const, 'float' as const),
@@ -43,7 +34,7 @@ const mask = fc.option(
     repeats: fc.array(fc.boolean(), { minLength: 4, maxLength: 4 }),
     /** Leading axes left out. */
     dropped: fc.integer({ min: 0, max: 3 }),
-    layout,
+    layout: anyLayout,
   }),
   { nil: undefined },
 );
@@ -58,7 +49,7 @@ const cases = fc.record({
   isCausal: fc.oneof(fc.boolean(), alignment),
   scale: fc.option(fc.double({ min: -2, max: 2, noNaN: true }), { nil: undefined }),
   dtype: fc.constantFrom('float32' as const, 'float16' as const),
-  layouts: fc.record({ q: layout, k: layout, v: layout }),
+  layouts: fc.record({ q: anyLayout, k: anyLayout, v: anyLayout }),
   window: fc.record({ left: bound, right: bound, align: fc.option(alignment, { nil: undefined }) }),
 });
 
@@ -85,17 +76,6 @@ function problemOf(c: Case, op: AttentionOp): Problem {
 
 function dropUndefined(layouts: Case['layouts']): Problem['layouts'] {
   return Object.fromEntries(Object.entries(layouts).filter(([, value]) => value !== undefined));
-}
-
-/** The layout for the last axes alone. */
-function ofRank(whole: Layout | undefined, rank: number): Layout {
-  if (!whole) return {};
-  const dropped = 4 - rank;
-  return {
-    axes: whole.axes!.filter((axis) => axis >= dropped).map((axis) => axis - dropped),
-    before: whole.before!.slice(dropped),
-    after: whole.after!.slice(dropped),
-  };
 }
 
 describe.each(['flashAttention', 'localAttention', 'scaledDotProductAttention'] as const)('%s', (op) => {
