@@ -59,7 +59,7 @@ async function shardsIn(folder: string): Promise<string[]> {
   const indexPath = join(folder, 'model.safetensors.index.json');
   if (!(await exists(indexPath))) return [join(folder, 'model.safetensors')];
   const problem = (cause?: unknown): LoadError =>
-    new LoadError(`generate: ${indexPath} must map weights to names of files in its folder`, { cause });
+    new LoadError(`generate: ${indexPath} must map weights to names of .safetensors in its folder`, { cause });
   let index: { weight_map?: unknown } | null;
   try {
     index = JSON.parse(await readText(indexPath)) as typeof index;
@@ -67,7 +67,8 @@ async function shardsIn(folder: string): Promise<string[]> {
     throw problem(cause);
   }
   const names = [...new Set(Object.values(index?.weight_map ?? {}))];
-  const areNames = names.length > 0 && names.every((name) => typeof name === 'string' && /^[^/\\]+$/.test(name));
+  const areNames =
+    names.length > 0 && names.every((name) => typeof name === 'string' && /^[^/\\:\0]+\.safetensors$/.test(name));
   if (!areNames) throw problem();
   return (names as string[]).map((name) => join(folder, name));
 }

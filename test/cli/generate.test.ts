@@ -162,7 +162,7 @@ describe('a mistake is one sentence and exit code 1', () => {
     [
       'an index that leads elsewhere',
       () => ['--model', path('lost')],
-      'must map weights to names of files in its folder',
+      'must map weights to names of .safetensors in its folder',
     ],
     ['no number', () => [...files(), '--tokens', 'many'], "--tokens must be a whole number of 1 or more, got 'many'"],
     ['no tokens', () => [...files(), '--tokens', '0'], "--tokens must be a whole number of 1 or more, got '0'"],

@@ -338,7 +338,5 @@ test('50,000 unexpected weights with long names are one short sentence', () => {
   file.set(text, 8);
   expect(Object.keys(parseSafetensors(file).tensors)).toHaveLength(50_000);
   const read = (): unknown => readHuggingFaceLlama(tinyConfig(SIZES), [safetensorsFile(WEIGHTS, 'BF16'), file]);
-  expect(read).toThrow(LoadError);
-  expect(read).toThrow(/'unexpected\.x+…' is unexpected; and 49996 more$/);
-  expect(read).toThrow(/^readHuggingFaceLlama: [^\p{Cc}]{1,700}$/u);
+  expect(read).toThrow(/^readHuggingFaceLlama: [^\p{Cc}]{1,600}'unexpected\.x+…' is unexpected; and 49996 more$/u);
 });
