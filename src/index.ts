@@ -8,6 +8,7 @@ export type { DType, FloatDType, TensorData } from './tensor/dtype.ts';
 export type { Shape } from './tensor/shape.ts';
 export type { MemoryUse } from './gpu/buffers.ts';
 export type { WaitOptions, WaitProgress } from './gpu/runtime.ts';
+export type { LivingTensors, MemoryDetail } from './tensor/memory.ts';
 export {
   AdapterNotFoundError,
   ArgumentError,

@@ -103,6 +103,14 @@ export interface WaitProgress {
 
 type Patience = <T>(result: Promise<T>) => Promise<T>;
 
+export interface RuntimeOptions {
+  /** Bytes. */
+  readonly memoryBudget: number;
+  readonly pace: Pace;
+  readonly patiently?: Patience;
+  readonly callSite?: () => string;
+}
+
 export class Runtime {
   readonly gpu: GPUDevice;
   readonly limits: RuntimeLimits;
@@ -134,15 +142,22 @@ export class Runtime {
   #closing: Promise<void> | undefined;
   #disposed = false;
   #profiler: Profiler | undefined;
+  readonly #callSite: (() => string) | undefined;
+  /** The dispatch that is being recorded, when debugging. */
+  #recording: string | undefined;
   #launches: LabelledLaunch[] | undefined;
   #submits = 0;
   #dispatches = 0;
   #buffers = 0;
 
-  /** `patiently` waits for a promise of the GPU without keeping a core busy, on drivers that run on the CPU. */
-  constructor(gpu: GPUDevice, memoryBudget: number, pace: Pace, patiently: Patience = (result) => result) {
+  /**
+   * `patiently` waits for a promise of the GPU without keeping a core busy, on drivers that run on the CPU. `callSite` says where
+   * the library was called: with it each dispatch is submitted by itself, and errors name the dispatch and the place.
+   */
+  constructor(gpu: GPUDevice, { memoryBudget, pace, patiently = (result) => result, callSite }: RuntimeOptions) {
     this.gpu = gpu;
     this.#pace = pace;
+    this.#callSite = callSite;
     this.#patiently = patiently;
     const { maxBufferSize, maxStorageBufferBindingSize, maxComputeWorkgroupsPerDimension } = gpu.limits;
     this.limits = { maxBufferSize, maxStorageBufferBindingSize, maxComputeWorkgroupsPerDimension };
@@ -180,7 +195,18 @@ export class Runtime {
     this.assertUsable();
     if (this.#launches) return void this.#launches.push({ ...launch, label });
     const pieces = divide(launch, this.#pace.most, this.limits.maxComputeWorkgroupsPerDimension);
-    for (const piece of pieces) this.#record(piece, bindings, label, bytes, pieces.length);
+    const record = () => {
+      for (const piece of pieces) this.#record(piece, bindings, label, bytes, pieces.length);
+    };
+    if (!this.#callSite) return record();
+    this.flush();
+    this.#recording = label;
+    try {
+      record();
+      this.flush();
+    } finally {
+      this.#recording = undefined;
+    }
   }
 
   /** `pieces`: how many dispatches share the bytes. */
@@ -289,7 +315,10 @@ export class Runtime {
             const { pipeline, bindGroup } = command;
             const offsets = offsetsOf(command);
             pipeline.hasRun = true;
-            pass ??= encoder.beginComputePass(command.facts && profiler?.pass(command.facts));
+            pass ??= encoder.beginComputePass({
+              ...(command.facts && profiler?.pass(command.facts)),
+              ...(this.#callSite && { label: command.label }),
+            });
             pass.setPipeline(pipeline.gpu);
             pass.setBindGroup(0, bindGroup, offsets);
             pass.dispatchWorkgroups(...command.workgroups);
@@ -577,6 +606,7 @@ export class Runtime {
   /** Runs WebGPU calls. Errors that the GPU process finds in them later reject the next wait. */
   #guarded<T>(work: () => T, explain: (message: string) => Error, onFailure?: () => void): T {
     const { gpu } = this;
+    const place = this.#place();
     gpu.pushErrorScope('out-of-memory');
     gpu.pushErrorScope('internal');
     gpu.pushErrorScope('validation');
@@ -591,7 +621,7 @@ export class Runtime {
           const error = exhausted ?? invalid ?? failed;
           if (error) {
             onFailure?.();
-            const message = error.message.trim();
+            const message = error.message.trim() + place;
             const explained = explain(message);
             if (!exhausted) return explained;
             this.#pool.trim(); // so that trying again may succeed
@@ -605,6 +635,12 @@ export class Runtime {
       );
       this.#failures.add(failure);
     }
+  }
+
+  /** Where an error comes from, when debugging. */
+  #place(): string {
+    if (!this.#callSite) return '';
+    return ` (${this.#recording === undefined ? '' : `in ${this.#recording}, `}called at ${this.#callSite()})`;
   }
 
   #outOfMemory(problem: string, message: string): OutOfMemoryError {

@@ -1,21 +1,25 @@
-/** This library's own files: the folder of the built package, or `src/`. */
-const OWN = withoutScheme(import.meta.url).replace(/(tensor\/)?[^/]*$/, '');
-
-/** Where the library was called, for debugging: the innermost line of the stack outside of it, such as `main (file:///app.js:3:9)`. */
+/**
+ * Where the library was called, for debugging: the innermost line of the stack outside of the library's folder, such as
+ * `main (file:///app.js:3:9)`. In a bundle of one file no line is outside, and it is all of them.
+ */
 export function callSite(): string {
   const { stackTraceLimit } = Error;
-  Error.stackTraceLimit = 100;
+  Error.stackTraceLimit = 100; // an op is deeper than the usual 10
   const { stack = '' } = new Error();
   Error.stackTraceLimit = stackTraceLimit;
   const lines = stack
     .split('\n')
-    .filter((line) => /:\d+/.test(line))
+    .filter((line) => /:\d+\)?$/.test(line))
     .map((line) => line.trim().replace(/^at (async )?/, ''));
-  // in a bundle of one file no line is outside, and the user must tell them apart
-  return lines.find((line) => !withoutScheme(line).includes(OWN)) ?? lines.slice(1).join(' < ');
+  // this file is in the folder of the built package, or in src/tensor
+  const own = folderOf(lines[0] ?? '').replace(/\/src\/tensor\/$/, '/src/');
+  return lines.find((line) => !folderOf(line).startsWith(own)) ?? lines.slice(1).join(' < ');
 }
 
-/** Test runners show paths where others show addresses. */
-function withoutScheme(text: string): string {
-  return text.replace('file://', '');
+/** The folder of a line's file. The name of a function may stand before it, as `name (address` or `name@address`. */
+function folderOf(line: string): string {
+  return line
+    .replace(/^.*?[(@]/, '')
+    .replace('file://', '') // test runners show paths, Node shows addresses
+    .replace(/[^/\\]*$/, '');
 }

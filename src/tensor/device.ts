@@ -4,8 +4,10 @@ import { ArgumentError } from '../gpu/errors.ts';
 import { Pace } from '../gpu/pace.ts';
 import { Runtime, type Launch, type WaitOptions } from '../gpu/runtime.ts';
 import { BufferUsage } from '../gpu/usage.ts';
+import { callSite } from './call-site.ts';
 import { BYTES, DTYPES, type DType } from './dtype.ts';
 import { encodeFloat16 } from './float16.ts';
+import { groupAlike, type Allocation, type MemoryDetail } from './memory.ts';
 import { checkOptions, refuseDeferred, WAIT_OPTIONS } from './options.ts';
 import { checkProfileOptions, profileOf, storedBytes, type Profile, type ProfileOptions } from './profile.ts';
 import { normal } from './random.ts';
@@ -43,6 +45,11 @@ export interface DeviceOptions {
    * pinned or tuned, it takes one of the family that its op is pinned to, if that family has any.
    */
   kernels?: Partial<Record<TunableOp, string>>;
+  /**
+   * Look for a defect or a leak, slowly: each dispatch is submitted by itself under its op's name, errors that the GPU finds name
+   * the op and the line of your program that called it, and `memory({ detail: true })` says where each tensor was made.
+   */
+  debug?: boolean;
   /** Take the kernels that `tune()` found earlier on the same kind of device, and remember what it finds. Default true. */
   remembersTuning?: boolean;
 }
@@ -98,6 +105,7 @@ const OPTIONS = [
   'experimental',
   'kernels',
   'remembersTuning',
+  'debug',
 ];
 
 const MAX_DISPATCH_TIME = 500;
@@ -108,7 +116,7 @@ export type Tuner = (device: Device, options: TuneOptions) => Promise<TuneResult
 /** Opens a GPU for `createDevice`, which chooses the kernels. Tuner and tape are above this file, and are passed in. */
 export async function openDevice(options: DeviceOptions, tuner: Tuner, tape: Tape): Promise<Device> {
   checkOptions('createDevice', options, OPTIONS);
-  const { adapter: choice, gpuDevice, memoryBudget, experimental = false, remembersTuning } = options;
+  const { adapter: choice, gpuDevice, memoryBudget, experimental = false, remembersTuning, debug = false } = options;
   const { maxDispatchTime = MAX_DISPATCH_TIME } = options;
   if (!(typeof maxDispatchTime === 'number' && maxDispatchTime > 0)) {
     throw new ArgumentError(
@@ -121,25 +129,24 @@ export async function openDevice(options: DeviceOptions, tuner: Tuner, tape: Tap
   if (remembersTuning !== undefined && typeof remembersTuning !== 'boolean') {
     throw new ArgumentError(`createDevice: remembersTuning must be true or false, got ${String(remembersTuning)}`);
   }
+  if (typeof debug !== 'boolean') {
+    throw new ArgumentError(`createDevice: debug must be true or false, got ${String(debug)}`);
+  }
   if (gpuDevice && (choice !== undefined || options.experimental !== undefined)) {
     throw new ArgumentError(
       `createDevice: gpuDevice must come without adapter and experimental, which choose a device, got both`,
     );
   }
+  const make = (own: Pick<DeviceParts, 'gpu' | 'info' | 'ownsGpu' | 'patiently'>) => {
+    const budget = memoryBudget ?? defaultBudget(own.info);
+    return new Device({ ...own, tuner, tape, debug, memoryBudget: budget, pace: paceOf(own.info, maxDispatchTime) });
+  };
   if (gpuDevice) {
     if (typeof gpuDevice.createBuffer !== 'function') {
       throw new ArgumentError(`createDevice: gpuDevice must be a GPUDevice, got ${kindOf(gpuDevice)}`);
     }
     const info = describe(gpuDevice, gpuDevice.adapterInfo, 'given', 'the caller passed a GPUDevice', false);
-    return new Device(
-      gpuDevice,
-      info,
-      memoryBudget ?? defaultBudget(info),
-      paceOf(info, maxDispatchTime),
-      false,
-      tuner,
-      tape,
-    );
+    return make({ gpu: gpuDevice, info, ownsGpu: false });
   }
   const found = await openAdapter({ adapter: choice, experimental });
   const { adapter } = found;
@@ -148,16 +155,7 @@ export async function openDevice(options: DeviceOptions, tuner: Tuner, tape: Tap
   const requiredLimits = Object.fromEntries(WANTED_LIMITS.map((name) => [name, adapter.limits[name]]));
   const gpu = await adapter.requestDevice({ requiredFeatures, requiredLimits });
   const info = describe(gpu, adapter.info, found.driver, found.reason, found.isSoftware);
-  return new Device(
-    gpu,
-    info,
-    memoryBudget ?? defaultBudget(info),
-    paceOf(info, maxDispatchTime),
-    true,
-    tuner,
-    tape,
-    found.patiently,
-  );
+  return make({ gpu, info, ownsGpu: true, patiently: found.patiently });
 }
 
 function defaultBudget({ isSoftware }: DeviceInfo): number {
@@ -221,6 +219,19 @@ function traitsOf({ limits, features }: GPUDevice, info: DeviceInfo): Traits {
 /** What `device.tensor` accepts; a Uint16Array holds raw float16 bits. */
 export type TensorSource = readonly number[] | Float32Array | Uint8Array | Int32Array | Uint32Array | Uint16Array;
 
+interface DeviceParts {
+  readonly gpu: GPUDevice;
+  readonly info: DeviceInfo;
+  /** Whether `dispose()` destroys it. */
+  readonly ownsGpu: boolean;
+  readonly tuner: Tuner;
+  readonly tape: Tape;
+  readonly debug: boolean;
+  readonly memoryBudget: number;
+  readonly pace: Pace;
+  readonly patiently?: FoundAdapter['patiently'];
+}
+
 /** A GPU with its memory and recorded work. It makes tensors, and waits for them. */
 export class Device {
   readonly info: DeviceInfo;
@@ -235,25 +246,19 @@ export class Device {
   /** @internal Which kernels ops take. Ops only read it. */
   kernels: KernelChoices = { pinned: new Map(), tuned: new Map() };
   readonly #ownsGpu: boolean;
+  readonly #callSite: (() => string) | undefined;
+  readonly #allocations = new Map<Storage, Allocation>();
   readonly #tuner: Tuner;
   #isTuning = false;
   #seed = 0;
   readonly #scopes: Set<Tensor>[] = [];
 
   /** `createDevice` calls it. */
-  constructor(
-    gpu: GPUDevice,
-    info: DeviceInfo,
-    memoryBudget: number,
-    pace: Pace,
-    ownsGpu: boolean,
-    tuner: Tuner,
-    tape: Tape,
-    patiently?: FoundAdapter['patiently'],
-  ) {
+  constructor({ gpu, info, ownsGpu, tuner, tape, debug, memoryBudget, pace, patiently }: DeviceParts) {
     this.info = info;
     this.gpu = gpu;
-    this.runtime = new Runtime(gpu, memoryBudget, pace, patiently);
+    this.#callSite = debug ? callSite : undefined;
+    this.runtime = new Runtime(gpu, { memoryBudget, pace, patiently, callSite: this.#callSite });
     this.traits = traitsOf(gpu, info);
     this.#ownsGpu = ownsGpu;
     this.#tuner = tuner;
@@ -398,9 +403,18 @@ export class Device {
     await this.runtime.wait(options);
   }
 
-  /** Bytes of tensor memory: live, kept for reuse, and the largest live so far. */
-  memory(): MemoryUse {
-    return this.runtime.memory();
+  /**
+   * Bytes of tensor memory: live, kept for reuse, and the largest live so far. `detail` adds what is live, by shape and dtype, and
+   * on a device with `debug: true` by the line that made it.
+   */
+  memory(options?: { detail?: false }): MemoryUse;
+  memory(options: { detail: true }): MemoryDetail;
+  memory(options: { detail?: boolean } = {}): MemoryUse | MemoryDetail {
+    checkOptions('device.memory', options, ['detail']);
+    const use = this.runtime.memory();
+    if (!options.detail) return use;
+    const isFreed = use.live === 0; // by dispose(), though tensors may still be there
+    return { ...use, tensors: isFreed ? [] : groupAlike(this.#allocations.values()) };
   }
 
   /**
@@ -536,8 +550,18 @@ export class Device {
 
   /** A tensor that owns a buffer of the pool. */
   #over(buffer: StorageBuffer, shape: Shape, dtype: DType, strides = contiguousStrides(shape, dtype)): Tensor {
-    const storage = new Storage(buffer, () => this.runtime.release(buffer));
-    return new Tensor(this, storage, dtype, { shape, strides, offset: 0 });
+    const storage: Storage = new Storage(buffer, () => {
+      this.#allocations.delete(storage);
+      this.runtime.release(buffer);
+    });
+    const tensor = new Tensor(this, storage, dtype, { shape, strides, offset: 0 });
+    this.#allocations.set(storage, {
+      shape: tensor.shape,
+      dtype,
+      bytes: buffer.bytes,
+      ...(this.#callSite && { madeAt: this.#callSite() }),
+    });
+    return tensor;
   }
 
   /** @internal Bytes of the largest tensor. */
