@@ -3,8 +3,11 @@
 
 const MINUS_INFINITY_BITS: u32 = 0xff800000u;
 const NAN_BITS: u32 = 0x7fc00000u;
-// Stands in maxima for -∞, which WGSL does not promise to support: exp(LOWEST - any other score) is 0.
-const LOWEST: f32 = -2.0e38;
+const LARGEST: f32 = 0x1.fffffep+127f;
+// Stands in maxima for -∞, which WGSL does not promise to support: exp(LOWEST - any other score) is 0. No other number is as low,
+// so only a number that is equal to it needs care.
+const LOWEST: f32 = -0x1.fffffep+127f;
+const ABOVE_LOWEST: f32 = -0x1.fffffcp+127f;  // the next number
 
 fn special_lanes(quad: vec4<f32>) -> vec4<bool> {
   return (bitcast<vec4<u32>>(quad) & vec4<u32>(0x7f800000u)) == vec4<u32>(0x7f800000u);

@@ -30,8 +30,6 @@ const F16_MASK: u32 = 3u;
 
 // Stands for the score of a key that may not be attended to.
 const HIDDEN: f32 = LOWEST;
-// Added scores are clamped here, so that -FLT_MAX as a mask stays above HIDDEN and never overflows.
-const LOWEST_BIAS: f32 = -1.0e38;
 const FURTHEST: i32 = 0x10000000;  // no position that a query is given is further from 0
 
 // How a batch is divided into sequences, and where their queries stand.
@@ -130,6 +128,13 @@ fn query_range(sequence: Sequence, first_key: u32, last_key: u32) -> vec2<u32> {
 
 // ---- modified scores
 
+// A score that options have changed. Where they overflow, or reach HIDDEN, it is the largest or the lowest score that a key may
+// have. What was not finite before stays as it is.
+fn bounded_score(before: f32, changed: f32) -> f32 {
+  if is_special(before) || is_nan(changed) { return changed; }
+  return clamp(changed, ABOVE_LOWEST, LARGEST);
+}
+
 // tanh by the exponential of a number that is not positive, because a driver's own tanh may be NaN where e^2x is infinite.
 // Near 0, where that cancels, it uses the series. NaN stays NaN.
 fn bounded_tanh(x: f32) -> f32 {
@@ -155,8 +160,10 @@ fn modified_score(sequence: Sequence, score: f32, slope: f32, head: u32, query: 
   if !MODIFIES_SCORES { return score; }
   let distance = abs(f32(i32(query) + sequence.query_offset - i32(key)));
   let modified = capped_score(score) - slope * distance;
-  if HAS_SCORE_MOD { return score_mod(modified, sequence.index, head, query, key); }
-  return modified;
+  if HAS_SCORE_MOD {
+    return bounded_score(score, score_mod(bounded_score(score, modified), sequence.index, head, query, key));
+  }
+  return bounded_score(score, modified);
 }
 
 // The derivative of modified_score by its score.
@@ -170,7 +177,7 @@ fn score_derivative(sequence: Sequence, score: f32, slope: f32, head: u32, query
   }
   if HAS_SCORE_MOD {
     let distance = abs(f32(i32(query) + sequence.query_offset - i32(key)));
-    derivative *= d_score_mod(capped - slope * distance, sequence.index, head, query, key);
+    derivative *= d_score_mod(bounded_score(score, capped - slope * distance), sequence.index, head, query, key);
   }
   return derivative;
 }
@@ -213,7 +220,8 @@ fn masked_score(sequence: Sequence, score: f32, head: u32, query: u32, key: u32)
   let is_f16 = params.options.visibility.mask_kind == F16_MASK;
   let bias = decode_element(mask[word_index(at, is_f16)], at, is_f16);
   if bitcast<u32>(bias) == MINUS_INFINITY_BITS { return HIDDEN; }
-  return score + select(bias, LOWEST_BIAS, bias < LOWEST_BIAS);
+  if is_special(bias) { return score + bias; }
+  return bounded_score(score, score + bias);
 }
 
 // ---- dropout

@@ -10,5 +10,7 @@ struct SinkParams {
 // A head's sink, or LOWEST if there is none.
 fn sink_of_head(head: u32) -> f32 {
   if params.sinks.at == ABSENT { return LOWEST; }
-  return max(bitcast<f32>(table[params.sinks.at + head]), LOWEST);
+  let bits = table[params.sinks.at + head];
+  if bits == MINUS_INFINITY_BITS { return LOWEST; }
+  return max(bitcast<f32>(bits), ABOVE_LOWEST);
 }

@@ -1,4 +1,4 @@
-// parts: attention/modifiers, attention/score, element, operand, table
+// parts: attention/modifiers, attention/score, element, operand, special, table
 // A row of scores as the softmax and its gradient read it: its place, how its scores change, and which of its weights are
 // kept. Needs `params` (heads, x: Operand) and `x` from the shader that uses it.
 
@@ -42,9 +42,15 @@ fn row_at(index: u32) -> Row {
   );
 }
 
+// Scores from their elements. The lowest number is a score, not HIDDEN.
+fn scaled_quad(quad: vec4<f32>) -> vec4<f32> {
+  let scaled = params.options.score.scale * quad;
+  return select(scaled, vec4<f32>(ABOVE_LOWEST), scaled == vec4<f32>(HIDDEN));
+}
+
 // The scores of keys [key, key + 4), HIDDEN for keys that may not be attended to.
 fn score_quad(row: Row, key: u32) -> vec4<f32> {
-  var quad = params.options.score.scale * x_quad(row.begin, key);
+  var quad = scaled_quad(x_quad(row.begin, key));
   let first = key - row.sequence.first_key;  // wraps around before a packed sequence, and is then past its end
   for (var i = 0u; MODIFIES_SCORES && i < 4u; i++) {
     quad[i] = modified_score(row.sequence, quad[i], row.slope, row.head, row.query, first + i);
@@ -64,7 +70,7 @@ fn banded_quad(row: Row, key: u32, quad: vec4<f32>) -> vec4<f32> {
   let is_visible = (keys < vec4<u32>(row.sequence.key_length))
     & (distances >= vec4<i32>(-params.options.visibility.band_left))
     & (distances <= vec4<i32>(params.options.visibility.band_right));
-  return select(vec4<f32>(HIDDEN), params.options.score.scale * quad, is_visible);
+  return select(vec4<f32>(HIDDEN), scaled_quad(quad), is_visible);
 }
 
 // Dropout's factors of the weights of keys [key, key + 4).

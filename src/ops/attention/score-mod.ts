@@ -74,8 +74,8 @@ export type MaskMod = Modifier<'maskMod'>;
  * A loop must have a counter and bounds that are known (`for (var i = 0u; i < 8u; i++)`), so that it ends soon. Rounds, the
  * length of the source with its calls, and arrays have limits: see docs/score-modifiers.md.
  *
- * `head` is the query's head, `query` and `key` are rows of q and of k. The result must be finite: to hide a key, use a
- * `maskMod`, not a low score.
+ * `head` is the query's head, `query` and `key` are rows of q and of k. To hide a key, use a `maskMod`, not a low score:
+ * a result of −∞ counts as the lowest finite one.
  *
  * A captured tensor of rank r is a function of r indices (u32) that gives f32 for float32 and float16, i32, u32 or bool. An
  * index past the end of its axis counts as the last. A captured number is a function without arguments that gives f32.

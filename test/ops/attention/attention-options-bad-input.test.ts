@@ -45,10 +45,15 @@ const CASES: readonly Case[] = [
   [
     'too few slopes',
     () => ({ alibiSlopes: [1, 2, 3] }),
-    'alibiSlopes must be 4 numbers, one for each head, got [1, 2, 3]',
+    'alibiSlopes must be 4 finite numbers, one for each head, got [1, 2, 3]',
   ],
   ['one slope for all', () => ({ alibiSlopes: 0.5 }), /^alibiSlopes must be .*, got 0\.5$/],
   ['a slope of NaN', () => ({ alibiSlopes: [1, NaN, 1, 1] }), /^alibiSlopes must be .*, got \[1, NaN, 1, 1\]$/],
+  [
+    'a slope of −∞',
+    () => ({ alibiSlopes: [1, -Infinity, 1, 1] }),
+    /^alibiSlopes must be 4 finite numbers, .*-Infinity, 1, 1\]$/,
+  ],
   ['slopes of another shape', () => ({ alibiSlopes: zeros([H, B]) }), `${SLOPES}, got a float32 tensor of [4, 2]`],
   ['slopes in float16', () => ({ alibiSlopes: zeros([H], 'float16') }), `${SLOPES}, got a float16 tensor of [4]`],
   [
@@ -64,7 +69,7 @@ const CASES: readonly Case[] = [
   [
     'too many sinks',
     () => ({ sinks: [1, 2, 3, 4, 5] }),
-    'sinks must be 4 numbers, one for each head, got [1, 2, 3, 4, 5]',
+    'sinks must be 4 finite numbers, one for each head, got [1, 2, 3, 4, 5]',
   ],
   [
     'sinks for each batch entry',

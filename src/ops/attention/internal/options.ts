@@ -45,7 +45,7 @@ export interface Window {
 
 export interface VisibilityOptions {
   /**
-   * bool: true = may attend; float (of the query's dtype): added to the scaled scores. Broadcasts to [B, H, Nq, Nk]
+   * bool: true = may attend; float (of the query's dtype): added to the scaled scores, −∞ hides. Broadcasts to [B, H, Nq, Nk]
    * by NumPy's rules, with 3-D tensors to [B, Nq, Nk].
    */
   mask?: Tensor;
@@ -68,7 +68,7 @@ export interface ScoreOptions extends ModifierOptions {
   softcap?: number;
   /**
    * Attention with linear biases (Press et al., 2022): slope · |i + offset − j| is subtracted from the score of query i and
-   * key j, where i + offset is the query's position among the keys. [H] numbers, or a float32 tensor [H] or [B, H].
+   * key j, where i + offset is the query's position among the keys. [H] finite numbers, or a float32 tensor [H] or [B, H].
    */
   alibiSlopes?: readonly number[] | Float32Array | Tensor;
   /**
@@ -201,18 +201,20 @@ function isNumbers(values: unknown): values is Numbers {
   );
 }
 
-/** Numbers, one for each head, or a float32 tensor of one of the shapes. */
+/** Finite numbers or `least`, one for each head, or a float32 tensor of one of the shapes. */
 function headNumbers(
   name: string,
   values: unknown,
   shapes: readonly (readonly number[])[],
   { op, like }: CallSizes,
+  least?: number,
 ): Segment {
   const expected = shapes.map(formatShape).join(' or ');
   if (isNumbers(values)) {
-    if (values.length !== shapes[0][0] || !Array.from(values, Math.fround).every((value) => value < Infinity)) {
+    const isValid = (value: number) => Number.isFinite(value) || value === least;
+    if (values.length !== shapes[0][0] || !Array.from(values, Math.fround).every(isValid)) {
       throw new ArgumentError(
-        `${op}: ${name} must be ${shapes[0][0]} numbers, one for each head, got ${describe(values)}`,
+        `${op}: ${name} must be ${shapes[0][0]} finite numbers, one for each head, got ${describe(values)}`,
       );
     }
     return { words: Float32Array.from(values) };
@@ -478,7 +480,7 @@ const sinks: OptionRecord = {
   resolve({ sinks: logits }, sizes) {
     if (logits === undefined) return undefined;
     return {
-      segments: [headNumbers('sinks', logits, [[sizes.heads]], sizes)],
+      segments: [headNumbers('sinks', logits, [[sizes.heads]], sizes, -Infinity)],
       fields: ([at]) => ({ sinks: { at } }),
       ...(logits instanceof Tensor && { inputs: { sinks: logits } }),
     };
