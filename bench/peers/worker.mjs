@@ -61,11 +61,13 @@ const commands = {
   },
 };
 
-process.on('message', async ({ command, argument }) => {
+async function answer({ command, argument }) {
   try {
     process.send({ value: await commands[command](argument) });
   } catch (error) {
     process.send({ error: error instanceof Error ? error.message : String(error) });
   }
-});
+}
+
+process.on('message', (message) => void answer(message));
 process.on('disconnect', () => process.exit()); // the parent is gone

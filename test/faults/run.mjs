@@ -48,7 +48,7 @@ function firstFailure(tree, files) {
       ['node_modules/vitest/vitest.mjs', 'run', ...files, '--bail=1', '--reporter=json', `--outputFile=${report}`],
       { cwd: tree, stdio: 'ignore', detached: true, env: { ...process.env, ...matrixOf(files) } },
     );
-    const timer = setTimeout(() => process.kill(-child.pid, 'SIGKILL'), LIMIT_MS);
+    const timer = setTimeout(() => process.kill(-Number(child.pid), 'SIGKILL'), LIMIT_MS);
     child.on('error', reject);
     child.on('exit', (status, signal) => {
       clearTimeout(timer);
