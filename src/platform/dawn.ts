@@ -1,7 +1,7 @@
 /** Dawn, Chromium's WebGPU, as the npm package `webgpu`. */
 import { AdapterNotFoundError } from '../gpu/errors.ts';
 import { presetManifests, withManifest } from './manifests.ts';
-import { settleAtExit, type Classes } from './worker-exit.ts';
+import { settleAtExit, type Classes } from './thread-exit.ts';
 
 // Never freed, because the process aborts or hangs if one is collected while one of its devices lives. Reuse also prints
 // Dawn's warnings about the driver's limits only once.

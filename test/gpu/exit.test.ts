@@ -62,6 +62,17 @@ test('so does one that opens devices one after the other', async () => {
   expect(await run(program)).toEqual({ status: 0, printed: '0\n1\n2\n' });
 });
 
+test('so does one that ends itself with waits pending', async () => {
+  const program = `
+    import { createDevice, softmax } from 'webgpu-attention';
+    const device = await createDevice();
+    const x = device.randn([64, 64]);
+    for (let i = 0; i < 5; i++) for (const wait of [softmax(x).data(), device.sync()]) wait.catch(() => undefined);
+    process.exit(0);
+  `;
+  expect(await run(program)).toEqual({ status: 0, printed: '' });
+});
+
 describe('a worker thread with waits pending', () => {
   /** Runs a worker three times. In its owner's process, `owner` runs when the worker has waits pending. */
   const runWorker = (worker: string, owner: string) => {

@@ -1,10 +1,9 @@
 /**
- * Dawn's binding aborts the process if a thread's environment ends while a promise that it gave out is pending. It polls for
- * results, and rejects what was cut short, in calls of `setImmediate`, which a thread that ends no longer makes. So in a worker
- * thread these calls are noted as Dawn makes them, and those that are due when the thread exits are made then.
+ * Dawn's binding aborts the process if a worker thread's environment ends while a promise that it gave out is pending, and now
+ * and then a driver on the CPU crashes if the main thread's does. It polls for results, and rejects what was cut short, in calls of
+ * `setImmediate`, which a thread that ends no longer makes. So these calls are noted as Dawn makes them, and those that are due
+ * when the thread exits are made then.
  */
-import { isMainThread } from 'node:worker_threads';
-
 /** The methods in which the binding may call `setImmediate`. */
 const METHODS: Readonly<Record<string, readonly string[]>> = {
   GPU: ['requestAdapter'],
@@ -50,9 +49,9 @@ function settle(): void {
   for (const run of due) run(); // which adds to the set as long as Dawn has more to do
 }
 
-/** In a worker thread, settles Dawn's promises when the thread exits. Needed once for the add-on that a thread has loaded. */
+/** Settles Dawn's promises when this thread exits. Needed once for the add-on, which each thread loads for itself. */
 export function settleAtExit(classes: Classes): void {
-  if (isMainThread || !Object.getOwnPropertyDescriptor(globalThis, 'setImmediate')?.writable) return;
+  if (!Object.getOwnPropertyDescriptor(globalThis, 'setImmediate')?.writable) return;
   for (const [name, methods] of Object.entries(METHODS)) {
     const prototype = classes[name]?.prototype as Record<string, Method> | undefined;
     for (const method of methods) {
