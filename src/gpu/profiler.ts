@@ -27,6 +27,8 @@ export interface DispatchFacts {
   /** The pipeline's number. */
   readonly pipeline: number;
   readonly workgroups: readonly [number, number, number];
+  /** How much of its call it is: 1, or less if a long launch was divided. */
+  readonly share: number;
   /** Floating-point operations, if the plan counts them. */
   readonly operations?: number;
   /** Bytes of the tensors that the shader reads, and of those that it writes. */

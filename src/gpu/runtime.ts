@@ -678,12 +678,14 @@ function factsOf(
   bytes: Readonly<Record<string, number | undefined>> | undefined,
   pieces: number,
 ): DispatchFacts {
+  const share = 1 / pieces;
   const total = (access: string) =>
     layout.storage.reduce((sum, binding) => {
       const { name } = binding;
       if (binding.access !== access) return sum;
-      return sum + ((bytes ? bytes[name] : bindings[name]?.bytes) ?? 0) / pieces;
+      return sum + share * ((bytes ? bytes[name] : bindings[name]?.bytes) ?? 0);
     }, 0);
   const [bytesRead, bytesWritten] = ['read-only-storage', 'storage'].map(total);
-  return { label, kernel: shader.name, constants, pipeline: id, workgroups, operations, bytesRead, bytesWritten };
+  const facts = { label, kernel: shader.name, constants, pipeline: id, workgroups, share };
+  return { ...facts, operations, bytesRead, bytesWritten };
 }

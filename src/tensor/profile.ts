@@ -35,6 +35,7 @@ export interface KernelProfile {
   readonly kernel: string;
   /** The shader's constants in this variant. Variants have rows of their own. */
   readonly constants: Constants;
+  /** How often the op called it. A long call, which is divided into several dispatches, is one. */
   readonly calls: number;
   /** Milliseconds on the GPU over all calls, without compilation; undefined if the device has no timestamp queries. */
   readonly gpuTime: number | undefined;
@@ -144,7 +145,7 @@ function kernelOf(calls: readonly ProfiledDispatch[], whole: number | undefined,
     op,
     kernel,
     constants,
-    calls: calls.length,
+    calls: Math.round(sum(calls, (call) => call.share)),
     gpuTime,
     timeShare: gpuTime !== undefined && whole! > 0 ? gpuTime / whole! : undefined,
     bytesRead,

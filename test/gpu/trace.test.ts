@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import type { Profiled } from '../../src/gpu/profiler.ts';
 import { chromeTrace } from '../../src/gpu/trace.ts';
 
-const facts = { constants: { ROWS: 4 }, workgroups: [2, 1, 1] as const, bytesRead: 64, bytesWritten: 32 };
+const facts = { constants: { ROWS: 4 }, workgroups: [2, 1, 1] as const, share: 1, bytesRead: 64, bytesWritten: 32 };
 const dispatches = [
   { ...facts, label: 'softmax', kernel: 'softmax/rows', pipeline: 7, recorded: 1.5, gpuStart: 0, gpuTime: 0.25 },
   { ...facts, label: 'add', kernel: 'elementwise', pipeline: 8, recorded: 2, gpuStart: 0.5, gpuTime: 0.125 },

@@ -63,6 +63,23 @@ describe('divided launches', () => {
     });
   });
 
+  test('are one call in a profile, with the bytes and operations of the whole', async () => {
+    const profiled = async (device: Device) => {
+      const { kernels } = await device.profile(() =>
+        device.scope(() => void matmul(device.zeros([70, 40]), device.zeros([40, 90]))),
+      );
+      const [row] = kernels.filter(({ op }) => op === 'matmul');
+      return {
+        calls: row.calls,
+        bytes: [row.bytesRead, row.bytesWritten].map(Math.round),
+        operations: Math.round(row.operations!),
+      };
+    };
+    const expected = { calls: 1, bytes: [4 * (70 * 40 + 40 * 90), 4 * 70 * 90], operations: 2 * 70 * 40 * 90 };
+    expect(await profiled(whole)).toEqual(expected);
+    expect(await profiled(divided)).toEqual(expected);
+  });
+
   test('one by default, where the work is short', async () => {
     const { dispatches } = await run(whole, (device) => {
       const [a, b] = inputs(device, [

@@ -7,7 +7,15 @@ const ROOF = { copyGBs: 10, f32Gflops: 100 };
 
 function dispatch(given: Partial<ProfiledDispatch>): ProfiledDispatch {
   const constants = {};
-  const usual = { label: 'op', kernel: 'shader', constants, pipeline: 1, workgroups: [1, 1, 1] as const, recorded: 0 };
+  const usual = {
+    label: 'op',
+    kernel: 'shader',
+    constants,
+    pipeline: 1,
+    workgroups: [1, 1, 1] as const,
+    share: 1,
+    recorded: 0,
+  };
   return { ...usual, bytesRead: 0, bytesWritten: 0, gpuStart: 0, gpuTime: 1, ...given };
 }
 
@@ -47,6 +55,10 @@ describe('rows', () => {
       ['a', 2, 2, 0.25],
       ['b', 1, 2, 0.25],
     ]);
+  });
+
+  test('a call that was divided is one call', () => {
+    expect(rowsOf([dispatch({ share: 0.5 }), dispatch({ share: 0.5 })])).toMatchObject([{ calls: 1, gpuTime: 2 }]);
   });
 
   test('without a clock, or with one that is too coarse, have no rates', () => {
