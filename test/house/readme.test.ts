@@ -9,6 +9,7 @@ const reference = namesIn('docs/reference').map((name) => `docs/reference/${name
 const pages = [
   'README.md',
   'CONTRIBUTING.md',
+  'SECURITY.md',
   ...namesIn('docs')
     .filter((name) => name.endsWith('.md'))
     .map((name) => `docs/${name}`),
