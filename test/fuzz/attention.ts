@@ -1,9 +1,6 @@
 /** Random calls of the attention ops, forward and backward: every option that they take, with operands in any layout. */
 import fc from 'fast-check';
 import { ArgumentError, createBlockMask, type Device, type Tensor, type TunableOp } from '../../src/index.ts';
-import { attentionVariants } from '../../src/kernels/attention.ts';
-import { gradientVariants } from '../../src/kernels/attention-gradient.ts';
-import { matmulVariants } from '../../src/kernels/matmul.ts';
 import { anyLayout, ofRank } from '../ops/any-layout.ts';
 import { anyMask, anyScore, type Shift } from '../ops/attention/any-modifiers.ts';
 import { expectGradients, runGradients } from '../ops/attention/attention-backward-run.ts';
@@ -17,6 +14,7 @@ import {
   runAttention,
 } from '../ops/attention/attention-run.ts';
 import { boolMask, floatMask, map, randomOperands } from '../ops/attention/attention-suite.ts';
+import { kernelsOf } from '../ops/attention/pinned.ts';
 import type { Float } from '../ops/upload.ts';
 import { Random } from '../random.ts';
 import type { OutputGradients } from '../reference/attention-gradient.ts';
@@ -409,25 +407,6 @@ function gradientsFor(problem: Problem, c: Case): OutputGradients {
 }
 
 // ---- what is fuzzed
-
-const SIZE = { dtype: 'float32', headDim: 32, valueDim: 32 } as const;
-
-/** Names of the kernels of either dtype, each once. */
-function names(of: (dtype: Float) => readonly { readonly name: string }[]): string[] {
-  return [...new Set((['float32', 'float16'] as const).flatMap((dtype) => of(dtype).map(({ name }) => name)))];
-}
-
-export function kernelsOf(op: TunableOp, { traits }: Device): string[] {
-  switch (op) {
-    case 'matmul':
-      return names((aDType) => matmulVariants({ batchShape: [], rows: 70, columns: 70, aDType }, traits));
-    case 'attentionGradient':
-      return names((dtype) => gradientVariants({ ...SIZE, dtype, kernelsOf: 'flashAttention' }, 'key', traits));
-    case 'flashAttention':
-    case 'localAttention':
-      return names((dtype) => attentionVariants({ ...SIZE, dtype, kernelsOf: op, rows: 1 }, traits));
-  }
-}
 
 export const attentionSubjects: readonly Subject[] = ATTENTION_OPS.flatMap((op) =>
   (['forward', 'backward'] as const).map((direction) => {

@@ -10,6 +10,7 @@ import {
 } from '../../src/index.ts';
 import { appending, deviceTables, entryOf, hostTables, LAYOUTS, newRows } from '../caches/cache-run.ts';
 import { PagedRun } from '../caches/paged-run.ts';
+import { kernelsOf } from '../ops/attention/pinned.ts';
 import { type Float, stored, upload } from '../ops/upload.ts';
 import { Random } from '../random.ts';
 import { attention, type AttentionOptions } from '../reference/attention.ts';
@@ -18,7 +19,6 @@ import { expectClose } from '../reference/compare.ts';
 import type { HostArray } from '../reference/host-array.ts';
 import { rotaryEmbedding } from '../reference/rotary-embedding.ts';
 import { tolerances } from '../reference/tolerances.ts';
-import { kernelsOf } from './attention.ts';
 import { OWN_CHOICE, type Subject, subject, type Verdict } from './subject.ts';
 
 /** What kernels are compiled for. */

@@ -5,6 +5,7 @@ import { anyLayout, ofRank } from '../ops/any-layout.ts';
 import { largest } from '../ops/attention/attention-run.ts';
 import { boolMask, floatMask, map } from '../ops/attention/attention-suite.ts';
 import { changeTraits } from '../ops/traits.ts';
+import { kernelsOf } from '../ops/attention/pinned.ts';
 import { type Float, stored, upload } from '../ops/upload.ts';
 import { gradientsOf } from '../ops/walk-back.ts';
 import { Random } from '../random.ts';
@@ -13,7 +14,6 @@ import { type HostArray, sumTo } from '../reference/host-array.ts';
 import { matmul as referenceProduct, type MatmulOptions } from '../reference/matmul.ts';
 import { softmax as referenceSoftmax, softmaxGradient } from '../reference/softmax.ts';
 import { matmulTolerance, tolerances, widen } from '../reference/tolerances.ts';
-import { kernelsOf } from './attention.ts';
 import { type Direction, OWN_CHOICE, type Subject, subject, type Verdict } from './subject.ts';
 
 const DIRECTIONS = ['forward', 'backward'] as const;

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, beforeEach, expect } from 'vitest';
-import { chooseAttention } from '../../../src/kernels/attention.ts';
-import { chooseAttentionGradient } from '../../../src/kernels/attention-gradient.ts';
-import { chooseMatmul } from '../../../src/kernels/matmul.ts';
-import type { TunableOp } from '../../../src/index.ts';
+import { attentionVariants, chooseAttention } from '../../../src/kernels/attention.ts';
+import { chooseAttentionGradient, gradientVariants } from '../../../src/kernels/attention-gradient.ts';
+import { chooseMatmul, matmulVariants } from '../../../src/kernels/matmul.ts';
+import type { Device, TunableOp } from '../../../src/index.ts';
 import { HAS_DEFAULT_LIMITS, testDevice } from '../../device.ts';
 import type { Float } from '../upload.ts';
 
@@ -54,4 +54,21 @@ export function skipOnWideSubgroups(): void {
 /** The same if `name` is a tile kernel. The driver with narrow subgroups (SwiftShader) takes those by itself. */
 export function skipTilesOnWideSubgroups(name: string): void {
   if (name.startsWith('tile')) skipOnWideSubgroups();
+}
+
+/** Names of the kernels that the device has for small problems of an op, in either dtype. */
+export function kernelsOf(op: TunableOp, { traits }: Device): readonly string[] {
+  const size = { headDim: 32, valueDim: 32 };
+  const names = (['float32', 'float16'] as const).flatMap((dtype) => {
+    switch (op) {
+      case 'matmul':
+        return matmulVariants({ batchShape: [], rows: 70, columns: 70, aDType: dtype }, traits).map(({ name }) => name);
+      case 'attentionGradient':
+        return gradientVariants({ ...size, dtype, kernelsOf: 'flashAttention' }, 'key', traits).map(({ name }) => name);
+      case 'flashAttention':
+      case 'localAttention':
+        return attentionVariants({ ...size, dtype, kernelsOf: op, rows: 1 }, traits).map(({ name }) => name);
+    }
+  });
+  return [...new Set(names)];
 }
