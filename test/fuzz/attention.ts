@@ -21,12 +21,15 @@ import type { OutputGradients } from '../reference/attention-gradient.ts';
 import type { MaskFunction } from '../reference/block-mask.ts';
 import type { HostArray } from '../reference/host-array.ts';
 import { visibility } from '../reference/visibility.ts';
-import { type Direction, OWN_CHOICE, type Subject, subject, type Verdict } from './subject.ts';
+import { type Direction, OWN_CHOICE, some, type Subject, subject, tenths, type Verdict } from './subject.ts';
 
 // ---- cases
 
-const some = <T>(value: fc.Arbitrary<T>, freq = 2) => fc.option(value, { nil: undefined, freq });
-const bound = fc.oneof(fc.constant(-1), fc.integer({ min: 0, max: 30 }), fc.integer({ min: 31, max: 400 }));
+const bound = fc.oneof(
+  { weight: 2, arbitrary: fc.constant(-1) },
+  { weight: 4, arbitrary: fc.integer({ min: 0, max: 30 }) },
+  { weight: 1, arbitrary: fc.integer({ min: 31, max: 400 }) },
+);
 const alignment = fc.constantFrom('top-left' as const, 'bottom-right' as const);
 
 const CODES = ['plain', 'modified', 'dropout', 'modified and dropout', 'functions', 'blocks'] as const;
@@ -104,18 +107,19 @@ const FAULTS: Readonly<Record<string, (problem: Problem) => Problem>> = {
 
 const shared = {
   seed: fc.nat(1e6),
-  fault: some(fc.constantFrom(...Object.keys(FAULTS)), 1),
+  fault: some(fc.constantFrom(...Object.keys(FAULTS)), 1, 20),
   kvHeads: fc.integer({ min: 1, max: 2 }),
   isCausal: fc.boolean(),
   align: alignment,
-  window: some(fc.record({ left: bound, right: bound, align: some(alignment) })),
-  scale: some(fc.double({ min: -2, max: 2, noNaN: true })),
-  softcap: some(fc.double({ min: 0.25, max: 60, noNaN: true })),
+  window: some(fc.record({ left: bound, right: bound, align: some(alignment) }), 1, 3),
+  scale: some(tenths(-2, 2)),
+  softcap: some(tenths(0.3, 60)),
   slopes: fc.constantFrom('heads' as const, 'batch' as const),
   dropoutP: fc.constantFrom(0.1, 0.5, 1),
   sinks: some(fc.boolean()),
   offset: fc.constantFrom('none' as const, 'none' as const, 'one' as const, 'batch' as const),
-  keyLengths: some(fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 4, maxLength: 4 })),
+  /** Shares of the keys. */
+  keyLengths: some(fc.array(tenths(0, 1), { minLength: 4, maxLength: 4 }), 1, 3),
   asTensors: fc.boolean(),
   /** Logits of about ±1e4 between some queries and keys, or in a gradient ±100. */
   outlier: fc.constantFrom(0, 0, 0, 1, -1),
@@ -150,7 +154,7 @@ function anyCase(op: AttentionOp, direction: Direction, kernel: string, seed: nu
     batch: fc.integer({ min: 1, max: 2 }),
     lengths,
     mask,
-    keyMask: some(fc.constantFrom(0.8, 0.3)),
+    keyMask: some(fc.constantFrom(0.8, 0.3), 1, 3),
     /** What keys and values hold that no query may attend to. */
     poison: some(fc.constantFrom(NaN, Infinity, -Infinity)),
     layouts: fc.record({ q: layout, k: layout, v: layout }),
@@ -159,10 +163,10 @@ function anyCase(op: AttentionOp, direction: Direction, kernel: string, seed: nu
   const packed = fc.record({
     ...given,
     form: fc.constant('packed' as const),
-    sequences: fc.array(
-      fc.record({ lengths, hasQueries: fc.double({ min: 0, max: 1 }), hasKeys: fc.double({ min: 0, max: 1 }) }),
-      { minLength: 1, maxLength: 4 },
-    ),
+    sequences: fc.array(fc.record({ lengths, hasQueries: tenths(0, 1), hasKeys: tenths(0, 1) }), {
+      minLength: 1,
+      maxLength: 4,
+    }),
     layouts: fc.record({ q: layout, k: layout, v: layout }),
     ...target,
   });
@@ -239,8 +243,8 @@ function build(c: Case): Built {
 function sequenceOffsets(sequences: (Case & { form: 'packed' })['sequences']) {
   const [queryOffsets, keyOffsets] = [[0], [0]];
   for (const { lengths, hasQueries, hasKeys } of sequences) {
-    queryOffsets.push(queryOffsets.at(-1)! + (hasQueries < 0.1 ? 0 : lengths.queries));
-    keyOffsets.push(keyOffsets.at(-1)! + (hasKeys < 0.1 ? 0 : lengths.keys));
+    queryOffsets.push(queryOffsets.at(-1)! + (hasQueries === 0 ? 0 : lengths.queries));
+    keyOffsets.push(keyOffsets.at(-1)! + (hasKeys === 0 ? 0 : lengths.keys));
   }
   // an op has at least one row of each
   for (const offsets of [queryOffsets, keyOffsets]) if (offsets.at(-1) === 0) offsets[offsets.length - 1] = 1;

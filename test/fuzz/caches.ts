@@ -19,7 +19,7 @@ import { expectClose } from '../reference/compare.ts';
 import type { HostArray } from '../reference/host-array.ts';
 import { rotaryEmbedding } from '../reference/rotary-embedding.ts';
 import { tolerances } from '../reference/tolerances.ts';
-import { OWN_CHOICE, type Subject, subject, type Verdict } from './subject.ts';
+import { OWN_CHOICE, some, type Subject, subject, tenths, type Verdict } from './subject.ts';
 
 /** What kernels are compiled for. */
 interface Version {
@@ -44,7 +44,6 @@ function versionOf(seed: number): Version {
 /** More positions than any life has. */
 const POSITIONS = 400;
 
-const some = <T>(value: fc.Arbitrary<T>) => fc.option(value, { nil: undefined });
 const rowCount = fc.oneof(fc.constant(1), fc.integer({ min: 1, max: 12 }), fc.constantFrom(31, 32, 33));
 
 function shared(kernel: string, seed: number) {
@@ -58,8 +57,8 @@ function shared(kernel: string, seed: number) {
     rotary: some(fc.boolean()),
     isCausal: fc.constantFrom(undefined, false, 'bottom-right' as const),
     window: some(fc.record({ left: fc.integer({ min: -1, max: 40 }), right: fc.integer({ min: -1, max: 3 }) })),
-    scale: some(fc.double({ min: -2, max: 2, noNaN: true })),
-    softcap: fc.double({ min: 0.5, max: 60, noNaN: true }),
+    scale: some(tenths(-2, 2)),
+    softcap: tenths(0.5, 60),
     hasSinks: fc.boolean(),
     layout: fc.constantFrom(...LAYOUTS),
     /** Queries of the last tokens, as many as there are. */

@@ -1,5 +1,5 @@
 /** What is fuzzed: an op in one direction, and the kernels that it may take. */
-import type fc from 'fast-check';
+import fc from 'fast-check';
 import type { Device, TunableOp } from '../../src/index.ts';
 
 export type Direction = 'forward' | 'backward';
@@ -30,4 +30,14 @@ export function subject<C>(
   },
 ): Subject {
   return { ...given, check: (device, c) => given.check(device, c as C) };
+}
+
+/** The value or nothing, with shares of `one` and `of − one` in `of`. */
+export function some<T>(value: fc.Arbitrary<T>, one = 1, of = 2): fc.Arbitrary<T | undefined> {
+  return fc.oneof({ weight: of - one, arbitrary: fc.constant(undefined) }, { weight: one, arbitrary: value });
+}
+
+/** Tenths, evenly spread: fc.double takes most of its numbers below 1e-100. */
+export function tenths(min: number, max: number): fc.Arbitrary<number> {
+  return fc.integer({ min: 10 * min, max: 10 * max }).map((value) => value / 10);
 }
