@@ -22,8 +22,7 @@ export function divide<T extends Divisible>(launch: T, mostOperations: number, m
   const { operations = 0, params } = launch;
   if (operations <= mostOperations) return [launch];
   const groups = params['groups'] as number;
-  const pieces = Math.min(groups, Math.ceil(operations / mostOperations));
-  const size = Math.ceil(groups / pieces);
+  const size = Math.max(1, Math.floor((groups * mostOperations) / operations));
   return Array.from({ length: Math.ceil(groups / size) }, (_, i) => {
     const [first, end] = [i * size, Math.min(groups, (i + 1) * size)];
     return {

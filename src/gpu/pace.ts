@@ -5,12 +5,27 @@ const LEAST_SECONDS = 0.1;
 /** One wait changes the rate by at most this factor, because the host may have been slow rather than the GPU. */
 const MOST_CHANGE = 4;
 
+/** Estimated floating-point operations since the device was last idle. */
+export interface WorkProgress {
+  readonly done: number;
+  readonly total: number;
+}
+
+/** What had been submitted at some moment: operations since the device was opened. */
+export type Mark = number;
+
 export class Pace {
   readonly #seconds: number;
   #rate: number;
-  /** Submitted and not yet waited for. */
-  #operations = 0;
+  #submitted = 0;
+  /** Of those, the ones that are known to have ended. */
+  #done = 0;
+  /** What had been submitted when the device was last idle. */
+  #idle = 0;
+  /** When the first of those that have not ended was submitted, or when the one before it ended. */
   #began = 0;
+  /** Whether the numbers since then are exact, or else upper bounds. */
+  #isExact = true;
 
   /** `rate`: operations a second to begin with; `seconds`: for how long a dispatch may run. */
   constructor(rate: number, seconds: number) {
@@ -23,21 +38,38 @@ export class Pace {
     return this.#rate * this.#seconds;
   }
 
-  /** `now`: seconds. */
-  submitted(operations: number, now: number): void {
-    if (this.#operations === 0) this.#began = now;
-    this.#operations += operations;
+  get mark(): Mark {
+    return this.#submitted;
+  }
+
+  get progress(): WorkProgress {
+    return { done: this.#done - this.#idle, total: this.#submitted - this.#idle };
+  }
+
+  /** `now`: seconds. `isExact`: false if the operations are an upper bound. */
+  submitted(operations: number, now: number, isExact = true): void {
+    if (this.#done === this.#submitted) {
+      this.#began = now;
+      this.#idle = this.#submitted;
+      this.#isExact = true;
+    }
+    this.#submitted += operations;
+    if (!isExact) this.#isExact = false;
   }
 
   /**
-   * Everything submitted has ended. `isRepresentative` is false if pipelines were compiled meanwhile. The time includes the
-   * host's, so the rate that is seen is one that the GPU has at least.
+   * What had been submitted at the mark has ended. Returns whether that was not known. `isRepresentative` is false if pipelines
+   * were compiled meanwhile. The time includes the host's, so the rate that is seen is one that the GPU has at least, unless the
+   * operations were upper bounds. Those never raise the rate.
    */
-  waited(now: number, isRepresentative: boolean): void {
-    const [operations, seconds] = [this.#operations, now - this.#began];
-    this.#operations = 0;
-    if (!isRepresentative || operations / this.#rate < LEAST_SECONDS || seconds <= 0) return;
-    const change = operations / seconds / this.#rate;
-    this.#rate *= Math.min(MOST_CHANGE, Math.max(1 / MOST_CHANGE, change));
+  ended(mark: Mark, now: number, isRepresentative: boolean): boolean {
+    const [operations, seconds] = [mark - this.#done, now - this.#began];
+    if (operations <= 0) return false;
+    this.#done = mark;
+    this.#began = now;
+    if (!isRepresentative || operations / this.#rate < LEAST_SECONDS || seconds <= 0) return true;
+    const most = this.#isExact ? MOST_CHANGE : 1;
+    this.#rate *= Math.min(most, Math.max(1 / MOST_CHANGE, operations / seconds / this.#rate));
+    return true;
   }
 }

@@ -9,7 +9,7 @@ import { BufferPool, FREEING, sizeClass, STORAGE_USAGE, type MemoryUse, type Sto
 import { abortable } from './abort.ts';
 import { divide } from './divide.ts';
 import { ArgumentError, DeviceLostError, OutOfMemoryError, ShaderError, ValidationError } from './errors.ts';
-import type { Pace } from './pace.ts';
+import type { Mark, Pace, WorkProgress } from './pace.ts';
 import { PipelineCache, type Pipeline } from './pipelines.ts';
 import { Profiler, type DispatchFacts, type Profiled } from './profiler.ts';
 import { packUniform, type UniformValues } from './reflect.ts';
@@ -31,6 +31,8 @@ export interface Launch {
    * ends before `params.groups`.
    */
   readonly operations?: number;
+  /** Whether there may be far fewer operations, because lengths or blocks leave work out. */
+  readonly isUpperBound?: boolean;
 }
 
 /** A launch under its name in timings and error messages. */
@@ -95,11 +97,7 @@ export interface WaitOptions {
   onProgress?: (progress: WaitProgress) => void;
 }
 
-/** Estimated floating-point operations since the device was last idle. */
-export interface WaitProgress {
-  readonly done: number;
-  readonly total: number;
-}
+export type WaitProgress = WorkProgress;
 
 type Patience = <T>(result: Promise<T>) => Promise<T>;
 
@@ -126,8 +124,7 @@ export class Runtime {
   #stagingBytes = 0;
   #recorded: Recorded[] = [];
   #recordedOperations = 0;
-  /** Operations submitted since a wait last found everything done, and those of them known to be done. */
-  #progress: WaitProgress = { done: 0, total: 0 };
+  #recordedIsExact = true;
   readonly #watchers = new Set<(progress: WaitProgress) => void>();
   /** Pipelines when the host last waited. */
   #knownPipelines = 0;
@@ -221,6 +218,7 @@ export class Runtime {
     const recorded = this.#profiler?.begin('record', label);
     if (this.#recordedOperations + operations > this.#pace.most) this.flush();
     this.#recordedOperations += operations;
+    if (launch.isUpperBound) this.#recordedIsExact = false;
     const pipeline = this.#pipeline(launch, label);
     const { uniform } = pipeline.layout;
     const slot = Math.ceil((uniform?.size ?? 0) / UNIFORM_SLOT) * UNIFORM_SLOT;
@@ -296,7 +294,8 @@ export class Runtime {
     const profiler = this.#profiler;
     const submitted = profiler?.begin('submit', 'submit');
     const uniformEnd = this.#uniformEnd;
-    this.#pace.submitted(operations, performance.now() / 1000);
+    this.#pace.submitted(operations, performance.now() / 1000, this.#recordedIsExact);
+    this.#recordedIsExact = true;
     this.#recorded = [];
     this.#recordedOperations = 0;
     this.#uniformEnd = 0;
@@ -339,18 +338,20 @@ export class Runtime {
       (message) => new ValidationError(`device: recorded work was rejected: ${message}`),
     );
     submitted?.();
-    this.#progress = { ...this.#progress, total: this.#progress.total + operations };
-    if (operations > LONG_SHARE * this.#pace.most) this.#noteEnd(this.#progress.total);
+    if (operations > LONG_SHARE * this.#pace.most) this.#watchSubmission();
   }
 
   /** Tells the watchers when what has been submitted so far has ended. */
-  #noteEnd(done: number): void {
-    const tell = () => {
-      if (this.#progress.done >= done || this.#progress.total < done) return;
-      this.#progress = { ...this.#progress, done };
-      for (const watcher of this.#watchers) watcher(this.#progress);
-    };
-    void this.#noteUnderWay(this.gpu.queue.onSubmittedWorkDone().then(tell, () => undefined));
+  #watchSubmission(): void {
+    const { mark } = this.#pace;
+    const tell = () => this.#noteEnd(mark);
+    void this.#noteUnderWay(this.#patiently(this.gpu.queue.onSubmittedWorkDone()).then(tell, () => undefined));
+  }
+
+  #noteEnd(mark: Mark): void {
+    const isNew = this.#pace.ended(mark, performance.now() / 1000, this.#pipelines.size === this.#knownPipelines);
+    this.#knownPipelines = this.#pipelines.size;
+    if (isNew) for (const watcher of this.#watchers) watcher(this.#pace.progress);
   }
 
   /** Submits, waits for the GPU, and rejects with the first failure since the last wait. */
@@ -360,8 +361,9 @@ export class Runtime {
 
   async #submittedWork(): Promise<void> {
     this.flush();
+    const { mark } = this.#pace;
     if (!this.#lost) await this.#patiently(this.gpu.queue.onSubmittedWorkDone());
-    this.#noteWait();
+    this.#noteEnd(mark);
   }
 
   /** Copies `bytes` from `offset` (both multiples of 4) to the host. */
@@ -375,6 +377,7 @@ export class Runtime {
     this.#recorded.push({ kind: 'read', source: buffer.gpu, offset, target: staging, bytes });
     buffer.lastBatch = this.#batch;
     this.flush();
+    const { mark } = this.#pace;
     try {
       await this.#patiently(staging.mapAsync(MAP_MODE_READ, 0, bytes));
     } catch (error) {
@@ -382,17 +385,11 @@ export class Runtime {
       await this.#reportFailures();
       throw new DeviceLostError(`device: a result could not be read back: ${(error as Error).message}`);
     }
-    this.#noteWait();
+    this.#noteEnd(mark);
     const copy = staging.getMappedRange(0, bytes).slice(0);
     staging.unmap();
     this.#releaseStaging(staging);
     return copy;
-  }
-
-  #noteWait(): void {
-    this.#progress = { done: 0, total: 0 };
-    this.#pace.waited(performance.now() / 1000, this.#pipelines.size === this.#knownPipelines);
-    this.#knownPipelines = this.#pipelines.size;
   }
 
   /**

@@ -27,6 +27,7 @@ import {
   MOST_REGISTER_NUMBERS,
   storedBatch,
   valueDimBucket,
+  leavesWorkOut,
   visiblePairs,
   type AttentionInputs,
   type AttentionOp,
@@ -238,6 +239,11 @@ function columnPasses(columns: number): number[] {
   return Array.from({ length: Math.ceil(columns / MAX_COLUMNS) }, (_, pass) => pass * MAX_COLUMNS);
 }
 
+/** How many of `columns` the pass from `first` on computes. */
+function columnsIn(columns: number, first: number): number {
+  return Math.max(0, Math.min(columns - first, MAX_COLUMNS));
+}
+
 /** Constants of a tile kernel whose invocations keep at most `quads` quads of gradients. */
 function tileConstants(columns: number, ownRows: number, quads: number): Constants {
   const dim = valueDimBucket(columns); // a power of two, so that each invocation has whole rows
@@ -307,6 +313,7 @@ function gradientLaunch(
     },
     workgroups: foldWorkgroups(op, groups, traits),
     operations,
+    ...(leavesWorkOut(problem) && { isUpperBound: true }),
     insertions: options.gradientInsertions,
   };
 }
@@ -325,15 +332,17 @@ export function planQueryGradient(
 ): Launch[] {
   const { headDim, valueDim, queryLength, heads, batch } = problem;
   const { variant } = chooseAttentionGradient(problem, 'query', traits, choices);
-  const passes = variant.family === 'tile' ? columnPasses(headDim).length : 1;
-  const operations = (2 * visiblePairs(problem) * (2 * headDim + valueDim)) / passes; // scores, dP, dQ
   const queryTiles = Math.ceil(queryLength / variant.ownRows);
-  const launch = (shader: Shader, constants: Constants, own: UniformValues) =>
+  /** Each pass computes scores and dP, and so many columns of dQ. */
+  const launch = (shader: Shader, constants: Constants, own: UniformValues, columns = headDim) =>
     gradientLaunch(
       shader,
       constants,
       problem,
-      { groups: queryTiles * heads * batch, operations },
+      {
+        groups: queryTiles * heads * batch,
+        operations: 2 * visiblePairs(problem) * (headDim + valueDim + columns),
+      },
       {
         work: { query_tiles: queryTiles, splits: 1, head_tiles: heads },
         queries: { d_query_strides: dQuery.strides },
@@ -348,7 +357,12 @@ export function planQueryGradient(
     return [launch(queryRegisterShader, registerConstants(problem, 'query', variant), {})];
   }
   return columnPasses(headDim).map((column) =>
-    launch(queryShader, tileConstants(headDim - column, variant.ownRows, 16), { first_column: column }),
+    launch(
+      queryShader,
+      tileConstants(headDim - column, variant.ownRows, 16),
+      { first_column: column },
+      columnsIn(headDim, column),
+    ),
   );
 }
 
@@ -375,14 +389,16 @@ export function planKeyGradient(
   const shader = KEY_SHADERS[hasValuesApart(traits) ? 'apart' : 'joined'][variant.family];
   const keyTiles = Math.ceil(keyLength / variant.ownRows);
   const columns = Math.max(headDim, valueDim);
-  const passes = variant.family === 'tile' ? columnPasses(columns).length : 1;
-  const operations = (4 * visiblePairs(problem) * (headDim + valueDim)) / passes; // scores, dP, dK, dV
-  const launch = (constants: Constants, own: UniformValues) =>
+  /** Each pass computes scores and dP, and so many columns of dK and dV together. */
+  const launch = (constants: Constants, own: UniformValues, columnsOfPass = headDim + valueDim) =>
     gradientLaunch(
       shader,
       constants,
       problem,
-      { groups: keyTiles * kvHeads * batch, operations },
+      {
+        groups: keyTiles * kvHeads * batch,
+        operations: 2 * visiblePairs(problem) * (headDim + valueDim + columnsOfPass),
+      },
       {
         keys: {
           d_key_strides: dKey.strides,
@@ -401,7 +417,11 @@ export function planKeyGradient(
     return [launch(registerConstants(problem, 'key', variant), {})];
   }
   return columnPasses(columns).map((column) =>
-    launch(tileConstants(columns - column, variant.ownRows, 8), { first_column: column }),
+    launch(
+      tileConstants(columns - column, variant.ownRows, 8),
+      { first_column: column },
+      columnsIn(headDim, column) + columnsIn(valueDim, column),
+    ),
   );
 }
 

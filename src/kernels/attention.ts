@@ -551,10 +551,10 @@ export function planAttention(problem: AttentionProblem, traits: Traits, choices
 /** A split has at least this many keys. */
 const LEAST_SPLIT_KEYS = 256;
 
-/** A workgroup has at most this many operations: half a second for one core of a CPU, or for one of a small GPU's. */
+/** A workgroup should have at most this many operations, which take one multiprocessor of a small GPU half a second. */
 const MOST_WORKGROUP_OPERATIONS = 2.5e9;
-/** Bytes of the parts of many queries, in float32, at most. Beyond them a workgroup keeps all its keys. */
-const MOST_PART_BYTES = 2 ** 28;
+/** The most bytes that the parts of many queries may take, in float32: what every device binds. */
+const MOST_PART_BYTES = 2 ** 27;
 
 /**
  * Parts into which the keys of few queries are divided, so that the device is busy. There should be some workgroups for each
@@ -577,9 +577,9 @@ function chooseSplits(problem: AttentionProblem, variant: AttentionVariant, trai
 function splitsOfManyKeys(problem: AttentionProblem, variant: AttentionVariant): number {
   const { heads, queryRows, headDim, valueDim } = problem;
   const operations = 2 * pairsOfTile(problem, variant) * (headDim + Math.min(valueDim, MAX_COLUMNS));
-  const splits = Math.ceil(operations / MOST_WORKGROUP_OPERATIONS);
-  const bytes = 4 * storedBatch(problem) * heads * queryRows * (valueDim + 1) * splits;
-  return bytes <= MOST_PART_BYTES ? splits : 1;
+  const partBytes = 4 * storedBatch(problem) * heads * queryRows * valueDim;
+  const splits = Math.min(Math.ceil(operations / MOST_WORKGROUP_OPERATIONS), Math.floor(MOST_PART_BYTES / partBytes));
+  return Math.max(1, splits);
 }
 
 /** Workgroups that divide the value dims of the same rows. */
@@ -669,6 +669,7 @@ export function attentionLaunch(
     },
     workgroups: foldWorkgroups(op, groups, traits),
     operations: 2 * visiblePairs(problem) * (problem.headDim + problem.valueDim),
+    ...(leavesWorkOut(problem) && { isUpperBound: true }),
     insertions: options.insertions,
   };
 }
@@ -678,15 +679,32 @@ function pairsOfTile({ keyLength, options: { band } }: AttentionProblem, { block
   return blockQ * Math.min(keyLength, band.left + band.right + blockQ);
 }
 
-/** Pairs of a query and a key over all heads that the band leaves if the last query sees the last key, for estimates. */
-export function visiblePairs({ batch, heads, queryLength, keyLength, options }: AttentionInputs): number {
+/**
+ * Pairs of a query and a key over all heads that the band leaves, if the last query sees the last key. Where the band leaves more in
+ * another alignment, they are counted too. Lengths of single sequences are not known here: each counts as the longest, but
+ * packed sequences have no more queries than q has rows.
+ */
+export function visiblePairs(problem: AttentionInputs): number {
+  const { batch, heads, queryLength, keyLength, options } = problem;
   const { left, right } = options.band;
   const queries = Math.min(queryLength, keyLength);
   const after = Math.max(0, queries - 1 - right); // keys that the first query does not see after it, one fewer each row
-  const before = Math.max(0, keyLength - 1 - left); // keys that the last query does not see before it
+  const isOpen = right >= keyLength;
+  const before = isOpen ? 0 : Math.max(0, keyLength - 1 - left); // keys that the last query does not see before it
   const rows = Math.min(queries, before);
   const hidden = (after * (after + 1)) / 2 + rows * before - (rows * (rows - 1)) / 2;
-  return batch * heads * Math.max(0, queryLength * keyLength - hidden);
+  const inBatch = batch * Math.max(0, queryLength * keyLength - hidden);
+  const inRows = storedBatch(problem) * problem.queryRows * Math.min(keyLength, left + right + 1);
+  return heads * Math.min(inBatch, inRows);
+}
+
+/** In a uniform, the place in `table` of something that is not there: twin of parts/table.wgsl. */
+export const ABSENT = 0xffffffff;
+
+/** Whether a kernel may have far fewer pairs to compute: those of shorter sequences, and of a block mask's blocks. */
+export function leavesWorkOut({ options }: AttentionInputs): boolean {
+  const { sequences } = options.fields as { sequences?: { key_lengths_at?: number } };
+  return options.isPacked || options.maskBlock !== undefined || (sequences?.key_lengths_at ?? ABSENT) !== ABSENT;
 }
 
 /** Columns of each pass but the last: the same number, in whole vectors of float16. */

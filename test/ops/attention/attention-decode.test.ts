@@ -1,9 +1,15 @@
 /** A few queries against many keys, as in decoding: kernels may split the keys over workgroups and merge the parts. */
 import { describe, expect, test } from 'vitest';
+import { attentionLaunch, chooseAttention, planMergeAttention } from '../../../src/kernels/attention.ts';
+import { testDevice } from '../../device.ts';
+import { attentionProblem } from '../../kernels/problems.ts';
 import { narrow } from '../../matrix/narrow.ts';
 import { Random } from '../../random.ts';
+import { expectClose } from '../../reference/compare.ts';
+import { tolerances } from '../../reference/tolerances.ts';
 import type { HostArray } from '../../reference/host-array.ts';
-import { ATTENTION_OPS, expectEveryOp, type Problem, runAttention } from './attention-run.ts';
+import { upload } from '../upload.ts';
+import { ATTENTION_OPS, expectEveryOp, type Problem, referenceAttention, runAttention } from './attention-run.ts';
 import { boolMask, floatMask, map, randomOperands } from './attention-suite.ts';
 import type { Float } from '../upload.ts';
 
@@ -148,3 +154,35 @@ function describeHardKeys(dtype: Float): void {
     for (let i = 0; i < 3; i++) expect(await runAttention(op, operands, dtype)).toEqual(first);
   });
 }
+
+test('keys of many queries, divided as very many keys are', async () => {
+  const device = await testDevice();
+  const [heads, queryLength, keyLength, headDim, splits] = [2, 150, 200, 16, 3];
+  const operands = randomOperands(new Random(11), {
+    batch: 1,
+    heads,
+    queries: queryLength,
+    keys: keyLength,
+    dim: headDim,
+  });
+  const problem = attentionProblem({ heads, queryLength, keyLength, headDim, writesLogSumExp: true });
+  const { variant } = chooseAttention(problem, device.traits, device.kernels);
+  const rows = [1, heads, queryLength];
+  const { output, logSumExp } = device.scope(() => {
+    const [q, k, v] = [operands.q, operands.k, operands.v].map((array) => upload(device, array, 'float32'));
+    const parts = {
+      part_output: device.zeros([splits, ...rows, headDim]),
+      part_log_sum_exp: device.zeros([splits, ...rows]),
+    };
+    const partial = { output: parts.part_output, log_sum_exp: parts.part_log_sum_exp };
+    device.dispatch('test', attentionLaunch(problem, variant, splits, device.traits), { q, k, v, ...partial });
+    const made = { output: device.zeros([...rows, headDim]), logSumExp: device.zeros(rows) };
+    const merge = planMergeAttention({ ...problem, parts: splits, batch: 1 }, device.traits);
+    device.dispatch('test', merge, { ...parts, output: made.output, log_sum_exp: made.logSumExp });
+    return made;
+  });
+  const expected = referenceAttention({ ...operands, scale: 1 }, 'float32');
+  expectClose(await output.data(), expected.output.data, tolerances.float32.attention, 'output');
+  output.dispose();
+  logSumExp.dispose();
+});

@@ -5,7 +5,7 @@
 import { ArgumentError } from '../../../gpu/errors.ts';
 import type { UniformValues } from '../../../gpu/reflect.ts';
 import type { Constants, Insertion } from '../../../gpu/shader.ts';
-import type { OptionFields } from '../../../kernels/attention.ts';
+import { ABSENT, type OptionFields } from '../../../kernels/attention.ts';
 import { dropoutFields } from '../../../kernels/launch.ts';
 import { captureFields, planModifiers } from '../../../kernels/modifiers.ts';
 import type { Device } from '../../../tensor/device.ts';
@@ -177,9 +177,6 @@ interface OptionRecord {
   /** @throws ArgumentError for a value that does not fit */
   readonly resolve: (options: AttentionOptions, sizes: CallSizes) => Effect | undefined;
 }
-
-/** In a uniform, the place in `table` of something that is not there. */
-const ABSENT = 0xffffffff;
 
 /** A bound of a band that no key exceeds, whatever the query's position. Query, offset and bound add up to less than 2³¹. */
 export const UNBOUNDED = 2 ** 30 - 1;
