@@ -69,7 +69,8 @@ export async function train({ device, model, task, stream, signal }, options) {
     optimiser.lr = rateAt(state.step, options);
     unread.push(trainingStep(device, model, optimiser, () => task.loss(state.step)));
     state.step++;
-    const isDue = state.step % options.every === 0 || state.step === end || signal?.aborted;
+    const isLast = state.step === end || signal?.aborted; // a signal that comes in what follows ends the next step
+    const isDue = state.step % options.every === 0 || isLast;
     if (isDue || unread.length === READ_EVERY) {
       for (const loss of unread) {
         state.training.push((await loss.data())[0]);
@@ -86,7 +87,7 @@ export async function train({ device, model, task, stream, signal }, options) {
       await writeFile(join(options.out, 'loss.svg'), drawLossCurve({ ...task, ...state }));
       pace.rest();
     }
-    if (signal?.aborted) break;
+    if (isLast) break;
   }
   progress.clear();
   optimiser.dispose();

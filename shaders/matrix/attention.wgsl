@@ -24,11 +24,11 @@
 // A masked key never leaks, as in the other kernels: keys beyond the tile's range are staged as zeros, scores of
 // masked ones are replaced, and NaN and infinities of v wait for add_special_values.
 //
-// With V_BY_COLUMNS v lies in workgroup memory as its transpose. A lane reads eight keys of two columns, 4 bytes each, and writes
+// With TURNS_V v lies in workgroup memory as its transpose. A lane reads eight keys of two columns, 4 bytes each, and writes
 // them as two octets along the keys. Matrices of v are then loaded 16 bytes at a time.
 //
-// Workgroup memory: k and v [BLOCK_K][DIM + 8] (v turned: [DIM][BLOCK_K + 8]), P [BLOCK_Q][BLOCK_K + 8] f16, S [BLOCK_Q][BLOCK_K + 4] f32; the
-// padding keeps rows that are read together in different banks. 64 × 32 at DIM 128 is 31.0 KiB, 128 × 32 45.0 KiB.
+// Workgroup memory: k and v [BLOCK_K][DIM + 8] (turned: [DIM][BLOCK_K + 8]), P [BLOCK_Q][BLOCK_K + 8] f16, S [BLOCK_Q][BLOCK_K + 4] f32; the
+// padding keeps rows that are read together in different banks. 64 × 32 at DIM 128 is 31.0 KiB (turned 32.5 KiB), 128 × 32 45.0 KiB.
 //
 // A head is 4·Nq·Nk·D operations; a query tile reads k and v once, 4·Nk·D bytes: BLOCK_Q operations per byte, from L2.
 // A step at 64 × 32, DIM 128, four subgroups of 32 is 1.05 MFLOP. Its bytes of workgroup memory: k read 16 K and v 16
@@ -52,7 +52,7 @@ const COLUMN_GROUPS: u32 = 2u;   // subgroups along keys and value columns
 const SUBGROUP: u32 = 32u;       // lanes of a subgroup
 const WORKGROUP: u32 = 128u;     // SUBGROUP · ROW_GROUPS · COLUMN_GROUPS
 
-const V_BY_COLUMNS: bool = false;  // v is turned while it is staged, for GPUs that load a right operand 2 bytes at a time otherwise
+const TURNS_V: bool = false;  // v is turned while it is staged, for GPUs that load a right operand 2 bytes at a time otherwise
 
 const IS_F16: bool = true;
 const SLACK: f32 = 8.0;          // weights are at most e^SLACK; f16 ends at e^11
@@ -73,7 +73,7 @@ const K_AT: u32 = 0u;
 const V_AT: u32 = BLOCK_K * ROW_PITCH;
 const KEY_OCTETS: u32 = BLOCK_K / 8u;
 const P_PITCH: u32 = KEY_OCTETS + 1u;                            // of rows of P and of columns of v
-const V_OCTETS: u32 = select(BLOCK_K * ROW_PITCH, max(BLOCK_K * ROW_PITCH, DIM * P_PITCH), V_BY_COLUMNS);
+const V_OCTETS: u32 = select(BLOCK_K * ROW_PITCH, max(BLOCK_K * ROW_PITCH, DIM * P_PITCH), TURNS_V);
 const P_AT: u32 = V_AT + V_OCTETS;
 const HALF_OCTETS: u32 = P_AT + BLOCK_Q * P_PITCH;
 const KEY_QUADS: u32 = BLOCK_K / 4u;
@@ -86,7 +86,7 @@ const SHARE: u32 = (TILE_OCTETS + WORKGROUP - 1u) / WORKGROUP;  // octets of a t
 // v by columns: a lane moves pairs of octets, those of two neighbouring columns
 const COLUMN_PAIRS: u32 = DIM / 2u;
 const PAIR_SHARE: u32 = (KEY_OCTETS * COLUMN_PAIRS + WORKGROUP - 1u) / WORKGROUP;
-const V_SHARE: u32 = select(SHARE, 2u * PAIR_SHARE, V_BY_COLUMNS);
+const V_SHARE: u32 = select(SHARE, 2u * PAIR_SHARE, TURNS_V);
 
 // In the softmax a subgroup has SUBGROUP_ROWS rows. ROW_LANES lanes share a row, or a lane has ROWS of them;
 // neighbouring lanes have neighbouring rows, which lie in different banks.
@@ -194,7 +194,7 @@ fn gather(
 
 // Where octet `i` of an invocation's share of v belongs, and HALF_OCTETS if that share is smaller.
 fn v_place(i: u32, invocation: u32) -> u32 {
-  if V_BY_COLUMNS {
+  if TURNS_V {
     let pair = invocation + (i / 2u) * WORKGROUP;
     let place = V_AT + (2u * (pair % COLUMN_PAIRS) + i % 2u) * P_PITCH + pair / COLUMN_PAIRS;
     return select(HALF_OCTETS, place, pair < KEY_OCTETS * COLUMN_PAIRS);
@@ -206,7 +206,7 @@ fn v_place(i: u32, invocation: u32) -> u32 {
 // An invocation's share of v's rows [first, first + BLOCK_K), as `fetch` gives it or by columns.
 fn fetch_v(rows: Rows, first: u32, end: u32, invocation: u32) -> array<vec4<u32>, V_SHARE> {
   var octets: array<vec4<u32>, V_SHARE> = array<vec4<u32>, V_SHARE>();
-  if !V_BY_COLUMNS {
+  if !TURNS_V {
     let by_rows = fetch(&v, rows, first, end, invocation);
     for (var i = 0u; i < SHARE; i++) { octets[i] = by_rows[i]; }
     return octets;
@@ -242,7 +242,7 @@ fn gather_columns(rows: Rows, first: u32, end: u32, invocation: u32) -> bool {
 
 // The matrix of v for step `step` of the keys and part `part` of the columns.
 fn load_values(step: u32, part: u32) -> Right {
-  if V_BY_COLUMNS { return load_right_transposed(V_AT + 16u * part * P_PITCH + 2u * step, P_PITCH); }
+  if TURNS_V { return load_right_transposed(V_AT + 16u * part * P_PITCH + 2u * step, P_PITCH); }
   return load_right(V_AT + 16u * step * ROW_PITCH + 2u * part, ROW_PITCH);
 }
 
@@ -360,7 +360,7 @@ fn stage_v(
   octets: array<vec4<u32>, V_SHARE>, rows: Rows, first_key: u32, end_key: u32, invocation: u32,
 ) -> bool {
   if !rows.are_octets {
-    if V_BY_COLUMNS { return gather_columns(rows, first_key, end_key, invocation); }
+    if TURNS_V { return gather_columns(rows, first_key, end_key, invocation); }
     return gather(&v, rows, first_key, end_key, V_AT, BLOCK_K, true, invocation);
   }
   var special = vec4<u32>(0u);

@@ -8,7 +8,7 @@
 // their contiguous axis, and matrices are loaded from them in either order. Two stages take turns: while one is multiplied, the
 // next is loaded from storage, so that a step has one barrier.
 //
-// With B_TURNED b is staged as its transpose: an invocation reads eight rows of two columns, 4 bytes each, and writes them as two
+// With TURNS_B b is staged as its transpose: an invocation reads eight rows of two columns, 4 bytes each, and writes them as two
 // octets along K. Matrices of b are then loaded 16 bytes at a time.
 //
 // Workgroup memory: two stages of a's and b's lines, f16 with 8 elements of padding against bank conflicts, and 1 KiB
@@ -33,7 +33,7 @@ const SUBGROUP: u32 = 32u;       // lanes of a subgroup
 const WORKGROUP: u32 = 128u;     // SUBGROUP · ROW_GROUPS · COLUMN_GROUPS
 const A_BY_ROWS: bool = false;   // neighbours in storage are neighbours along the rows of a, not along K
 const B_BY_ROWS: bool = false;   // the same along K of b, not along its columns
-const B_TURNED: bool = false;    // b, if it lies by columns, is turned while it is staged, for GPUs that load it 2 bytes at a time otherwise
+const TURNS_B: bool = false;     // b lies by columns and is turned while it is staged, for GPUs that load it 2 bytes at a time otherwise
 const OUT_F16: bool = true;      // storage of output
 
 const A_F16: bool = true;
@@ -49,10 +49,9 @@ const PARTS: u32 = ROW_PARTS * COLUMN_PARTS;
 const A_LINES: u32 = select(TILE_ROWS, STEP, A_BY_ROWS);
 const A_OCTETS: u32 = select(STEP, TILE_ROWS, A_BY_ROWS) / 8u;  // of a line
 const A_PITCH: u32 = A_OCTETS + 1u;
-const TURNS_B: bool = B_TURNED && !B_BY_ROWS;
-const B_STAGED_BY_ROWS: bool = B_BY_ROWS || TURNS_B;
-const B_LINES: u32 = select(STEP, TILE_COLUMNS, B_STAGED_BY_ROWS);
-const B_OCTETS: u32 = select(TILE_COLUMNS, STEP, B_STAGED_BY_ROWS) / 8u;
+const B_ALONG_K: bool = B_BY_ROWS || TURNS_B;  // lines of b in workgroup memory
+const B_LINES: u32 = select(STEP, TILE_COLUMNS, B_ALONG_K);
+const B_OCTETS: u32 = select(TILE_COLUMNS, STEP, B_ALONG_K) / 8u;
 const B_PITCH: u32 = B_OCTETS + 1u;
 const B_AT: u32 = A_LINES * A_PITCH;
 const STAGE: u32 = B_AT + B_LINES * B_PITCH;
@@ -200,7 +199,7 @@ fn load_a(at: u32, row: u32, k: u32) -> Left {
 }
 
 fn load_b(at: u32, k: u32, column: u32) -> Right {
-  if B_STAGED_BY_ROWS { return load_right_transposed(at + B_AT + column * B_PITCH + k / 8u, B_PITCH); }
+  if B_ALONG_K { return load_right_transposed(at + B_AT + column * B_PITCH + k / 8u, B_PITCH); }
   return load_right(at + B_AT + k * B_PITCH + column / 8u, B_PITCH);
 }
 

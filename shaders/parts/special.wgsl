@@ -4,8 +4,8 @@
 const MINUS_INFINITY_BITS: u32 = 0xff800000u;
 const NAN_BITS: u32 = 0x7fc00000u;
 const LARGEST: f32 = 0x1.fffffep+127f;
-// Stands in maxima for -∞, which WGSL does not promise to support: exp(LOWEST - any other score) is 0. No other number is as low,
-// so only a number that is equal to it needs care.
+// Stands in maxima for -∞, which WGSL does not promise to support. exp(LOWEST - any other score) is 0, although its argument may
+// overflow on the way. No other number is as low, so only a number that is equal to it needs care.
 const LOWEST: f32 = -0x1.fffffep+127f;
 const ABOVE_LOWEST: f32 = -0x1.fffffcp+127f;  // the next number
 

@@ -145,7 +145,7 @@ export function attentionMatrixKernel(variant: AttentionMatrixVariant): { shader
       BLOCK_Q: blockQ,
       BLOCK_K: blockK,
       ...gridConstants(variant),
-      V_BY_COLUMNS: variant.turnsRight,
+      TURNS_V: variant.turnsRight,
     },
   };
 }
@@ -220,7 +220,7 @@ export function matmulMatrixKernel(
       ...gridConstants(variant),
       A_BY_ROWS: liesByRows(a),
       B_BY_ROWS: liesByRows(b),
-      B_TURNED: variant.turnsRight,
+      TURNS_B: variant.turnsRight && !liesByRows(b),
       OUT_F16: outDType === 'float16',
     },
   };

@@ -325,12 +325,16 @@ describeInMatrix('matmul on tensor cores by larger tiles', () => {
     skip(!(await compilesFast()), 'this driver compiles its emulation for a minute');
     const { kernels } = device;
     device.kernels = { pinned: new Map([['matmul', kernel]]), tuned: new Map() };
+    const { traits } = device;
     try {
       await expectProduct(
         { a: normals(150, 72), b: normals(140, 72), transposeB: true, bias: normals(140) },
         'float16',
       );
+      device.traits = { ...traits, vendor: 'amd' }; // which turns b
+      await expectProduct({ a: normals(150, 72), b: normals(72, 140) }, 'float16');
     } finally {
+      device.traits = traits;
       device.kernels = kernels;
     }
   });
