@@ -38,7 +38,7 @@ export class Embedding extends Module {
     this.numEmbeddings = numEmbeddings;
     this.embeddingDim = embeddingDim;
     const weight = initial.gaussian([numEmbeddings, embeddingDim], 1);
-    for (const [key, tensor] of makeTensors(name, device, dtype, { weight })) this.register(key, tensor);
+    this.registerAll(makeTensors(name, device, dtype, { weight }));
   }
 
   /**

@@ -45,7 +45,7 @@ export class LayerNorm extends Module {
     this.eps = eps;
     if (!elementwiseAffine) return;
     const initial = { weight: { shape, next: () => 1 }, bias: hasBias ? { shape } : undefined };
-    for (const [key, tensor] of makeTensors(name, device, dtype, initial)) this.register(key, tensor);
+    this.registerAll(makeTensors(name, device, dtype, initial));
   }
 
   /**

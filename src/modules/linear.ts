@@ -43,7 +43,7 @@ export class Linear extends Module {
       weight: initial.linear([outFeatures, inFeatures]),
       bias: hasBias ? initial.within(1 / Math.sqrt(inFeatures), [outFeatures]) : undefined,
     });
-    for (const [key, tensor] of tensors) this.register(key, tensor);
+    this.registerAll(tensors);
   }
 
   /**

@@ -120,6 +120,11 @@ export abstract class Module {
     this.#parameters.set(name, tensor);
   }
 
+  /** Adds parameters by their names. */
+  protected registerAll(tensors: Iterable<readonly [name: string, tensor: Tensor]>): void {
+    for (const [name, tensor] of tensors) this.register(name, tensor);
+  }
+
   /**
    * Adds an inner module, which this one owns from now on: both are trained, saved, switched and disposed together.
    *

@@ -100,7 +100,7 @@ export abstract class ProjectedAttention extends Module {
     this.dropoutP = dropoutP;
     this.dtype = dtype;
     const initial = this.#initial(new Initialiser(seed), bias, addBiasKv);
-    for (const [key, tensor] of makeTensors(name, device, dtype, initial)) this.register(key, tensor);
+    this.registerAll(makeTensors(name, device, dtype, initial));
   }
 
   /** Checks an input [B, N, dim] of `forward`. */

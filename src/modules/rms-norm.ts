@@ -39,7 +39,7 @@ export class RMSNorm extends Module {
     this.eps = eps;
     if (!elementwiseAffine) return;
     const weight = { shape, next: () => 1 };
-    for (const [key, tensor] of makeTensors(name, device, dtype, { weight })) this.register(key, tensor);
+    this.registerAll(makeTensors(name, device, dtype, { weight }));
   }
 
   /**
