@@ -9,25 +9,28 @@ interface Read {
   readonly next: number;
 }
 
+type LengthAt = (index: number) => { readonly range: Range | undefined; readonly next: number };
+
 const DEEPEST = 64;
 
 /**
  * Bytes of the arrays in the type that begins at a token, or in the array that `array(…)` makes there.
  *
  * @param declared the token with which a declaration begins: `alias`, `struct`
- * @param rangeOf the range of the expression at a token
+ * @param lengthAt the range of an array's length, which begins at a token, as declarations outside functions see it
+ * @returns bytes of the type at a token; its second argument is `lengthAt` as the place of that token sees it
  */
 export function arrayBytes(
   caller: string,
   source: Source,
   declared: (name: string) => number | undefined,
-  rangeOf: (index: number) => { range: Range | undefined; next: number },
-): (index: number) => number {
+  lengthAt: LengthAt,
+): (index: number, lengthHere?: LengthAt) => number {
   const { tokens, closing } = source;
   const named = new Map<string, Read>();
   const textAt = (index: number) => tokens[index]?.text ?? '';
 
-  const read = (index: number, depth: number): Read => {
+  const read = (index: number, depth: number, length: LengthAt): Read => {
     if (depth > DEEPEST) fail(caller, tokens[index], 'types are nested too deeply');
     const text = textAt(index);
     const declaration = declared(text);
@@ -43,22 +46,22 @@ export function arrayBytes(
       for (let i = index; i < end; i++) if (tokens[i].kind !== 'symbol') words++;
       return { bytes: 4 * words, holdsArray: true, next: end + 1 };
     }
-    const element = read(index + 2, depth + 1);
-    if (textAt(element.next) !== ',') return { bytes: 0, holdsArray: true, next: element.next + 1 };
-    const { range, next } = rangeOf(element.next + 1);
-    if (!range || range.least !== range.most) {
+    const element = read(index + 2, depth + 1, length);
+    const hasLength = textAt(element.next) === ',';
+    const { range, next } = hasLength ? length(element.next + 1) : { range: undefined, next: element.next };
+    if (!range || range.least !== range.most || range.least < 1) {
       fail(caller, tokens[element.next], "an array's length must be a number, or made of numbers and constants");
     }
     return { bytes: range.most * element.bytes, holdsArray: true, next: next + (textAt(next) === ',' ? 2 : 1) };
   };
 
   const readDeclared = (at: number, depth: number): Read => {
-    if (textAt(at) === 'alias') return read(at + 3, depth + 1);
+    if (textAt(at) === 'alias') return read(at + 3, depth + 1, lengthAt);
     const open = at + 2;
     let [bytes, holdsArray] = [0, false];
     for (let i = open; i < (closing.get(open) ?? open); i++) {
       if (textAt(i) !== ':') continue;
-      const member = read(i + 1, depth + 1);
+      const member = read(i + 1, depth + 1, lengthAt);
       [bytes, holdsArray] = [bytes + member.bytes, holdsArray || member.holdsArray];
     }
     return { bytes, holdsArray, next: open };
@@ -71,8 +74,8 @@ export function arrayBytes(
     return { bytes, holdsArray: false, next: textAt(index + 1) === '<' ? index + 4 : index + 1 };
   };
 
-  return (index) => {
-    const { bytes, holdsArray } = read(index, 0);
+  return (index, lengthHere = lengthAt) => {
+    const { bytes, holdsArray } = read(index, 0, lengthHere);
     return holdsArray ? bytes : 0;
   };
 }

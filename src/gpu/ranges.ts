@@ -24,12 +24,14 @@ const DEEPEST = 64;
 /**
  * The range of the expression that begins at a token, if it is known, and the index after it.
  *
+ * @param ends the tokens one of which must follow, for the range to be that of a whole expression: `4u << 28u` begins with 4u
  * @param known the range of a name
- * @param isOwn whether the source declares a function of that name, in place of WGSL's
+ * @param isOwn whether the name is the source's own, so that it does not call WGSL's function
  */
 export function rangeAt(
   { tokens, closing }: Source,
   begin: number,
+  ends: readonly string[],
   known: (name: string) => Range | undefined,
   isOwn: (name: string) => boolean,
 ): { range: Range | undefined; next: number } {
@@ -88,7 +90,7 @@ export function rangeAt(
   };
 
   const range = binary(1, 0);
-  return { range, next: at };
+  return { range: ends.includes(textAt(at)) ? range : undefined, next: at };
 }
 
 function literal(text: string): Range | undefined {

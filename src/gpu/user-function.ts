@@ -52,6 +52,8 @@ const FUNCTIONS = words(
   'refract reverseBits round saturate select sign sin sinh smoothstep sqrt step tan tanh transpose trunc unpack2x16float',
   'unpack2x16snorm unpack2x16unorm unpack4x8snorm unpack4x8unorm',
 );
+/** What ends the expression that a declaration gives a name, a loop's bound, and an array's length. */
+const [VALUE_ENDS, BOUND_ENDS, LENGTH_ENDS] = [[';'], [';', '&&'], [',', '>']];
 const CLOSES: ReadonlyMap<string, string> = new Map(['()', '[]', '{}'].map((pair) => [pair[0], pair[1]]));
 const ASSIGNS = words('= += -= *= /= %= &= |= ^= <<= >>= ++ --');
 
@@ -223,8 +225,7 @@ function readBodies(
   const own = new Set<number>();
   const members = new Set<number>();
   const isFunction = (name: string) => declared.get(name)?.kind === 'fn';
-  const outermost = moduleScope(caller, source, declared);
-  for (const name of given) outermost.names.set(name, { ranges: UNKNOWN, bytes: 0 });
+  const outermost = moduleScope(caller, source, declared, given);
   const scopes: { names: Map<string, Known>; end: number }[] = [{ names: outermost.names, end: tokens.length }];
   const counters = new Map<number, Ranges>(); // by the `var` that declares them
   const declares = new Map<number, () => [string, Known]>(); // by the semicolon from which on the name is known
@@ -244,10 +245,15 @@ function readBodies(
     return inside.filter((i) => tokens[i].kind === 'name' && tokens[i + 1].text === ':');
   };
   const knownAs = (name: string) => scopes.findLast(({ names }) => names.has(name))?.names.get(name);
-  const rangesAt = (index: number): Ranges => {
-    const rangeAs = (kind: 0 | 1) => rangeAt(source, index, (name) => knownAs(name)?.ranges[kind], isFunction).range;
-    return [rangeAs(0), rangeAs(1)];
+  const readAs = (kind: 0 | 1, index: number, ends: readonly string[]) => {
+    const rangeOf = (name: string) => knownAs(name)?.ranges[kind];
+    return rangeAt(source, index, ends, rangeOf, (name) => knownAs(name) !== undefined);
   };
+  const rangesAt = (index: number, ends: readonly string[]): Ranges => [
+    readAs(0, index, ends).range,
+    readAs(1, index, ends).range,
+  ];
+  const lengthAt = (index: number) => readAs(0, index, LENGTH_ENDS);
   const endStatement = (at: number) => {
     if (statement > 0) expenses.push({ at, bytes: statement });
     statement = 0;
@@ -277,7 +283,7 @@ function readBodies(
         if (assigns === end) refuse(i + 1, `'${name.text}' needs a value`);
         own.add(i + 1);
         const type = text === 'const' ? 'literal' : 'i32';
-        const values = rangesAt(assigns + 1).map((range) => asDeclared(source, i + 1, range, type));
+        const values = rangesAt(assigns + 1, VALUE_ENDS).map((range) => asDeclared(source, i + 1, range, type));
         const ranges = text === 'var' ? (counters.get(i) ?? UNKNOWN) : ([values[0], values[1]] as const);
         declares.set(end, () => [name.text, { ranges, bytes: statement }]);
         return;
@@ -337,7 +343,7 @@ function readBodies(
     if (isCall && (isFunction(text) || given.includes(text))) {
       expenses.push({ at: i, callee: text, times: loops.at(-1)?.times ?? 1 });
     }
-    statement = Math.max(statement, text === 'array' ? outermost.bytesAt(i) : bytesOf(text, known, after));
+    statement = Math.max(statement, text === 'array' ? outermost.bytesAt(i, lengthAt) : bytesOf(text, known, after));
   });
   return { own, functions };
 
@@ -371,10 +377,11 @@ function moduleScope(
   caller: string,
   source: Source,
   declared: ReadonlyMap<string, Declaration>,
-): { names: Map<string, Known>; bytesAt: (index: number) => number } {
+  given: readonly string[],
+): { names: Map<string, Known>; bytesAt: ReturnType<typeof arrayBytes> } {
   const { tokens, closing } = source;
   const values = new Map<string, Range | undefined>();
-  const isFunction = (name: string) => declared.get(name)?.kind === 'fn';
+  const isOwn = (name: string) => declared.has(name) || given.includes(name);
   const valueAfter = ({ at }: Declaration) => {
     let i = at;
     while (i < tokens.length && tokens[i].text !== '=') i++;
@@ -389,18 +396,19 @@ function moduleScope(
     const declaration = declared.get(name);
     if (declaration?.kind !== 'const' || depth > 32) return undefined;
     if (!values.has(name)) {
-      const { range } = rangeFrom(valueAfter(declaration), depth + 1);
+      const { range } = rangeFrom(valueAfter(declaration), VALUE_ENDS, depth + 1);
       values.set(name, asDeclared(source, declaration.at + 1, range, 'literal'));
     }
     return values.get(name);
   };
-  const rangeFrom = (index: number, depth = 0) => rangeAt(source, index, (name) => valueOf(name, depth), isFunction);
+  const rangeFrom = (index: number, ends: readonly string[], depth: number) =>
+    rangeAt(source, index, ends, (name) => valueOf(name, depth), isOwn);
   const typeAt = (name: string) => {
     const declaration = declared.get(name);
     return declaration?.kind === 'alias' || declaration?.kind === 'struct' ? declaration.at : undefined;
   };
-  const bytesAt = arrayBytes(caller, source, typeAt, rangeFrom);
-  const names = new Map<string, Known>();
+  const bytesAt = arrayBytes(caller, source, typeAt, (index) => rangeFrom(index, LENGTH_ENDS, 0));
+  const names = new Map<string, Known>(given.map((name) => [name, { ranges: UNKNOWN, bytes: 0 }]));
   for (const [name, declaration] of declared) {
     const { kind, at } = declaration;
     const value = valueOf(name, 0);
@@ -450,14 +458,19 @@ function countRounds(
   caller: string,
   { tokens, closing }: Source,
   start: number,
-  rangesAt: (index: number) => Ranges,
+  rangesAt: (index: number, ends: readonly string[]) => Ranges,
 ): { rounds: number; ranges: Ranges } {
   const end = closing.get(start + 1)!;
   const places = Array.from({ length: end - start }, (_, i) => start + i);
   const assigns = places.find((i) => tokens[i].text === '=') ?? end;
   const bound = places.find((i) => tokens[i].text === ';')! + 3;
   const isUp = tokens[bound - 1].text === '<';
-  const [firsts, bounds] = [rangesAt(assigns + 1), rangesAt(bound)];
+  const counter = tokens[start + 3].text;
+  for (let i = bound; !BOUND_ENDS.includes(tokens[i].text); i++) {
+    // the scope that is known here may have something else of that name
+    if (tokens[i].text === counter) fail(caller, tokens[i], `a loop's bound must not name its counter '${counter}'`);
+  }
+  const [firsts, bounds] = [rangesAt(assigns + 1, VALUE_ENDS), rangesAt(bound, BOUND_ENDS)];
   const count = (kind: 0 | 1) => {
     const first = asDeclared({ tokens, closing }, start + 3, firsts[kind], 'i32');
     const limit = bounds[kind];

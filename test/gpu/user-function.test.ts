@@ -265,11 +265,42 @@ describe('loops whose rounds are not bounded', () => {
     );
   });
 
+  test.each([
+    ['', 'for (var j = 0u; j < 4u << 28u; j++) {}'],
+    ['', 'for (var j = 0u; j < 4u | 0xffffffffu; j++) {}'],
+    ['', 'for (var j = 0u; j < 4u ^ 0xffffffffu; j++) {}'],
+    ['', 'for (var j = -2000000000; j < -2000000000 >> 31u; j++) {}'],
+    ['', 'let n = 1u << 31u; for (var j = 0u; j < n; j++) {}'],
+    ['', 'let n = 1u | 0xffffffffu; for (var j = 0u; j < n; j++) {}'],
+    ['', 'const n = 1u << 31u; for (var j = 0u; j < n; j++) {}'],
+    ['const N = 1u << 31u;', 'for (var j = 0u; j < N; j++) {}'],
+    ['const N = 1u ^ 0xffffffffu;', 'for (var j = 0u; j < N; j++) {}'],
+    ['', 'for (var j = 1 << 30; j > 0; j--) {}'],
+    ['', 'for (var j = 0u; j < (4u << 28u); j++) {}'],
+    ['', 'for (var j = 0u; j < max(4u, 4u << 28u); j++) {}'],
+  ])('a bound of which only the beginning is known: %s %s', (outside, body) => {
+    expect(() => check(`${outside}${mod(`${body} return x;`)}`)).toThrow(unbounded);
+  });
+
+  test.each([
+    'for (var i = 0u; i < i + 10u; i++) {}', // the parameter i
+    'let j = 5u; for (var j = 0u; j < j + 10u; j++) {}',
+    'const j = 5u; for (var j = 0u; j < (j + 10u); j++) {}',
+    'let j = 5u; for (var j = 0u; j < max(8u, j + 1u) && x > 0.0; j++) {}',
+    'let j = 5; for (var j = 9; j > j - 1; j--) {}',
+  ])("a bound that names the loop's own counter: %s", (body) => {
+    expect(() => check(mod(`${body} return x;`))).toThrow(/a loop's bound must not name its counter '[ij]'$/);
+  });
+
   test("a parameter of a helper, and a function that only has the name of WGSL's", () => {
     const helper = 'fn count(n: u32) -> f32 { for (var j = 0u; j < n; j++) {} return 1.0; }';
     expect(() => check(`${mod('return count(i);')}\n${helper}`)).toThrow(`line 4, column 48: ${unbounded}`);
     const min = 'fn min(a: u32, b: u32) -> u32 { return 4000000000u; }';
     expect(() => check(`${mod('for (var j = 0u; j < min(i, 2u); j++) {} return x;')}\n${min}`)).toThrow(unbounded);
+    const clamped = mod('for (var j = 0u; j < clamp(i, 0u, 2u); j++) {} return x;');
+    expect(() => check(clamped, ['clamp'])).toThrow(unbounded); // a captured tensor of three axes
+    const abs = 'alias abs = i32;';
+    expect(() => check(`${abs} ${mod('for (var j = abs(-2000000000); j < 0; j++) {} return x;')}`)).toThrow(unbounded);
   });
 });
 
@@ -321,6 +352,12 @@ describe('what would keep compilers busy', () => {
     ['a struct', 'struct S { n: u32, t: array<mat4x4f, 17> }', 'let s = S(); return s.t[i][0].x;', 1092],
     ['arrays of arrays', '', 'let t = array<array<f32, 64>, 64>(); return t[i][i];', 16_384],
     ['a length by constants', 'const N = 64u; const M = N * N;', 'let t = array<f32, M>(); return t[i];', 16_384],
+    [
+      'a length by a constant of the function',
+      'const N = 4;',
+      'const N = 512; let t = array<f32, N>(); return t[i];',
+      2048,
+    ],
     ['a constant', 'const T = array<f32, 2048>();', 'return T[i];', 8192],
     ['copies', '', 'let a = array<f32, 128>(); let b = a; let c = b; return c[i];', 1536],
     ['calls', 'fn f(i: u32) -> f32 { let t = array<f32, 128>(); return t[i]; }', 'return f(i) + f(i) + f(i);', 1536],
@@ -329,6 +366,18 @@ describe('what would keep compilers busy', () => {
     expect(() => check(`${outside}\n${mod(body)}`)).toThrow(
       `the arrays of a function must take at most 1024 bytes in all, got ${bytes}`,
     );
+  });
+
+  test.each([
+    ['', 'let t = array<f32, 1 << 16>(); return t[i];'],
+    ['', 'let t = array<f32, 1u | 16384u>(); return t[i];'],
+    ['', 'let t = array<f32, (1 << 16)>(); return t[i];'],
+    ['const N = 1u | 16384u;', 'let t = array<f32, N>(); return t[i];'],
+    ['const N = 1u ^ 16384u;', 'let t = array<f32, N>(); return t[i];'],
+    ['const N = 1u << 16u; alias T = array<f32, N>;', 'let t = T(); return t[i];'],
+    ['', 'let t = array<f32, -1>(); return t[i];'],
+  ])('a length of which only the beginning is known: %s %s', (outside, body) => {
+    expect(() => check(`${outside}${mod(body)}`)).toThrow("an array's length must be a number");
   });
 
   test('an array of unknown length', () => {
