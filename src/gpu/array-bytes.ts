@@ -1,36 +1,48 @@
-/** Counts the bytes of arrays in WGSL's types. Whatever holds no array counts nothing: it lies in registers. */
+/**
+ * Counts the bytes of arrays and structs. Scalars, vectors and matrices by themselves count nothing: each stands in the text,
+ * whose length is limited. A struct may be much longer than its text: if each of 28 structs holds the one before it twice, the
+ * last has 2^27 times the size of the first.
+ */
 import type { Range, Source } from './ranges.ts';
 import { fail } from './tokens.ts';
+
+/** What names mean at the place of a type. */
+export interface Scope {
+  /** The range of an array's length, which begins at a token, and the index after it. */
+  readonly lengthAt: (index: number) => { readonly range: Range | undefined; readonly next: number };
+  /** Bytes of arrays and structs in the value that a token names. */
+  readonly valueBytes: (index: number) => number;
+}
 
 /** A type and the index of the token after it. */
 interface Read {
   readonly bytes: number;
-  readonly holdsArray: boolean;
+  /** Whether it is or holds an array or a struct. */
+  readonly counts: boolean;
   readonly next: number;
 }
 
-type LengthAt = (index: number) => { readonly range: Range | undefined; readonly next: number };
-
 const DEEPEST = 64;
+/** No sum becomes infinite, because infinity times zero is no number, and no limit refuses that. */
+const MOST = Number.MAX_SAFE_INTEGER;
 
 /**
- * Bytes of the arrays in the type that begins at a token, or in the array that `array(…)` makes there.
+ * Bytes of the type that begins at a token, or of the array that `array(…)` makes there.
  *
  * @param declared the token with which a declaration begins: `alias`, `struct`
- * @param lengthAt the range of an array's length, which begins at a token, as declarations outside functions see it
- * @returns bytes of the type at a token; its second argument is `lengthAt` as the place of that token sees it
+ * @param outside the scope of these declarations
  */
 export function arrayBytes(
   caller: string,
   source: Source,
   declared: (name: string) => number | undefined,
-  lengthAt: LengthAt,
-): (index: number, lengthHere?: LengthAt) => number {
+  outside: Scope,
+): (index: number, scope: Scope) => number {
   const { tokens, closing } = source;
   const named = new Map<string, Read>();
   const textAt = (index: number) => tokens[index]?.text ?? '';
 
-  const read = (index: number, depth: number, length: LengthAt): Read => {
+  const read = (index: number, depth: number, scope: Scope): Read => {
     if (depth > DEEPEST) fail(caller, tokens[index], 'types are nested too deeply');
     const text = textAt(index);
     const declaration = declared(text);
@@ -40,42 +52,57 @@ export function arrayBytes(
       return { ...known, next: index + 1 };
     }
     if (text !== 'array') return readPlain(index);
-    if (textAt(index + 1) === '(') {
-      const end = closing.get(index + 1)!;
-      let words = 0; // of its elements, all of which stand in the text
-      for (let i = index; i < end; i++) if (tokens[i].kind !== 'symbol') words++;
-      return { bytes: 4 * words, holdsArray: true, next: end + 1 };
-    }
-    const element = read(index + 2, depth + 1, length);
+    if (textAt(index + 1) === '(') return readList(index + 1, depth, scope);
+    const element = read(index + 2, depth + 1, scope);
     const hasLength = textAt(element.next) === ',';
-    const { range, next } = hasLength ? length(element.next + 1) : { range: undefined, next: element.next };
+    const { range, next } = hasLength ? scope.lengthAt(element.next + 1) : { range: undefined, next: element.next };
     if (!range || range.least !== range.most || range.least < 1) {
       fail(caller, tokens[element.next], "an array's length must be a number, or made of numbers and constants");
     }
-    return { bytes: range.most * element.bytes, holdsArray: true, next: next + (textAt(next) === ',' ? 2 : 1) };
+    const bytes = Math.min(MOST, range.most * element.bytes);
+    return { bytes, counts: true, next: next + (textAt(next) === ',' ? 2 : 1) };
+  };
+
+  /** The elements of `array(…)`, each as large as the largest thing in them. A vector that has a name counts as a scalar. */
+  const readList = (open: number, depth: number, scope: Scope): Read => {
+    const end = closing.get(open)!;
+    let [elements, largest] = [1, 4];
+    let inner = open; // the end of the brackets inside of an element
+    for (let i = open + 1; i < end;) {
+      if (textAt(i) === ',' && i > inner && i + 1 < end) elements++;
+      if (i > inner) inner = closing.get(i) ?? inner;
+      const isType = tokens[i].kind === 'name' && textAt(i - 1) !== '.';
+      const { bytes, next } = isType ? read(i, depth + 1, scope) : { bytes: 0, next: i + 1 };
+      largest = Math.max(largest, bytes, isType ? scope.valueBytes(i) : 0);
+      i = next;
+    }
+    return { bytes: Math.min(MOST, elements * largest), counts: true, next: end + 1 };
   };
 
   const readDeclared = (at: number, depth: number): Read => {
-    if (textAt(at) === 'alias') return read(at + 3, depth + 1, lengthAt);
+    if (textAt(at) === 'alias') return read(at + 3, depth + 1, outside);
     const open = at + 2;
-    let [bytes, holdsArray] = [0, false];
+    let bytes = 0;
     for (let i = open; i < (closing.get(open) ?? open); i++) {
-      if (textAt(i) !== ':') continue;
-      const member = read(i + 1, depth + 1, lengthAt);
-      [bytes, holdsArray] = [bytes + member.bytes, holdsArray || member.holdsArray];
+      if (textAt(i) === ':') bytes = Math.min(MOST, bytes + read(i + 1, depth + 1, outside).bytes);
     }
-    return { bytes, holdsArray, next: open };
+    return { bytes, counts: true, next: open };
   };
 
   /** A scalar, vector or matrix: `f32`, `vec3<f32>`, `mat2x4f`. */
   const readPlain = (index: number): Read => {
     const [, columns = '1', rows = '1'] = /^(?:mat(\d)x|vec)(\d)/.exec(textAt(index)) ?? [];
     const bytes = Number(columns) * (rows === '3' ? 16 : 4 * Number(rows));
-    return { bytes, holdsArray: false, next: textAt(index + 1) === '<' ? index + 4 : index + 1 };
+    let next = index + 1;
+    if (rows !== '1' && textAt(next) === '<') {
+      while (next < tokens.length && textAt(next) !== '>') next++;
+      next++;
+    }
+    return { bytes, counts: false, next };
   };
 
-  return (index, lengthHere = lengthAt) => {
-    const { bytes, holdsArray } = read(index, 0, lengthHere);
-    return holdsArray ? bytes : 0;
+  return (index, scope) => {
+    const { bytes, counts } = read(index, 0, scope);
+    return counts ? bytes : 0;
   };
 }

@@ -10,7 +10,7 @@ import { fail, type Token } from './tokens.ts';
 export const MAX_ROUNDS = 65_536;
 /** Tokens of the function, with those of each function that it calls, as often as the text calls it. */
 export const MAX_TOKENS = 16_384;
-/** Bytes of arrays in the function and, as often as the text calls them, in those that it calls. */
+/** Bytes of arrays and structs in the function and, as often as the text calls them, in those that it calls. */
 export const MAX_ARRAY_BYTES = 1024;
 /** A position of a query or key is below this, a number that leaves room to add to it. */
 const POSITIONS = 2 ** 29;
@@ -94,6 +94,10 @@ function checkLimits(caller: string, place: Token, { rounds, tokens, bytes }: Co
     );
   }
   if (bytes > MAX_ARRAY_BYTES) {
-    fail(caller, place, `the arrays of a function must take at most ${MAX_ARRAY_BYTES} bytes in all, got ${bytes}`);
+    fail(
+      caller,
+      place,
+      `the arrays and structs of a function must take at most ${MAX_ARRAY_BYTES} bytes in all, got ${bytes}`,
+    );
   }
 }

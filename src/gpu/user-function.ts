@@ -4,7 +4,7 @@
  * its place. Whatever the source declares is renamed, so that it can neither clash with one of the kernel's names nor refer to
  * it by mistake.
  */
-import { arrayBytes } from './array-bytes.ts';
+import { arrayBytes, type Scope } from './array-bytes.ts';
 import {
   checkCost,
   MAX_TOKENS,
@@ -206,7 +206,7 @@ function checkSignature(
 /** A name that is known in a scope. */
 interface Known {
   readonly ranges: Ranges;
-  /** Bytes of arrays in its value. */
+  /** Bytes of arrays and structs in its value. */
   readonly bytes: number;
 }
 
@@ -232,7 +232,7 @@ function readBodies(
   const functions = new Map<string, FunctionBody>();
   const loops: { times: number; end: number }[] = [];
   let expenses: Expense[] = [];
-  let statement = 0; // bytes of the largest array in it
+  let statement = 0; // bytes of the largest array or struct in it
   const tables = new Set<string>(); // constants that the function has used
   const refuse = (index: number, problem: string): never => fail(caller, tokens[index], problem);
   const find = (text: string, from: number) => {
@@ -253,7 +253,10 @@ function readBodies(
     readAs(0, index, ends).range,
     readAs(1, index, ends).range,
   ];
-  const lengthAt = (index: number) => readAs(0, index, LENGTH_ENDS);
+  const here: Scope = {
+    lengthAt: (index) => readAs(0, index, LENGTH_ENDS),
+    valueBytes: (index) => knownAs(tokens[index].text)?.bytes ?? 0,
+  };
   const endStatement = (at: number) => {
     if (statement > 0) expenses.push({ at, bytes: statement });
     statement = 0;
@@ -282,6 +285,7 @@ function readBodies(
         // without a value, Dawn's compiler zeroes it once rather than in each round of a loop
         if (assigns === end) refuse(i + 1, `'${name.text}' needs a value`);
         own.add(i + 1);
+        if (scopes.length === 1) functions.set(name.text, { tokens: 0, expenses });
         const type = text === 'const' ? 'literal' : 'i32';
         const values = rangesAt(assigns + 1, VALUE_ENDS).map((range) => asDeclared(source, i + 1, range, type));
         const ranges = text === 'var' ? (counters.get(i) ?? UNKNOWN) : ([values[0], values[1]] as const);
@@ -292,6 +296,7 @@ function readBodies(
         const declaration = declares.get(i)?.();
         if (declaration) scopes.at(-1)!.names.set(...declaration);
         endStatement(i);
+        if (scopes.length === 1) expenses = [];
         return;
       }
       case 'struct':
@@ -302,12 +307,11 @@ function readBodies(
         const parameters = labels(find('(', i));
         parameters.forEach((parameter) => own.add(parameter));
         const end = closing.get(find('{', i))!;
-        expenses = [];
         tables.clear();
         functions.set(name, { tokens: end - i, expenses });
         const names = parameters.map((parameter): [string, Known] => {
           const isPosition = name === main && tokens[parameter + 2].text === 'u32';
-          const bytes = outermost.bytesAt(parameter + 2);
+          const bytes = outermost.bytesAt(parameter + 2, here);
           return [tokens[parameter].text, { ranges: isPosition ? POSITION : UNKNOWN, bytes }];
         });
         scopes.push({ names: new Map(names), end });
@@ -331,6 +335,7 @@ function readBodies(
       case '}':
         endStatement(i);
         while (scopes.at(-1)!.end === i) scopes.pop();
+        if (scopes.length === 1) expenses = []; // a type costs nothing where it is declared
         return;
     }
     if (kind !== 'name' || before?.text === '.' || SYNTAX.has(text) || members.has(i)) return;
@@ -343,7 +348,7 @@ function readBodies(
     if (isCall && (isFunction(text) || given.includes(text))) {
       expenses.push({ at: i, callee: text, times: loops.at(-1)?.times ?? 1 });
     }
-    statement = Math.max(statement, text === 'array' ? outermost.bytesAt(i, lengthAt) : bytesOf(text, known, after));
+    statement = Math.max(statement, text === 'array' ? outermost.bytesAt(i, here) : bytesOf(text, known, after));
   });
   return { own, functions };
 
@@ -391,6 +396,23 @@ function moduleScope(
     const end = closing.get(at + 2) ?? tokens.length;
     return tokens[end + 1]?.text === '->' ? end + 2 : tokens.length;
   };
+  const constantBytes = new Map<string, number>();
+  /** Bytes of the largest array or struct in a constant. */
+  const bytesOfConstant = (name: string): number => {
+    const declaration = declared.get(name);
+    if (declaration?.kind !== 'const') return 0;
+    if (!constantBytes.has(name)) {
+      constantBytes.set(name, 0); // ends circles
+      let bytes = 0;
+      for (let i = valueAfter(declaration); i < tokens.length && tokens[i].text !== ';'; i++) {
+        const { text } = tokens[i];
+        const isType = text === 'array' || typeAt(text) !== undefined;
+        bytes = Math.max(bytes, isType ? bytesAt(i, outside) : bytesOfConstant(text));
+      }
+      constantBytes.set(name, bytes);
+    }
+    return constantBytes.get(name)!;
+  };
   /** `depth` ends circles. */
   const valueOf = (name: string, depth: number): Range | undefined => {
     const declaration = declared.get(name);
@@ -403,17 +425,22 @@ function moduleScope(
   };
   const rangeFrom = (index: number, ends: readonly string[], depth: number) =>
     rangeAt(source, index, ends, (name) => valueOf(name, depth), isOwn);
+  const outside: Scope = {
+    lengthAt: (index) => rangeFrom(index, LENGTH_ENDS, 0),
+    valueBytes: (index) => bytesOfConstant(tokens[index].text),
+  };
   const typeAt = (name: string) => {
     const declaration = declared.get(name);
     return declaration?.kind === 'alias' || declaration?.kind === 'struct' ? declaration.at : undefined;
   };
-  const bytesAt = arrayBytes(caller, source, typeAt, (index) => rangeFrom(index, LENGTH_ENDS, 0));
+  const bytesAt = arrayBytes(caller, source, typeAt, outside);
   const names = new Map<string, Known>(given.map((name) => [name, { ranges: UNKNOWN, bytes: 0 }]));
   for (const [name, declaration] of declared) {
     const { kind, at } = declaration;
     const value = valueOf(name, 0);
-    const typed = { const: valueAfter(declaration), fn: resultAfter(declaration), alias: at + 1, struct: at + 1 }[kind];
-    names.set(name, { ranges: [value, value], bytes: typed < tokens.length ? bytesAt(typed) : 0 });
+    const type = kind === 'fn' ? resultAfter(declaration) : at + 1;
+    const bytes = kind === 'const' ? bytesOfConstant(name) : type < tokens.length ? bytesAt(type, outside) : 0;
+    names.set(name, { ranges: [value, value], bytes });
   }
   return { names, bytesAt };
 }

@@ -325,6 +325,12 @@ describe('loops that take more than 65536 rounds', () => {
   });
 });
 
+/** Structs S0, S1, … of which each holds the one before it twice. S0 takes 128 bytes. */
+function doubling(levels: number): string {
+  const further = Array.from({ length: levels }, (_, n) => `struct S${n + 1} { a: S${n}, b: S${n} }`);
+  return ['struct S0 { a: mat4x4f, b: mat4x4f }', ...further].join('\n');
+}
+
 describe('what would keep compilers busy', () => {
   test('calls that double at each of 24 levels', () => {
     const levels = Array.from(
@@ -359,12 +365,27 @@ describe('what would keep compilers busy', () => {
       2048,
     ],
     ['a constant', 'const T = array<f32, 2048>();', 'return T[i];', 8192],
+    ['a constant in brackets', 'const T = (array<f32, 2048>());', 'return T[i];', 8192],
+    ['a constant of a constant', 'const T = array<f32, 2048>(); const U = T;', 'return U[i];', 8192],
+    ['a constant that nothing uses', 'const T = array<f32, 2048>();', 'return x;', 8192],
+    ['an array whose length follows a comma more', '', 'let t = array<vec4<f32,>, 512>(); return t[i].x;', 8192],
+    ['structs that double', doubling(27), 'let z = S27(); return z.a.x;', 2 ** 34],
+    ['structs that double beyond all numbers', doubling(1200), 'let z = array<S1200, 1>(); return x;', 2 ** 53 - 1],
+    ['structs by name', doubling(2), 'let a = S2(); let b = a; let c = b; return x;', 1536],
+    ['structs in a list', doubling(1), 'let s = S1(); let t = array(s, s, s, s, s); return x;', 1536],
+    ['structs made in a list', doubling(2), 'let t = array(S2(), S2(), S2(),); return x;', 1536],
+    [
+      'a list of lists',
+      doubling(0),
+      `let t = array(${Array(3).fill('array(S0(), S0(), S0(),)').join()}); return x;`,
+      1152,
+    ],
     ['copies', '', 'let a = array<f32, 128>(); let b = a; let c = b; return c[i];', 1536],
     ['calls', 'fn f(i: u32) -> f32 { let t = array<f32, 128>(); return t[i]; }', 'return f(i) + f(i) + f(i);', 1536],
     ['results', 'fn f() -> array<f32, 100> { return array<f32, 100>(); }', 'let t = f(); return t[i];', 1200],
-  ])('too large arrays: %s', (_name, outside, body, bytes) => {
+  ])('too large arrays and structs: %s', (_name, outside, body, bytes) => {
     expect(() => check(`${outside}\n${mod(body)}`)).toThrow(
-      `the arrays of a function must take at most 1024 bytes in all, got ${bytes}`,
+      `the arrays and structs of a function must take at most 1024 bytes in all, got ${bytes}`,
     );
   });
 
@@ -387,6 +408,17 @@ describe('what would keep compilers busy', () => {
     expect(() => check(`alias A = array<B, 2>; alias B = array<A, 2>; ${mod('return x;')}`)).toThrow(
       'nested too deeply',
     );
+  });
+
+  test('structs that hold each other', () => {
+    const pair = 'struct A { a: B, b: B } struct B { a: A, b: A }';
+    expect(() => check(`${pair} ${mod('return x;')}`)).toThrow('types are nested too deeply');
+  });
+
+  test('large types that nothing uses cost nothing, wherever they stand', () => {
+    const types = `${doubling(9)} alias T = array<f32, 2048>;`;
+    expect(() => check(`${types} ${mod('return x;')}`)).not.toThrow();
+    expect(() => check(`${mod('return x;')} ${types}`)).not.toThrow();
   });
 
   test('many statements are refused without counting them again and again', () => {
@@ -415,6 +447,7 @@ test.each([
   'for (var j = -4; j < 2 * (3 + 1) - 12 / 3 && x > 0.0; j++) {}',
   'let t = array<f32, 256>(); var s = 0.0; for (var j = 0u; j < 256u; j++) { s += t[j] * t[255u - j]; }',
   'let t = array(1.0, 2.0, 3.0); let y = t[i];',
+  'let t = array(vec2<f32>(x), vec2<f32>(1.0)); let u = array(array<f32, 64>(), array<f32, 64>()); let y = t[i].x + u[0][i];',
   'for (var j: i32 = 4; j > -1; j--) { var k = j; k += 2; }',
   'for (var j = 0u; j < min(i, 7u); j++) { if j == 3u { continue; } else if j > 5u { break; } }',
   'for (var j = 0u; j < 2u; j++) { for (var k = j; k < 2u; k++) {} }',
