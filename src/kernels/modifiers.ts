@@ -8,15 +8,25 @@
 import { ArgumentError } from '../gpu/errors.ts';
 import type { UniformValues } from '../gpu/reflect.ts';
 import type { Insertion } from '../gpu/shader.ts';
-import type { Signature, UserFunction } from '../gpu/user-function.ts';
+import type { Signature, UserFunction } from '../gpu/user-function/check-function.ts';
 import type { DType } from '../tensor/dtype.ts';
 import type { Shape } from '../tensor/shape.ts';
 
 export type ModifierKind = 'scoreMod' | 'maskMod';
 
+/** Each limit is far above what a function of one score needs. Arguments are positions: batch, head, query and key. */
+const LIMITS: Signature['limits'] = {
+  argument: 2 ** 29,
+  argumentRounds: 4096,
+  rounds: 65_536,
+  tokens: 16_384,
+  givenTokens: 32, // of a function that reads a capture
+  bytes: 1024,
+};
+
 export const SIGNATURES: Readonly<Record<ModifierKind, Signature>> = {
-  scoreMod: { name: 'score_mod', parameters: ['f32', 'u32', 'u32', 'u32', 'u32'], result: 'f32' },
-  maskMod: { name: 'mask_mod', parameters: ['u32', 'u32', 'u32', 'u32'], result: 'bool' },
+  scoreMod: { name: 'score_mod', parameters: ['f32', 'u32', 'u32', 'u32', 'u32'], result: 'f32', limits: LIMITS },
+  maskMod: { name: 'mask_mod', parameters: ['u32', 'u32', 'u32', 'u32'], result: 'bool', limits: LIMITS },
 };
 
 /** ∂ score_mod / ∂ score, which a score modifier may have. */

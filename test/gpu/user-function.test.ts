@@ -1,9 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { checkFunction, type Signature } from '../../src/gpu/user-function.ts';
+import { checkFunction, type Signature } from '../../src/gpu/user-function/check-function.ts';
 import { ArgumentError } from '../../src/gpu/errors.ts';
 
-const SIGNATURE: Signature = { name: 'mod', parameters: ['f32', 'u32'], result: 'f32' };
+const SIGNATURE: Signature = {
+  name: 'mod',
+  parameters: ['f32', 'u32'],
+  result: 'f32',
+  limits: { argument: 2 ** 29, argumentRounds: 4096, rounds: 65_536, tokens: 16_384, givenTokens: 32, bytes: 1024 },
+};
 const check = (source: string, given: readonly string[] = []) => checkFunction('scoreMod', source, SIGNATURE, given);
 /** The function with a body. */
 const mod = (body: string) => `fn mod(x: f32, i: u32) -> f32 {\n${body}\n}`;
@@ -246,7 +251,7 @@ describe('refuses', () => {
 
 describe('loops whose rounds are not bounded', () => {
   const unbounded =
-    "a loop's bounds must be made of numbers, constants and positions; of anything else take min(…, number)";
+    "a loop's bounds must be made of numbers, constants and mod's u32 parameters; of anything else take min(…, number)";
   test.each([
     ['var n = 4u; for (var j = 0u; j < n; j++) { n = n + 1u; }', 34], // a bound that the body raises
     ['for (var j = 0u; j < u32(x); j++) {}', 22],

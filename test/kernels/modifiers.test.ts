@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { checkFunction } from '../../src/gpu/user-function.ts';
+import { checkFunction } from '../../src/gpu/user-function/check-function.ts';
 import {
   captureFields,
   DERIVATIVE,
@@ -139,7 +139,7 @@ test("no shader declares for itself what a modifier takes for WGSL's, nor under 
   });
   expect(declared).toEqual(expect.arrayContaining(['params', 'table', 'main', 'Params', 'HIDDEN', 'tile_of']));
   const read = (name: string) => {
-    const signature = { name: 'modifier', parameters: [], result: 'f32' };
+    const signature = { ...SIGNATURES.scoreMod, name: 'modifier', parameters: [] };
     return checkFunction('scoreMod', `fn modifier() -> f32 { return ${name}; }`, signature, []);
   };
   expect(() => read('max')).not.toThrow();

@@ -3,7 +3,7 @@
  * al., "Flex Attention: A Programming Model for Generating Optimized Attention Kernels", 2024).
  */
 import { ArgumentError } from '../../gpu/errors.ts';
-import { checkFunction, isReserved, type UserFunction } from '../../gpu/user-function.ts';
+import { checkFunction, isReserved, type UserFunction } from '../../gpu/user-function/check-function.ts';
 import {
   DERIVATIVE,
   MAX_CAPTURED_AXES,

@@ -1,5 +1,5 @@
 /** Splits WGSL into tokens with their places, as far as checking a user's function needs it. */
-import { ArgumentError } from './errors.ts';
+import { ArgumentError } from '../errors.ts';
 
 export interface Token {
   readonly kind: 'name' | 'number' | 'symbol';

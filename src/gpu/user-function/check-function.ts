@@ -4,18 +4,11 @@
  * its place. Whatever the source declares is renamed, so that it can neither clash with one of the kernel's names nor refer to
  * it by mistake.
  */
-import { arrayBytes, type Scope } from './array-bytes.ts';
-import {
-  checkCost,
-  MAX_TOKENS,
-  POSITION,
-  UNKNOWN,
-  type Expense,
-  type FunctionBody,
-  type Ranges,
-} from './function-cost.ts';
-import { rangeAt, type Range, type Source } from './ranges.ts';
+import { checkCost, rangesOfArgument, type Expense, type FunctionBody, type Limits } from './cost.ts';
+import { asDeclared, ENDS, rangeAt, UNKNOWN, type Range, type Ranges, type Source } from './integer-ranges.ts';
+import { checkCounting, countRounds } from './loops.ts';
 import { fail, tokenise, type Token } from './tokens.ts';
+import { typeBytes, type Scope } from './type-bytes.ts';
 
 export interface Signature {
   /** The function's name. */
@@ -25,6 +18,7 @@ export interface Signature {
   /** Types of the parameters. */
   readonly parameters: readonly string[];
   readonly result: string;
+  readonly limits: Limits;
 }
 
 export interface UserFunction {
@@ -52,10 +46,7 @@ const FUNCTIONS = words(
   'refract reverseBits round saturate select sign sin sinh smoothstep sqrt step tan tanh transpose trunc unpack2x16float',
   'unpack2x16snorm unpack2x16unorm unpack4x8snorm unpack4x8unorm',
 );
-/** What ends the expression that a declaration gives a name, a loop's bound, and an array's length. */
-const [VALUE_ENDS, BOUND_ENDS, LENGTH_ENDS] = [[';'], [';', '&&'], [',', '>']];
 const CLOSES: ReadonlyMap<string, string> = new Map(['()', '[]', '{}'].map((pair) => [pair[0], pair[1]]));
-const ASSIGNS = words('= += -= *= /= %= &= |= ^= <<= >>= ++ --');
 
 function words(...lines: string[]): ReadonlySet<string> {
   return new Set(lines.join(' ').split(' '));
@@ -68,7 +59,7 @@ export function isReserved(name: string): boolean {
 
 /**
  * Checks the source and renames its declarations. `given` are the names of further functions that it may call, which the
- * caller declares under the same prefix. Its parameters of type u32 are positions.
+ * caller declares under the same prefix.
  *
  * @throws ArgumentError `caller: line 1, column 2: …`
  */
@@ -78,12 +69,13 @@ export function checkFunction(
   signature: Signature,
   given: readonly string[],
 ): UserFunction {
+  const { name, kernelName = name, limits } = signature;
   const tokens = tokenise(caller, source);
-  if (tokens.length > MAX_TOKENS) {
+  if (tokens.length > limits.tokens) {
     fail(
       caller,
-      tokens[MAX_TOKENS],
-      `the source must have at most ${MAX_TOKENS} words and symbols, got ${tokens.length}`,
+      tokens[limits.tokens],
+      `the source must have at most ${limits.tokens} words and symbols, got ${tokens.length}`,
     );
   }
   const closing = matchBrackets(caller, tokens);
@@ -93,10 +85,9 @@ export function checkFunction(
     if (own) fail(caller, tokens[own.at + 1], `'${name}' is a capture already`);
   }
   checkSignature(caller, tokens, closing, signature);
-  const { name, kernelName = name } = signature;
   const prefix = `${kernelName}_`;
   const { own, functions } = readBodies(caller, { tokens, closing }, declared, given, signature);
-  checkCost(caller, tokens, functions, given);
+  checkCost(caller, tokens, functions, given, limits);
   const rename = (index: number) => {
     const { text } = tokens[index];
     if (!own.has(index)) return text;
@@ -219,7 +210,7 @@ function readBodies(
   source: Source,
   declared: ReadonlyMap<string, Declaration>,
   given: readonly string[],
-  { name: main }: Signature,
+  { name: main, limits }: Signature,
 ): { own: ReadonlySet<number>; functions: ReadonlyMap<string, FunctionBody> } {
   const { tokens, closing } = source;
   const own = new Set<number>();
@@ -254,7 +245,7 @@ function readBodies(
     readAs(1, index, ends).range,
   ];
   const here: Scope = {
-    lengthAt: (index) => readAs(0, index, LENGTH_ENDS),
+    lengthAt: (index) => readAs(0, index, ENDS.length),
     valueBytes: (index) => knownAs(tokens[index].text)?.bytes ?? 0,
   };
   const endStatement = (at: number) => {
@@ -287,7 +278,7 @@ function readBodies(
         own.add(i + 1);
         if (scopes.length === 1) functions.set(name.text, { tokens: 0, expenses });
         const type = text === 'const' ? 'literal' : 'i32';
-        const values = rangesAt(assigns + 1, VALUE_ENDS).map((range) => asDeclared(source, i + 1, range, type));
+        const values = rangesAt(assigns + 1, ENDS.value).map((range) => asDeclared(source, i + 1, range, type));
         const ranges = text === 'var' ? (counters.get(i) ?? UNKNOWN) : ([values[0], values[1]] as const);
         declares.set(end, () => [name.text, { ranges, bytes: statement }]);
         return;
@@ -310,16 +301,16 @@ function readBodies(
         tables.clear();
         functions.set(name, { tokens: end - i, expenses });
         const names = parameters.map((parameter): [string, Known] => {
-          const isPosition = name === main && tokens[parameter + 2].text === 'u32';
+          const isArgument = name === main && tokens[parameter + 2].text === 'u32';
           const bytes = outermost.bytesAt(parameter + 2, here);
-          return [tokens[parameter].text, { ranges: isPosition ? POSITION : UNKNOWN, bytes }];
+          return [tokens[parameter].text, { ranges: isArgument ? rangesOfArgument(limits) : UNKNOWN, bytes }];
         });
         scopes.push({ names: new Map(names), end });
         return;
       }
       case 'for': {
         checkCounting(caller, tokens, i, closing);
-        const { rounds, ranges } = countRounds(caller, source, i, rangesAt);
+        const { rounds, ranges } = countRounds(caller, source, i, rangesAt, main);
         const end = closing.get(find('{', i))!;
         const times = (loops.at(-1)?.times ?? 1) * rounds;
         expenses.push({ at: i, rounds: times });
@@ -364,26 +355,13 @@ function readBodies(
   }
 }
 
-/** A range with the type that the declaration of the name gives it. A literal without one becomes `otherwise`. */
-function asDeclared(
-  { tokens }: Source,
-  name: number,
-  range: Range | undefined,
-  otherwise: Range['type'],
-): Range | undefined {
-  if (range?.type !== 'literal') return range;
-  if (tokens[name + 1]?.text !== ':') return { ...range, type: otherwise };
-  const declared = tokens[name + 2]?.text;
-  return { ...range, type: declared === 'u32' || declared === 'i32' ? declared : 'unsure' };
-}
-
 /** What is known of the declarations outside functions, and the bytes of the arrays in a type. */
 function moduleScope(
   caller: string,
   source: Source,
   declared: ReadonlyMap<string, Declaration>,
   given: readonly string[],
-): { names: Map<string, Known>; bytesAt: ReturnType<typeof arrayBytes> } {
+): { names: Map<string, Known>; bytesAt: ReturnType<typeof typeBytes> } {
   const { tokens, closing } = source;
   const values = new Map<string, Range | undefined>();
   const isOwn = (name: string) => declared.has(name) || given.includes(name);
@@ -418,7 +396,7 @@ function moduleScope(
     const declaration = declared.get(name);
     if (declaration?.kind !== 'const' || depth > 32) return undefined;
     if (!values.has(name)) {
-      const { range } = rangeFrom(valueAfter(declaration), VALUE_ENDS, depth + 1);
+      const { range } = rangeFrom(valueAfter(declaration), ENDS.value, depth + 1);
       values.set(name, asDeclared(source, declaration.at + 1, range, 'literal'));
     }
     return values.get(name);
@@ -426,14 +404,14 @@ function moduleScope(
   const rangeFrom = (index: number, ends: readonly string[], depth: number) =>
     rangeAt(source, index, ends, (name) => valueOf(name, depth), isOwn);
   const outside: Scope = {
-    lengthAt: (index) => rangeFrom(index, LENGTH_ENDS, 0),
+    lengthAt: (index) => rangeFrom(index, ENDS.length, 0),
     valueBytes: (index) => bytesOfConstant(tokens[index].text),
   };
   const typeAt = (name: string) => {
     const declaration = declared.get(name);
     return declaration?.kind === 'alias' || declaration?.kind === 'struct' ? declaration.at : undefined;
   };
-  const bytesAt = arrayBytes(caller, source, typeAt, outside);
+  const bytesAt = typeBytes(caller, source, typeAt, outside);
   const names = new Map<string, Known>(given.map((name) => [name, { ranges: UNKNOWN, bytes: 0 }]));
   for (const [name, declaration] of declared) {
     const { kind, at } = declaration;
@@ -443,78 +421,4 @@ function moduleScope(
     names.set(name, { ranges: [value, value], bytes });
   }
   return { names, bytesAt };
-}
-
-/**
- * A kernel that hangs is never interrupted. So a loop must be `for (var i = …; i < …; i++)`, or with `>` and `--`, and its
- * body must not change i. Then it ends. With `<=` it might not, because the largest number plus one wraps to the smallest.
- * `countRounds` then bounds how late it ends.
- */
-function checkCounting(
-  caller: string,
-  tokens: readonly Token[],
-  start: number,
-  closing: ReadonlyMap<number, number>,
-): void {
-  const end = closing.get(start + 1) ?? start;
-  const header = tokens.slice(start + 2, end);
-  const name = header[1]?.text;
-  const [first, second] = header.flatMap(({ text }, i) => (text === ';' ? [i] : []));
-  const texts = header.map(({ text }) => text);
-  const counts =
-    texts[0] === 'var' &&
-    texts[first + 1] === name &&
-    texts.slice(second + 1).join(' ') === `${name} ${texts[first + 2] === '>' ? '--' : '++'}` &&
-    ['<', '>'].includes(texts[first + 2]) &&
-    !texts.includes('||');
-  if (!counts || tokens[end + 1]?.text !== '{') {
-    fail(caller, tokens[start], 'a loop must count: for (var i = …; i < …; i++) { … }, or down with > and --');
-  }
-  for (let i = end; i < closing.get(end + 1)!; i++) {
-    if (tokens[i].text !== name) continue;
-    let after = i + 1;
-    while (tokens[after].text === ')') after++; // (i) = 0
-    if (ASSIGNS.has(tokens[after].text)) {
-      fail(caller, tokens[i], `the loop's counter '${name}' must not be changed in its body`);
-    }
-  }
-}
-
-/** How many rounds a loop that counts takes at most, and the values of its counter. */
-function countRounds(
-  caller: string,
-  { tokens, closing }: Source,
-  start: number,
-  rangesAt: (index: number, ends: readonly string[]) => Ranges,
-): { rounds: number; ranges: Ranges } {
-  const end = closing.get(start + 1)!;
-  const places = Array.from({ length: end - start }, (_, i) => start + i);
-  const assigns = places.find((i) => tokens[i].text === '=') ?? end;
-  const bound = places.find((i) => tokens[i].text === ';')! + 3;
-  const isUp = tokens[bound - 1].text === '<';
-  const counter = tokens[start + 3].text;
-  for (let i = bound; !BOUND_ENDS.includes(tokens[i].text); i++) {
-    // the scope that is known here may have something else of that name
-    if (tokens[i].text === counter) fail(caller, tokens[i], `a loop's bound must not name its counter '${counter}'`);
-  }
-  const [firsts, bounds] = [rangesAt(assigns + 1, VALUE_ENDS), rangesAt(bound, BOUND_ENDS)];
-  const count = (kind: 0 | 1) => {
-    const first = asDeclared({ tokens, closing }, start + 3, firsts[kind], 'i32');
-    const limit = bounds[kind];
-    if (!limit || (!first && !(isUp && limit.type === 'u32'))) return undefined;
-    const { least, most } = first ?? { least: 0, most: limit.most };
-    const type = first?.type ?? limit.type;
-    return isUp
-      ? { rounds: Math.max(0, limit.most - least), range: { least, most: Math.max(most, limit.most - 1), type } }
-      : { rounds: Math.max(0, most - limit.least), range: { least: Math.min(least, limit.least + 1), most, type } };
-  };
-  const [sure, usual] = [count(0), count(1)];
-  if (!sure || !usual) {
-    fail(
-      caller,
-      tokens[bound],
-      "a loop's bounds must be made of numbers, constants and positions; of anything else take min(…, number)",
-    );
-  }
-  return { rounds: usual.rounds, ranges: [sure.range, usual.range] };
 }

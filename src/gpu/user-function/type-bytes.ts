@@ -3,7 +3,7 @@
  * whose length is limited. A struct may be much longer than its text: if each of 28 structs holds the one before it twice, the
  * last has 2^27 times the size of the first.
  */
-import type { Range, Source } from './ranges.ts';
+import type { Range, Source } from './integer-ranges.ts';
 import { fail } from './tokens.ts';
 
 /** What names mean at the place of a type. */
@@ -32,7 +32,7 @@ const MOST = Number.MAX_SAFE_INTEGER;
  * @param declared the token with which a declaration begins: `alias`, `struct`
  * @param outside the scope of these declarations
  */
-export function arrayBytes(
+export function typeBytes(
   caller: string,
   source: Source,
   declared: (name: string) => number | undefined,

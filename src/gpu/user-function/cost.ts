@@ -1,32 +1,34 @@
 /**
  * Limits what a user's function asks of compilers and of the GPU. Compilers copy a called function into its caller and may
  * unroll loops, so 24 functions that each call the next twice are a text of 16 million calls. A kernel that hangs is never
- * interrupted. Each limit is far above what a function of one score needs.
+ * interrupted.
  */
-import type { Range } from './ranges.ts';
+import type { Ranges } from './integer-ranges.ts';
 import { fail, type Token } from './tokens.ts';
 
-/** Rounds of all loops in one call of the function. Those of nested loops multiply. */
-export const MAX_ROUNDS = 65_536;
-/** Tokens of the function, with those of each function that it calls, as often as the text calls it. */
-export const MAX_TOKENS = 16_384;
-/** Bytes of arrays and structs in the function and, as often as the text calls them, in those that it calls. */
-export const MAX_ARRAY_BYTES = 1024;
-/** A position of a query or key is below this, a number that leaves room to add to it. */
-const POSITIONS = 2 ** 29;
-/** As what a loop up to a position counts. */
-const USUAL_POSITIONS = 4096;
-/** Tokens of a function that reads a capture. */
-const CAPTURE_TOKENS = 32;
+/** What the arguments of a function are at most, and what one call of it may cost. */
+export interface Limits {
+  /** Every argument of type u32 is below this, a number that leaves room to add to it. */
+  readonly argument: number;
+  /** How many rounds a loop up to such an argument counts as. */
+  readonly argumentRounds: number;
+  /** Rounds of all loops in one call. Those of nested loops multiply. */
+  readonly rounds: number;
+  /** Tokens of the function, with those of each function that it calls, as often as the text calls it. */
+  readonly tokens: number;
+  /** How many tokens each function that the source is given counts as. */
+  readonly givenTokens: number;
+  /** Bytes of arrays and structs in the function and, as often as the text calls them, in those that it calls. */
+  readonly bytes: number;
+}
 
-/** A range, and the same if positions are usual ones. The first says that the value does not wrap, the second what it costs. */
-export type Ranges = readonly [sure: Range | undefined, usual: Range | undefined];
-
-export const UNKNOWN: Ranges = [undefined, undefined];
-export const POSITION: Ranges = [
-  { least: 0, most: POSITIONS - 1, type: 'u32' },
-  { least: 0, most: USUAL_POSITIONS - 1, type: 'u32' },
-];
+/** An argument of type u32. */
+export function rangesOfArgument({ argument, argumentRounds }: Limits): Ranges {
+  return [
+    { least: 0, most: argument - 1, type: 'u32' },
+    { least: 0, most: argumentRounds - 1, type: 'u32' },
+  ];
+}
 
 /** Something in a function that costs. */
 export interface Expense {
@@ -56,9 +58,10 @@ export function checkCost(
   tokens: readonly Token[],
   functions: ReadonlyMap<string, FunctionBody>,
   given: readonly string[],
+  limits: Limits,
 ): void {
   const costs = new Map<string, Cost | undefined>(
-    given.map((name) => [name, { rounds: 0, tokens: CAPTURE_TOKENS, bytes: 0 }]),
+    given.map((name) => [name, { rounds: 0, tokens: limits.givenTokens, bytes: 0 }]),
   );
   const costOf = (name: string, callAt: number): Cost => {
     const known = costs.get(name);
@@ -74,7 +77,7 @@ export function checkCost(
         tokens: cost.tokens + (called?.tokens ?? 0),
         bytes: cost.bytes + bytes + (called?.bytes ?? 0),
       };
-      checkLimits(caller, tokens[at], cost);
+      checkLimits(caller, tokens[at], cost, limits);
     }
     costs.set(name, cost);
     return cost;
@@ -82,22 +85,22 @@ export function checkCost(
   for (const name of functions.keys()) costOf(name, 0);
 }
 
-function checkLimits(caller: string, place: Token, { rounds, tokens, bytes }: Cost): void {
-  if (rounds > MAX_ROUNDS) {
-    fail(caller, place, `the loops of a call must take at most ${MAX_ROUNDS} rounds in all, got ${rounds}`);
+function checkLimits(caller: string, place: Token, { rounds, tokens, bytes }: Cost, limits: Limits): void {
+  if (rounds > limits.rounds) {
+    fail(caller, place, `the loops of a call must take at most ${limits.rounds} rounds in all, got ${rounds}`);
   }
-  if (tokens > MAX_TOKENS) {
+  if (tokens > limits.tokens) {
     fail(
       caller,
       place,
-      `a function must have at most ${MAX_TOKENS} words and symbols with those of all its calls, got ${tokens}`,
+      `a function must have at most ${limits.tokens} words and symbols with those of all its calls, got ${tokens}`,
     );
   }
-  if (bytes > MAX_ARRAY_BYTES) {
+  if (bytes > limits.bytes) {
     fail(
       caller,
       place,
-      `the arrays and structs of a function must take at most ${MAX_ARRAY_BYTES} bytes in all, got ${bytes}`,
+      `the arrays and structs of a function must take at most ${limits.bytes} bytes in all, got ${bytes}`,
     );
   }
 }

@@ -18,6 +18,21 @@ export interface Source {
   readonly closing: ReadonlyMap<number, number>;
 }
 
+/**
+ * Two ranges of one value. The first says that the value does not wrap, whatever the arguments are. The second says what it
+ * costs if the arguments are usual ones.
+ */
+export type Ranges = readonly [sure: Range | undefined, usual: Range | undefined];
+
+export const UNKNOWN: Ranges = [undefined, undefined];
+
+/** What ends an expression: the value that a declaration gives a name, a loop's bound, an array's length. */
+export const ENDS: Readonly<Record<'value' | 'bound' | 'length', readonly string[]>> = {
+  value: [';'],
+  bound: [';', '&&'],
+  length: [',', '>'],
+};
+
 const LEVELS: Readonly<Record<string, number>> = { '&': 1, '+': 2, '-': 2, '*': 3, '/': 3, '%': 3 };
 const DEEPEST = 64;
 
@@ -91,6 +106,19 @@ export function rangeAt(
 
   const range = binary(1, 0);
   return { range: ends.includes(textAt(at)) ? range : undefined, next: at };
+}
+
+/** A range with the type that the declaration of the name gives it. A literal without one becomes `otherwise`. */
+export function asDeclared(
+  { tokens }: Source,
+  name: number,
+  range: Range | undefined,
+  otherwise: Range['type'],
+): Range | undefined {
+  if (range?.type !== 'literal') return range;
+  if (tokens[name + 1]?.text !== ':') return { ...range, type: otherwise };
+  const declared = tokens[name + 2]?.text;
+  return { ...range, type: declared === 'u32' || declared === 'i32' ? declared : 'unsure' };
 }
 
 function literal(text: string): Range | undefined {
