@@ -2,10 +2,12 @@
  * Regular expressions from files, matched in time linear in the text.
  *
  * JavaScript's own engine backtracks, so that a pattern such as (a+)+$ takes twice as long for each character more. This one
- * backtracks too, in the same order and so with the same results, but remembers from which choice at which place no match was
- * found, and never tries it again (Davis et al. 2021, "Using Selective Memoization to Defeat Regular Expression Denial of
- * Service"). Without backreferences, whether a choice fails depends on nothing else.
+ * backtracks too, in the same order and so with the same results, but goes on from no node at one place of the text twice.
+ * Without backreferences, whether that fails depends on nothing else. It suffices to remember the nodes that several others
+ * lead to (Davis et al. 2021, "Using Selective Memoization to Defeat Regular Expression Denial of Service"). So a
+ * character takes about as many steps as the pattern has nodes at most, and about 64 bytes.
  */
+import { LoadError } from '../gpu/errors.ts';
 
 /** Where a match begins and ends, in UTF-16 units. */
 export type Match = readonly [start: number, end: number];
@@ -20,8 +22,11 @@ const MAX_SOURCE = 4096;
 const MAX_LITERAL = 256;
 /** Repetitions are written out, `a{3}` as `aaa`. */
 const MAX_NODES = 2048;
+/** Choices and lookaheads. Each takes at most two bits for each character of the text. */
 const MAX_CHOICES = 256;
 const MAX_DEPTH = 32;
+/** Most bytes that the search of one text may take. */
+const MAX_BYTES = 2 ** 30;
 
 type Tree =
   | { readonly kind: 'set'; readonly source: string }
@@ -40,17 +45,61 @@ type Tree =
 /** Whether a place in the text is one of a kind. */
 type Place = (text: string, at: number) => boolean;
 
-type Node =
-  | { readonly kind: 'set'; readonly set: CharacterSet; readonly next: Node }
-  | { readonly kind: 'choice'; readonly id: number; readonly first: Node; second: Node }
-  | { readonly kind: 'look'; readonly body: Node; readonly negative: boolean; readonly next: Node }
-  | { readonly kind: 'place'; readonly holds: Place; readonly next: Node }
-  | { readonly kind: 'end' };
+type Node = SetNode | ChoiceNode | LookNode | PlaceNode | EndNode;
 
-const END: Node = { kind: 'end' };
+interface Base {
+  /** A number if several nodes lead here, else −1. */
+  join: number;
+}
+interface SetNode extends Base {
+  readonly kind: 'set';
+  readonly set: CharacterSet;
+  readonly next: Node;
+}
+interface ChoiceNode extends Base {
+  readonly kind: 'choice';
+  /** Lower than those of the choices that lead here without a character between. */
+  id: number;
+  first: Node;
+  second: Node;
+}
+interface LookNode extends Base {
+  readonly kind: 'look';
+  readonly id: number;
+  readonly body: LookBody;
+  readonly negative: boolean;
+  readonly next: Node;
+}
+interface PlaceNode extends Base {
+  readonly kind: 'place';
+  readonly holds: Place;
+  readonly next: Node;
+}
+interface EndNode extends Base {
+  readonly kind: 'end';
+}
+
+/** What a lookahead looks for: its nodes, each after those that it leads to without a character between. */
+interface LookBody {
+  readonly nodes: readonly Node[];
+  /** Where in `nodes` is the one to begin with, and for each those that it leads to; only choices have a second. */
+  readonly start: number;
+  readonly firsts: readonly number[];
+  readonly seconds: readonly number[];
+}
+
+interface Program {
+  readonly start: Node;
+  readonly choices: readonly ChoiceNode[];
+  readonly joins: number;
+  readonly looks: number;
+}
+
+const END: Node = { kind: 'end', join: -1 };
 
 /**
- * Compiles a regular expression of JavaScript, as with the flags g and u.
+ * Compiles a regular expression of JavaScript, as with the flags g and u. The matcher throws LoadError for a text so long that
+ * its search would take more than 1 GiB.
  *
  * @throws PatternProblem for what JavaScript cannot read, backreferences, lookbehind of more than one character, repetition of
  *   what may match nothing, and patterns that are too long
@@ -64,12 +113,12 @@ export function compilePattern(source: string): Matcher {
   } catch (cause) {
     throw new PatternProblem('be a regular expression that JavaScript can read', { cause });
   }
-  const program = new Compiler().compile(new Parser(source).parse(), END);
+  const program = new Compiler().program(new Parser(source).parse());
   return (text) => {
-    const search = new Search(text);
+    const search = new Search(program, text);
     const found: Match[] = [];
     for (let at = 0; at <= text.length;) {
-      const end = search.run(program, at, false);
+      const end = search.run(at);
       if (end >= 0) found.push([at, end]);
       at = end > at ? end : at + (at < text.length ? widthAt(text, at) : 1);
     }
@@ -210,25 +259,34 @@ class Compiler {
   readonly #sets = new Map<string, CharacterSet>();
   #nodes = 0;
   #choices = 0;
+  #looks = 0;
 
-  compile(tree: Tree, next: Node): Node {
+  program(tree: Tree): Program {
+    const start = this.#compile(tree, END);
+    const choices = inOrder(start).filter((node) => node.kind === 'choice');
+    choices.forEach((choice, id) => (choice.id = id));
+    return { start, choices, joins: numberJoins(start), looks: this.#looks };
+  }
+
+  #compile(tree: Tree, next: Node): Node {
     if (++this.#nodes > MAX_NODES) throw new PatternProblem('be shorter with its repetitions written out');
     switch (tree.kind) {
       case 'set':
-        return { kind: 'set', set: this.#setOf(tree.source), next };
+        return { kind: 'set', set: this.#setOf(tree.source), next, join: -1 };
       case 'sequence':
-        return tree.parts.reduceRight((after, part) => this.compile(part, after), next);
+        return tree.parts.reduceRight((after, part) => this.#compile(part, after), next);
       case 'choice':
         return tree.parts
-          .map((part) => this.compile(part, next))
+          .map((part) => this.#compile(part, next))
           .reduceRight((second, first) => this.#choose(first, second));
       case 'repeat':
         return this.#compileRepeat(tree, next);
       case 'look':
-        if (tree.behind) return this.#compileBehind(tree, next);
-        return { kind: 'look', body: this.compile(tree.part, END), negative: tree.negative, next };
+        return tree.part.kind === 'set'
+          ? { kind: 'place', holds: this.#neighbour(tree, tree.part), next, join: -1 }
+          : this.#compileLook(tree, next);
       case 'place':
-        return { kind: 'place', holds: tree.holds, next };
+        return { kind: 'place', holds: tree.holds, next, join: -1 };
     }
   }
 
@@ -237,29 +295,48 @@ class Compiler {
       lazy ? this.#choose(next, again(after)) : this.#choose(again(after), next);
     let first = next;
     if (most === Infinity) {
-      const loop = this.#choose(next, next) as Node & { first: Node; second: Node };
-      const body = this.compile(part, loop);
+      const loop = this.#choose(next, next);
+      const body = this.#compile(part, loop);
       [loop.first, loop.second] = lazy ? [next, body] : [body, next];
       first = loop;
     } else {
-      for (let i = least; i < most; i++) first = option((after) => this.compile(part, after), first);
+      for (let i = least; i < most; i++) first = option((after) => this.#compile(part, after), first);
     }
-    for (let i = 0; i < least; i++) first = this.compile(part, first);
+    for (let i = 0; i < least; i++) first = this.#compile(part, first);
     return first;
   }
 
-  #compileBehind({ part, negative }: Tree & { kind: 'look' }, next: Node): Node {
-    const set = this.#setOf((part as Tree & { kind: 'set' }).source);
-    const holds: Place = (text, at) => {
-      const isPair = at > 1 && text.codePointAt(at - 2)! > 0xffff;
-      return (at > 0 && set.has(text.codePointAt(isPair ? at - 2 : at - 1)!)) !== negative;
-    };
-    return { kind: 'place', holds, next };
+  #compileLook({ part, negative }: Tree & { kind: 'look' }, next: Node): Node {
+    this.#countChoice();
+    const start = this.#compile(part, END);
+    const nodes = inOrder(start);
+    const indices = new Map(nodes.map((node, i) => [node, i]));
+    const follower = (node: Node, i: number): number => indices.get(followers(node)[i]) ?? 0;
+    const firsts = nodes.map((node) => follower(node, 0));
+    const seconds = nodes.map((node) => follower(node, 1));
+    const body = { nodes, start: indices.get(start)!, firsts, seconds };
+    return { kind: 'look', id: this.#looks++, body, negative, next, join: -1 };
   }
 
-  #choose(first: Node, second: Node): Node {
-    if (this.#choices === MAX_CHOICES) throw new PatternProblem(`have at most ${MAX_CHOICES} choices, got more`);
-    return { kind: 'choice', id: this.#choices++, first, second };
+  /** Whether the character before a place, or behind it, is one of a set. */
+  #neighbour({ behind, negative }: Tree & { kind: 'look' }, part: Tree & { kind: 'set' }): Place {
+    const set = this.#setOf(part.source);
+    return (text, at) => {
+      const isPair = behind && at > 1 && text.codePointAt(at - 2)! > 0xffff;
+      const codePoint = text.codePointAt(behind ? (isPair ? at - 2 : at - 1) : at);
+      return (codePoint !== undefined && set.has(codePoint)) !== negative;
+    };
+  }
+
+  #choose(first: Node, second: Node): ChoiceNode {
+    this.#countChoice();
+    return { kind: 'choice', id: 0, first, second, join: -1 };
+  }
+
+  #countChoice(): void {
+    if (++this.#choices > MAX_CHOICES) {
+      throw new PatternProblem(`have at most ${MAX_CHOICES} choices and lookaheads, got more`);
+    }
   }
 
   #setOf(source: string): CharacterSet {
@@ -267,6 +344,40 @@ class Compiler {
     this.#sets.set(source, set);
     return set;
   }
+}
+
+/** The nodes that a node leads to. */
+function followers(node: Node): readonly Node[] {
+  if (node.kind === 'end') return [];
+  return node.kind === 'choice' ? [node.first, node.second] : [node.next];
+}
+
+/** All nodes from one on, each after those that it leads to without a character between. */
+function inOrder(start: Node): Node[] {
+  const known = new Set<Node>();
+  const order: Node[] = [];
+  const starts = [start];
+  const visit = (node: Node): void => {
+    if (known.has(node)) return;
+    known.add(node);
+    if (node.kind === 'set') starts.push(node.next);
+    else followers(node).forEach(visit);
+    order.push(node);
+  };
+  for (const node of starts) visit(node);
+  return order;
+}
+
+/** Numbers the nodes that can be reached from several, or from the start and another, and returns how many there are. */
+function numberJoins(start: Node): number {
+  const known = new Set<Node>();
+  const joins = new Set<Node>();
+  for (const node of [start, ...inOrder(start).flatMap(followers)]) {
+    if (known.has(node) && node !== END) joins.add(node);
+    known.add(node);
+  }
+  [...joins].forEach((node, join) => (node.join = join));
+  return joins.size;
 }
 
 /** A class of characters, `[^\s\p{L}]`, or one character. */
@@ -289,89 +400,133 @@ class CharacterSet {
   }
 }
 
-const FAILS = 1;
-const MATCHES = 2;
-
-/** A choice on the way to where the search is, and where in the text it was met. */
-interface Step {
-  readonly choice: Node & { kind: 'choice' };
-  readonly at: number;
-  isSecond: boolean;
-}
-
 /** The search of one text. */
 class Search {
+  readonly #program: Program;
   readonly #text: string;
-  /** What is known of each choice at each place, in two bits. */
-  readonly #known: (Uint8Array | undefined)[] = [];
+  /**
+   * For each place in the text, in bits: which choices have their second way open, and then which joins were met. A way is open
+   * only until all before it have failed, so the last one opened is found by looking backwards, and what is met again has failed.
+   */
+  readonly #table: Int32Array;
+  readonly #choiceWords: number;
+  readonly #words: number;
+  /** For each lookahead and each place, in bits, whether its body matches there. */
+  readonly #seen: (Uint8Array | undefined)[] = [];
 
-  constructor(text: string) {
+  constructor(program: Program, text: string) {
+    this.#program = program;
     this.#text = text;
+    this.#choiceWords = Math.ceil(program.choices.length / 32);
+    this.#words = this.#choiceWords + Math.ceil(program.joins / 32);
+    const places = text.length + 1;
+    const bytes = 4 * this.#words * places + program.looks * Math.ceil(places / 8);
+    if (bytes > MAX_BYTES) {
+      throw new LoadError(
+        `tokenizer: a pattern must take at most ${MAX_BYTES} bytes to match a text, got ${bytes} for ${text.length} characters`,
+      );
+    }
+    this.#table = new Int32Array(this.#words * places);
   }
 
-  /**
-   * Returns where the match that begins at `start` ends, or −1 if there is none.
-   *
-   * @param isLook whether it matters only that there is one, so that matches may be remembered too
-   */
-  run(first: Node, start: number, isLook: boolean): number {
+  /** Returns where the match that begins at `start` ends, or −1 if there is none. No start may be before the end of a match. */
+  run(start: number): number {
+    const { choices, start: first } = this.#program;
     const text = this.#text;
-    const steps: Step[] = [];
     let node = first;
     let at = start;
     for (;;) {
-      let fails = false;
-      switch (node.kind) {
-        case 'set': {
-          const codePoint = text.codePointAt(at);
-          fails = codePoint === undefined || !node.set.has(codePoint);
-          if (!fails) at += codePoint! > 0xffff ? 2 : 1;
-          break;
+      if (node.join < 0 || this.#isNew(node.join, at)) {
+        switch (node.kind) {
+          case 'set': {
+            const codePoint = text.codePointAt(at);
+            if (codePoint === undefined || !node.set.has(codePoint)) break;
+            at += codePoint > 0xffff ? 2 : 1;
+            node = node.next;
+            continue;
+          }
+          case 'place':
+            if (!node.holds(text, at)) break;
+            node = node.next;
+            continue;
+          case 'look':
+            if (this.#sees(node, at) === node.negative) break;
+            node = node.next;
+            continue;
+          case 'choice':
+            this.#table[at * this.#words + (node.id >> 5)] |= 1 << (node.id & 31);
+            node = node.first;
+            continue;
+          case 'end':
+            // the next search may begin here, where what was met has not failed
+            this.#table.fill(0, at * this.#words, (at + 1) * this.#words);
+            return at;
         }
-        case 'place':
-          fails = !node.holds(text, at);
-          break;
-        case 'look':
-          fails = this.run(node.body, at, true) >= 0 === node.negative;
-          break;
-        case 'choice': {
-          const known = this.#recall(node.id, at);
-          fails = known === FAILS;
-          if (known !== 0) break;
-          steps.push({ choice: node, at, isSecond: false });
-          node = node.first;
-          continue;
-        }
-        case 'end':
-          break;
       }
-      if (!fails && (node.kind === 'end' || node.kind === 'choice')) {
-        // a choice gets here only if it is known to match
-        if (isLook) for (const step of steps) this.#remember(step.choice.id, step.at, MATCHES);
-        return at;
-      }
-      if (!fails) {
-        node = (node as Node & { next: Node }).next;
-        continue;
-      }
-      while (steps.at(-1)?.isSecond) {
-        const { choice, at: place } = steps.pop()!;
-        this.#remember(choice.id, place, FAILS);
-      }
-      const last = steps.at(-1);
-      if (!last) return -1;
-      last.isSecond = true;
-      at = last.at;
-      node = last.choice.second;
+      let choice = this.#takeOpen(at);
+      while (choice < 0 && --at >= start) choice = this.#takeOpen(at);
+      if (choice < 0) return -1;
+      node = choices[choice].second;
     }
   }
 
-  #recall(choice: number, at: number): number {
-    return ((this.#known[choice]?.[at >> 2] ?? 0) >> (2 * (at & 3))) & 3;
+  /** Whether a join is met for the first time at a place. */
+  #isNew(join: number, at: number): boolean {
+    const word = at * this.#words + this.#choiceWords + (join >> 5);
+    const before = this.#table[word];
+    this.#table[word] = before | (1 << (join & 31));
+    return ((before >> (join & 31)) & 1) === 0;
   }
 
-  #remember(choice: number, at: number, result: number): void {
-    const known = (this.#known[choice] ??= new Uint8Array((this.#text.length >> 2) + 1));
-    known[at >> 2] |= result << (2 * (at & 3));
+  /** The choice opened last at a place, which is closed now, or −1 if none is open. */
+  #takeOpen(at: number): number {
+    const row = at * this.#words;
+    for (let i = 0; i < this.#choiceWords; i++) {
+      const open = this.#table[row + i];
+      if (open === 0) continue;
+      this.#table[row + i] = open & (open - 1);
+      return 32 * i + 31 - Math.clz32(open & -open);
+    }
+    return -1;
+  }
+
+  #sees(look: LookNode, at: number): boolean {
+    const seen = (this.#seen[look.id] ??= this.#look(look.body));
+    return ((seen[at >> 3] >> (at & 7)) & 1) === 1;
+  }
+
+  /** Finds where a body matches, from the end of the text to its beginning. */
+  #look({ nodes, start, firsts, seconds }: LookBody): Uint8Array {
+    const text = this.#text;
+    const found = new Uint8Array((text.length >> 3) + 1);
+    // for this place and the next two, from which nodes there is a match
+    const rows = Array.from({ length: 3 }, () => new Uint8Array(nodes.length));
+    for (let at = text.length; at >= 0; at--) {
+      const here = rows[at % 3];
+      const codePoint = text.codePointAt(at) ?? -1;
+      const after = rows[(at + (codePoint > 0xffff ? 2 : 1)) % 3];
+      for (const [i, node] of nodes.entries()) {
+        let matches: boolean;
+        switch (node.kind) {
+          case 'set':
+            matches = after[firsts[i]] === 1 && codePoint >= 0 && node.set.has(codePoint);
+            break;
+          case 'place':
+            matches = here[firsts[i]] === 1 && node.holds(text, at);
+            break;
+          case 'look':
+            matches = here[firsts[i]] === 1 && this.#sees(node, at) !== node.negative;
+            break;
+          case 'choice':
+            matches = here[firsts[i]] === 1 || here[seconds[i]] === 1;
+            break;
+          case 'end':
+            matches = true;
+        }
+        here[i] = matches ? 1 : 0;
+      }
+      if (here[start] === 1) found[at >> 3] |= 1 << (at & 7);
+    }
+    return found;
   }
 }

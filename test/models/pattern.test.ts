@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { LoadError } from '../../src/gpu/errors.ts';
 import { compileLiteral, compilePattern, PatternProblem, type Match } from '../../src/models/pattern.ts';
 import { IS_MATRIX } from '../matrix/narrow.ts';
 
@@ -68,6 +69,21 @@ const patterns = fc.letrec<Record<'choice' | 'sequence' | 'repeat' | 'term', str
   ),
 })).choice;
 
+/** Calls `onStep` whenever `run` asks for a code point, as each step does that looks at a character. */
+function watchSteps<T>(run: () => T, onStep: (at: number) => void): T {
+  const native = Object.getOwnPropertyDescriptor(String.prototype, 'codePointAt')!;
+  const value = function (this: string, at: number): unknown {
+    onStep(at);
+    return Reflect.apply(native.value as () => unknown, this, [at]);
+  };
+  Object.defineProperty(String.prototype, 'codePointAt', { ...native, value });
+  try {
+    return run();
+  } finally {
+    Object.defineProperty(String.prototype, 'codePointAt', native);
+  }
+}
+
 describe('a pattern', () => {
   test('matches what JavaScript matches', () => {
     let compared = 0;
@@ -83,6 +99,28 @@ describe('a pattern', () => {
       { seed: 12, numRuns: IS_MATRIX ? 20_000 : 1000 },
     );
     expect(compared).toBeGreaterThan(500);
+  });
+
+  test('with many choices matches what JavaScript matches', () => {
+    // few letters, so that many alternatives begin alike, and short texts, because JavaScript's engine may need 2^length steps
+    const sample = fc.array(fc.constantFrom('a', 'b', '😀', ' '), { maxLength: 12 }).map((units) => units.join(''));
+    const parts = fc.array(patterns, { minLength: 20, maxLength: 40 });
+    let compared = 0;
+    fc.assert(
+      fc.property(parts, fc.boolean(), fc.array(sample, { minLength: 3, maxLength: 3 }), (list, isChoice, samples) => {
+        const linear = list.filter((part) => compileIfLinear(part));
+        const groups = linear.map((part) => `(?:${part.replaceAll('(?<name>', '(')})`);
+        const source = isChoice ? `(?:b(?:${groups.join('|')})a??)+` : groups.join('a*');
+        const match = compileIfLinear(source);
+        if (!match) return;
+        for (const text of samples) {
+          compared++;
+          expect(match(text), `${source} in ${JSON.stringify(text)}`).toEqual(matchNatively(source, text));
+        }
+      }),
+      { seed: 12, numRuns: IS_MATRIX ? 5000 : 300 },
+    );
+    expect(compared).toBeGreaterThan(100);
   });
 
   /** Undefined for repetition of what may be empty, and for groups of one name. */
@@ -119,6 +157,55 @@ describe('a pattern', () => {
     expect(compilePattern(source)(text)).toHaveLength(count);
   });
 
+  const alike = `(?:${Array(250).fill('a').join('|')})`;
+
+  test.each<[string, string]>([
+    ['choices that meet', `${alike}a{1500}b`],
+    ['options that meet', 'a{0,240}a{1500}b'],
+    ['choices that meet at a lookahead', `${alike}(?=a{1500}b)`],
+    ['choices in a lookahead', `(?=${alike}a{1500}b)a`],
+    ['lookaheads in lookaheads', 'a(?!(?:(?!(?:(?=a{400}b|a{400}c)))a)+b)'],
+  ])('%s take no more steps for each character than the pattern has', (_name, source) => {
+    const text = 'a'.repeat(2400);
+    const match = compilePattern(source);
+    let steps = 0;
+    watchSteps(
+      () => match(text),
+      () => steps++,
+    );
+    expect(steps).toBeGreaterThan(text.length);
+    expect(steps).toBeLessThan(2048 * (text.length + 1));
+  });
+
+  test('many choices for each character of a long text take little memory', () => {
+    const text = 'a'.repeat(5e4);
+    const bytesNow = (): number => process.memoryUsage().heapUsed + process.memoryUsage().arrayBuffers;
+    for (const part of ['x?', '(?:(?=a)|x)']) {
+      const match = compilePattern(`(?:${part.repeat(200)}a)*`);
+      const before = bytesNow();
+      let most = 0;
+      const found = watchSteps(
+        () => match(text),
+        (at) => (most = at === text.length ? Math.max(most, bytesNow() - before) : most),
+      );
+      expect(found).toEqual([
+        [0, 5e4],
+        [5e4, 5e4],
+      ]);
+      // one object for each choice on the way would be 400 MB
+      expect(most).toBeLessThan(100e6);
+    }
+  });
+
+  test('a text that would take more than a gibibyte is refused', () => {
+    // 250 choices and 250 places where they meet are 16 words of 4 bytes
+    expect(() => compilePattern(`(?:${'x?'.repeat(250)}a)*`)('a'.repeat(2 ** 24))).toThrow(
+      new LoadError(
+        'tokenizer: a pattern must take at most 1073741824 bytes to match a text, got 1073741888 for 16777216 characters',
+      ),
+    );
+  });
+
   test.each<[string, string, string]>([
     ['a backreference', '(a)\\1', 'have no backreferences'],
     ['a named backreference', '(?<x>a)\\k<x>', 'have no backreferences'],
@@ -128,7 +215,8 @@ describe('a pattern', () => {
     ['another syntax', '(?>a)++', 'be a regular expression that JavaScript can read'],
     ['many repetitions', 'a{1000000}', 'be shorter with its repetitions written out'],
     ['repetitions of repetitions', '(((a{99}){99}){99}){99}', 'be shorter with its repetitions written out'],
-    ['many choices', 'a{0,1000}', 'have at most 256 choices, got more'],
+    ['many choices', 'a{0,1000}', 'have at most 256 choices and lookaheads, got more'],
+    ['many lookaheads', '(?=ab)'.repeat(257), 'have at most 256 choices and lookaheads, got more'],
     ['many groups', '('.repeat(100) + ')'.repeat(100), 'nest at most 32 groups, got more'],
     ['a long text', 'a'.repeat(5000), 'have at most 4096 characters, got 5000'],
   ])('%s is refused', (_name, source, message) => {
