@@ -109,7 +109,7 @@ export function readPreTokenizer(fields: Fields | undefined): PreTokenizer {
     let words = [text];
     for (const stage of stages) {
       words = stage(words, isFirst);
-      // one stage makes a character three at most, so it can be checked afterwards
+      // one stage makes a character four at most (a space and three bytes), so it can be checked afterwards
       const length = words.reduce((sum, word) => sum + word.length, 0);
       checkGrowth(length, limit);
     }
