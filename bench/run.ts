@@ -1,6 +1,7 @@
 /** A whole run: it measures what the device can do, then the cases. */
 import { DeviceLostError, WebGPUAttentionError } from '../src/index.ts';
 import type { Device } from '../src/index.ts';
+import { checkWait } from '../src/tensor/options.ts';
 import { caseName } from './cases.ts';
 import { describeEnvironment } from './environment.ts';
 import { effortOn, measure } from './measure.ts';
@@ -19,6 +20,7 @@ export interface RunOptions {
 
 /** Notes a case that gives a wrong result or cannot run in `failures`, and goes on with the others. */
 export async function runBench(device: Device, { cases, runs, progress, signal }: RunOptions): Promise<BenchResult> {
+  checkWait('runBench', { signal });
   const date = new Date().toISOString();
   progress?.('the device itself', 0);
   const roof = await measureRoof(device);

@@ -8,7 +8,14 @@
 import { BufferPool, FREEING, sizeClass, STORAGE_USAGE, type MemoryUse, type StorageBuffer } from './buffers.ts';
 import { abortable } from './abort.ts';
 import { divide } from './divide.ts';
-import { ArgumentError, DeviceLostError, OutOfMemoryError, ShaderError, ValidationError } from './errors.ts';
+import {
+  ArgumentError,
+  DeviceLostError,
+  OutOfMemoryError,
+  ShaderError,
+  ValidationError,
+  WebGPUAttentionError,
+} from './errors.ts';
 import type { Mark, Pace, WorkProgress } from './pace.ts';
 import { PipelineCache, type Pipeline } from './pipelines.ts';
 import { Profiler, type DispatchFacts, type Profiled } from './profiler.ts';
@@ -93,7 +100,7 @@ export interface RuntimeLimits {
 export interface WaitOptions {
   /** Ends the wait: it rejects with the signal's reason. What was submitted goes on, because WebGPU cannot take it back. */
   signal?: AbortSignal;
-  /** Called when a long submission has ended. */
+  /** Called when a long submission has ended. What it throws ends the wait, which rejects with it. */
   onProgress?: (progress: WaitProgress) => void;
 }
 
@@ -130,7 +137,7 @@ export class Runtime {
   #knownPipelines = 0;
   #uniformEnd = 0;
   #batch = 0;
-  readonly #failures = new Set<Promise<Error | undefined>>();
+  #failures = new Set<Promise<Error | undefined>>();
   #lost: DeviceLostError | undefined;
   /** Waits under way. */
   readonly #waits = new Set<Promise<unknown>>();
@@ -494,21 +501,45 @@ export class Runtime {
     }
   }
 
-  /** Runs a wait and reports failures. `close` waits for it. A signal ends the caller's wait, and leaves failures to the next. */
+  /**
+   * Runs a wait and reports failures. `close` waits for it. A signal, or a watcher that throws, ends the caller's wait, and leaves
+   * failures to the next.
+   */
   async #underWay<T>(begin: () => Promise<T>, { signal, onProgress }: WaitOptions = {}): Promise<T> {
     signal?.throwIfAborted();
     if (this.#closed) this.assertUsable();
+    const watching = new AbortController();
+    const isOver = () => signal?.aborted || watching.signal.aborted;
     const wait = async () => {
-      const result = await begin();
-      if (!signal?.aborted) await this.#reportFailures();
-      return result;
+      try {
+        const result = await begin();
+        if (!isOver()) await this.#reportFailures();
+        return result;
+      } catch (error) {
+        if (isOver()) this.#putBack(error);
+        throw error;
+      }
     };
-    if (onProgress) this.#watchers.add(onProgress);
+    // a function of its own, because one `onProgress` may watch several waits
+    const watcher = (progress: WaitProgress) => {
+      try {
+        onProgress?.(progress);
+      } catch (error) {
+        watching.abort(error);
+      }
+    };
+    if (onProgress) this.#watchers.add(watcher);
     try {
-      return await abortable(this.#noteUnderWay(wait()), signal);
+      return await abortable(abortable(this.#noteUnderWay(wait()), signal), onProgress && watching.signal);
     } finally {
-      if (onProgress) this.#watchers.delete(onProgress);
+      this.#watchers.delete(watcher);
     }
+  }
+
+  /** Leaves to the next wait what nobody hears any more. A lost device says so by itself. */
+  #putBack(error: unknown): void {
+    if (!(error instanceof WebGPUAttentionError) || error instanceof DeviceLostError) return;
+    this.#failures = new Set([Promise.resolve(error), ...this.#failures]);
   }
 
   #noteUnderWay<T>(wait: Promise<T>): Promise<T> {

@@ -2,7 +2,7 @@ import { ArgumentError } from '../gpu/errors.ts';
 import { checkFinite, describe } from '../ops/internal/check.ts';
 import { sample } from '../ops/sample.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
-import { checkOptions } from '../tensor/options.ts';
+import { checkOptions, checkWait } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { checkCacheOptions, type ModelCache, type ModelCacheOptions } from './model-cache.ts';
 import type { LanguageModel } from './model.ts';
@@ -56,6 +56,7 @@ export function generate(
 ): AsyncGenerator<number, GenerateResult, undefined> {
   const call = 'generate';
   checkOptions(call, options, OPTIONS);
+  checkWait(call, options);
   const { maxTokens = 256, temperature = 1, endTokens = [], cacheDType, cacheKind, signal } = options;
   const { vocabSize } = model.config;
   const isPrompt: boolean = Array.isArray(prompt);

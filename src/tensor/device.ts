@@ -8,7 +8,7 @@ import { callSite } from './call-site.ts';
 import { BYTES, DTYPES, type DType } from './dtype.ts';
 import { encodeFloat16 } from './float16.ts';
 import { groupAlike, type Allocation, type MemoryDetail } from './memory.ts';
-import { checkOptions, refuseDeferred, WAIT_OPTIONS } from './options.ts';
+import { checkOptions, checkWait, kindOf, refuseDeferred, WAIT_OPTIONS } from './options.ts';
 import { checkProfileOptions, profileOf, storedBytes, type Profile, type ProfileOptions } from './profile.ts';
 import { normal } from './random.ts';
 import { checkShape, contiguousStrides, formatShape, rowPitch, sizeOf, storageSize, type Shape } from './shape.ts';
@@ -395,11 +395,13 @@ export class Device {
    * Submits recorded work and waits for the GPU.
    *
    * @param options `signal` ends the wait, though not what was submitted; `onProgress` is called after each long submission
+   * @throws ArgumentError if `signal` is no AbortSignal or `onProgress` no function
    * @throws the first GPU-side failure since the last wait
-   * @throws the signal's reason if it is aborted
+   * @throws the signal's reason if it is aborted, or what `onProgress` throws; failures are then left to the next wait
    */
   async sync(options: WaitOptions = {}): Promise<void> {
     checkOptions('device.sync', options, WAIT_OPTIONS);
+    checkWait('device.sync', options);
     await this.runtime.wait(options);
   }
 
@@ -598,12 +600,6 @@ function defaultDType(data: TensorSource): DType {
 
 function areNumbers(data: TensorSource): boolean {
   return Array.isArray(data) && data.every((item) => typeof item === 'number');
-}
-
-/** What a value is, for errors. */
-function kindOf(value: unknown): string {
-  if (Array.isArray(value)) return `an array of ${typeof (value.find((item) => typeof item !== 'number') ?? 0)}s`;
-  return (value as object | undefined)?.constructor?.name ?? String(value);
 }
 
 const SOURCES: Readonly<Record<DType, { accepts: (data: TensorSource) => boolean; names: string }>> = {

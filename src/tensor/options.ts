@@ -4,6 +4,29 @@ import { adviceFor, polarityOf } from './foreign-options.ts';
 /** Names of `WaitOptions`. */
 export const WAIT_OPTIONS = ['signal', 'onProgress'];
 
+/** Refuses what cannot end a wait, or cannot watch it. */
+export function checkWait(call: string, { signal, onProgress }: { signal?: unknown; onProgress?: unknown }): void {
+  const fail = (name: string, expected: string, got: unknown) => {
+    throw new ArgumentError(`${call}: ${name} must be ${expected}, got ${kindOf(got)}`);
+  };
+  if (signal !== undefined && !isSignal(signal)) {
+    fail('signal', "an AbortSignal, such as an AbortController's signal", signal);
+  }
+  if (onProgress !== undefined && typeof onProgress !== 'function') fail('onProgress', 'a function', onProgress);
+}
+
+/** By what it can do, because a signal may come from another window. */
+function isSignal(value: unknown): boolean {
+  const signal = value as Partial<AbortSignal> | null;
+  return typeof signal?.throwIfAborted === 'function' && typeof signal.addEventListener === 'function';
+}
+
+/** What a value is, for errors. */
+export function kindOf(value: unknown): string {
+  if (Array.isArray(value)) return `an array of ${typeof (value.find((item) => typeof item !== 'number') ?? 0)}s`;
+  return (value as object | undefined)?.constructor?.name ?? String(value);
+}
+
 /**
  * Refuses an option that the call does not know. The error names the option that other libraries' name stands for, or the
  * nearest one, and with a mask's name what the mask means.

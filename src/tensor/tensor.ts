@@ -4,7 +4,7 @@ import type { WaitOptions } from '../gpu/runtime.ts';
 import type { Device } from './device.ts';
 import { BYTES, type DType, type TensorData } from './dtype.ts';
 import { decodeFloat16 } from './float16.ts';
-import { checkOptions, WAIT_OPTIONS } from './options.ts';
+import { checkOptions, checkWait, WAIT_OPTIONS } from './options.ts';
 import {
   broadcastStrides,
   checkShape,
@@ -293,11 +293,13 @@ export class Tensor {
    * Uint8Array for bool, Int32Array or Uint32Array.
    *
    * @param options `signal` ends the wait, and `onProgress` watches it, as for `device.sync`
+   * @throws ArgumentError if `signal` is no AbortSignal or `onProgress` no function
    * @throws the first GPU-side failure since the last wait
-   * @throws the signal's reason if it is aborted
+   * @throws the signal's reason if it is aborted, or what `onProgress` throws; failures are then left to the next wait
    */
   async data(options: WaitOptions = {}): Promise<TensorData> {
     checkOptions('data', options, WAIT_OPTIONS);
+    checkWait('data', options);
     const buffer = this.storage('data');
     const { device, dtype, shape, strides, offset } = this;
     const count = extent(shape, strides);

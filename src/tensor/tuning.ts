@@ -18,7 +18,7 @@ export interface TuneOptions {
   remeasure?: boolean;
   /** Milliseconds after which no further kernel is tried. The fastest so far is then taken. Default 60,000. */
   timeBudget?: number;
-  /** Ends the measurements after the present kernel: the call rejects with the signal's reason. Choices made so far stay. */
+  /** Ends the measurements after the present run: the call rejects with the signal's reason. Choices made so far stay. */
   signal?: AbortSignal;
   /** Called before each kernel is tried. */
   onProgress?: (progress: TuneProgress) => void;

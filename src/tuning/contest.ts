@@ -19,6 +19,8 @@ export interface ContestOptions {
   readonly isOver: () => boolean;
   /** Called before each kernel is tried. */
   readonly onKernel: (kernel: string) => void;
+  /** Ends the race after the present sample. */
+  readonly signal?: AbortSignal;
 }
 
 export const NO_TIME = 'no time was left';
@@ -33,7 +35,7 @@ export async function contest(
   device: Device,
   problem: TuningProblem,
   inputs: readonly Tensor[],
-  { effort, isOver, onKernel }: ContestOptions,
+  { effort, isOver, onKernel, signal }: ContestOptions,
 ): Promise<ContestResult> {
   const [byDefault, ...others] = problem.kernels;
   const notes = new Map<string, string>();
@@ -54,7 +56,15 @@ export async function contest(
     return { kernel: byDefault, candidates: problem.kernels.map(noted), speedup: undefined };
   }
 
-  const times = await race(runnable, await sampler(device, problem, inputs), effort);
+  const sample = await sampler(device, problem, inputs);
+  const times = await race(
+    runnable,
+    (...turn) => {
+      signal?.throwIfAborted();
+      return sample(...turn);
+    },
+    effort,
+  );
   for (const [kernel, { isAbandoned }] of times) if (isAbandoned) notes.set(kernel, 'too slow to go on');
   const kernel = winner(times);
   return {

@@ -4,7 +4,7 @@
  */
 import { ArgumentError, OutOfMemoryError } from '../gpu/errors.ts';
 import type { Device } from '../tensor/device.ts';
-import { checkOptions } from '../tensor/options.ts';
+import { checkOptions, checkWait } from '../tensor/options.ts';
 import { normal } from '../tensor/random.ts';
 import { sizeOf, type Shape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
@@ -65,12 +65,14 @@ export async function tuneProblems(
   const choices: TunedChoice[] = [];
   let kept: Pick<TuneResult, 'keptIn' | 'notKept'> = keeps ? {} : { notKept: 'remembersTuning is false' };
   for (const problem of problems) {
+    signal?.throwIfAborted();
     const { op, dtype, sizeClass } = problem;
     const choice =
       (remeasure ? undefined : known(device, problem)) ??
       (await choose(device, problem, noise, {
         effort,
         isOver: () => performance.now() >= end,
+        signal,
         onKernel: (kernel) => {
           signal?.throwIfAborted();
           onProgress?.({ done: choices.length, total: problems.length, op, dtype, sizeClass, kernel });
@@ -84,6 +86,7 @@ export async function tuneProblems(
     // save at once, so that nothing is lost if the program ends; if saving fails once, do not try again
     kept = kept.notKept === undefined ? await keep(device, added) : kept;
   }
+  signal?.throwIfAborted();
   return { choices, ...kept };
 }
 
@@ -155,7 +158,8 @@ function noiseSource(): (length: number) => Float32Array {
 
 function checkTuneOptions(options: TuneOptions): void {
   checkOptions('device.tune', options, OPTIONS);
-  const { ops, dtypes, headDims, remeasure, timeBudget, onProgress } = options;
+  checkWait('device.tune', options);
+  const { ops, dtypes, headDims, remeasure, timeBudget } = options;
   checkList('ops', ops, `names among ${TUNABLE_OPS.join(', ')}`, (op) => TUNABLE_OPS.includes(op));
   checkList('dtypes', dtypes, `names among ${FLOAT_DTYPES.join(', ')}`, (dtype) => FLOAT_DTYPES.includes(dtype));
   checkList(
@@ -171,7 +175,6 @@ function checkTuneOptions(options: TuneOptions): void {
   if (timeBudget !== undefined && !(typeof timeBudget === 'number' && timeBudget > 0)) {
     fail('timeBudget', 'a positive number of milliseconds', timeBudget);
   }
-  if (onProgress !== undefined && typeof onProgress !== 'function') fail('onProgress', 'a function', onProgress);
 }
 
 function checkList<T>(

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { embedding, generate, type LanguageModel, type LanguageModelConfig } from '../../src/index.ts';
+import { ArgumentError, embedding, generate, type LanguageModel, type LanguageModelConfig } from '../../src/index.ts';
 import { readHuggingFaceModel } from '../../src/models/hugging-face-checkpoint.ts';
 import { checkStep, ModelCache } from '../../src/models/model-cache.ts';
 import { joinNames } from '../../src/models/weights.ts';
@@ -68,6 +68,16 @@ describe('a model of the interface', () => {
     expect(tokens).toEqual([2, 3, 1]);
     expect(device.memory().live).toBe(live);
     await expect(generate(model, [0], { signal: AbortSignal.abort(new Error('late')) }).next()).rejects.toThrow('late');
+  });
+
+  test('is not begun with a signal that is none', () => {
+    using model = bigrams([1, 0]);
+    const signal = new AbortController() as unknown as AbortSignal;
+    expect(() => generate(model, [0], { signal })).toThrow(
+      new ArgumentError(
+        "generate: signal must be an AbortSignal, such as an AbortController's signal, got AbortController",
+      ),
+    );
   });
 
   test('has as many positions as it says', async () => {

@@ -26,6 +26,7 @@ import { HAS_DEFAULT_LIMITS, testDevice } from '../device.ts';
 const TINY = { rows: 37, columns: 40, depth: 24 };
 const TINY_HEADS = { heads: 1, length: 40, headDim: 8 };
 const DEVICE = await testDevice();
+const LONG = { least: 50, most: 50, milliseconds: 0, warmUp: 0 };
 const ONCE = { effort: { least: 1, most: 1, milliseconds: 0, warmUp: 0 }, keeps: false };
 
 let device: Device;
@@ -252,6 +253,44 @@ describe('tune', () => {
     expect(tried).toEqual(['tile-32x32']);
   });
 
+  test('ends at a signal amid the race', async () => {
+    const controller = new AbortController();
+    let dispatches = 0;
+    onDispatch(device, () => {
+      // each kernel was tried once, and one of them probed and warmed up
+      if (++dispatches === 8) controller.abort(new Error('enough'));
+    });
+    const problems = [problemOf('tile-32x32', 'tile-64x64')];
+    const tuning = tuneProblems(device, problems, { signal: controller.signal }, { ...ONCE, effort: LONG });
+    await expect(tuning).rejects.toThrow('enough');
+    expect(dispatches).toBeLessThan(2 * LONG.most);
+    expect(device.kernels).toBe(untouched);
+  });
+
+  test('ends at a signal where there is nothing to choose, before a problem and after the last', async () => {
+    const tuned = new Map([['matmul/float32/few', { kernel: 'tile-32x32', date: '2026-03-01' }]]);
+    for (const [kernels, choices] of [
+      [['tile-32x32'], untouched],
+      [['tile-32x32', 'tile-64x64'], { ...untouched, tuned }],
+    ] as const) {
+      device.kernels = choices;
+      for (const at of [1, 2]) {
+        const controller = new AbortController();
+        let problems = 0;
+        const problem = () => ({
+          ...problemOf(...kernels),
+          get key() {
+            if (++problems === at) controller.abort(new Error('enough'));
+            return 'matmul/float32/few';
+          },
+        });
+        const tuning = tuneProblems(device, [problem(), problem()], { signal: controller.signal }, ONCE);
+        await expect(tuning).rejects.toThrow('enough');
+        expect(problems).toBe(at);
+      }
+    }
+  });
+
   test('ends with what a callback throws', async () => {
     const onProgress = () => {
       throw new RangeError('enough');
@@ -332,7 +371,7 @@ describe('device.tune', () => {
     [{ timeBudget: 0 }, /timeBudget must be a positive number of milliseconds, got 0/],
     [{ timeBudget: NaN }, /timeBudget must be a positive number of milliseconds, got NaN/],
     [{ remeasure: 1 }, /remeasure must be true or false, got 1/],
-    [{ onProgress: 'line' }, /onProgress must be a function, got line/],
+    [{ onProgress: 'line' }, /onProgress must be a function, got String/],
     [{ dtype: 'float32' }, /unknown option 'dtype'; did you mean 'dtypes'\?/],
   ])('refuses %j', async (options, message) => {
     await expect(device.tune(options as TuneOptions)).rejects.toThrow(ArgumentError);
