@@ -278,6 +278,7 @@ export class Runtime {
     if (this.#recorded.length >= MAX_BATCH) this.flush();
     buffer.lastBatch = this.#batch;
     this.#recorded.push({ kind: 'clear', target: buffer.gpu, bytes: buffer.bytes });
+    if (this.#callSite) this.flush(); // or the next dispatch would be blamed for it
   }
 
   /** Writes from the host; ordered after everything recorded before. */

@@ -7,6 +7,11 @@ export function callSite(): string {
   Error.stackTraceLimit = 100; // an op is deeper than the usual 10
   const { stack = '' } = new Error();
   Error.stackTraceLimit = stackTraceLimit;
+  return callSiteIn(stack);
+}
+
+/** The same in a stack whose innermost function is in this folder. */
+export function callSiteIn(stack: string): string {
   const lines = stack
     .split('\n')
     .filter((line) => /:\d+\)?$/.test(line))
@@ -16,10 +21,10 @@ export function callSite(): string {
   return lines.find((line) => !folderOf(line).startsWith(own)) ?? lines.slice(1).join(' < ');
 }
 
-/** The folder of a line's file. The name of a function may stand before it, as `name (address` or `name@address`. */
+/** The folder of a line's file, which stands after the function's name: `name (address)` in V8, `name@address` elsewhere. */
 function folderOf(line: string): string {
   return line
-    .replace(/^.*?[(@]/, '')
+    .replace(line.endsWith(')') ? /^.*? \(/ : /^.*?@(?=[a-z-]+:)/, '') // a folder may have an @ or a bracket too
     .replace('file://', '') // test runners show paths, Node shows addresses
     .replace(/[^/\\]*$/, '');
 }

@@ -113,6 +113,22 @@ describe('an error that the GPU finds', () => {
     for (const tensor of [...qkv, output]) tensor.dispose();
   });
 
+  test('names the line that cleared a tensor, not the op after it', async () => {
+    const buffer = device.gpu.createBuffer({ size: 256, usage: 0x80 | 0x4 }); // nothing may be copied to it
+    const wrapped = device.wrap(buffer, [8]);
+    const x = device.randn([8]);
+    function clearWrapped() {
+      device.runtime.clear(wrapped.storage('test'));
+    }
+    clearWrapped();
+    using y = gelu(x);
+    const failure = await y.data().catch((error: unknown) => error);
+    expect(failure).toBeInstanceOf(ValidationError);
+    expect((failure as Error).message).toMatch(/\(called at clearWrapped \([^ ]*debug\.test\.ts:\d+:\d+\)\)$/);
+    for (const tensor of [x, wrapped]) tensor.dispose();
+    buffer.destroy();
+  });
+
   test('says nothing of the kind without debug', async () => {
     dispatch(plain, TOO_MANY, 'broken');
     const failure = await plain.sync().catch((error: unknown) => error);
