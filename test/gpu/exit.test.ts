@@ -74,7 +74,10 @@ test('so does one that ends itself with waits pending', async () => {
 });
 
 describe('a worker thread with waits pending', () => {
-  /** Runs a worker three times. In its owner's process, `owner` runs when the worker has waits pending. */
+  /**
+   * Runs a worker three times, or until `owner` ends the process. In its owner's process, `owner` runs when the worker has
+   * waits pending.
+   */
   const runWorker = (worker: string, owner: string) => {
     const opened = `
       import { parentPort } from 'node:worker_threads';
@@ -124,6 +127,7 @@ describe('a worker thread with waits pending', () => {
   });
 
   test("survives the process's exit if it closes its device first", async () => {
+    // the first worker's answer ends the process
     const owner = `
       worker.postMessage('close');
       console.log(await said());
