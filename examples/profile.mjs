@@ -28,7 +28,8 @@ const run = () => noGrad(() => device.scope(block));
 
 await device.profile(run); // compiles
 const profile = await device.profile(run, { roof });
-console.log(`${profile.gpuTime?.toFixed(1)} ms on ${device.info.device || device.info.description}`);
+const time = profile.gpuTime === undefined ? 'no timestamps' : `${profile.gpuTime.toFixed(1)} ms`;
+console.log(`${time} on ${device.info.device || device.info.description}`);
 console.table(
   profile.kernels.map(({ op, kernel, calls, gpuTime, timeShare, gbs, gflops, roofShare }) => ({
     op,

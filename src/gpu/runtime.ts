@@ -72,6 +72,7 @@ type Recorded =
       readonly bytes: number;
     };
 
+const NESTED = 'device.profile: work must not call device.profile itself';
 const UNIFORM_SLOT = 256;
 const MAX_BATCH = 256;
 const MAX_BIND_GROUPS = 4096;
@@ -146,6 +147,8 @@ export class Runtime {
   #closing: Promise<void> | undefined;
   #disposed = false;
   #profiler: Profiler | undefined;
+  /** The refusal of a profile within the work of another, which fails with it. */
+  #nested: ArgumentError | undefined;
   readonly #callSite: (() => string) | undefined;
   /** The dispatch that is being recorded, when debugging. */
   #recording: string | undefined;
@@ -408,7 +411,7 @@ export class Runtime {
   }
 
   async #profile<T>(work: () => T): Promise<{ value: T; profiled: Profiled }> {
-    if (this.#profiler) throw new ArgumentError('device.profile: work must not call device.profile itself');
+    if (this.#profiler) throw (this.#nested = new ArgumentError(NESTED));
     this.flush();
     const profiler = new Profiler(this.gpu, MAX_BATCH);
     try {
@@ -430,10 +433,12 @@ export class Runtime {
     try {
       const value = work();
       this.flush();
+      if (this.#nested) throw this.#nested;
       return value;
     } finally {
       ended();
       this.#profiler = undefined;
+      this.#nested = undefined;
     }
   }
 

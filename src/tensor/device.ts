@@ -451,9 +451,15 @@ export class Device {
    * kernel, and a trace of host and GPU. GPU times exclude compilation, which the trace shows on the host: to see none of it,
    * run `work` once before.
    *
-   * @throws ArgumentError for a roof that is no pair of positive numbers, for `work` that is async or profiles itself
+   * @throws ArgumentError if a number of `roof` is not positive, or if `work` is async or calls `profile` itself
    */
-  async profile<T>(work: () => T, options: ProfileOptions = {}): Promise<Profile<T>> {
+  profile<T>(work: () => T, options: ProfileOptions = {}): Promise<Profile<T>> {
+    const profile = this.#profile(work, options);
+    if (this.runtime.isProfiling) profile.catch(() => undefined); // the profile around it is rejected too
+    return profile;
+  }
+
+  async #profile<T>(work: () => T, options: ProfileOptions): Promise<Profile<T>> {
     checkProfileOptions(options);
     const { value, profiled } = await this.runtime.profile(() => refuseDeferred('device.profile', work()));
     const { device, description } = this.info;

@@ -193,11 +193,11 @@ describe('profile', () => {
       ),
     );
     let inner: Promise<unknown> | undefined;
-    await device.profile(() => {
-      inner = device.profile(() => affine(x, {}));
-      inner.catch(() => undefined);
-    });
-    await expect(inner).rejects.toThrow('device.profile: work must not call device.profile itself');
+    const nested = 'device.profile: work must not call device.profile itself';
+    const outer = device.profile(() => void (inner = device.profile(() => affine(x, {}))));
+    await expect(outer).rejects.toThrow(new ArgumentError(nested)); // nor is the inner rejection left to nobody
+    await expect(inner).rejects.toThrow(new ArgumentError(nested));
+    await device.profile(() => affine(x, {}));
     for (const roof of [{}, null, { copyGBs: 0, f32Gflops: 1 }] as unknown as ProfileRoof[]) {
       await expect(device.profile(() => affine(x, {}), { roof })).rejects.toThrow(
         'device.profile: roof.copyGBs must be',
