@@ -421,7 +421,7 @@ export class Device {
 
   /**
    * Runs `work` and frees the tensors made inside, except those in what it returns: a tensor, or arrays, Maps, Sets and objects
-   * of any class that lead to tensors, in any depth. It does not see into closures, private fields and promises.
+   * of any class that lead to tensors, in any depth. It does not see into closures, private fields and promises, and calls no getters.
    *
    * @throws ArgumentError if `work` is async or a generator, or returns a Proxy of a tensor; all its tensors are freed then
    */

@@ -3,7 +3,7 @@ import { LOOKALIKE, looksLikeTensor, Tensor } from './tensor.ts';
 
 /**
  * The tensors in a value: itself, or what arrays, Maps, Sets, and properties of objects of any class lead to, in any depth and
- * in circles. It does not see into closures, private fields, promises and weak references.
+ * in circles. It does not see into closures, private fields, promises and weak references, and calls no getters.
  *
  * @throws ArgumentError, in the name of `call`, for what pretends to be a tensor, or throws when it is looked at
  */
@@ -28,6 +28,7 @@ function partsOf(call: string, value: object): readonly unknown[] {
       throw new ArgumentError(`${call}: what work returns must hold a Tensor itself, got ${LOOKALIKE}`);
     }
     if (ArrayBuffer.isView(value)) return [];
+    // an array may be long, and its elements are no getters
     const parts = Array.isArray(value) ? Object.values(value) : propertiesOf(value);
     if (value instanceof Map) value.forEach((item, key) => parts.push(key, item));
     if (value instanceof Set) value.forEach((item) => parts.push(item));
@@ -41,15 +42,7 @@ function partsOf(call: string, value: object): readonly unknown[] {
   }
 }
 
-/** Values of an object's own properties, those under symbols too. A getter that throws has none. */
+/** Values of an object's own properties, those under symbols too. Getters are not called: they may make tensors. */
 function propertiesOf(value: object): unknown[] {
-  return Reflect.ownKeys(value).map((key) => {
-    const property = Reflect.getOwnPropertyDescriptor(value, key);
-    if (!property?.get) return property?.value;
-    try {
-      return property.get.call(value);
-    } catch {
-      return undefined;
-    }
-  });
+  return Reflect.ownKeys(value).map((key) => Reflect.getOwnPropertyDescriptor(value, key)?.value as unknown);
 }
