@@ -4,7 +4,7 @@
  * its place. Whatever the source declares is renamed, so that it can neither clash with one of the kernel's names nor refer to
  * it by mistake.
  */
-import { checkCost, rangesOfArgument, type Expense, type FunctionBody, type Limits } from './cost.ts';
+import { checkCost, countedRounds, rangesOfArgument, type Expense, type FunctionBody, type Limits } from './cost.ts';
 import { asDeclared, ENDS, rangeAt, UNKNOWN, type Range, type Ranges, type Source } from './integer-ranges.ts';
 import { checkCounting, countRounds } from './loops.ts';
 import { fail, tokenise, type Token } from './tokens.ts';
@@ -312,7 +312,7 @@ function readBodies(
         checkCounting(caller, tokens, i, closing);
         const { rounds, ranges } = countRounds(caller, source, i, rangesAt, main);
         const end = closing.get(find('{', i))!;
-        const times = (loops.at(-1)?.times ?? 1) * rounds;
+        const times = (loops.at(-1)?.times ?? 1) * countedRounds(rounds, limits);
         expenses.push({ at: i, rounds: times });
         loops.push({ times, end });
         counters.set(i + 2, ranges);

@@ -30,6 +30,17 @@ export function rangesOfArgument({ argument, argumentRounds }: Limits): Ranges {
   ];
 }
 
+/**
+ * How many rounds a loop counts as that takes so many at most, for any arguments and for usual ones. `i / 4096u` is 0 for
+ * usual arguments, so a loop up to a multiple of it also counts as its share of what it may take.
+ */
+export function countedRounds(
+  [sure, usual]: readonly [sure: number, usual: number],
+  { argument, argumentRounds }: Limits,
+): number {
+  return Math.max(usual, Math.floor((sure * argumentRounds) / argument));
+}
+
 /** Something in a function that costs. */
 export interface Expense {
   /** Index of a token. */

@@ -40,7 +40,7 @@ export function checkCounting(
 }
 
 /**
- * How many rounds a loop that counts takes at most, and the values of its counter.
+ * How many rounds a loop that counts takes at most, for any arguments and for usual ones, and the values of its counter.
  *
  * @param main the function whose arguments may be bounds
  */
@@ -50,7 +50,7 @@ export function countRounds(
   start: number,
   rangesAt: (index: number, ends: readonly string[]) => Ranges,
   main: string,
-): { rounds: number; ranges: Ranges } {
+): { rounds: readonly [sure: number, usual: number]; ranges: Ranges } {
   const end = closing.get(start + 1)!;
   const places = Array.from({ length: end - start }, (_, i) => start + i);
   const assigns = places.find((i) => tokens[i].text === '=') ?? end;
@@ -80,5 +80,5 @@ export function countRounds(
       `a loop's bounds must be made of numbers, constants and ${main}'s u32 parameters; of anything else take min(…, number)`,
     );
   }
-  return { rounds: usual.rounds, ranges: [sure.range, usual.range] };
+  return { rounds: [sure.rounds, usual.rounds], ranges: [sure.range, usual.range] };
 }
