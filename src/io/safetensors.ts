@@ -4,7 +4,7 @@ import { BYTES, type DType, type TensorData } from '../tensor/dtype.ts';
 import { encodeFloat16 } from '../tensor/float16.ts';
 import { Tensor } from '../tensor/tensor.ts';
 import { bytesOf, type FileBytes } from './bytes.ts';
-import { parseJson } from './json.ts';
+import { MAX_DEPTH, parseJson } from './json.ts';
 
 /** The dtypes that this library reads (and but for BF16 writes), by the format's names. */
 export type SafetensorsDType = 'F32' | 'F16' | 'BF16' | 'BOOL' | 'I32' | 'U32';
@@ -183,7 +183,7 @@ function splitFile(bytes: Uint8Array): { header: object; payload: Uint8Array } {
     header = parseJson(text);
   } catch (cause) {
     if (cause instanceof SyntaxError) fail('header must be JSON, got malformed text', cause);
-    fail('header must nest less deep, got too many levels', cause);
+    fail(`header must nest at most ${MAX_DEPTH} levels, got more`, cause);
   }
   const duplicate = findDuplicateKey(text);
   if (duplicate !== undefined) fail(`header must hold each key once, got ${quote(duplicate)} twice`);

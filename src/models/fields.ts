@@ -1,5 +1,5 @@
 import { ArgumentError, LoadError, quote, shorten } from '../gpu/errors.ts';
-import { parseJson } from '../io/json.ts';
+import { MAX_DEPTH, parseJson } from '../io/json.ts';
 import { describe } from '../ops/internal/check.ts';
 
 /** Most characters that an error shows of a field. */
@@ -113,7 +113,8 @@ export function parseFields(call: string, place: string, text: string): Fields {
   try {
     value = parseJson(text);
   } catch (cause) {
-    const expected = cause instanceof SyntaxError ? 'be JSON, got other text' : 'nest less deep, got too many levels';
+    const isText = cause instanceof SyntaxError;
+    const expected = isText ? 'be JSON, got other text' : `nest at most ${MAX_DEPTH} levels, got more`;
     throw new LoadError(`${call}: ${place} must ${expected}`, { cause });
   }
   if (!isObject(value)) throw new LoadError(`${call}: ${place} must hold an object, got another value`);

@@ -98,6 +98,11 @@ describe('parseSafetensors', () => {
       /__metadata__ must be an object of strings, got an array/,
     ],
     ['metadata that is a number', file({ __metadata__: { n: 1 } }), /__metadata__ "n" must be a string, got 1/],
+    [
+      '64 nested lists',
+      file(`{"a":${'['.repeat(64)}${']'.repeat(64)}}`),
+      /header must nest at most 64 levels, got more/,
+    ],
     ['a tensor that is null', file({ a: null }), /tensor "a" must be described by an object, got null/],
     [
       'no dtype',
