@@ -18,7 +18,7 @@ export class Pace {
   readonly #seconds: number;
   #rate: number;
   #submitted = 0;
-  /** Of those, the ones that are known to have ended. */
+  /** How many of them are known to have ended. */
   #done = 0;
   /** What had been submitted when the device was last idle. */
   #idle = 0;
