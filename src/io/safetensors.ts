@@ -3,7 +3,7 @@ import type { Device } from '../tensor/device.ts';
 import { BYTES, type DType, type TensorData } from '../tensor/dtype.ts';
 import { encodeFloat16 } from '../tensor/float16.ts';
 import { Tensor } from '../tensor/tensor.ts';
-import { bytesOf, type FileBytes } from './bytes.ts';
+import { bytesOf, describe, type FileBytes } from './bytes.ts';
 import { MAX_DEPTH, parseJson } from './json.ts';
 
 /** The dtypes that this library reads (and but for BF16 writes), by the format's names. */
@@ -310,15 +310,6 @@ function isCount(value: unknown): value is number {
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function describe(value: unknown): string {
-  if (typeof value === 'string') return quote(value);
-  if (Array.isArray(value) && value.every((item) => typeof item === 'number')) {
-    return `[${value.slice(0, 8).join(', ')}${value.length > 8 ? ', …' : ''}]`;
-  }
-  if (value === null || ['number', 'boolean', 'undefined'].includes(typeof value)) return String(value);
-  return Array.isArray(value) ? 'an array' : 'an object';
 }
 
 function fail(problem: string, cause?: unknown): never {

@@ -2,9 +2,6 @@ import { ArgumentError, LoadError, quote, shorten } from '../gpu/errors.ts';
 import { MAX_DEPTH, parseJson } from '../io/json.ts';
 import { describe } from '../ops/internal/check.ts';
 
-/** Most characters that an error shows of a field. */
-const SHOWN = 80;
-
 /** Reads a user's JSON object field by field. A field that does not fit is an error of one sentence. null counts as absent. */
 export class Fields {
   /** The call that reads the object, for errors. */
@@ -25,7 +22,8 @@ export class Fields {
 
   /** The text that an error shows for a field. */
   shown(name: string): string {
-    return show(this.value(name), SHOWN);
+    const value = this.value(name);
+    return typeof value === 'string' ? quote(value) : shorten(show(value));
   }
 
   /** A positive integer. */
@@ -130,18 +128,17 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** The beginning of a value's JSON. The rest is not written, because a value from a file may be large. */
-function show(value: unknown, length: number): string {
+/** The beginning of a value's JSON, as far as an error shows it. The rest may be large, because it comes from a file. */
+function show(value: unknown): string {
   if (value === undefined) return 'nothing';
   if (typeof value === 'string') return quote(value);
   if (typeof value !== 'object' || value === null) return JSON.stringify(value);
   const isList = Array.isArray(value);
   let text = '';
   for (const name in value) {
-    if (text.length > length) break;
-    const item = show((value as Record<string, unknown>)[name], length - text.length);
+    if (shorten(text) !== text) break;
+    const item = show((value as Record<string, unknown>)[name]);
     text += `${text && ','}${isList ? item : `${quote(name)}:${item}`}`;
   }
-  const whole = isList ? `[${text}]` : `{${text}}`;
-  return whole.length > length ? `${whole.slice(0, length)}…` : whole;
+  return isList ? `[${text}]` : `{${text}}`;
 }

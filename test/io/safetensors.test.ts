@@ -122,6 +122,11 @@ describe('parseSafetensors', () => {
     ['a fractional offset', file({ a: { ...f32(0, 4), data_offsets: [0, 4.5] } }, 5), /data_offsets, got \[0, 4.5\]/],
     ['a negative offset', file({ a: { ...f32(0, 4), data_offsets: [-4, 0] } }, 4), /data_offsets, got \[-4, 0\]/],
     ['a textual offset', file({ a: { ...f32(0, 4), data_offsets: ['0', 4] } }, 4), /data_offsets, got an array/],
+    [
+      'an object with a constructor',
+      file({ a: f32(0, 4, { constructor: { name: {} } } as never) }, 4),
+      /a shape of non-negative integers, got an object/,
+    ],
     ['an unsafe offset', file({ a: { ...f32(0, 4), data_offsets: [0, 2 ** 53] } }, 4), /data_offsets, got/],
     ['offsets out of order', file({ a: f32(4, 0, [1]) }, 4), /within the payload of 4 bytes, got data_offsets 4 to 0/],
     ['offsets past the end', file({ a: f32(0, 8) }, 4), /within the payload of 4 bytes, got data_offsets 0 to 8/],
