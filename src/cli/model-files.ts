@@ -7,6 +7,7 @@ import type { Tokenizer } from '../index.ts';
 import { readHuggingFaceModel } from '../models/hugging-face-checkpoint.ts';
 import { LLAMA } from '../models/llama.ts';
 import type { Architecture, Checkpoint } from '../models/model.ts';
+import { parseJson } from '../io/json.ts';
 
 /** A model on the host, which `architecture.create` brings to a device, and the tokenizer of its texts. */
 export interface LoadedModel {
@@ -62,7 +63,7 @@ async function shardsIn(folder: string): Promise<string[]> {
     new LoadError(`generate: ${indexPath} must map weights to names of .safetensors in its folder`, { cause });
   let index: { weight_map?: unknown } | null;
   try {
-    index = JSON.parse(await readText(indexPath)) as typeof index;
+    index = parseJson(await readText(indexPath)) as typeof index;
   } catch (cause) {
     throw problem(cause);
   }

@@ -98,7 +98,7 @@ const CASES: readonly Case[] = [
   ['an infinite offset', () => ({ queryOffset: Infinity }), /^queryOffset must be a whole number.*, got Infinity$/],
   ['an offset beyond every key', () => ({ queryOffset: 2 ** 31 }), /^queryOffset must be .*, got 2147483648$/],
   ['too few offsets', () => ({ queryOffset: [1] }), `${OFFSETS}, got [1]`],
-  ['offsets in words', () => ({ queryOffset: ['a', 'b'] }), `${OFFSETS}, got [a, b]`],
+  ['offsets in words', () => ({ queryOffset: ['a', 'b'] }), `${OFFSETS}, got ['a', 'b']`],
   [
     'offsets of float32',
     () => ({ queryOffset: zeros([B]) }),
