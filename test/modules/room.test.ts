@@ -113,7 +113,7 @@ describe('more than the memory budget', () => {
     const error = refusal(call);
     expect(error).toBeInstanceOf(OutOfMemoryError);
     expect(error.message).toMatch(
-      /^memory: \d+ more bytes would exceed the budget of 268435456 bytes, \d+ bytes are live$/,
+      /^memory: \d+ more bytes would exceed the budget of 268435456 bytes, \d+ bytes are live; free tensors by /,
     );
   });
 

@@ -37,7 +37,7 @@ import {
 } from './poison.ts';
 import type { Float } from './upload.ts';
 
-const DTYPES: readonly Float[] = ['float32', 'float16'];
+const DTYPES = narrow<Float>(['float32'], ['float32', 'float16']);
 const POISON = [NaN, Infinity];
 
 const device: Device = await testDevice();
