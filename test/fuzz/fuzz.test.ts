@@ -160,7 +160,7 @@ describe.skipIf(wanted)('a sample', () => {
     const own = targetsOn(device, false).filter(({ kernel }) => kernel === OWN_CHOICE);
     // localAttention's kernels are flashAttention's, or almost
     const few = own.filter(({ subject }) => subject.op !== 'localAttention');
-    await sample(device, IS_MATRIX ? own : few, IS_MATRIX ? 100 : 6);
+    await sample(device, IS_MATRIX ? own : few, IS_MATRIX ? 100 : 4);
   });
 
   test.runIf(IS_MATRIX)('by every kernel', async () => {

@@ -275,7 +275,7 @@ describe.each<[string, () => Tokenizer]>([
   // a call takes about 120,000 arguments
   test.each<[string, string]>([
     ['one word', 'ab'.repeat(2e5)],
-    ['words', 'a b '.repeat(2.5e5)],
+    ['words', 'a b '.repeat(1e5)],
     ['space', 'a' + ' '.repeat(4e5)],
   ])('takes a long text of %s', (_kind, text) => {
     const tokens = tokenizer.encode(text);
