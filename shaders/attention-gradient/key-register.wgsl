@@ -67,7 +67,7 @@ const CHUNK: u32 = max(BLOCK_Q * STEP_QUADS, STEP_QUERIES * max(K_QUADS, V_QUADS
 
 struct Params {
   first_group: u32,    // where a divided launch begins
-  groups: u32,         // where the work ends
+  end_group: u32,      // and ends
   heads: u32,          // H
   inputs: InputParams,
   @align(16) options: OptionParams,
@@ -199,7 +199,7 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let index = params.first_group + linear_group(group, groups);
-  if index >= params.groups { return; }
+  if index >= params.end_group { return; }
   let tile = key_tile_of(index);
   if tile.first_key >= tile.end_key { return; }
   let x = lane % X;

@@ -37,7 +37,7 @@ var<workgroup> d_output_not_finite: atomic<u32>;
 
 struct Params {
   first_group: u32,    // where a divided launch begins
-  groups: u32,         // where the work ends
+  end_group: u32,      // and ends
   heads: u32,          // H
   first_column: u32,   // first column of the gradients that is computed
   inputs: InputParams,
@@ -138,7 +138,7 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let index = params.first_group + linear_group(group, groups);
-  if index >= params.groups { return; }
+  if index >= params.end_group { return; }
   let tile = key_tile_of(index);
   if tile.first_key >= tile.end_key { return; }
   let x = lane % LANES;

@@ -20,7 +20,7 @@ const BLOCK_K: u32 = 32u;
 
 struct Params {
   first_group: u32,    // where a divided launch begins
-  groups: u32,         // where the work ends
+  end_group: u32,      // and ends
   heads: u32,          // H
   batches: u32,        // batch entries, or sequences of a packed batch
   mask_heads: u32,     // the mask's own axes: its heads, and ⌈its queries / BLOCK_Q⌉, ⌈its keys / BLOCK_K⌉
@@ -135,7 +135,7 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let index = params.first_group + linear_group(group, groups);
-  if index >= params.groups { return; }
+  if index >= params.end_group { return; }
   // element of the mask at which its own begin; 0 along broadcast axes, whose strides are 0
   let repeats = params.d_mask_strides == vec4<u32>(0u);
   let own_key = (index % params.key_tiles) * BLOCK_K;

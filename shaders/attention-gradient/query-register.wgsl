@@ -64,7 +64,7 @@ const KEPT_WORDS: u32 = BLOCK_K / 32u;         // of a row
 
 struct Params {
   first_group: u32,    // where a divided launch begins
-  groups: u32,         // where the work ends
+  end_group: u32,      // and ends
   heads: u32,          // H
   inputs: InputParams,
   @align(16) options: OptionParams,
@@ -154,7 +154,7 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let index = params.first_group + linear_group(group, groups);
-  if index >= params.groups { return; }
+  if index >= params.end_group { return; }
   let tile = tile_of(index);
   if tile.first_row >= tile.end_row { return; }
   let x = lane % X;

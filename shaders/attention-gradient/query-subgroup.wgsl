@@ -33,7 +33,7 @@ alias Scores = array<vec4<f32>, ROWS>;
 
 struct Params {
   first_group: u32,    // where a divided launch begins
-  groups: u32,         // where the work ends
+  end_group: u32,      // and ends
   heads: u32,          // H
   inputs: InputParams,
   @align(16) options: OptionParams,
@@ -52,7 +52,7 @@ fn main(
   @builtin(subgroup_invocation_id) lane: u32,
 ) {
   let index = params.first_group + linear_group(group, groups);
-  if index >= params.groups { return; }
+  if index >= params.end_group { return; }
   let tile = tile_of(index);
   if tile.first_row >= tile.end_row { return; }
 

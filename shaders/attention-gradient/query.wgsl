@@ -23,7 +23,7 @@ const BLOCK_K: u32 = 32u;
 
 struct Params {
   first_group: u32,    // where a divided launch begins
-  groups: u32,         // where the work ends
+  end_group: u32,      // and ends
   heads: u32,          // H
   first_column: u32,   // first column of dQ that is computed
   inputs: InputParams,
@@ -101,7 +101,7 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let index = params.first_group + linear_group(group, groups);
-  if index >= params.groups { return; }
+  if index >= params.end_group { return; }
   let tile = tile_of(index);
   if tile.first_row >= tile.end_row { return; }
   let x = lane % LANES;

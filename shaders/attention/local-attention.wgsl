@@ -62,7 +62,7 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let index = params.first_group + linear_group(group, groups);
-  if index >= params.groups { return; }
+  if index >= params.end_group { return; }
   let tile = tile_of(index);
   if tile.first_row >= tile.end_row { return; }
   let has_band_only = !MODIFIES_SCORES && !HAS_MASK_MOD

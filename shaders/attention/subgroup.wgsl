@@ -42,7 +42,7 @@ fn main(
   @builtin(subgroup_invocation_id) lane: u32,
 ) {
   let index = params.first_group + linear_group(group, groups);
-  if index >= params.groups { return; }
+  if index >= params.end_group { return; }
   let tile = tile_of(index);
   if tile.first_row >= tile.end_row { return; }
 

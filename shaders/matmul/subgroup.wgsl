@@ -32,7 +32,7 @@ fn main(
   @builtin(subgroup_invocation_id) lane: u32,
 ) {
   let index = params.first_group + linear_group(group, groups);
-  if index >= params.groups { return; }
+  if index >= params.end_group { return; }
   let first_column = (index % params.column_tiles) * 4u * QUADS;
   let first_row = ((index / params.column_tiles) % params.row_tiles) * 4u * SUBGROUP + 4u * lane;
   let bases = batch_bases(index / (params.column_tiles * params.row_tiles));

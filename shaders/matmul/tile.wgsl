@@ -91,7 +91,7 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let index = params.first_group + linear_group(group, groups);
-  if index >= params.groups { return; }
+  if index >= params.end_group { return; }
   let first_column = (index % params.column_tiles) * TILE_COLUMNS;
   let first_row = ((index / params.column_tiles) % params.row_tiles) * TILE_ROWS;
   let bases = batch_bases(index / (params.column_tiles * params.row_tiles));

@@ -445,7 +445,7 @@ fn visit_output(
 
 fn kernel(group: vec3<u32>, groups: vec3<u32>, subgroup: u32, lane: u32) {
   let index = params.first_group + linear_group(group, groups);
-  if index >= params.groups { return; }
+  if index >= params.end_group { return; }
   let tile = tile_of(index);
   let keys = tile.keys;
   let invocation = subgroup * SUBGROUP + lane;

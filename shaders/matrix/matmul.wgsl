@@ -238,7 +238,7 @@ fn write_part(
 
 fn kernel(group: vec3<u32>, groups: vec3<u32>, subgroup: u32, lane: u32) {
   let index = params.first_group + linear_group(group, groups);
-  if index >= params.groups { return; }
+  if index >= params.end_group { return; }
   let bases = batch_bases(index / (params.column_tiles * params.row_tiles));
   let first_row = ((index / params.column_tiles) % params.row_tiles) * TILE_ROWS;
   let first_column = (index % params.column_tiles) * TILE_COLUMNS;

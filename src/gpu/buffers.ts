@@ -1,5 +1,4 @@
 import { OutOfMemoryError } from './errors.ts';
-import { Heap } from './heap.ts';
 import { BufferUsage } from './usage.ts';
 
 /** A storage buffer with what the runtime needs to know about it. */
@@ -58,8 +57,8 @@ export class BufferPool {
   readonly #budget: number;
   readonly #largest: number;
   readonly #made = new Set<StorageBuffer>();
-  /** By size. The oldest is taken first, so that the same calls get the same buffers each time. */
-  readonly #free = new Map<number, Heap<StorageBuffer>>();
+  /** By size, newest first. The oldest is taken first, so that the same calls get the same buffers each time. */
+  readonly #free = new Map<number, StorageBuffer[]>();
   #live = 0;
   #pooled = 0;
   #peak = 0;
@@ -84,8 +83,12 @@ export class BufferPool {
   /** `fits` says which of the free buffers may be taken; default all. */
   acquire(bytes: number, fits: (free: StorageBuffer) => boolean = () => true): StorageBuffer {
     const size = Math.max(bytes, Math.min(sizeClass(bytes), this.#largest));
-    const recycled = this.#take(size, fits);
-    if (recycled) {
+    const free = this.#free.get(size) ?? [];
+    for (let i = free.length - 1; i >= 0; i--) {
+      if (!free[i].isBroken && !fits(free[i])) continue;
+      const [recycled] = free.splice(i, 1);
+      this.#pooled -= size;
+      if (recycled.isBroken) continue;
       this.#use(size);
       return recycled;
     }
@@ -100,9 +103,9 @@ export class BufferPool {
 
   release(buffer: StorageBuffer): void {
     if (!this.#made.has(buffer)) return; // destroyed with the pool
-    const free = this.#free.get(buffer.bytes) ?? new Heap((a, b) => a.id < b.id);
-    free.push(buffer);
-    this.#free.set(buffer.bytes, free);
+    const free = this.#free.get(buffer.bytes);
+    if (free) free.splice(countNewer(free, buffer), 0, buffer);
+    else this.#free.set(buffer.bytes, [buffer]);
     this.#live -= buffer.bytes;
     this.#pooled += buffer.bytes;
     if (this.#pooled > Math.max(ALWAYS_POOLED, 2 * this.#peak)) this.trim();
@@ -118,7 +121,7 @@ export class BufferPool {
     if (this.#pooled === 0) return;
     this.#beforeDestroy();
     for (const free of this.#free.values()) {
-      for (const buffer of free.items) {
+      for (const buffer of free) {
         buffer.gpu.destroy();
         this.#made.delete(buffer);
       }
@@ -152,21 +155,6 @@ export class BufferPool {
     }
   }
 
-  /** Takes the oldest free buffer that fits, and drops broken ones on the way. */
-  #take(size: number, fits: (free: StorageBuffer) => boolean): StorageBuffer | undefined {
-    const free = this.#free.get(size);
-    if (!free) return undefined;
-    const others: StorageBuffer[] = [];
-    let buffer = free.pop();
-    for (; buffer && (buffer.isBroken || !fits(buffer)); buffer = free.pop()) {
-      if (buffer.isBroken) this.#pooled -= size;
-      else others.push(buffer);
-    }
-    for (const other of others) free.push(other);
-    if (buffer) this.#pooled -= size;
-    return buffer;
-  }
-
   #use(size: number): void {
     this.#live += size;
     this.#peak = Math.max(this.#peak, this.#live);
@@ -174,3 +162,14 @@ export class BufferPool {
 }
 
 export const STORAGE_USAGE = BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST;
+
+/** How many buffers of a list, newest first, are newer than one. By halves, because a file may have 50,000 of one size. */
+function countNewer(free: readonly StorageBuffer[], { id }: StorageBuffer): number {
+  let [low, high] = [0, free.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (free[middle].id > id) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

@@ -21,13 +21,13 @@ export function fold(count: number, mostPerDimension: number): [number, number, 
 export function divide<T extends Divisible>(launch: T, mostOperations: number, mostPerDimension: number): readonly T[] {
   const { operations = 0, params } = launch;
   if (operations <= mostOperations) return [launch];
-  const groups = params['groups'] as number;
+  const groups = params['end_group'] as number;
   const size = Math.max(1, Math.floor((groups * mostOperations) / operations));
   return Array.from({ length: Math.ceil(groups / size) }, (_, i) => {
     const [first, end] = [i * size, Math.min(groups, (i + 1) * size)];
     return {
       ...launch,
-      params: { ...params, first_group: first, groups: end },
+      params: { ...params, first_group: first, end_group: end },
       workgroups: fold(end - first, mostPerDimension),
       operations: (operations * (end - first)) / groups,
     };

@@ -35,7 +35,7 @@ export interface Launch {
   /**
    * Floating-point operations of all workgroups together; absent where bytes bound the kernel. A multiply-add counts as two.
    * Profiles show them, and a launch that says them may be divided: its shader begins at the workgroup `params.first_group` and
-   * ends before `params.groups`.
+   * ends before `params.end_group`.
    */
   readonly operations?: number;
   /** Whether there may be far fewer operations, because lengths or blocks leave work out. */
@@ -202,15 +202,11 @@ export class Runtime {
     this.assertUsable();
     if (this.#launches) return void this.#launches.push({ ...launch, label });
     const pieces = divide(launch, this.#pace.most, this.limits.maxComputeWorkgroupsPerDimension);
-    const record = () => {
-      for (const piece of pieces) this.#record(piece, bindings, label, bytes, pieces.length);
-    };
-    if (!this.#callSite) return record();
-    this.flush();
+    if (this.#callSite) this.flush();
     this.#recording = label;
     try {
-      record();
-      this.flush();
+      for (const piece of pieces) this.#record(piece, bindings, label, bytes, pieces.length);
+      if (this.#callSite) this.flush();
     } finally {
       this.#recording = undefined;
     }
@@ -227,8 +223,6 @@ export class Runtime {
     const { shader, params, workgroups, operations = 0 } = launch;
     const recorded = this.#profiler?.begin('record', label);
     if (this.#recordedOperations + operations > this.#pace.most) this.flush();
-    this.#recordedOperations += operations;
-    if (launch.isUpperBound) this.#recordedIsExact = false;
     const pipeline = this.#pipeline(launch, label);
     const { uniform } = pipeline.layout;
     const slot = Math.ceil((uniform?.size ?? 0) / UNIFORM_SLOT) * UNIFORM_SLOT;
@@ -246,6 +240,8 @@ export class Runtime {
       workgroups,
       ...(this.#profiler && { facts: this.#profiler.note(factsOf(launch, label, pipeline, bindings, bytes, pieces)) }),
     });
+    this.#recordedOperations += operations;
+    if (launch.isUpperBound) this.#recordedIsExact = false;
     this.#dispatches++;
     recorded?.();
   }
@@ -514,8 +510,8 @@ export class Runtime {
   async #underWay<T>(begin: () => Promise<T>, { signal, onProgress }: WaitOptions = {}): Promise<T> {
     signal?.throwIfAborted();
     if (this.#closed) this.assertUsable();
-    const watching = new AbortController();
-    const isOver = () => signal?.aborted || watching.signal.aborted;
+    const watching = onProgress && new AbortController();
+    const isOver = () => signal?.aborted || watching?.signal.aborted;
     const wait = async () => {
       try {
         const result = await begin();
@@ -531,12 +527,12 @@ export class Runtime {
       try {
         onProgress?.(progress);
       } catch (error) {
-        watching.abort(error);
+        watching?.abort(error);
       }
     };
-    if (onProgress) this.#watchers.add(watcher);
+    if (watching) this.#watchers.add(watcher);
     try {
-      return await abortable(abortable(this.#noteUnderWay(wait()), signal), onProgress && watching.signal);
+      return await abortable(abortable(this.#noteUnderWay(wait()), signal), watching?.signal);
     } finally {
       this.#watchers.delete(watcher);
     }

@@ -306,7 +306,7 @@ function gradientLaunch(
     },
     params: {
       first_group: 0,
-      groups,
+      end_group: groups,
       ...inputFields(problem),
       gradient: { d_output: operandFields(dOutput), stats_at: statsAt, stats_pitch: statsRows(problem) },
       ...params,

@@ -654,7 +654,7 @@ export function attentionLaunch(
     },
     params: {
       first_group: 0,
-      groups,
+      end_group: groups,
       ...inputFields(problem),
       keys: options.fields.keys ?? CONTIGUOUS_KEYS,
       sinks: options.fields.sinks,

@@ -153,7 +153,7 @@ export function matmulLaunch(problem: MatmulProblem, variant: AnyMatmulVariant, 
   const operands = operandParams(problem);
   return {
     ...kernelOf(problem, variant, operands),
-    params: { first_group: 0, groups, row_tiles: rowTiles, column_tiles: columnTiles, ...operands },
+    params: { first_group: 0, end_group: groups, row_tiles: rowTiles, column_tiles: columnTiles, ...operands },
     workgroups: foldWorkgroups(op, groups, traits),
     operations: 2 * batchSize(problem) * rows * columns * depth,
   };

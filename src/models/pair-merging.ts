@@ -1,4 +1,4 @@
-import { Heap } from '../gpu/heap.ts';
+import { Heap } from './heap.ts';
 
 /** The symbol that two neighbours become. Merges of the least rank come first. */
 export interface Merge {

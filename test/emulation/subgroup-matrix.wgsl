@@ -34,7 +34,7 @@ fn emulated_lane() -> u32 {
 }
 
 fn emulated_count() -> u32 {
-  return 16u * LANE_LINES + (params.groups >> 31u);
+  return 16u * LANE_LINES + (params.end_group >> 31u);
 }
 
 fn emulated_half(element: u32) -> f32 {
@@ -102,7 +102,7 @@ fn multiply_add(left: Left, right: Right, sum: Result) -> Result {
   var result = sum;
   for (var i = 0u; i < emulated_count(); i++) {
     let row = i % 16u;
-    for (var k = 0u; k < 16u + (params.groups >> 31u); k++) {
+    for (var k = 0u; k < 16u + (params.end_group >> 31u); k++) {
       let factor = subgroupShuffle(rows[(row / SUBGROUP) * 16u + k], row % SUBGROUP);
       result[i] += factor * columns[i - row + k];
     }

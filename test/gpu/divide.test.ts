@@ -5,11 +5,11 @@ import type { Launch } from '../../src/gpu/runtime.ts';
 const launch = (groups: number, operations?: number): Launch => ({
   shader: { name: 'test', text: '', parts: [] },
   constants: {},
-  params: { first_group: 0, groups, rows: 3 },
+  params: { first_group: 0, end_group: groups, rows: 3 },
   workgroups: [groups, 1, 1],
   ...(operations !== undefined && { operations }),
 });
-const ranges = (pieces: readonly Launch[]) => pieces.map(({ params }) => [params['first_group'], params['groups']]);
+const ranges = (pieces: readonly Launch[]) => pieces.map(({ params }) => [params['first_group'], params['end_group']]);
 
 describe('divide', () => {
   test('keeps a launch whole that is short, or that does not say how long it is', () => {

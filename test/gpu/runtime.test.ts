@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { createDevice, softmax, type Device } from '../../src/index.ts';
+import { Pace } from '../../src/gpu/pace.ts';
 import { AFFINE, affine, counted } from './affine.ts';
 
 // A device of its own: its counters and its pool begin at zero.
@@ -119,6 +120,24 @@ test('launches can be listed in place of being made, up to what the work throws'
   expect(() => runtime.launchesOf(failing)).toThrow(new RangeError('mine'));
   expect(runtime.counters()).toMatchObject({ dispatches: before.dispatches, pipelines: before.pipelines });
   expect(await affine(x, { addend: 1 }).data()).toEqual(filled(4, 2));
+});
+
+test('the work of a launch belongs to the submission that it is in, though it ends the one before', () => {
+  const submitted = vi.spyOn(Pace.prototype, 'submitted');
+  const [x, output] = [device.zeros([4]), device.zeros([4])];
+  device.flush();
+  submitted.mockClear();
+  const { runtime } = device;
+  const launch = { shader: AFFINE, constants: {}, params: { count: 4, addend: 0 }, workgroups: [1, 1, 1] as const };
+  const bindings = { x: x.storage('test'), output: output.storage('test') };
+  while (submitted.mock.calls.length === 0) runtime.dispatch({ ...launch, operations: 1 }, bindings);
+  device.flush();
+  const [first, second] = submitted.mock.calls.map(([operations]) => operations);
+  expect(first).toBeGreaterThan(1);
+  expect(second).toBe(1); // of the launch that found the batch full
+  submitted.mockRestore();
+  x.dispose();
+  output.dispose();
 });
 
 describe('writes from the host', () => {

@@ -132,13 +132,13 @@ describe('tiles', () => {
     const { query, key } = plan({ batch: 2, heads: 6, kvHeads: 2, queryLength: 70, keyLength: 100 });
     expect(query).toHaveLength(1);
     expect(query[0].params).toMatchObject({
-      groups: 2 * 6 * 3,
+      end_group: 2 * 6 * 3,
       work: { query_tiles: 3, head_tiles: 6 },
       inputs: { group_size: 3 },
     });
     expect(query[0].workgroups).toEqual([36, 1, 1]);
     expect(key).toHaveLength(1);
-    expect(key[0].params).toMatchObject({ groups: 2 * 2 * 4, keys: { key_tiles: 4 }, inputs: { group_size: 3 } });
+    expect(key[0].params).toMatchObject({ end_group: 2 * 2 * 4, keys: { key_tiles: 4 }, inputs: { group_size: 3 } });
     expect(key[0].workgroups).toEqual([16, 1, 1]);
   });
 
@@ -185,7 +185,7 @@ describe('tiles', () => {
   test('of packed sequences, statistics are of the stored rows', () => {
     const options = { ...NO_OPTIONS, isPacked: true };
     const { query } = plan({ batch: 4, heads: 2, queryLength: 10, queryRows: 25, options });
-    expect(query[0].params).toMatchObject({ groups: 8, gradient: { stats_pitch: 50 } });
+    expect(query[0].params).toMatchObject({ end_group: 8, gradient: { stats_pitch: 50 } });
   });
 });
 
@@ -194,10 +194,10 @@ describe('large tiles in registers', () => {
     const sizes = { batch: 2, heads: 6, kvHeads: 2, queryLength: 70, keyLength: 100, headDim: 40, valueDim: 20 };
     const { query, key } = plan(sizes, GPU_32_KIB);
     expect(query).toHaveLength(1);
-    expect(query[0].params).toMatchObject({ groups: 2 * 6 * 3, work: { query_tiles: 3, head_tiles: 6 } });
+    expect(query[0].params).toMatchObject({ end_group: 2 * 6 * 3, work: { query_tiles: 3, head_tiles: 6 } });
     expect(query[0].constants).toMatchObject({ DIM: 64, VALUE_DIM: 32, BLOCK_Q: 32, BLOCK_K: 64, ROWS: 4, KEYS: 8 });
     expect(key).toHaveLength(1);
-    expect(key[0].params).toMatchObject({ groups: 2 * 2 * 4, keys: { key_tiles: 4 } });
+    expect(key[0].params).toMatchObject({ end_group: 2 * 2 * 4, keys: { key_tiles: 4 } });
     expect(key[0].constants).toMatchObject({ DIM: 64, VALUE_DIM: 32, BLOCK_Q: 64, BLOCK_K: 32, KEYS: 4, QUERIES: 8 });
     for (const { constants } of [...query, ...key]) expect(constants['WORKGROUP']).toBe(64);
   });
@@ -254,9 +254,14 @@ describe('a mask’s gradient', () => {
     ).params;
 
   test('has a workgroup for 32 × 32 of its own elements', () => {
-    expect(launch(2, 3, 70, 40)).toMatchObject({ groups: 2 * 3 * 3 * 2, query_tiles: 3, key_tiles: 2, mask_heads: 3 });
-    expect(launch(1, 3, 1, 40)).toMatchObject({ groups: 3 * 2, query_tiles: 1, key_tiles: 2, mask_heads: 3 });
-    expect(launch(1, 1, 1, 1)).toMatchObject({ groups: 1 });
+    expect(launch(2, 3, 70, 40)).toMatchObject({
+      end_group: 2 * 3 * 3 * 2,
+      query_tiles: 3,
+      key_tiles: 2,
+      mask_heads: 3,
+    });
+    expect(launch(1, 3, 1, 40)).toMatchObject({ end_group: 3 * 2, query_tiles: 1, key_tiles: 2, mask_heads: 3 });
+    expect(launch(1, 1, 1, 1)).toMatchObject({ end_group: 1 });
   });
 
   test('has stride 0 along summed axes', () => {

@@ -171,13 +171,13 @@ describe('planAttention', () => {
   test('one workgroup for each tile of query rows of each head', () => {
     const { choice, workgroups, params } = plan(attentionProblem({ batch: 2, heads: 3, queryLength: 33 }), DEFAULTS);
     expect(choice.variant).toMatchObject({ name: 'register-32x32-4x4', blockQ: 32 });
-    expect(params).toMatchObject({ groups: 12, heads: 3, work: { query_tiles: 2 }, inputs: { group_size: 1 } });
+    expect(params).toMatchObject({ end_group: 12, heads: 3, work: { query_tiles: 2 }, inputs: { group_size: 1 } });
     expect(workgroups).toEqual([12, 1, 1]);
   });
 
   test('folds more workgroups than one dimension holds', () => {
     const { workgroups, params } = plan(attentionProblem({ batch: 70_000, queryLength: 1 }), DEFAULTS);
-    expect(params.groups).toBe(70_000);
+    expect(params.end_group).toBe(70_000);
     expect(workgroups).toEqual([35_000, 2, 1]);
     const problem = attentionProblem({ batch: 65_536, heads: 65_536, queryLength: 1 });
     expect(() => plan(problem, DEFAULTS)).toThrow('test: the problem must need at most 4294836225 workgroups');

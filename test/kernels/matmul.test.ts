@@ -84,7 +84,7 @@ describe('planMatmul', () => {
       OUT_F16: false,
       ZERO_ANNIHILATES: false,
     });
-    expect(params).toMatchObject({ rows: 100, columns: 40, depth: 7, row_tiles: 4, column_tiles: 2, groups: 24 });
+    expect(params).toMatchObject({ rows: 100, columns: 40, depth: 7, row_tiles: 4, column_tiles: 2, end_group: 24 });
     expect(workgroups).toEqual([24, 1, 1]);
   });
 

@@ -124,7 +124,7 @@ describe('planAttentionMatrix', () => {
     const { constants, params, workgroups, shader } = plan({ batch: 2, heads: 3, queryLength: 65 });
     expect(shader.name).toBe('matrix/attention');
     expect(constants).toMatchObject({ DIM: 64, BLOCK_Q: 64, BLOCK_K: 32, SUBGROUP: 32, WORKGROUP: 128 });
-    expect(params).toMatchObject({ work: { query_tiles: 2 }, groups: 12 });
+    expect(params).toMatchObject({ work: { query_tiles: 2 }, end_group: 12 });
     expect(workgroups).toEqual([12, 1, 1]);
   });
 

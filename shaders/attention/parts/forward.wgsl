@@ -8,7 +8,7 @@ const OUT_F16: bool = false;        // storage of output
 
 struct Params {
   first_group: u32,    // where a divided launch begins
-  groups: u32,         // where the work ends
+  end_group: u32,      // and ends
   heads: u32,          // H
   inputs: InputParams,
   @align(16) work: WorkParams,

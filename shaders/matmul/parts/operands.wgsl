@@ -23,7 +23,7 @@ struct Bias {
 
 struct Params {
   first_group: u32,            // where a divided launch begins
-  groups: u32,                 // where the work ends
+  end_group: u32,              // and ends
   rows: u32,                   // M
   columns: u32,                // N
   depth: u32,                  // K
