@@ -102,13 +102,14 @@ function mutateJson(text: string, list: readonly Change[]): string {
     const [holder, name] = places[change.place % places.length] ?? [root, 'root'];
     switch (change.kind) {
       case 'replace':
-        holder[name] = change.value;
+        holder[name] = structuredClone(change.value); // a later change may be within it
         break;
       case 'remove':
         if (Array.isArray(holder)) holder.splice(Number(name), 1);
         else delete holder[name];
         break;
       case 'rename':
+        if (Array.isArray(holder)) break; // JSON's lists have no names
         Object.defineProperty(holder, NAMES[change.other % NAMES.length], {
           value: holder[name],
           enumerable: true,
