@@ -13,7 +13,7 @@ export const CELLS = [
   {
     name: 'embedded',
     env: { WEBGPU_ATTENTION_ADAPTER: 'embedded' },
-    sample: ['options-kernels.matrix', 'options.property', 'gradient', 'packed'].map(
+    sample: ['options-kernels.matrix', 'options', 'options.property', 'backward.property', 'gradient', 'packed'].map(
       (name) => `test/ops/attention/attention-${name}.test.ts`,
     ),
   },

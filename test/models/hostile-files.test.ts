@@ -19,7 +19,7 @@ import {
   sentencePieceTokenizer,
 } from './tokenizer-files.ts';
 
-const RUNS = { seed: 12, numRuns: IS_MATRIX ? 5000 : 300 };
+const RUNS = { seed: 12, numRuns: IS_MATRIX ? 5000 : 150 };
 const SIZES = { ...TINY, dim: 32 };
 const WEIGHTS = tinyWeights(SIZES, 1);
 

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Device } from '../../../src/index.ts';
 import { testDevice } from '../../device.ts';
-import { narrow } from '../../matrix/narrow.ts';
+import { IS_MATRIX, narrow } from '../../matrix/narrow.ts';
 import { Random } from '../../random.ts';
 import type { OutputGradients } from '../../reference/attention-gradient.ts';
 import { expectClose } from '../../reference/compare.ts';
@@ -12,7 +12,7 @@ import { expectGradientsOfEveryOp, type Gradients, type Leaf, LEAVES, runGradien
 import { ATTENTION_OPS, type Problem } from './attention-run.ts';
 import { boolMask, floatMask, map, randomOperands } from './attention-suite.ts';
 
-const RUNS = 20;
+const RUNS = IS_MATRIX ? 20 : 6;
 /** Most of it goes into compiling, on a busy machine with a software driver. */
 const TIMEOUT = 360_000;
 /** Fixed, so that every machine tries the same; a failure prints it with the path to the smallest counterexample. */

@@ -158,7 +158,9 @@ describe('flashAttention', () => {
     const split = { axes: [0, 2, 1, 3] };
     const problem = { ...operands, sinks, asTensors: true, layouts: { q: split, k: split, v: split } };
     await check({ ...problem, mask: floatMask(random, [2, 1, 33, 35]), isCausal: true }, 'float16');
-    await check({ ...problem, window: { left: 4, right: 4 }, mask: floatMask(random, [33, 1]) }, 'float16');
+    if (IS_MATRIX) {
+      await check({ ...problem, window: { left: 4, right: 4 }, mask: floatMask(random, [33, 1]) }, 'float16');
+    }
   });
 
   test('softcap and ALiBi', async () => {
@@ -222,7 +224,7 @@ describe('flashAttention', () => {
       ...(isBent && { scoreMod: of(on) }),
     });
     const problem = { ...operands, maskMod: isSeen, modifiers, ...(isBent && functions) };
-    await check(problem);
+    if (IS_MATRIX) await check(problem);
     await check({ ...problem, mask: floatMask(random, [70, 100]), window: { left: 20, right: 3 } });
   });
 

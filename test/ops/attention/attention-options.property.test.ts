@@ -3,13 +3,13 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Device } from '../../../src/index.ts';
 import { testDevice } from '../../device.ts';
-import { narrow } from '../../matrix/narrow.ts';
+import { IS_MATRIX, narrow } from '../../matrix/narrow.ts';
 import { Random } from '../../random.ts';
 import { expectEveryOp, type Problem } from './attention-run.ts';
 import { boolMask, floatMask, randomOperands } from './attention-suite.ts';
 import type { Float } from '../upload.ts';
 
-const RUNS = 40;
+const RUNS = IS_MATRIX ? 40 : 12;
 /** Fixed, so that every machine tries the same; a failure prints it with the path to the smallest counterexample. */
 const SEED = 20_250_612;
 

@@ -11,6 +11,7 @@ import {
   type Window,
 } from '../../../src/index.ts';
 import { testDevice } from '../../device.ts';
+import { narrow } from '../../matrix/narrow.ts';
 import { Random } from '../../random.ts';
 import { expectClose } from '../../reference/compare.ts';
 import type { HostArray } from '../../reference/host-array.ts';
@@ -155,7 +156,7 @@ describe.each(DTYPES)('mergeAttention in %s', (dtype) => {
   });
 
   describe.each(['flashAttention', 'localAttention', 'scaledDotProductAttention'] as const)('of %s', (op) => {
-    test.each([[[0, 41]], [[0, 20, 41]], [[0, 1, 2, 41]], [[0, 8, 16, 30, 33, 41]]])(
+    test.each(narrow([[[0, 1, 2, 41]]], [[[0, 41]], [[0, 20, 41]], [[0, 1, 2, 41]], [[0, 8, 16, 30, 33, 41]]]))(
       'over keys cut at %j',
       async (cuts) => {
         const random = new Random(5);
