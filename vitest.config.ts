@@ -1,11 +1,11 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
-import { wgslPlugin } from './wgsl-plugin.ts';
+import { wgslPlugin } from './build/wgsl-plugin.ts';
 
 // One process a core, each with one device that all its test files share (test/device.ts): a device and its pipelines
 // are what costs time on a software driver.
 export default defineConfig({
-  plugins: [wgslPlugin()],
+  plugins: [wgslPlugin({ isMinified: process.env['WEBGPU_ATTENTION_TEST_SHADERS'] === 'shipped' })],
   resolve: { alias: { '#platform': fileURLToPath(new URL('./src/platform/node.ts', import.meta.url)) } },
   test: {
     include: ['test/**/*.test.ts'],

@@ -1,6 +1,7 @@
 /**
  * Opens devices. The class `Device` is below the ops and cannot import them, but `device.tune()` measures ops and
- * `tensor.backward()` runs them. This file is above all of them, and gives a new device its tuner and its tape.
+ * `tensor.backward()` runs them. This file is above all of them, and gives a new device its tuner and its tape. The tuner
+ * knows every kernel, and tensor cores have kernels of their own, so these are loaded only where they are used.
  */
 import { makeTape } from './autograd/tape.ts';
 import { clone, reshape } from './ops/copy.ts';
@@ -8,9 +9,7 @@ import { accumulate } from './ops/internal/copy.ts';
 import { sumTo } from './ops/sum.ts';
 import { openDevice, type Device, type DeviceOptions } from './tensor/device.ts';
 import { ownerOf, recall } from './tuning/memory.ts';
-import { checkPinned } from './tuning/pinned.ts';
-import { probeMatrices } from './tuning/probe-matrices.ts';
-import { tune } from './tuning/tune.ts';
+import { offersMatrices } from './tuning/offers-matrices.ts';
 
 /**
  * Opens a GPU. Ops take the kernels that `kernels` names, else those that `device.tune()` found earlier on the same kind of
@@ -20,13 +19,20 @@ import { tune } from './tuning/tune.ts';
  */
 export async function createDevice(options: DeviceOptions = {}): Promise<Device> {
   const tape = makeTape({ accumulate, sumTo, clone, reshape });
-  const device = await openDevice(options, (opened, tuneOptions) => tune(opened, tuneOptions, remembers), tape);
-  const { remembersTuning: remembers = true } = options;
+  const { kernels, remembersTuning: remembers = true } = options;
+  const device = await openDevice(
+    options,
+    async (opened, tuneOptions) => (await import('./tuning/tune.ts')).tune(opened, tuneOptions, remembers),
+    tape,
+  );
   try {
-    device.traits = { ...device.traits, subgroupMatrix: await probeMatrices(device) };
-    const pinned = checkPinned(options.kernels, device.traits);
+    if (offersMatrices(device.gpu, device.traits)) {
+      const { probeMatrices } = await import('./tuning/probe-matrices.ts');
+      device.traits = { ...device.traits, subgroupMatrix: await probeMatrices(device) };
+    }
+    const pinned = kernels && (await import('./tuning/pinned.ts')).checkPinned(kernels, device.traits);
     const tuned = remembers ? await recall(ownerOf(device.info, device.traits)) : new Map();
-    device.kernels = { pinned, tuned };
+    device.kernels = { pinned: pinned ?? new Map(), tuned };
     return device;
   } catch (error) {
     device.dispose();

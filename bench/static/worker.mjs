@@ -38,7 +38,7 @@ async function run({ name, dtype, shapes, kernels, experimental, run: work, shad
   const device = await library.createDevice(experimental ? options : { ...options, kernels });
   if (experimental) {
     // a null device computes nothing, so the library's trial of the tensor cores fails there
-    device.traits = { ...device.traits, subgroupMatrix: 'scalars' };
+    device.traits = { ...device.traits, subgroupMatrix: MATRIX_SHADERS.scalars };
     device.kernels = { pinned: new Map(Object.entries(kernels)), tuned: new Map() };
   }
   process.send({ mesa: device.runtime.gpu.adapterInfo.description });

@@ -1,14 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { createDevice } from 'webgpu-attention';
 import {
-  createDevice,
   generate,
   Llama,
   readHuggingFaceLlama,
   readHuggingFaceTokenizer,
   readLlama2c,
   readLlama2cTokenizer,
-} from 'webgpu-attention';
+} from 'webgpu-attention/models';
 
 const [model, tokenizerFile, prompt = ''] = process.argv.slice(2);
 if (!tokenizerFile) {

@@ -1,5 +1,6 @@
 /** Adds comments to a specialised shader, so that you can read its text without the plan. */
-import { insertFunctions, joinParts, specialise } from '../gpu/shader.ts';
+import { readFileSync } from 'node:fs';
+import { insertFunctions, joinParts, specialise, type Shader } from '../gpu/shader.ts';
 import type { Launch } from '../gpu/runtime.ts';
 
 /**
@@ -23,6 +24,13 @@ export function annotatedSource({ shader, constants, insertions = [] }: Launch):
       return isTaken === undefined ? line : `${line} // here: ${isTaken}`;
     })
     .join('\n');
+}
+
+/** A shader as it was written: what is shipped has neither comments nor its names (build/minify.ts). The package holds both. */
+export function asWritten(shader: Shader, packageRoot: URL): Shader {
+  const { name, parts } = shader;
+  const text = readFileSync(new URL(`shaders/${name}.wgsl`, packageRoot), 'utf8');
+  return { ...shader, text, parts: parts.map((part) => asWritten(part, packageRoot)) };
 }
 
 const CONSTANT = /^const (\w+)(?:: *\w+)? = ([^;]+);/;

@@ -73,7 +73,7 @@ async function dispatch(argv: string[], packageRoot: URL): Promise<void> {
         if (options.list) return withDevice(options, (device) => printShaderList(device, console.log));
         const words = Object.fromEntries(SHADER_WORDS.map((name) => [name, single(name, options[name])]));
         const switches = Object.fromEntries(SHADER_SWITCHES.map((name) => [name, options[name]]));
-        const { kernels, run } = prepareShader(op, { ...words, ...switches }, console.log);
+        const { kernels, run } = prepareShader(op, { ...words, ...switches }, packageRoot, console.log);
         await withDevice({ ...options, kernels }, run);
       },
     );

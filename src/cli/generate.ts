@@ -1,6 +1,8 @@
 /** The command `generate`: a language model writes text. */
-import { ArgumentError, generate } from '../index.ts';
-import type { Device, FloatDType, GenerateOptions, GenerateResult, LanguageModel, Tokenizer } from '../index.ts';
+import { ArgumentError } from '../index.ts';
+import { generate } from '../models.ts';
+import type { Device, FloatDType } from '../index.ts';
+import type { GenerateOptions, GenerateResult, LanguageModel, Tokenizer } from '../models.ts';
 import { loadModel, type LoadedModel } from './model-files.ts';
 import { deviceLine } from '../display/text.ts';
 

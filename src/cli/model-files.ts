@@ -2,8 +2,9 @@
 import { constants } from 'node:buffer';
 import { open, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { ArgumentError, LoadError, readHuggingFaceTokenizer, readLlama2c, readLlama2cTokenizer } from '../index.ts';
-import type { Tokenizer } from '../index.ts';
+import { ArgumentError, LoadError } from '../index.ts';
+import { readHuggingFaceTokenizer, readLlama2c, readLlama2cTokenizer } from '../models.ts';
+import type { Tokenizer } from '../models.ts';
 import { readHuggingFaceModel } from '../models/hugging-face-checkpoint.ts';
 import { LLAMA } from '../models/llama.ts';
 import type { Architecture, Checkpoint } from '../models/model.ts';

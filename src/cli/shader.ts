@@ -4,7 +4,7 @@ import { ArgumentError } from '../index.ts';
 import type { Device, DeviceOptions } from '../index.ts';
 import { deviceLine, table } from '../display/text.ts';
 import { nearest } from '../tensor/options.ts';
-import { annotatedSource } from './annotate.ts';
+import { annotatedSource, asWritten } from './annotate.ts';
 import { joinRows, pinnableKernels } from './kernel-tables.ts';
 import { CALLS, type OptionName, type Problem, type Zeros } from './shader-calls.ts';
 import { parseKernels } from './tune.ts';
@@ -28,6 +28,7 @@ export interface ShaderWords {
 export function prepareShader(
   given: string | undefined,
   words: ShaderWords,
+  packageRoot: URL,
   print: (text: string) => void,
 ): { kernels: DeviceOptions['kernels']; run: (device: Device) => void } {
   const op = checkOp(given);
@@ -44,7 +45,7 @@ export function prepareShader(
       if (kernel !== undefined && isDefault(device, op, problem, launches)) {
         print(`// --kernel ${kernel} changes nothing: it is the default here, or cannot compute this problem.`);
       }
-      for (const text of kernelTexts(launches)) print(`\n${text}`);
+      for (const text of kernelTexts(launches, packageRoot)) print(`\n${text}`);
     },
   };
 }
@@ -94,10 +95,10 @@ function isDefault(device: Device, op: string, problem: Problem, launches: reado
 }
 
 /** Each distinct source once, under a heading that says how it is launched. */
-function kernelTexts(launches: readonly LabelledLaunch[]): string[] {
+function kernelTexts(launches: readonly LabelledLaunch[], packageRoot: URL): string[] {
   const bySource = new Map<string, LabelledLaunch[]>();
   for (const launch of launches) {
-    const source = annotatedSource(launch);
+    const source = annotatedSource({ ...launch, shader: asWritten(launch.shader, packageRoot) });
     bySource.set(source, [...(bySource.get(source) ?? []), launch]);
   }
   return [...bySource].map(([source, [first, ...rest]], i) => {

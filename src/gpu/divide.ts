@@ -1,5 +1,5 @@
 /** Long launches become several, of ranges of their workgroups, so that none keeps the GPU from everything else for long. */
-import type { UniformValues } from './reflect.ts';
+import type { UniformValues } from './uniform.ts';
 
 /** What of a launch its division depends on, and changes. */
 interface Divisible {

@@ -1,6 +1,13 @@
-import { ShaderError } from './errors.ts';
-import { reflect, type ShaderLayout } from './reflect.ts';
-import { explainInserted, insertFunctions, specialise, type Constants, type Insertion, type Shader } from './shader.ts';
+import {
+  explainInserted,
+  insertFunctions,
+  layoutOf,
+  specialise,
+  type Constants,
+  type Insertion,
+  type Shader,
+  type ShaderLayout,
+} from './shader.ts';
 import { SHADER_STAGE_COMPUTE } from './usage.ts';
 
 export interface Pipeline {
@@ -14,6 +21,9 @@ export interface Pipeline {
   /** Whether it was ever submitted: some drivers compile only then. */
   hasRun: boolean;
 }
+
+/** The function that every kernel starts in. */
+const ENTRY_POINT = 'main';
 
 /** Runs WebGPU calls. Errors in them are reported to the next wait, and to `onFailure`. */
 type Guard = <T>(work: () => T, explain: (message: string) => string, onFailure: () => void) => T;
@@ -46,19 +56,20 @@ export class PipelineCache {
     const key = [JSON.stringify(constants), ...insertions.flatMap(({ name, text }) => [name, text])].join('\n');
     let pipeline = variants.get(key);
     if (!pipeline || pipeline.isBroken) {
-      pipeline = this.#fromSource(shader.name, specialise(shader, constants), insertions, op);
+      pipeline = this.#fromSource(shader, constants, insertions, op);
       variants.set(key, pipeline);
     }
     return pipeline;
   }
 
-  #fromSource(name: string, source: string, insertions: readonly Insertion[], op: string): Pipeline {
-    const code = insertFunctions(name, source, insertions);
+  #fromSource(shader: Shader, constants: Constants, insertions: readonly Insertion[], op: string): Pipeline {
+    const { name } = shader;
+    const code = insertFunctions(name, specialise(shader, constants), insertions);
     const known = this.#bySource.get(code);
     if (known && !known.isBroken) return known;
     const device = this.#device;
     // insertions declare no bindings, uniforms or entry points
-    const layout = layoutOf(name, source);
+    const layout = layoutOf(shader);
     const entries: GPUBindGroupLayoutEntry[] = layout.storage.map(({ binding, access }) => ({
       binding,
       visibility: SHADER_STAGE_COMPUTE,
@@ -76,7 +87,7 @@ export class PipelineCache {
       const gpu = device.createComputePipeline({
         label: name,
         layout: device.createPipelineLayout({ bindGroupLayouts: [bindGroupLayout] }),
-        compute: { module: device.createShaderModule({ label: name, code }), entryPoint: layout.entryPoint },
+        compute: { module: device.createShaderModule({ label: name, code }), entryPoint: ENTRY_POINT },
       });
       return { gpu, bindGroupLayout };
     };
@@ -88,13 +99,5 @@ export class PipelineCache {
     const pipeline: Pipeline = { id: this.#compiled++, name, layout, ...made, isBroken: false, hasRun: false };
     this.#bySource.set(code, pipeline);
     return pipeline;
-  }
-}
-
-function layoutOf(name: string, source: string): ShaderLayout {
-  try {
-    return reflect(name, source);
-  } catch (error) {
-    throw new ShaderError(`${name}: the declarations cannot be read: ${(error as Error).message}`, { cause: error });
   }
 }

@@ -19,7 +19,7 @@ import {
 import type { Mark, Pace, WorkProgress } from './pace.ts';
 import { PipelineCache, type Pipeline } from './pipelines.ts';
 import { Profiler, type DispatchFacts, type Profiled } from './profiler.ts';
-import { packUniform, type UniformValues } from './reflect.ts';
+import { packUniform, type UniformValues } from './uniform.ts';
 import type { Constants, Insertion, Shader } from './shader.ts';
 import { BufferUsage, MAP_MODE_READ } from './usage.ts';
 

@@ -4,13 +4,25 @@
  * is no other text processing.
  */
 
-/** A WGSL file: what importing it gives (wgsl-plugin.ts). */
+import type { UniformLayout } from './uniform.ts';
+
+export interface StorageBinding {
+  readonly name: string;
+  readonly binding: number;
+  readonly access: 'read-only-storage' | 'storage';
+}
+
+/** A WGSL file: what importing it gives (build/wgsl-plugin.ts). */
 export interface Shader {
   /** Its path below `shaders/`, without the extension. */
   readonly name: string;
   readonly text: string;
   /** The files that its first line names, `// parts: attention/score, store`. A part names parts of its own. */
   readonly parts: readonly Shader[];
+  /** The storage buffers that this file declares, all in group 0. Absent: none. */
+  readonly storage?: readonly StorageBinding[];
+  /** The struct of the uniform that this file declares. */
+  readonly uniform?: UniformLayout;
 }
 
 /** A text that replaces a marked function of a shader. */
@@ -37,6 +49,16 @@ const joinedTexts = new WeakMap<Shader, string>();
 export function joinParts(shader: Shader): string {
   const known = joinedTexts.get(shader);
   if (known !== undefined) return known;
+  const texts = partsOf(shader).map(({ name, text }) => `// ---- ${name}.wgsl\n${text}`);
+  const directives = texts.flatMap((text) => text.match(DIRECTIVE) ?? []).map((directive) => `${directive} `);
+  const declarations = texts.map((text) => text.replace(DIRECTIVE, ''));
+  const joined = [directives.join('') + shader.text, ...declarations].join('\n');
+  joinedTexts.set(shader, joined);
+  return joined;
+}
+
+/** The parts of a shader, and their parts, once. */
+function partsOf(shader: Shader): Shader[] {
   const parts = new Map<string, Shader>();
   const collect = ({ parts: own }: Shader): void => {
     for (const part of own) {
@@ -46,12 +68,22 @@ export function joinParts(shader: Shader): string {
     }
   };
   collect(shader);
-  const texts = [...parts.values()].map(({ name, text }) => `// ---- ${name}.wgsl\n${text}`);
-  const directives = texts.flatMap((text) => text.match(DIRECTIVE) ?? []).map((directive) => `${directive} `);
-  const declarations = texts.map((text) => text.replace(DIRECTIVE, ''));
-  const joined = [directives.join('') + shader.text, ...declarations].join('\n');
-  joinedTexts.set(shader, joined);
-  return joined;
+  return [...parts.values()];
+}
+
+/** What a kernel binds: the storage buffers that a shader and its parts declare, and its uniform. */
+export interface ShaderLayout {
+  readonly storage: readonly StorageBinding[];
+  readonly uniform?: UniformLayout;
+}
+
+/** No constant changes it. */
+export function layoutOf(shader: Shader): ShaderLayout {
+  const files = [shader, ...partsOf(shader)];
+  return {
+    storage: files.flatMap(({ storage = [] }) => storage),
+    uniform: files.find(({ uniform }) => uniform)?.uniform,
+  };
 }
 
 /** The same shader with the part named `name` replaced by another with the same declarations. */

@@ -10,7 +10,7 @@ import queryRegisterShader from '../../shaders/attention-gradient/query-register
 import queryShader from '../../shaders/attention-gradient/query.wgsl';
 import rowStatisticsShader from '../../shaders/attention-gradient/row-statistics.wgsl';
 import sinksShader from '../../shaders/attention-gradient/sinks.wgsl';
-import type { UniformValues } from '../gpu/reflect.ts';
+import type { UniformValues } from '../gpu/uniform.ts';
 import type { Launch } from '../gpu/runtime.ts';
 import { replacePart, type Constants, type Shader } from '../gpu/shader.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
@@ -374,7 +374,11 @@ export function hasValuesApart({ maxStorageBuffersPerShaderStage }: Traits): boo
 const apart = (shader: Shader) => replacePart(shader, 'attention-gradient/parts/value-output', valuesApart);
 const KEY_SHADERS = {
   joined: { tile: keyShader, subgroup: keySubgroupShader, register: keyRegisterShader },
-  apart: { tile: apart(keyShader), subgroup: apart(keySubgroupShader), register: apart(keyRegisterShader) },
+  apart: {
+    tile: /* @__PURE__ */ apart(keyShader),
+    subgroup: /* @__PURE__ */ apart(keySubgroupShader),
+    register: /* @__PURE__ */ apart(keyRegisterShader),
+  },
 };
 
 /** The gradients of k and v; their columns are contiguous. They have buffers of their own where `hasValuesApart`. */

@@ -6,7 +6,7 @@ import mergeShader from '../../shaders/attention/merge.wgsl';
 import registerShader from '../../shaders/attention/register.wgsl';
 import streamShader from '../../shaders/attention/stream.wgsl';
 import subgroupShader from '../../shaders/attention/subgroup.wgsl';
-import type { UniformValues } from '../gpu/reflect.ts';
+import type { UniformValues } from '../gpu/uniform.ts';
 import type { Launch } from '../gpu/runtime.ts';
 import type { Constants, Insertion, Shader } from '../gpu/shader.ts';
 import type { FloatDType } from '../tensor/dtype.ts';

@@ -1,26 +1,9 @@
-/** Kernels on tensor cores (subgroup matrices): which fit a device, and their shaders in its compiler's dialect. */
-import attentionShader from '../../shaders/matrix/attention.wgsl';
-import matmulShader from '../../shaders/matrix/matmul.wgsl';
-import requiredSizeEntry from '../../shaders/matrix/parts/required-size-entry.wgsl';
-import scalars from '../../shaders/matrix/parts/subgroup-matrix-scalars.wgsl';
-import { replacePart, type Constants, type Shader } from '../gpu/shader.ts';
+/** Kernels on tensor cores (subgroup matrices): which fit a device. Their shaders come with its traits. */
+import type { Constants, Shader } from '../gpu/shader.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
-import type { MatrixDialect, Traits } from '../tensor/traits.ts';
+import type { MatrixEntries, Traits } from '../tensor/traits.ts';
 import type { Variant } from './choice.ts';
 import type { Operand } from './launch.ts';
-
-/** A shader that uses matrix/entry and matrix/subgroup-matrix, in either dialect, without and with a required subgroup size. */
-function dialects(
-  shader: Shader,
-): Readonly<Record<MatrixDialect, { readonly any: Shader; readonly required: Shader }>> {
-  const entries = (own: Shader) => ({ any: own, required: replacePart(own, 'matrix/parts/entry', requiredSizeEntry) });
-  const inScalars = replacePart(shader, 'matrix/parts/subgroup-matrix', scalars);
-  return { vectors: entries(shader), scalars: entries(inScalars) };
-}
-
-function inDialect(shaders: ReturnType<typeof dialects>, { dialect, requiresLanes }: SubgroupGrid): Shader {
-  return shaders[dialect][requiresLanes ? 'required' : 'any'];
-}
 
 /** The grid of subgroups in a workgroup, and the lanes of each. */
 interface SubgroupGrid {
@@ -31,7 +14,8 @@ interface SubgroupGrid {
   readonly lanes: number;
   /** Whether the device has subgroups of other sizes too, so that a kernel must ask for its own. */
   readonly requiresLanes: boolean;
-  readonly dialect: MatrixDialect;
+  /** In the dialect of the device's compiler. */
+  readonly shaders: MatrixEntries;
   /** Whether right operands are staged by columns, because the GPU loads them 2 bytes at a time otherwise. */
   readonly turnsRight: boolean;
 }
@@ -49,6 +33,10 @@ function subgroupsOf({
   };
 }
 
+function entryOf({ shaders, requiresLanes }: SubgroupGrid): Shader {
+  return shaders[requiresLanes ? 'required' : 'any'];
+}
+
 function gridConstants({ rowGroups, columnGroups, lanes }: SubgroupGrid) {
   return {
     ROW_GROUPS: rowGroups,
@@ -57,8 +45,6 @@ function gridConstants({ rowGroups, columnGroups, lanes }: SubgroupGrid) {
     WORKGROUP: rowGroups * columnGroups * lanes,
   };
 }
-
-const attentionShaders = dialects(attentionShader);
 
 /** Twin of the constants of matrix/attention.wgsl. */
 export interface AttentionMatrixVariant extends Variant, SubgroupGrid {
@@ -89,18 +75,23 @@ export function attentionMatrixVariants(
   { dtype, headDim, valueDim }: { readonly dtype: FloatDType; readonly headDim: number; readonly valueDim: number },
   traits: Traits,
 ): AttentionMatrixVariant[] {
-  const { subgroupMatrix: dialect } = traits;
+  const { subgroupMatrix } = traits;
   const subgroups = subgroupsOf(traits);
   const { lanes } = subgroups;
   const dim = ATTENTION_DIMS.find((size) => Math.max(headDim, valueDim) <= size);
-  if (!dialect || dtype !== 'float16' || dim === undefined) return [];
+  if (!subgroupMatrix || dtype !== 'float16' || dim === undefined) return [];
   // A lane of 32 holds rows · dim / 64 registers of q and as many of O: with 32 rows a subgroup at 128 dims, 64 of each. RDNA3 holds q
   // twice, and spills 159 registers there. With 16 rows it spills none at 128 dims. At 256 it spills 226.
   const isAmd = traits.vendor === 'amd';
   if (isAmd && dim > 128) return [];
   const mostRows = dim > (isAmd ? 64 : 128) ? 16 : 32;
   return ATTENTION_BLOCKS.map(([blockQ, blockK]): AttentionMatrixVariant => {
-    const grid = { rowGroups: Math.max(blockQ / mostRows, 2), columnGroups: 2, dialect, ...subgroups };
+    const grid = {
+      rowGroups: Math.max(blockQ / mostRows, 2),
+      columnGroups: 2,
+      shaders: subgroupMatrix.attention,
+      ...subgroups,
+    };
     return {
       name: `matrix-${blockQ}x${blockK}`,
       family: 'matrix',
@@ -139,7 +130,7 @@ function attentionTileBytes(
 export function attentionMatrixKernel(variant: AttentionMatrixVariant): { shader: Shader; constants: Constants } {
   const { dim, blockQ, blockK } = variant;
   return {
-    shader: inDialect(attentionShaders, variant),
+    shader: entryOf(variant),
     constants: {
       DIM: dim,
       BLOCK_Q: blockQ,
@@ -149,8 +140,6 @@ export function attentionMatrixKernel(variant: AttentionMatrixVariant): { shader
     },
   };
 }
-
-const matmulShaders = dialects(matmulShader);
 
 /** Twin of the constants of matrix/matmul.wgsl. */
 export interface MatmulMatrixVariant extends Variant, SubgroupGrid {
@@ -181,9 +170,9 @@ export function matmulMatrixVariants(
   { aDType, bDType = aDType, zeroAnnihilates }: MatmulDTypes,
   traits: Traits,
 ): MatmulMatrixVariant[] {
-  const { subgroupMatrix: dialect } = traits;
+  const { subgroupMatrix } = traits;
   const subgroups = subgroupsOf(traits);
-  if (!dialect || aDType !== 'float16' || bDType !== 'float16' || zeroAnnihilates) return [];
+  if (!subgroupMatrix || aDType !== 'float16' || bDType !== 'float16' || zeroAnnihilates) return [];
   return MATMUL_TILES.map(([rows, columns, rowGroups, columnGroups]): MatmulMatrixVariant => ({
     name: `matrix-${rows}x${columns}`,
     family: 'matrix',
@@ -191,7 +180,7 @@ export function matmulMatrixVariants(
     columns,
     rowGroups,
     columnGroups,
-    dialect,
+    shaders: subgroupMatrix.matmul,
     ...subgroups,
     bytes: matmulTileBytes(rows, columns, rowGroups * columnGroups),
   })).filter(
@@ -213,7 +202,7 @@ export function matmulMatrixKernel(
   variant: MatmulMatrixVariant,
 ): { shader: Shader; constants: Constants } {
   return {
-    shader: inDialect(matmulShaders, variant),
+    shader: entryOf(variant),
     constants: {
       TILE_ROWS: variant.rows,
       TILE_COLUMNS: variant.columns,

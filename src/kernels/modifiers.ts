@@ -6,7 +6,7 @@
  * WGSL is generated. Shapes, places and numbers are uniforms, so that another tensor compiles nothing new.
  */
 import { ArgumentError } from '../gpu/errors.ts';
-import type { UniformValues } from '../gpu/reflect.ts';
+import type { UniformValues } from '../gpu/uniform.ts';
 import type { Insertion } from '../gpu/shader.ts';
 import type { Signature, UserFunction } from '../gpu/user-function/check-function.ts';
 import type { DType } from '../tensor/dtype.ts';

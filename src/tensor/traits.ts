@@ -1,3 +1,5 @@
+import type { Shader } from '../gpu/shader.ts';
+
 /** What kernels are planned for: the device's limits and class. Plain data. */
 export interface Traits {
   readonly maxComputeWorkgroupStorageSize: number;
@@ -13,8 +15,20 @@ export interface Traits {
   readonly subgroupSize: number;
   /** The size that kernels on tensor cores must ask for, if the device has subgroups of several sizes. */
   readonly requiredSubgroupSize?: number;
-  /** How to ask for products of 16 × 16 matrices of f16 with f32 sums; undefined if none work. */
-  readonly subgroupMatrix?: MatrixDialect;
+  /** Kernels that multiply 16 × 16 matrices of f16 with f32 sums, as the device's compiler takes them; undefined if it takes none. */
+  readonly subgroupMatrix?: MatrixShaders;
+}
+
+/** A shader whose workgroups may have subgroups of any size, and one that asks for its size. */
+export interface MatrixEntries {
+  readonly any: Shader;
+  readonly required: Shader;
+}
+
+export interface MatrixShaders {
+  readonly dialect: MatrixDialect;
+  readonly attention: MatrixEntries;
+  readonly matmul: MatrixEntries;
 }
 
 /** The type from which Dawn's compiler loads matrices; twin of parts/subgroup-matrix and parts/subgroup-matrix-scalars. */

@@ -2,10 +2,11 @@
 import { compilerName, readCached, writeCached } from '#platform';
 import { version } from '../../package.json';
 import type { DeviceInfo } from '../tensor/device.ts';
-import type { Traits, TunedKernel } from '../tensor/traits.ts';
+import type { MatrixDialect, Traits, TunedKernel } from '../tensor/traits.ts';
 
 /** The device that the choices belong to, with all that kernels are planned by. A GPU's description is its driver's version. */
-export interface Owner extends Traits {
+export interface Owner extends Omit<Traits, 'subgroupMatrix'> {
+  readonly subgroupMatrix?: MatrixDialect;
   readonly version: string;
   /** What compiles shaders: the browser, or a version of Dawn. */
   readonly compiler: string;
@@ -18,7 +19,8 @@ export interface Owner extends Traits {
 export type Tuned = ReadonlyMap<string, TunedKernel>;
 
 export function ownerOf({ vendor, architecture, device, description }: DeviceInfo, traits: Traits): Owner {
-  return { version, compiler: compilerName(), vendor, architecture, device, description, ...traits };
+  const owner = { version, compiler: compilerName(), vendor, architecture, device, description };
+  return { ...owner, ...traits, subgroupMatrix: traits.subgroupMatrix?.dialect };
 }
 
 /** A readable name for the adapter, and a number that distinguishes adapters of the same name. */

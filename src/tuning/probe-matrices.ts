@@ -1,40 +1,18 @@
+import { MATRIX_SHADERS } from '../kernels/matrix-shaders.ts';
 import { ShaderError, ValidationError } from '../gpu/errors.ts';
 import { matmul } from '../ops/matmul.ts';
 import type { Device } from '../tensor/device.ts';
-import type { MatrixDialect, Traits } from '../tensor/traits.ts';
+import type { MatrixDialect, MatrixShaders } from '../tensor/traits.ts';
 
 const DIALECTS: readonly MatrixDialect[] = ['vectors', 'scalars'];
 
-/** Dawn's `GPUAdapterInfo.subgroupMatrixConfigs`, which is no standard yet. */
-interface MatrixConfig {
-  readonly componentType: string;
-  readonly resultComponentType: string;
-  readonly M: number;
-  readonly N: number;
-  readonly K: number;
-}
-
 /**
- * The dialect in which the device's compiler computes matrix products (tensor cores) correctly. Undefined for a device that
- * was not opened with the feature. The extension is experimental and its versions differ, so it is tried rather than trusted.
+ * The kernels in the dialect in which the device's compiler computes matrix products (tensor cores) correctly. Undefined where
+ * it does in none. The extension is experimental and its versions differ, so it is tried rather than trusted.
  */
-export async function probeMatrices(device: Device): Promise<MatrixDialect | undefined> {
-  if (!offersMatrices(device.gpu, device.traits)) return undefined;
-  for (const dialect of DIALECTS) if (await multipliesRight(device, dialect)) return dialect;
+export async function probeMatrices(device: Device): Promise<MatrixShaders | undefined> {
+  for (const dialect of DIALECTS) if (await multipliesRight(device, dialect)) return MATRIX_SHADERS[dialect];
   return undefined;
-}
-
-function offersMatrices({ features, adapterInfo }: GPUDevice, traits: Traits): boolean {
-  const { subgroupMatrixConfigs = [] } = adapterInfo as { subgroupMatrixConfigs?: readonly MatrixConfig[] };
-  return (
-    features.has('chromium-experimental-subgroup-matrix') &&
-    features.has('shader-f16') &&
-    (traits.requiredSubgroupSize ?? traits.subgroupSize) > 0 &&
-    [...subgroupMatrixConfigs].some(
-      ({ componentType, resultComponentType, M, N, K }) =>
-        componentType === 'f16' && resultComponentType === 'f32' && [M, N, K].every((length) => length === 16),
-    )
-  );
 }
 
 const [ROWS, DEPTH, COLUMNS] = [20, 40, 24];
@@ -64,9 +42,9 @@ export async function multipliesRight(device: Device, dialect: MatrixDialect): P
 }
 
 /** Ops only record, so nothing else runs before everything is restored. */
-function withDialect<T>(device: Device, subgroupMatrix: MatrixDialect, work: () => T): T {
+function withDialect<T>(device: Device, dialect: MatrixDialect, work: () => T): T {
   const { traits, kernels } = device;
-  device.traits = { ...traits, subgroupMatrix };
+  device.traits = { ...traits, subgroupMatrix: MATRIX_SHADERS[dialect] };
   device.kernels = { pinned: new Map([['matmul', 'matrix-32x32']]), tuned: new Map() };
   try {
     return work();

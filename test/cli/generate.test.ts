@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { runCommandLine } from '../../src/cli/commands.ts';
 import { prepareGenerate, type GenerateWords } from '../../src/cli/generate.ts';
-import { readHuggingFaceTokenizer, readLlama2cTokenizer } from '../../src/index.ts';
+import { readHuggingFaceTokenizer, readLlama2cTokenizer } from '../../src/models.ts';
 import { testDevice } from '../device.ts';
 import { describeStories } from '../models/shared-models.ts';
 import { llama2cFile, safetensorsFile, TINY, tinyConfig, tinyReference, tinyWeights } from '../models/tiny-llama.ts';

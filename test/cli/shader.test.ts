@@ -18,7 +18,7 @@ const print = (text: string) => void printed.push(text);
 /** What the command prints, on the device that all tests share. */
 function shader(op: string, words: ShaderWords = {}): string {
   printed = [];
-  prepareShader(op, words, print).run(device);
+  prepareShader(op, words, packageRoot, print).run(device);
   return printed.join('\n');
 }
 
@@ -42,7 +42,7 @@ describe('shader', () => {
 
   test('prints what the device compiles for the call, but for the comments that it adds', async () => {
     const fresh = await createDevice();
-    prepareShader('add', { shape: '3x5' }, print).run(fresh);
+    prepareShader('add', { shape: '3x5' }, packageRoot, print).run(fresh);
     const [, , kernel, ...others] = printed;
     const [, , , , ...source] = kernel.split('\n');
     const modules = vi.spyOn(fresh.gpu, 'createShaderModule');
@@ -83,7 +83,7 @@ describe('shader', () => {
     const { kernels } = device;
     const names = kernelNames('matmul', device.traits);
     const texts = names.map((kernel) => {
-      expect(prepareShader('matmul', { kernel }, print).kernels).toEqual({ matmul: kernel });
+      expect(prepareShader('matmul', { kernel }, packageRoot, print).kernels).toEqual({ matmul: kernel });
       device.kernels = { ...kernels, pinned: new Map([['matmul', kernel]]) };
       return shader('matmul', { kernel });
     });
@@ -92,7 +92,9 @@ describe('shader', () => {
     expect(unchanged.length).toBeGreaterThan(0);
     const sources = texts.map((text) => text.slice(text.indexOf('// ====')));
     expect(new Set(sources).size).toBe(names.length - unchanged.length + 1);
-    expect(prepareShader('linear', { kernel: 'matmul=subgroup' }, print).kernels).toEqual({ matmul: 'subgroup' });
+    expect(prepareShader('linear', { kernel: 'matmul=subgroup' }, packageRoot, print).kernels).toEqual({
+      matmul: 'subgroup',
+    });
   });
 
   test('--list shows each op, and the kernels that ops choose from', () => {

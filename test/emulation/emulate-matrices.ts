@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, vi } from 'vitest';
 import attention from '../../shaders/matrix/attention.wgsl';
 import matmul from '../../shaders/matrix/matmul.wgsl';
+import { MATRIX_SHADERS } from '../../src/kernels/matrix-shaders.ts';
 import { replacePart, type Shader } from '../../src/gpu/shader.ts';
 import { HAS_DEFAULT_LIMITS, testDevice } from '../device.ts';
 import emulated from './subgroup-matrix.wgsl';
@@ -33,7 +34,7 @@ export function useMatrices(vendor?: string): void {
       .mockImplementation((launch, bindings, label) =>
         run({ ...launch, shader: EMULATED.get(launch.shader.name) ?? launch.shader }, bindings, label),
       );
-    device.traits = { ...device.traits, subgroupMatrix: 'vectors' };
+    device.traits = { ...device.traits, subgroupMatrix: MATRIX_SHADERS.vectors };
     isEmulating = true;
     restore.push(() => {
       isEmulating = false;

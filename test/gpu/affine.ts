@@ -1,12 +1,11 @@
 /** A kernel small enough to compile in no time, for tests of the runtime: output = FACTOR · x + addend. */
 import type { Runtime } from '../../src/gpu/runtime.ts';
-import type { Shader } from '../../src/gpu/shader.ts';
 import type { Tensor } from '../../src/index.ts';
+import { shaderOf } from '../shader-of.ts';
 
-export const AFFINE: Shader = {
-  name: 'affine',
-  parts: [],
-  text: `
+export const AFFINE = shaderOf(
+  'affine',
+  `
 const FACTOR: f32 = 1.0;
 struct Params { count: u32, addend: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -17,7 +16,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   if id.x < params.count { output[id.x] = FACTOR * x[id.x] + params.addend; }
 }
 `,
-};
+);
 
 /** FACTOR · x + addend of a contiguous float32 tensor. */
 export function affine(x: Tensor, { factor = 1, addend = 0 }: { factor?: number; addend?: number }): Tensor {

@@ -1,17 +1,17 @@
 /** Functions that replace marked ones, as the runtime sees them. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Insertion, Shader } from '../../src/gpu/shader.ts';
+import type { Insertion } from '../../src/gpu/shader.ts';
 import { createDevice, ShaderError, type Device } from '../../src/index.ts';
+import { shaderOf } from '../shader-of.ts';
 import { AFFINE } from './affine.ts';
 
-const SHADER: Shader = {
-  name: 'marked',
-  parts: [],
-  text: `${AFFINE.text.replace('FACTOR * x[id.x]', 'change(FACTOR * x[id.x])')}
+const SHADER = shaderOf(
+  'marked',
+  `${AFFINE.text.replace('FACTOR * x[id.x]', 'change(FACTOR * x[id.x])')}
 // replaceable
 fn change(value: f32) -> f32 { return value; }
 `,
-};
+);
 
 function insertion(text: string): Insertion {
   return { name: 'change', text, explain: (error, line, column) => `change, ${line}:${column}, ${error}` };

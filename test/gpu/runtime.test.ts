@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { createDevice, softmax, type Device } from '../../src/index.ts';
 import { Pace } from '../../src/gpu/pace.ts';
+import { shaderOf } from '../shader-of.ts';
 import { AFFINE, affine, counted } from './affine.ts';
 
 // A device of its own: its counters and its pool begin at zero.
@@ -62,17 +63,16 @@ describe('batches', () => {
 
   test('a uniform struct may be longer than a slot', async () => {
     const members = Array.from({ length: 20 }, (_, i) => `v${i}: vec4<u32>`);
-    const shader = {
-      name: 'wide',
-      parts: [],
-      text: `
+    const shader = shaderOf(
+      'wide',
+      `
 struct Params { ${members.join(', ')} }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> output: array<u32>;
 @compute @workgroup_size(1)
 fn main() { output[0] = params.v0.x; output[1] = params.v19.w; }
 `,
-    };
+    );
     const outputs = Array.from({ length: 300 }, (_, i) => {
       const params = Object.fromEntries(members.map((_, m) => [`v${m}`, [i, m, i, i + m]]));
       const output = device.empty([2], 'uint32', 'wide');

@@ -42,10 +42,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'io',
     '#platform',
     'src/platform/adapter.ts',
-  ].concat(['src/index.ts', 'package.json', 'bench']),
+  ].concat(['src/index.ts', 'src/models.ts', 'package.json', 'bench']),
   bench: ['display', 'modules', 'caches', 'ops', 'kernels', 'tensor', 'gpu'].concat(['src/index.ts', 'package.json']),
+  'models.ts': ['models'],
+  'browser.ts': ['src/index.ts', 'src/models.ts'],
   'index.ts': [
-    'models',
     'modules',
     'optimisers',
     'caches',

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { reflect } from '../../src/gpu/reflect.ts';
-import { joinParts, specialise, type Constants, type Shader } from '../../src/gpu/shader.ts';
+import { joinParts, layoutOf, specialise, type Constants, type Shader } from '../../src/gpu/shader.ts';
 import { attentionLaunch, attentionVariants, chooseAttention } from '../../src/kernels/attention.ts';
 import { NO_CHOICES } from '../../src/kernels/choice.ts';
 import { chooseMatmul, matmulLaunch, matmulVariants } from '../../src/kernels/matmul.ts';
+import { MATRIX_SHADERS } from '../../src/kernels/matrix-shaders.ts';
 import { attentionMatrixVariants, matmulMatrixVariants } from '../../src/kernels/matrix.ts';
 import type { Traits } from '../../src/tensor/traits.ts';
 import { nullDevice } from '../null-device.ts';
@@ -14,7 +14,7 @@ const GPU: Traits = frozen({
   maxComputeWorkgroupStorageSize: 49_152,
   maxComputeInvocationsPerWorkgroup: 1024,
   subgroupSize: 32,
-  subgroupMatrix: 'vectors' as const,
+  subgroupMatrix: MATRIX_SHADERS.vectors,
 });
 /** Subgroups of 32 and of 64. */
 const AMD: Traits = frozen({ ...GPU, vendor: 'amd', subgroupSize: 0, requiredSubgroupSize: 32 });
@@ -133,7 +133,7 @@ describe('planAttentionMatrix', () => {
   });
 
   test("speaks the compiler's dialect", () => {
-    const scalars = plan({}, { ...GPU, subgroupMatrix: 'scalars' }).shader;
+    const scalars = plan({}, { ...GPU, subgroupMatrix: MATRIX_SHADERS.scalars }).shader;
     expect(joinParts(plan({}).shader)).toContain('row_major');
     expect(joinParts(scalars)).not.toContain('row_major');
     expect(joinParts(scalars)).toContain('array<f16');
@@ -172,7 +172,7 @@ async function compile(shader: Shader, constants: Constants): Promise<number | '
   const module = device.createShaderModule({ code });
   const { messages } = await module.getCompilationInfo();
   const entryPoint = 'main';
-  const { storage, uniform } = reflect(shader.name, code);
+  const { storage, uniform } = layoutOf(shader);
   const entries = storage.map(({ binding, access }) => ({ binding, visibility: 4, buffer: { type: access } }));
   entries.push({ binding: uniform!.binding, visibility: 4, buffer: { type: 'uniform' as never } });
   const layout = device.createPipelineLayout({ bindGroupLayouts: [device.createBindGroupLayout({ entries })] });
@@ -226,7 +226,7 @@ describe("Dawn's compiler accepts, without a word, and with the planned bytes of
   });
 
   test('the older dialect, apart from warnings about its age', async () => {
-    const traits = { ...GPU, subgroupMatrix: 'scalars' as const };
+    const traits = { ...GPU, subgroupMatrix: MATRIX_SHADERS.scalars };
     const [attention] = attentionMatrixVariants(sizeOf(64), traits);
     const attentionPlan = attentionLaunch(attentionProblem(sizeOf(64)), attention, 1, traits);
     expectBytes(await compile(attentionPlan.shader, attentionPlan.constants), attention.bytes);

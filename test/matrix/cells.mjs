@@ -31,6 +31,14 @@ export const CELLS = [
     env: { WEBGPU_ATTENTION_ADAPTER: 'embedded', ...DEFAULT_LIMITS },
     sample: KERNELS,
   },
+  {
+    name: 'lavapipe, shaders as shipped',
+    env: { WEBGPU_ATTENTION_ADAPTER: 'lavapipe', WEBGPU_ATTENTION_TEST_SHADERS: 'shipped' },
+    files: ['test/ops', 'test/caches', 'test/modules', 'test/optimisers'],
+    sample: ['ops/attention/score-mod-attention', 'ops/softmax', 'ops/embedding', 'caches/key-value-cache'].map(
+      (name) => `test/${name}.test.ts`,
+    ),
+  },
   { name: 'lavapipe, subgroups of 4', env: lavapipe(128), sample: KERNELS },
   { name: 'lavapipe, subgroups of 8', env: lavapipe(256), sample: [] },
   {

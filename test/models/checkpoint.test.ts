@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { LoadError, readHuggingFaceLlama, readLlama2c } from '../../src/index.ts';
+import { LoadError } from '../../src/index.ts';
+import { readHuggingFaceLlama, readLlama2c } from '../../src/models.ts';
 import { llama2cFile, safetensorsFile, TINY, tinyConfig, tinyWeights, type TinySizes } from './tiny-llama.ts';
 
 const SQUARE: TinySizes = { ...TINY, dim: 32 };

@@ -1,14 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { parseSafetensors } from '../../src/io/safetensors.ts';
-import {
-  ArgumentError,
-  LoadError,
-  readHuggingFaceLlama,
-  readHuggingFaceTokenizer,
-  readLlama2c,
-  readLlama2cTokenizer,
-} from '../../src/index.ts';
+import { ArgumentError, LoadError } from '../../src/index.ts';
+import { readHuggingFaceLlama, readHuggingFaceTokenizer, readLlama2c, readLlama2cTokenizer } from '../../src/models.ts';
 import { IS_MATRIX } from '../matrix/narrow.ts';
 import { llama2cFile, safetensorsFile, TINY, tinyConfig, tinyWeights } from './tiny-llama.ts';
 import {

@@ -1,11 +1,8 @@
 import { describe, expect, test, vi } from 'vitest';
+import { ArgumentError, createDevice, LoadError, OutOfMemoryError } from '../../src/index.ts';
 import {
-  ArgumentError,
-  createDevice,
   generate,
   Llama,
-  LoadError,
-  OutOfMemoryError,
   readHuggingFaceLlama,
   readLlama2c,
   readLlama2cTokenizer,
@@ -14,7 +11,7 @@ import {
   type LlamaCache,
   type LlamaCacheOptions,
   type LlamaCheckpoint,
-} from '../../src/index.ts';
+} from '../../src/models.ts';
 import { testDevice } from '../device.ts';
 import { expectClose } from '../reference/compare.ts';
 import { readReferenceLlama2c, referenceGreedy, referenceLogits, type ReferenceModel } from '../reference/llama.ts';

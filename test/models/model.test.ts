@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { ArgumentError, embedding, generate, type LanguageModel, type LanguageModelConfig } from '../../src/index.ts';
+import { ArgumentError, embedding } from '../../src/index.ts';
+import { generate, type LanguageModel, type LanguageModelConfig } from '../../src/models.ts';
 import { readHuggingFaceModel } from '../../src/models/hugging-face-checkpoint.ts';
 import { checkStep, ModelCache } from '../../src/models/model-cache.ts';
 import { joinNames } from '../../src/models/weights.ts';

@@ -1,11 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import {
-  ArgumentError,
-  LoadError,
-  readHuggingFaceTokenizer,
-  readLlama2cTokenizer,
-  type Tokenizer,
-} from '../../src/index.ts';
+import { ArgumentError, LoadError } from '../../src/index.ts';
+import { readHuggingFaceTokenizer, readLlama2cTokenizer, type Tokenizer } from '../../src/models.ts';
 import { mergePairs } from '../../src/models/pair-merging.ts';
 import { Random } from '../random.ts';
 import { describeStories } from './shared-models.ts';

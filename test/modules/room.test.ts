@@ -4,14 +4,12 @@ import {
   ArgumentError,
   createBlockMask,
   createDevice,
-  readLlama2c,
   CrossAttention,
   causalMask,
   Embedding,
   KeyValueCache,
   LayerNorm,
   Linear,
-  Llama,
   LocalAttention,
   MultiHeadAttention,
   OutOfMemoryError,
@@ -21,6 +19,7 @@ import {
   SelfAttention,
   type Device,
 } from '../../src/index.ts';
+import { readLlama2c, Llama } from '../../src/models.ts';
 import { openGpuDevice } from '../gpu/gpu-device.ts';
 import { llama2cFile, TINY, tinyWeights } from '../models/tiny-llama.ts';
 

@@ -1,16 +1,15 @@
 /** The generator of shaders/parts/random.wgsl against the vectors that its authors published, on the GPU. */
 import { expect, test } from 'vitest';
 import random from '../../shaders/parts/random.wgsl';
-import type { Shader } from '../../src/gpu/shader.ts';
 import { testDevice } from '../device.ts';
 import { Random } from '../random.ts';
+import { shaderOf } from '../shader-of.ts';
 import { philox, uniformOf } from '../reference/sample.ts';
 
 /** Six words an input: counter and key; eight an output: the four words, and the bits of their uniform numbers. */
-const shader: Shader = {
-  name: 'random-test',
-  parts: [random],
-  text: `
+const shader = shaderOf(
+  'random-test',
+  `
 struct Params { count: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> inputs: array<u32>;
@@ -27,7 +26,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   }
 }
 `,
-};
+  [random],
+);
 
 /** Random123's kat_vectors for philox4x32-10: counter, key, result. */
 const PUBLISHED = [

@@ -8,6 +8,7 @@ import { compilerName } from '../../src/platform/cache-node.ts';
 import { version } from '../../package.json';
 import { CPU_DRIVER } from '../kernels/problems.ts';
 
+const { subgroupMatrix: _, ...traits } = CPU_DRIVER;
 const OWNER: Owner = {
   version,
   compiler: 'webgpu 0.4.0',
@@ -15,7 +16,7 @@ const OWNER: Owner = {
   architecture: 'hopper',
   device: 'NVIDIA H100 80GB HBM3',
   description: 'NVIDIA: 550.54.14 550.54.14.0',
-  ...CPU_DRIVER,
+  ...traits,
 };
 const FLASH: readonly [string, TunedKernel] = [
   'flashAttention/float32/64',

@@ -224,8 +224,13 @@ describeInMatrix('attention by larger tiles', () => {
     const [queryLength, keyLength, headDim] = [70, 130, 24];
     const sizes = { batch: 1, heads: 2, queries: queryLength, keys: keyLength, dim: headDim };
     const operands = randomOperands(new Random(10), sizes);
-    const { subgroupMatrix: dialect, subgroupSize: lanes } = device.traits;
-    const subgroups = { dialect: dialect!, lanes, requiresLanes: false, turnsRight: tile.blockQ === 64 };
+    const { subgroupMatrix, subgroupSize: lanes } = device.traits;
+    const subgroups = {
+      shaders: subgroupMatrix!.attention,
+      lanes,
+      requiresLanes: false,
+      turnsRight: tile.blockQ === 64,
+    };
     const kernel = { name: 'test', family: 'matrix', ...subgroups, bytes: 0 } as const;
     const variant: AttentionMatrixVariant = { ...kernel, ...tile };
     const given = { dtype: 'float16', heads: 2, queryLength, keyLength, headDim } as const;

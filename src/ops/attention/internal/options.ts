@@ -3,7 +3,7 @@
  * fields, its constants, and the reason if it has no gradient. One record may handle several names that belong together.
  */
 import { ArgumentError } from '../../../gpu/errors.ts';
-import type { UniformValues } from '../../../gpu/reflect.ts';
+import type { UniformValues } from '../../../gpu/uniform.ts';
 import type { Constants, Insertion } from '../../../gpu/shader.ts';
 import { ABSENT, type OptionFields } from '../../../kernels/attention.ts';
 import { dropoutFields } from '../../../kernels/launch.ts';

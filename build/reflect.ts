@@ -1,4 +1,7 @@
-/** The one file that reads WGSL declarations: bindings, uniform layout and workgroup size as plain data. */
+/**
+ * Reads WGSL declarations with wgsl_reflect: bindings, uniform layout and workgroup size as plain data. Only the build and the
+ * tests do so; what is shipped has the data (wgsl-plugin.ts).
+ */
 import {
   ResourceType,
   WgslReflect,
@@ -9,44 +12,18 @@ import {
   type TypeInfo,
   type VariableInfo,
 } from 'wgsl_reflect/wgsl_reflect.module.js';
+import type { StorageBinding } from '../src/gpu/shader.ts';
+import type { ScalarType, UniformField, UniformFields, UniformLayout } from '../src/gpu/uniform.ts';
 
-export type ScalarType = 'u32' | 'i32' | 'f32';
-
-export interface UniformField {
-  /** Byte offset in the uniform. */
-  readonly offset: number;
-  readonly type: ScalarType;
-  /** Number of scalars in the field: 1, the width of a vector, or all of an array of vec4, which has no gaps. */
-  readonly count: number;
-}
-
-/** Fields of a struct by name; a struct within it has fields of its own. */
-export type UniformFields = ReadonlyMap<string, UniformField | UniformFields>;
-
-/** The values that a launch gives for the fields of a struct. */
-export interface UniformValues {
-  readonly [field: string]: number | readonly number[] | UniformValues;
-}
-
-export interface StorageBinding {
-  readonly name: string;
-  readonly binding: number;
-  readonly access: 'read-only-storage' | 'storage';
-}
-
-export interface ShaderLayout {
+export interface Reflection {
   readonly entryPoint: string;
   readonly workgroupSize: readonly [number, number, number];
   readonly storage: readonly StorageBinding[];
-  readonly uniform?: {
-    readonly binding: number;
-    readonly size: number;
-    readonly fields: UniformFields;
-  };
+  readonly uniform?: UniformLayout;
 }
 
 /** Reads the layout of a specialised source: one compute entry point, all bindings in group 0, at most one uniform. */
-export function reflect(name: string, source: string): ShaderLayout {
+export function reflect(name: string, source: string): Reflection {
   const reflection = new WgslReflect(declarations(source));
   const entry = reflection.entry.compute[0];
   if (entry === undefined || reflection.entry.compute.length > 1) {
@@ -112,16 +89,16 @@ function withoutComments(source: string): string {
   return kept;
 }
 
-function uniformLayout(name: string, variable: VariableInfo): NonNullable<ShaderLayout['uniform']> {
+function uniformLayout(name: string, variable: VariableInfo): UniformLayout {
   return { binding: variable.binding, size: variable.size, fields: fieldsOf(name, variable.members ?? [], 0) };
 }
 
 function fieldsOf(name: string, members: readonly MemberInfo[], base: number): UniformFields {
-  const fields = new Map<string, UniformField | UniformFields>();
+  const fields: Record<string, UniformField | UniformFields> = {};
   for (const member of members) {
     const offset = base + member.offset;
     if (member.type.isStruct) {
-      fields.set(member.name, fieldsOf(name, (member.type as StructInfo).members, offset));
+      fields[member.name] = fieldsOf(name, (member.type as StructInfo).members, offset);
       continue;
     }
     const array = member.type.name === 'array' ? (member.type as ArrayInfo) : undefined;
@@ -129,7 +106,7 @@ function fieldsOf(name: string, members: readonly MemberInfo[], base: number): U
     if (!scalars || (array && scalars.count !== 4)) {
       throw new Error(`shader ${name}: uniform field ${member.name} has the unsupported type ${member.type.name}`);
     }
-    fields.set(member.name, { offset, ...scalars, count: scalars.count * (array?.count ?? 1) });
+    fields[member.name] = { offset, ...scalars, count: scalars.count * (array?.count ?? 1) };
   }
   return fields;
 }
@@ -140,57 +117,4 @@ function scalarsOf(info: TypeInfo): { type: ScalarType; count: number } | undefi
   const type = vector ? (info as TemplateInfo).format?.name : info.name;
   if (type !== 'u32' && type !== 'i32' && type !== 'f32') return undefined;
   return { type, count: vector ? Number(vector[1]) : 1 };
-}
-
-const RANGE: Readonly<Record<ScalarType, readonly [number, number]>> = {
-  u32: [0, 2 ** 32 - 1],
-  i32: [-(2 ** 31), 2 ** 31 - 1],
-  f32: [-3.4028235677973366e38, 3.4028235677973366e38],
-};
-
-/** Writes `values` into a uniform's bytes. Every field of each struct must be given, and nothing else. */
-export function packUniform(
-  shader: string,
-  fields: UniformFields,
-  values: UniformValues,
-  target: DataView,
-  base: number,
-): void {
-  for (const [name, field] of fields) {
-    const value = values[name];
-    if (value === undefined) throw new Error(`shader ${shader}: uniform field ${name} is not set`);
-    if (field instanceof Map) {
-      packUniform(shader, field, value as UniformValues, target, base);
-    } else {
-      packField(shader, name, field as UniformField, value as number | readonly number[], target, base);
-    }
-  }
-  for (const name of Object.keys(values)) {
-    if (!fields.has(name)) throw new Error(`shader ${shader}: there is no uniform field ${name}`);
-  }
-}
-
-function packField(
-  shader: string,
-  name: string,
-  { offset, type, count }: UniformField,
-  value: number | readonly number[],
-  target: DataView,
-  base: number,
-): void {
-  const scalars = typeof value === 'number' ? [value] : value;
-  if (scalars.length !== count) {
-    throw new Error(`shader ${shader}: uniform field ${name} takes ${count} numbers, got ${scalars.length}`);
-  }
-  const [least, most] = RANGE[type];
-  for (let i = 0; i < count; i++) {
-    const at = base + offset + 4 * i;
-    const scalar = scalars[i];
-    if (!(scalar >= least && scalar <= most)) {
-      throw new Error(`shader ${shader}: uniform field ${name} is ${type} and cannot be ${scalar}`);
-    }
-    if (type === 'f32') target.setFloat32(at, scalar, true);
-    else if (type === 'u32') target.setUint32(at, scalar, true);
-    else target.setInt32(at, scalar, true);
-  }
 }

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { PipelineCache } from '../../src/gpu/pipelines.ts';
-import { packUniform, reflect, type ScalarType, type UniformField, type UniformValues } from '../../src/gpu/reflect.ts';
-import { joinParts, type Shader } from '../../src/gpu/shader.ts';
+import { reflect } from '../../build/reflect.ts';
+import { joinParts, layoutOf, type Shader } from '../../src/gpu/shader.ts';
+import type { ScalarType } from '../../src/gpu/uniform.ts';
 import { nullDevice } from '../null-device.ts';
 
 const files: Record<string, Shader> = import.meta.glob('../../shaders/*/*.wgsl', { eager: true, import: 'default' });
@@ -38,7 +39,7 @@ function layOut(source: string, struct = 'Params', base = 0): Laid {
     if (TYPES[typeName] === undefined) {
       const offset = Math.ceil(end / 16) * 16;
       const inner = layOut(source, typeName, base + offset);
-      fields.push([name, new Map(inner.fields as [string, never][])]);
+      fields.push([name, Object.fromEntries(inner.fields)]);
       end = offset + Math.ceil(inner.size / 16) * 16;
       alignment = 16;
       continue;
@@ -77,13 +78,18 @@ describe.each(SHADERS)('$name.wgsl', (shader) => {
     expect(bindings).toEqual(bindings.map((_, i) => i));
   });
 
+  test('are in the data that the build ships', () => {
+    const { storage, uniform } = layout;
+    expect(layoutOf(shader)).toEqual({ storage, uniform });
+  });
+
   test('at most the eight storage buffers that WebGPU promises', () => {
     expect(layout.storage.length).toBeLessThanOrEqual(8);
   });
 
   test("uniform fields lie where WGSL's rules put them", () => {
     const { fields, size } = layOut(source);
-    expect([...layout.uniform!.fields]).toEqual(fields);
+    expect(Object.entries(layout.uniform!.fields)).toEqual(fields);
     expect(layout.uniform!.size).toBe(size);
   });
 
@@ -121,7 +127,7 @@ fn main() { output[0] = params.b.x; }
     expect(layout.storage).toEqual([{ name: 'output', binding: 1, access: 'storage' }]);
     expect(layout.uniform!.binding).toBe(3);
     expect(layout.uniform!.size).toBe(48);
-    expect([...layout.uniform!.fields].map(([name, field]) => [name, (field as UniformField).offset])).toEqual([
+    expect(Object.entries(layout.uniform!.fields).map(([name, { offset }]) => [name, offset])).toEqual([
       ['a', 0],
       ['b', 16],
       ['c', 32],
@@ -150,7 +156,7 @@ fn main() { output[0] = params.b.x; }
     const text = `struct P { a: u32, shapes: array<vec4<u32>, 3>, b: f32, points: array<vec4<f32>, 2>, c: i32 }
       @group(0) @binding(0) var<uniform> p: P; @compute @workgroup_size(1) fn main() {}`;
     const { fields, size } = reflect('example', text).uniform!;
-    expect(Object.fromEntries(fields)).toEqual({
+    expect(fields).toEqual({
       a: { offset: 0, type: 'u32', count: 1 },
       shapes: { offset: 16, type: 'u32', count: 12 },
       b: { offset: 64, type: 'f32', count: 1 },
@@ -190,55 +196,5 @@ fn main() { output[0] = params.b.x; }
     ],
   ])('refuses %s', (_, text, message) => {
     expect(() => reflect('example', text)).toThrow(`shader example: ${message}`);
-  });
-});
-
-describe('packUniform', () => {
-  const { uniform } = reflect(
-    'example',
-    `struct Params { scale: f32, count: u32, shift: i32, shape: vec3<u32> }
-     @group(0) @binding(0) var<uniform> params: Params;
-     @compute @workgroup_size(1) fn main() {}`,
-  );
-  const pack = (values: Record<string, number | readonly number[]>, base = 0) => {
-    const view = new DataView(new ArrayBuffer(base + uniform!.size));
-    packUniform('example', uniform!.fields, values, view, base);
-    return view;
-  };
-  const values = { scale: 0.5, count: 2 ** 32 - 1, shift: -3, shape: [4, 5, 6] };
-
-  test('writes each field at its offset', () => {
-    const view = pack(values, 256);
-    expect(view.getFloat32(256, true)).toBe(0.5);
-    expect(view.getUint32(260, true)).toBe(2 ** 32 - 1);
-    expect(view.getInt32(264, true)).toBe(-3);
-    expect([272, 276, 280].map((at) => view.getUint32(at, true))).toEqual([4, 5, 6]);
-  });
-
-  test('writes the fields of nested structs, as objects', () => {
-    const nested = reflect(
-      'example',
-      `struct Band { left: i32, right: i32 }
-       struct Params { count: u32, @align(16) band: Band, @align(16) scale: f32 }
-       @group(0) @binding(0) var<uniform> params: Params;
-       @compute @workgroup_size(1) fn main() {}`,
-    ).uniform!;
-    const view = new DataView(new ArrayBuffer(nested.size));
-    const write = (given: UniformValues) => packUniform('example', nested.fields, given, view, 0);
-    write({ count: 7, band: { left: -1, right: 2 }, scale: 0.5 });
-    expect([view.getUint32(0, true), view.getInt32(16, true), view.getInt32(20, true)]).toEqual([7, -1, 2]);
-    expect(view.getFloat32(32, true)).toBe(0.5);
-    expect(() => write({ count: 7, band: { left: -1 }, scale: 0.5 })).toThrow('uniform field right is not set');
-    expect(() => write({ count: 7, band: { left: -1, right: 2, top: 3 }, scale: 1 })).toThrow('no uniform field top');
-  });
-
-  test.each([
-    ['a field that is not set', { ...values, shape: undefined }, 'uniform field shape is not set'],
-    ['a field that does not exist', { ...values, size: 1 }, 'there is no uniform field size'],
-    ['too few numbers', { ...values, shape: [1, 2] }, 'uniform field shape takes 3 numbers, got 2'],
-    ['a number for a vector', { ...values, shape: 1 }, 'uniform field shape takes 3 numbers, got 1'],
-    ['numbers for a scalar', { ...values, count: [1, 2] }, 'uniform field count takes 1 numbers, got 2'],
-  ])('refuses %s', (_, given, message) => {
-    expect(() => pack(given as typeof values)).toThrow(`shader example: ${message}`);
   });
 });

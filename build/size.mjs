@@ -1,0 +1,81 @@
+/**
+ * What programs that use the package weigh, as a bundler makes them for a browser: minified, and compressed by gzip. Fails
+ * where one is over its budget, and then lists its largest modules.
+ *
+ *     npm run size                 the table
+ *     npm run size -- --modules    with each program's modules
+ */
+import { cpSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { gzipSync } from 'node:zlib';
+import { Rolldown } from 'tsdown';
+
+/** Budgets in kB (1,000 bytes) of gzip. `later` is what may be loaded by `tune()`, pinned kernels and tensor cores. */
+const PROGRAMS = {
+  'createDevice, matmul': { source: `export { createDevice, matmul } from 'webgpu-attention';`, budget: 35 },
+  'createDevice, flashAttention': {
+    source: `export { createDevice, flashAttention } from 'webgpu-attention';`,
+    budget: 71,
+  },
+  everything: { source: `export * from 'webgpu-attention';`, budget: 129 },
+  'everything, and the models': {
+    source: `export * from 'webgpu-attention'; export * from 'webgpu-attention/models';`,
+    budget: 142,
+  },
+};
+const MODULES_SHOWN = 25;
+
+const { values } = parseArgs({ options: { modules: { type: 'boolean', default: false } } });
+const root = fileURLToPath(new URL('..', import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), 'webgpu-attention-size-'));
+try {
+  for (const part of ['package.json', 'dist']) cpSync(join(root, part), join(folder, part), { recursive: true });
+  symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'), 'junction');
+  for (const [name, { source, budget }] of Object.entries(PROGRAMS)) {
+    const { minified, compressed, later, modules } = await weigh(source);
+    const isOver = compressed > budget * 1000;
+    const weights = `${kB(minified)} minified, ${kB(compressed)} gzip of ${budget}, ${kB(later)} more on demand`;
+    console.log(`${isOver ? 'OVER' : 'ok  '}  ${name}: ${weights}`);
+    if (isOver) process.exitCode = 1;
+    if (isOver || values.modules) {
+      for (const [bytes, module] of modules.slice(0, MODULES_SHOWN)) console.log(`        ${kB(bytes)}  ${module}`);
+    }
+  }
+} finally {
+  rmSync(folder, { recursive: true });
+}
+
+async function weigh(source) {
+  const input = join(folder, 'program.js');
+  writeFileSync(input, source);
+  const bundler = await Rolldown.rolldown({ input, platform: 'browser', logLevel: 'silent' });
+  const { output } = await bundler.generate({ format: 'esm', minify: true });
+  await bundler.close();
+  const byName = new Map(output.map((chunk) => [chunk.fileName, chunk]));
+  const first = new Set();
+  const load = (name) => {
+    if (first.has(name)) return;
+    first.add(name);
+    byName.get(name).imports.forEach(load);
+  };
+  load(output.find(({ isEntry }) => isEntry).fileName);
+  const total = (chunks, weightOf) => chunks.reduce((sum, { code }) => sum + weightOf(code), 0);
+  const gzip = (code) => gzipSync(code, { level: 9 }).length;
+  const [now, rest] = [true, false].map((isFirst) => output.filter(({ fileName }) => first.has(fileName) === isFirst));
+  const modules = now.flatMap((chunk) =>
+    Object.entries(chunk.modules).map(([id, { renderedLength }]) => [renderedLength, id.replace(folder, '')]),
+  );
+  return {
+    minified: total(now, (code) => code.length),
+    compressed: total(now, gzip),
+    later: total(rest, gzip),
+    modules: modules.sort((a, b) => b[0] - a[0]),
+  };
+}
+
+function kB(bytes) {
+  return `${(bytes / 1000).toFixed(1)} kB`;
+}
