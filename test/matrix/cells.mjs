@@ -35,9 +35,13 @@ export const CELLS = [
     name: 'lavapipe, shaders as shipped',
     env: { WEBGPU_ATTENTION_ADAPTER: 'lavapipe', WEBGPU_ATTENTION_TEST_SHADERS: 'shipped' },
     files: ['test/ops', 'test/caches', 'test/modules', 'test/optimisers'],
-    sample: ['ops/attention/score-mod-attention', 'ops/softmax', 'ops/embedding', 'caches/key-value-cache'].map(
-      (name) => `test/${name}.test.ts`,
-    ),
+    sample: [
+      'ops/attention/score-mod-attention',
+      'ops/attention/extreme-scores',
+      'ops/softmax',
+      'ops/embedding',
+      'caches/key-value-cache',
+    ].map((name) => `test/${name}.test.ts`),
   },
   { name: 'lavapipe, subgroups of 4', env: lavapipe(128), sample: KERNELS },
   { name: 'lavapipe, subgroups of 8', env: lavapipe(256), sample: [] },

@@ -21,6 +21,7 @@ import { formatTuned, ownerOf } from '../../src/tuning/memory.ts';
 import { decodingProblem, gradientProblem, matmulProblem, type TuningProblem } from '../../src/tuning/problems.ts';
 import { candidates as candidatesOf, tuneProblems } from '../../src/tuning/tune.ts';
 import { HAS_DEFAULT_LIMITS, testDevice } from '../device.ts';
+import { narrow } from '../matrix/narrow.ts';
 
 /** A problem for which every kernel compiles in no time. Each is run once. */
 const TINY = { rows: 37, columns: 40, depth: 24 };
@@ -87,22 +88,28 @@ describe('tune', () => {
     expect(device.kernels.pinned).toBe(untouched.pinned);
   });
 
-  test.each<[string, string, TuningProblem]>([
-    ['decoding', 'flashAttention/float32/few-32', decodingProblem('float32', TINY_HEADS, DEVICE.traits)],
-    ['gradients', 'attentionGradient/float32/32', gradientProblem('float32', TINY_HEADS, DEVICE.traits)],
-  ])('measures %s', async (_, key, problem) => {
-    const { traits } = device;
-    const compilesFast = traits.subgroupSize < 8 || problem.op !== 'attentionGradient';
-    const wanted = compilesFast ? ['stream', 'tile-16x32', 'tile-32x32', 'subgroup'] : ['subgroup'];
-    const kernels = wanted.filter((name) => problem.kernels.includes(name));
-    const given = { ...problem, kernels };
-    const { choices } = await tuneProblems(device, [given], {}, ONCE);
-    const [{ kernel, candidates }] = choices;
-    expect(candidates.map((candidate) => candidate.kernel)).toEqual(kernels);
-    if (kernels.length === 1) return;
-    for (const { note = '' } of candidates) expect(note).not.toMatch(/wrong|failed/);
-    expect(device.kernels.tuned.get(key)).toMatchObject({ kernel });
-  });
+  const decoding = ['decoding', 'flashAttention/float32/few-32', decodingProblem('float32', TINY_HEADS, DEVICE.traits)];
+  const gradients = [
+    'gradients',
+    'attentionGradient/float32/32',
+    gradientProblem('float32', TINY_HEADS, DEVICE.traits),
+  ];
+  test.each(narrow([decoding], [decoding, gradients]) as readonly [string, string, TuningProblem][])(
+    'measures %s',
+    async (_, key, problem) => {
+      const { traits } = device;
+      const compilesFast = traits.subgroupSize < 8 || problem.op !== 'attentionGradient';
+      const wanted = compilesFast ? ['stream', 'tile-16x32', 'tile-32x32', 'subgroup'] : ['subgroup'];
+      const kernels = wanted.filter((name) => problem.kernels.includes(name));
+      const given = { ...problem, kernels };
+      const { choices } = await tuneProblems(device, [given], {}, ONCE);
+      const [{ kernel, candidates }] = choices;
+      expect(candidates.map((candidate) => candidate.kernel)).toEqual(kernels);
+      if (kernels.length === 1) return;
+      for (const { note = '' } of candidates) expect(note).not.toMatch(/wrong|failed/);
+      expect(device.kernels.tuned.get(key)).toMatchObject({ kernel });
+    },
+  );
 
   test('runs each kernel before it times it', async () => {
     const blocks: number[] = [];

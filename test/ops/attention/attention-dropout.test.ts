@@ -83,18 +83,21 @@ describe.each(narrow([], ['tile-32x32', 'subgroup', 'stream']))('kernel %s', (na
 });
 
 describe('gradients', () => {
-  test.each(['flashAttention', 'localAttention'] as const)('%s', async (op) => {
-    const operands = randomOperands(random, { heads: 4, kvHeads: 2, queries: 37, keys: 45 });
-    const dropout = { ...CAPPED, dropoutP: 0.3, dropoutSeed: SEED };
-    for (const options of [
-      {},
-      { window: { left: 9, right: 2 } },
-      { isCausal: true, mask: floatMask(random, [4, 37, 45]), sinks: { shape: [4], data: random.normals([4]) } },
-    ]) {
-      const problem = { ...operands, ...dropout, ...options, asTensors: true };
-      await expectGradients(op, problem, gradientsFor(problem), 'float32');
-    }
-  });
+  test.each(narrow<'flashAttention' | 'localAttention'>(['flashAttention'], ['flashAttention', 'localAttention']))(
+    '%s',
+    async (op) => {
+      const operands = randomOperands(random, { heads: 4, kvHeads: 2, queries: 37, keys: 45 });
+      const dropout = { ...CAPPED, dropoutP: 0.3, dropoutSeed: SEED };
+      for (const options of [
+        {},
+        { window: { left: 9, right: 2 } },
+        { isCausal: true, mask: floatMask(random, [4, 37, 45]), sinks: { shape: [4], data: random.normals([4]) } },
+      ]) {
+        const problem = { ...operands, ...dropout, ...options, asTensors: true };
+        await expectGradients(op, problem, gradientsFor(problem), 'float32');
+      }
+    },
+  );
 
   test('everything dropped', async () => {
     const problem = { ...randomOperands(random, { queries: 5, keys: 6 }), dropoutP: 1, dropoutSeed: 1 };

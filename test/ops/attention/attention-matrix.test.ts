@@ -132,7 +132,7 @@ describe('attention, pinned to matrix-32x32', () => {
   });
 });
 
-describe('attention, pinned to matrix-32x32 for AMD, with v staged by columns', () => {
+describeInMatrix('attention, pinned to matrix-32x32 for AMD, with v staged by columns', () => {
   useMatrices('amd');
   pinKernel('flashAttention', 'matrix-32x32', 'float16');
 

@@ -140,7 +140,7 @@ function describeGradients(op: AttentionOp, sizes: { queries?: number; keys?: nu
   });
 }
 
-describe.each(narrow<AttentionOp>(['flashAttention', 'scaledDotProductAttention'], ATTENTION_OPS))('%s', (op) => {
+describe.each(narrow<AttentionOp>(['flashAttention'], ATTENTION_OPS))('%s', (op) => {
   describeScores(op);
   describeGradients(op);
 });
