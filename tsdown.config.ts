@@ -29,6 +29,8 @@ export default defineConfig([
     // A file for each module, so that any bundler keeps only the kernels that a program uses.
     unbundle: true,
     dts: true,
+    // for `using`: whoever compiles against us may have chosen an older `lib`
+    banner: { dts: '/// <reference lib="esnext.disposable" />' },
     clean: true,
   },
   {

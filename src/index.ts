@@ -4,6 +4,7 @@ export type { DeviceInfo, DeviceOptions, TensorSource } from './tensor/device.ts
 export type { DispatchTime, KernelProfile, Profile, ProfileOptions, ProfileRoof } from './tensor/profile.ts';
 export type { TunableOp, TunedCandidate, TunedChoice, TuneOptions, TuneProgress, TuneResult } from './tensor/tuning.ts';
 export { Tensor } from './tensor/tensor.ts';
+export type { FloatTensor } from './tensor/tensor.ts';
 export type { DType, FloatDType, TensorData } from './tensor/dtype.ts';
 export type { Shape } from './tensor/shape.ts';
 export type { MemoryUse } from './gpu/buffers.ts';

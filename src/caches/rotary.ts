@@ -1,10 +1,10 @@
 /** Rotary tables that are given to a cache: checks that they fit its keys, and rotates its queries. */
 import { ArgumentError } from '../gpu/errors.ts';
 import type { AttentionOptions } from '../ops/attention/internal/options.ts';
-import { checkBoolean, checkSameDevice, checkTensor, describe, type FloatTensor } from '../ops/internal/check.ts';
+import { checkBoolean, checkSameDevice, checkTensor, describe } from '../ops/internal/check.ts';
 import { rotate } from '../ops/internal/rotate.ts';
 import { formatShape, largestOf } from '../tensor/shape.ts';
-import { Tensor } from '../tensor/tensor.ts';
+import { Tensor, type FloatTensor } from '../tensor/tensor.ts';
 
 type QueryOffset = NonNullable<AttentionOptions['queryOffset']>;
 

@@ -1,9 +1,10 @@
 import { OutOfMemoryError } from './errors.ts';
+import type { WebGPUBuffer } from './global-types.ts';
 import { BufferUsage } from './usage.ts';
 
 /** A storage buffer with what the runtime needs to know about it. */
 export interface StorageBuffer {
-  readonly gpu: GPUBuffer;
+  readonly gpu: WebGPUBuffer;
   /** Bytes that shaders may address, a multiple of 16. */
   readonly bytes: number;
   /** Unique for the runtime's life: the key of cached bind groups. */

@@ -16,6 +16,7 @@ import {
   ValidationError,
   WebGPUAttentionError,
 } from './errors.ts';
+import type { Signal } from './global-types.ts';
 import type { Mark, Pace, WorkProgress } from './pace.ts';
 import { PipelineCache, type Pipeline } from './pipelines.ts';
 import { Profiler, type DispatchFacts, type Profiled } from './profiler.ts';
@@ -100,7 +101,7 @@ export interface RuntimeLimits {
 /** How a wait may be watched, and ended. */
 export interface WaitOptions {
   /** Ends the wait: it rejects with the signal's reason. What was submitted goes on, because WebGPU cannot take it back. */
-  signal?: AbortSignal;
+  signal?: Signal;
   /** Called when a long submission has ended. What it throws ends the wait, which rejects with it. */
   onProgress?: (progress: WaitProgress) => void;
 }

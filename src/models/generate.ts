@@ -1,4 +1,5 @@
 import { ArgumentError } from '../gpu/errors.ts';
+import type { Signal } from '../gpu/global-types.ts';
 import { checkFinite, describe } from '../ops/internal/check.ts';
 import { sample } from '../ops/sample.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
@@ -21,7 +22,7 @@ export interface GenerateOptions {
   /** How the cache stores keys and values; default `'contiguous'`. */
   cacheKind?: ModelCacheOptions['kind'];
   /** Ends the text: the next token rejects with the signal's reason, and everything is freed. */
-  signal?: AbortSignal;
+  signal?: Signal;
 }
 
 export interface GenerateResult {

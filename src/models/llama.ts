@@ -9,7 +9,7 @@ import { rmsNorm } from '../ops/normalise.ts';
 import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import type { Shape } from '../tensor/shape.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
 import type { Fields } from './fields.ts';
 import { readRotary, readSizes } from './hugging-face-config.ts';
 import { checkStep, ModelCache, type LayerCache, type ModelCacheOptions } from './model-cache.ts';
@@ -181,7 +181,7 @@ export class Llama extends Module implements LanguageModel {
    * @returns logits [B, vocabSize] after the last token, of the model's dtype
    * @throws ArgumentError for ids or a cache that do not fit, or a full cache; the cache is then as before
    */
-  forward(ids: Tensor, cache: ModelCache): Tensor {
+  forward(ids: Tensor, cache: ModelCache): FloatTensor {
     checkStep('Llama.forward', ids, cache, this.config.numLayers);
     return noGrad(() => this.device.scope(() => this.#run(ids, cache)));
   }
@@ -192,7 +192,7 @@ export class Llama extends Module implements LanguageModel {
   }
 
   /** Computes the logits [B, V] after the last of checked ids [B, N]. */
-  #run(ids: Tensor, cache: ModelCache): Tensor {
+  #run(ids: Tensor, cache: ModelCache): FloatTensor {
     const { embedDim, vocabSize } = this.config;
     const { batch, layers } = cache;
     const added = ids.shape[1];
@@ -209,7 +209,7 @@ export class Llama extends Module implements LanguageModel {
   }
 
   /** x [B, N, E] → [B, N, E]. */
-  #layer(x: Tensor, name: string, cache: LayerCache): Tensor {
+  #layer(x: Tensor, name: string, cache: LayerCache): FloatTensor {
     const attended = add(x, this.#attention(this.#norm(x, `${name}.input_layernorm`), `${name}.self_attn`, cache));
     return add(attended, this.#feedForward(this.#norm(attended, `${name}.post_attention_layernorm`), `${name}.mlp`));
   }
@@ -237,11 +237,11 @@ export class Llama extends Module implements LanguageModel {
     return this.#linear(inner, `${name}.down_proj`);
   }
 
-  #norm(x: Tensor, name: string): Tensor {
+  #norm(x: Tensor, name: string): FloatTensor {
     return rmsNorm(x, this.config.embedDim, { weight: this.#weight(name), eps: this.config.normEps });
   }
 
-  #linear(x: Tensor, name: string): Tensor {
+  #linear(x: Tensor, name: string): FloatTensor {
     return linear(x, this.#weight(name), { bias: this.parameter(`${name}.bias`) });
   }
 

@@ -6,7 +6,7 @@ import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Shape } from '../tensor/shape.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
 import type { Fields } from './fields.ts';
 import type { ModelCache, ModelCacheOptions } from './model-cache.ts';
 
@@ -41,7 +41,7 @@ export interface LanguageModel {
    * @param cache made by this model's `createCache`
    * @returns logits [B, vocabSize] after the last token
    */
-  forward(ids: Tensor, cache: ModelCache): Tensor;
+  forward(ids: Tensor, cache: ModelCache): FloatTensor;
   dispose(): void;
   [Symbol.dispose](): void;
 }

@@ -1,7 +1,7 @@
 import { checkFloat, checkProbability, checkSeed } from '../ops/internal/check.ts';
 import { dropout } from '../ops/dropout.ts';
 import { checkOptions } from '../tensor/options.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
 import { Module } from './module.ts';
 
 export interface DropoutModuleOptions {
@@ -28,7 +28,7 @@ export class Dropout extends Module {
    * @param options `seed` determines what is dropped; default the device's next seed, a new one each time
    * @returns a tensor of x's shape and dtype; if nothing is dropped, another handle on x
    */
-  forward(x: Tensor, options: { seed?: number } = {}): Tensor {
+  forward(x: Tensor, options: { seed?: number } = {}): FloatTensor {
     checkOptions(`${this.name}.forward`, options, ['seed']);
     checkFloat(this.name, 'x', x);
     checkSeed(this.name, 'seed', options.seed);

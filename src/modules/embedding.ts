@@ -2,7 +2,7 @@ import { embedding } from '../ops/embedding.ts';
 import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
 import { checkDType, checkSizes, seedOf } from './check.ts';
 import { Initialiser, makeTensors } from './initialise.ts';
 import { Module } from './module.ts';
@@ -45,7 +45,7 @@ export class Embedding extends Module {
    * @param ids [...], int32 or uint32
    * @returns [..., embeddingDim]; NaN for an id out of range
    */
-  forward(ids: Tensor): Tensor {
+  forward(ids: Tensor): FloatTensor {
     return embedding(ids, this.parameter('weight')!);
   }
 }

@@ -3,7 +3,7 @@ import { linear } from '../ops/linear.ts';
 import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
 import { checkDType, checkSizes, seedOf } from './check.ts';
 import { Initialiser, makeTensors } from './initialise.ts';
 import { Module } from './module.ts';
@@ -50,7 +50,7 @@ export class Linear extends Module {
    * @param x [..., inFeatures]
    * @returns [..., outFeatures]
    */
-  forward(x: Tensor): Tensor {
+  forward(x: Tensor): FloatTensor {
     return linear(x, this.parameter('weight')!, { bias: this.parameter('bias') });
   }
 }

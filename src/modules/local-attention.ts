@@ -4,7 +4,7 @@ import { localAttention } from '../ops/attention/fused-attention.ts';
 import type { VisibilityOptions } from '../ops/attention/internal/options.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
 import { droppedBy, type AttentionDropoutForwardOptions } from './attention-dropout.ts';
 import { PROJECTION_OPTIONS, ProjectedAttention, type ProjectionOptions } from './projected-attention.ts';
 
@@ -30,7 +30,7 @@ export class LocalAttention extends ProjectedAttention {
   }
 
   /** @param x [B, N, embedDim] */
-  forward(x: Tensor, options: VisibilityOptions & AttentionDropoutForwardOptions = {}): { output: Tensor } {
+  forward(x: Tensor, options: VisibilityOptions & AttentionDropoutForwardOptions = {}): { output: FloatTensor } {
     this.checkInput('x', x, this.embedDim);
     this.checkForward(x, x, options, ['mask', 'keyMask', 'isCausal', 'dropoutSeed']);
     const half = Math.min(Math.floor(this.windowSize / 2), x.shape[1]); // no key is further away

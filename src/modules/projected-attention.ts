@@ -10,7 +10,7 @@ import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { formatShape } from '../tensor/shape.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
 import { droppedBy, type AttentionDropoutForwardOptions, type AttentionDropoutOptions } from './attention-dropout.ts';
 import { checkSizes } from './check.ts';
 import { Initialiser, makeTensors, type Initial } from './initialise.ts';
@@ -49,9 +49,9 @@ export const FORWARD_OPTIONS = ['mask', 'keyMask', 'isCausal', 'needWeights', 'a
 
 export interface AttentionModuleResult {
   /** [B, Nq, E]. */
-  output: Tensor;
+  output: FloatTensor;
   /** With `needWeights`: [B, H, Nq, Nk], or averaged [B, Nq, Nk]; appended keys are further columns. */
-  weights?: Tensor;
+  weights?: FloatTensor;
 }
 
 /** Heads of one projected input: a strided view [B, H, N, E/H] of the projection [B, N, E]. */
@@ -188,7 +188,7 @@ export abstract class ProjectedAttention extends Module {
   }
 
   /** Merges the heads [B, H, N, E/H] and applies the output projection: [B, N, E]. */
-  protected combine(heads: Tensor): Tensor {
+  protected combine(heads: Tensor): FloatTensor {
     const [batch, , length] = heads.shape;
     const merged = reshape(heads.transpose(1, 2), [batch, length, this.embedDim]);
     return matmul(merged, this.parameter('out_proj.weight')!, {
@@ -219,7 +219,7 @@ export abstract class ProjectedAttention extends Module {
   }
 
   /** The projections numbered [first, end) of q, k, v: rows of the packed weight, or one separate weight. */
-  #linear(x: Tensor, first: number, end: number): Tensor {
+  #linear(x: Tensor, first: number, end: number): FloatTensor {
     // do not slice if all three are wanted: the gradient of a slice is added to zeros
     const rows = (joint: Tensor | undefined): Tensor | undefined =>
       end - first === 3 ? joint : joint?.slice(0, first * this.embedDim, end * this.embedDim);

@@ -4,7 +4,7 @@ import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Shape } from '../tensor/shape.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
 import { checkDType, normalizedAxes } from './check.ts';
 import { makeTensors } from './initialise.ts';
 import { Module } from './module.ts';
@@ -46,7 +46,7 @@ export class RMSNorm extends Module {
    * @param x [..., normalizedShape...]
    * @returns a tensor of x's shape
    */
-  forward(x: Tensor): Tensor {
+  forward(x: Tensor): FloatTensor {
     return rmsNorm(x, this.normalizedShape, { weight: this.parameter('weight'), eps: this.eps });
   }
 }

@@ -3,7 +3,7 @@ import { checkBoolean, checkFinite } from '../ops/internal/check.ts';
 import { rotaryEmbedding, type RotaryPositions } from '../ops/rotary-embedding.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
 import { checkSizes } from './check.ts';
 import { Module } from './module.ts';
 import { checkScaling, rotaryFrequencies, type RotaryScaling } from './rotary-frequencies.ts';
@@ -78,7 +78,7 @@ export class RotaryEmbedding extends Module {
    * @param x [B, H, N, D] or [B, N, D] with D ≥ dim; float32 or float16
    * @returns a tensor of x's shape and dtype
    */
-  forward(x: Tensor, options: RotaryPositions = {}): Tensor {
+  forward(x: Tensor, options: RotaryPositions = {}): FloatTensor {
     checkOptions(`${this.name}.forward`, options, ['offset', 'positions']);
     const { offset, positions } = options;
     return rotaryEmbedding(x, this.cos, this.sin, { offset, positions, interleaved: this.interleaved });

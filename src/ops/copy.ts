@@ -2,19 +2,19 @@ import { record } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
 import type { DType, FloatDType } from '../tensor/dtype.ts';
 import { broadcastStrides, formatShape, reshapeStrides, type Shape } from '../tensor/shape.ts';
-import { inferShape, type Tensor } from '../tensor/tensor.ts';
+import { inferShape, type Tensor, type FloatTensor } from '../tensor/tensor.ts';
 import { checkAlike, checkFloat, checkTensor, describe } from './internal/check.ts';
 import { copied } from './internal/copy.ts';
 import { sumTo } from './sum.ts';
 
 /** x in row-major order without gaps: another handle on x if x is so already, else a copy. Any dtype. */
-export function contiguous(x: Tensor): Tensor {
+export function contiguous<D extends DType>(x: Tensor<D>): Tensor<D> {
   checkTensor('contiguous', 'x', x);
   return x.isContiguous ? x.reshape(x.shape) : copy('contiguous', x, x.dtype, x.shape);
 }
 
 /** A row-major copy that shares nothing with x. Any dtype. */
-export function clone(x: Tensor): Tensor {
+export function clone<D extends DType>(x: Tensor<D>): Tensor<D> {
   checkTensor('clone', 'x', x);
   return copy('clone', x, x.dtype, x.shape);
 }
@@ -25,7 +25,7 @@ export function clone(x: Tensor): Tensor {
  *
  * @throws ArgumentError if the sizes differ
  */
-export function reshape(x: Tensor, shape: Shape): Tensor {
+export function reshape<D extends DType>(x: Tensor<D>, shape: Shape): Tensor<D> {
   checkTensor('reshape', 'x', x);
   const target = inferShape(x, shape);
   if (reshapeStrides(x.shape, x.strides, target)) return x.reshape(target);
@@ -37,7 +37,7 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
  *
  * @throws ArgumentError for a dtype that is not a float
  */
-export function cast(x: Tensor, dtype: FloatDType): Tensor {
+export function cast(x: Tensor, dtype: FloatDType): FloatTensor {
   checkFloat('cast', 'x', x);
   if (dtype !== 'float32' && dtype !== 'float16') {
     throw new ArgumentError(`cast: dtype must be float32 or float16, got ${describe(dtype)}`);
@@ -53,7 +53,7 @@ export function cast(x: Tensor, dtype: FloatDType): Tensor {
  * @returns [B, N + M, E]
  * @throws ArgumentError for shapes, dtypes or an axis that do not fit
  */
-export function concat(x: Tensor, y: Tensor, axis: number): Tensor {
+export function concat<D extends DType>(x: Tensor<D>, y: Tensor<D>, axis: number): Tensor<D> {
   const op = 'concat';
   checkTensor(op, 'x', x);
   checkTensor(op, 'y', y);
@@ -86,7 +86,7 @@ export function concat(x: Tensor, y: Tensor, axis: number): Tensor {
   return output;
 }
 
-function copy(op: string, x: Tensor, dtype: DType, outputShape: Shape): Tensor {
+function copy<D extends DType>(op: string, x: Tensor, dtype: D, outputShape: Shape): Tensor<D> {
   const output = copied(op, { shape: x.shape, outputShape }, x, dtype);
   const { shape, dtype: xDType } = x;
   record({

@@ -10,7 +10,7 @@ import { operandOf } from '../kernels/launch.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { formatShape } from '../tensor/shape.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
 import { checkFloat, checkIntegers, checkSameDevice, describe } from './internal/check.ts';
 import { contiguous, reshape } from './copy.ts';
 
@@ -34,7 +34,7 @@ export interface CrossEntropyOptions {
  * @returns float32 for either dtype, so that a scaled loss does not overflow: [1], or of targets' shape for `'none'`
  * @throws ArgumentError for shapes, dtypes or options that do not fit
  */
-export function crossEntropy(logits: Tensor, targets: Tensor, options: CrossEntropyOptions = {}): Tensor {
+export function crossEntropy(logits: Tensor, targets: Tensor, options: CrossEntropyOptions = {}): FloatTensor {
   const op = 'crossEntropy';
   checkOptions(op, options, ['ignoreIndex', 'reduction', 'labelSmoothing']);
   const { reduction = 'mean', labelSmoothing: smoothing = 0 } = options;

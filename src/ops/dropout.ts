@@ -3,7 +3,7 @@ import { planDropout } from '../kernels/elementwise.ts';
 import { operandOf } from '../kernels/launch.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
 import { checkFloat, checkProbability, checkSeed } from './internal/check.ts';
 
 export interface DropoutOptions {
@@ -22,7 +22,7 @@ export interface DropoutOptions {
  * @returns a tensor of x's shape and dtype, row-major
  * @throws ArgumentError for a dtype or options that do not fit
  */
-export function dropout(x: Tensor, options: DropoutOptions = {}): Tensor {
+export function dropout(x: Tensor, options: DropoutOptions = {}): FloatTensor {
   const op = 'dropout';
   checkOptions(op, options, ['p', 'seed']);
   checkFloat(op, 'x', x);
@@ -40,7 +40,7 @@ export function dropout(x: Tensor, options: DropoutOptions = {}): Tensor {
   return output;
 }
 
-function drop(op: string, x: Tensor, p: number, seed: number): Tensor {
+function drop(op: string, x: Tensor, p: number, seed: number): FloatTensor {
   const { device, shape } = x;
   const dtype = x.dtype as FloatDType;
   const output = device.empty(shape, dtype, op);

@@ -13,7 +13,7 @@ import { operandOf } from '../kernels/launch.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { broadcastShapes, broadcastStrides, formatShape, type Shape } from '../tensor/shape.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
 import { checkAlike, checkFloat, describe } from './internal/check.ts';
 import { sumTo } from './sum.ts';
 
@@ -30,7 +30,7 @@ export interface GeluOptions {
  * @returns a tensor of x's shape and dtype, row-major
  * @throws ArgumentError for a dtype or options that do not fit
  */
-export function gelu(x: Tensor, options: GeluOptions = {}): Tensor {
+export function gelu(x: Tensor, options: GeluOptions = {}): FloatTensor {
   const op = 'gelu';
   checkOptions(op, options, ['approximate']);
   const { approximate = 'none' } = options;
@@ -47,7 +47,7 @@ export function gelu(x: Tensor, options: GeluOptions = {}): Tensor {
  * @returns a tensor of x's shape and dtype, row-major
  * @throws ArgumentError for a dtype that is not a float
  */
-export function silu(x: Tensor): Tensor {
+export function silu(x: Tensor): FloatTensor {
   return unary('silu', x);
 }
 
@@ -58,7 +58,7 @@ export function silu(x: Tensor): Tensor {
  * @returns a tensor of x's shape and dtype, row-major
  * @throws ArgumentError for a dtype that is not a float
  */
-export function relu(x: Tensor): Tensor {
+export function relu(x: Tensor): FloatTensor {
   return unary('relu', x);
 }
 
@@ -70,7 +70,7 @@ export function relu(x: Tensor): Tensor {
  * @returns a tensor of the common shape and dtype, row-major
  * @throws ArgumentError for shapes or dtypes that do not fit
  */
-export function add(x: Tensor, y: Tensor): Tensor {
+export function add(x: Tensor, y: Tensor): FloatTensor {
   return binary('add', { x, y });
 }
 
@@ -82,7 +82,7 @@ export function add(x: Tensor, y: Tensor): Tensor {
  * @returns a tensor of the common shape and dtype, row-major
  * @throws ArgumentError for shapes or dtypes that do not fit
  */
-export function multiply(x: Tensor, y: Tensor): Tensor {
+export function multiply(x: Tensor, y: Tensor): FloatTensor {
   return binary('multiply', { x, y });
 }
 
@@ -95,17 +95,17 @@ export function multiply(x: Tensor, y: Tensor): Tensor {
  * @returns a tensor of the common shape and dtype, row-major
  * @throws ArgumentError for shapes or dtypes that do not fit
  */
-export function swiglu(gate: Tensor, up: Tensor): Tensor {
+export function swiglu(gate: Tensor, up: Tensor): FloatTensor {
   return binary('swiglu', { gate, up });
 }
 
-function unary(op: ElementwiseOp, x: Tensor, operation = op): Tensor {
+function unary(op: ElementwiseOp, x: Tensor, operation = op): FloatTensor {
   checkFloat(op, 'x', x);
   return run(op, operation, x.shape, { x });
 }
 
 /** `operands` are the two operands by their names in errors. */
-function binary(op: ElementwiseOp, operands: Readonly<Record<string, Tensor>>): Tensor {
+function binary(op: ElementwiseOp, operands: Readonly<Record<string, Tensor>>): FloatTensor {
   const [[first, x], [second, y]] = Object.entries(operands) as [[string, Tensor], [string, Tensor]];
   checkFloat(op, first, x);
   checkFloat(op, second, y);
@@ -126,7 +126,7 @@ function run(
   shape: Shape,
   operands: Readonly<{ x: Tensor; y?: Tensor }>,
   names: Readonly<Record<OperandName, string>> = { x: 'x', y: 'y' },
-): Tensor {
+): FloatTensor {
   const { x, y } = operands;
   const { device } = x;
   const dtype = x.dtype as FloatDType;

@@ -4,8 +4,8 @@ import { planEmbedding, planEmbeddingGradient, planMergeIds, planOrderIds, RUN }
 import { operandOf } from '../kernels/launch.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { formatShape, MAX_RANK } from '../tensor/shape.ts';
-import type { Tensor } from '../tensor/tensor.ts';
-import { checkFloat, checkIntegers, checkSameDevice, type FloatTensor } from './internal/check.ts';
+import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
+import { checkFloat, checkIntegers, checkSameDevice } from './internal/check.ts';
 import { contiguous, reshape } from './copy.ts';
 
 /**
@@ -17,7 +17,7 @@ import { contiguous, reshape } from './copy.ts';
  * @returns [..., E], of weight's dtype
  * @throws ArgumentError for shapes or dtypes that do not fit
  */
-export function embedding(ids: Tensor, weight: Tensor): Tensor {
+export function embedding(ids: Tensor, weight: Tensor): FloatTensor {
   const op = 'embedding';
   checkIntegers(op, 'ids', ids);
   checkFloat(op, 'weight', weight);
@@ -40,7 +40,7 @@ export function embedding(ids: Tensor, weight: Tensor): Tensor {
   return output;
 }
 
-function lookUp(op: string, ids: Tensor, weight: FloatTensor): Tensor {
+function lookUp(op: string, ids: Tensor, weight: FloatTensor): FloatTensor {
   const { device } = ids;
   const { dtype } = weight;
   const [tableRows, columns] = weight.shape as [number, number];

@@ -2,7 +2,7 @@ import { noGrad } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { formatShape } from '../tensor/shape.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
 import { checkAlike, checkFloat } from './internal/check.ts';
 import { contiguous } from './copy.ts';
 import { recordProduct } from './internal/matmul-gradient.ts';
@@ -21,7 +21,7 @@ export interface LinearOptions {
  * @returns [..., out]
  * @throws ArgumentError for shapes, dtypes or options that do not fit
  */
-export function linear(x: Tensor, weight: Tensor, options: LinearOptions = {}): Tensor {
+export function linear(x: Tensor, weight: Tensor, options: LinearOptions = {}): FloatTensor {
   const op = 'linear';
   checkOptions(op, options, ['bias']);
   const { bias } = options;

@@ -2,7 +2,7 @@ import { noGrad } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { broadcastShapes, formatShape } from '../tensor/shape.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
 import { checkAlike, checkBoolean, checkFloat } from './internal/check.ts';
 import { recordProduct } from './internal/matmul-gradient.ts';
 import { product } from './internal/product.ts';
@@ -24,7 +24,7 @@ export interface MatmulOptions {
  * @returns [batch…, M, N]
  * @throws ArgumentError for shapes, dtypes or options that do not fit
  */
-export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
+export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): FloatTensor {
   const op = 'matmul';
   checkOptions(op, options, ['transposeA', 'transposeB', 'bias']);
   const { transposeA = false, transposeB = false, bias } = options;

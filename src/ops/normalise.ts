@@ -4,8 +4,8 @@ import { canNormalise, planNormalise, type NormaliseProblem } from '../kernels/n
 import { operandOf } from '../kernels/launch.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { formatShape, type Shape } from '../tensor/shape.ts';
-import type { Tensor } from '../tensor/tensor.ts';
-import { checkAlike, checkFinite, checkFloat, describe, type FloatTensor } from './internal/check.ts';
+import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
+import { checkAlike, checkFinite, checkFloat, describe } from './internal/check.ts';
 import { contiguous } from './copy.ts';
 import { normaliseGradient } from './internal/normalise-gradient.ts';
 
@@ -34,7 +34,7 @@ export interface LayerNormOptions {
  * @returns a tensor of x's shape and dtype, row-major
  * @throws ArgumentError for shapes, dtypes or options that do not fit
  */
-export function layerNorm(x: Tensor, normalizedShape: number | Shape, options: LayerNormOptions = {}): Tensor {
+export function layerNorm(x: Tensor, normalizedShape: number | Shape, options: LayerNormOptions = {}): FloatTensor {
   const op = 'layerNorm';
   checkOptions(op, options, ['weight', 'bias', 'eps']);
   const { weight, bias, eps } = options;
@@ -50,7 +50,7 @@ export function layerNorm(x: Tensor, normalizedShape: number | Shape, options: L
  * @returns a tensor of x's shape and dtype, row-major
  * @throws ArgumentError for shapes, dtypes or options that do not fit
  */
-export function rmsNorm(x: Tensor, normalizedShape: number | Shape, options: RmsNormOptions = {}): Tensor {
+export function rmsNorm(x: Tensor, normalizedShape: number | Shape, options: RmsNormOptions = {}): FloatTensor {
   const op = 'rmsNorm';
   checkOptions(op, options, ['weight', 'eps']);
   const { weight, eps } = options;
@@ -61,7 +61,7 @@ interface Normalisation extends LayerNormOptions {
   isCentred: boolean;
 }
 
-function normalise(op: string, x: Tensor, normalizedShape: number | Shape, options: Normalisation): Tensor {
+function normalise(op: string, x: Tensor, normalizedShape: number | Shape, options: Normalisation): FloatTensor {
   const { weight, bias, eps = 1e-5, isCentred } = options;
   checkFloat(op, 'x', x);
   const inner = typeof normalizedShape === 'number' ? [normalizedShape] : normalizedShape;
@@ -88,7 +88,7 @@ function normalise(op: string, x: Tensor, normalizedShape: number | Shape, optio
       const problem = problemOf(op, { x, weight, bias }, axes, eps, isCentred);
       if (canNormalise(problem)) return run(problem, { x, weight, bias });
       const dense = {
-        x: contiguous(x) as FloatTensor,
+        x: contiguous(x),
         weight: weight && contiguous(weight),
         bias: bias && contiguous(bias),
       };
@@ -132,7 +132,7 @@ function problemOf(
   };
 }
 
-function run(problem: NormaliseProblem, { x, weight, bias }: Operands): Tensor {
+function run(problem: NormaliseProblem, { x, weight, bias }: Operands): FloatTensor {
   const { device } = x;
   const output = device.empty(problem.shape, problem.dtype, problem.op);
   device.dispatch(problem.op, planNormalise(problem, device.traits), { x, weight, bias, output });

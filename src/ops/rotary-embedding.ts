@@ -1,7 +1,7 @@
 import { ArgumentError } from '../gpu/errors.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { formatShape } from '../tensor/shape.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
 import { checkBoolean, checkFloat, checkIntegers, checkSameDevice, checkTensor, describe } from './internal/check.ts';
 import { rotate } from './internal/rotate.ts';
 
@@ -30,7 +30,12 @@ export interface RotaryEmbeddingOptions extends RotaryPositions {
  *   ([B, N, H, D] in memory), so do the output's
  * @throws ArgumentError for shapes, dtypes or options that do not fit, or an offset that leaves the tables
  */
-export function rotaryEmbedding(x: Tensor, cos: Tensor, sin: Tensor, options: RotaryEmbeddingOptions = {}): Tensor {
+export function rotaryEmbedding(
+  x: Tensor,
+  cos: Tensor,
+  sin: Tensor,
+  options: RotaryEmbeddingOptions = {},
+): FloatTensor {
   const op = 'rotaryEmbedding';
   checkOptions(op, options, ['offset', 'positions', 'interleaved']);
   const { offset, positions, interleaved = false } = options;

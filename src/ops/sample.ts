@@ -24,7 +24,7 @@ export interface SampleOptions {
  * @returns uint32 [B], or [1] for logits [V]
  * @throws ArgumentError for shapes, dtypes or options that do not fit
  */
-export function sample(logits: Tensor, options: SampleOptions = {}): Tensor {
+export function sample(logits: Tensor, options: SampleOptions = {}): Tensor<'uint32'> {
   const op = 'sample';
   checkOptions(op, options, ['temperature', 'seed', 'step']);
   checkFloat(op, 'logits', logits);

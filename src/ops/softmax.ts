@@ -2,7 +2,7 @@ import { noGrad, record } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { broadcastStrides, formatShape } from '../tensor/shape.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
 import { checkFinite, checkFloat, checkTensor } from './internal/check.ts';
 import { checkOptionValues, combineEffects, type CallSizes, type Causal } from './attention/internal/options.ts';
 import { weigh, weighGradient } from './attention/internal/weigh.ts';
@@ -23,7 +23,7 @@ export interface SoftmaxOptions {
  * @returns a tensor of x's shape and dtype
  * @throws ArgumentError for shapes, dtypes or options that do not fit
  */
-export function softmax(x: Tensor, options: SoftmaxOptions = {}): Tensor {
+export function softmax(x: Tensor, options: SoftmaxOptions = {}): FloatTensor {
   const op = 'softmax';
   checkOptions(op, options, ['mask', 'scale', 'isCausal']);
   const { mask, scale = 1, isCausal = false } = options;

@@ -5,7 +5,7 @@ import { operandOf } from '../kernels/launch.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { formatShape, type Shape } from '../tensor/shape.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
 import { checkBoolean, checkFloat, describe } from './internal/check.ts';
 
 export interface SumOptions {
@@ -22,7 +22,7 @@ export interface SumOptions {
  * @returns a tensor of x's dtype, row-major
  * @throws ArgumentError for a dtype, axes or options that do not fit
  */
-export function sum(x: Tensor, options: SumOptions = {}): Tensor {
+export function sum(x: Tensor, options: SumOptions = {}): FloatTensor {
   return reduce('sum', x, options, () => 1);
 }
 
@@ -33,7 +33,7 @@ export function sum(x: Tensor, options: SumOptions = {}): Tensor {
  * @returns a tensor of x's dtype, row-major
  * @throws ArgumentError for a dtype, axes or options that do not fit
  */
-export function mean(x: Tensor, options: SumOptions = {}): Tensor {
+export function mean(x: Tensor, options: SumOptions = {}): FloatTensor {
   return reduce('mean', x, options, (terms) => 1 / terms);
 }
 
@@ -45,7 +45,7 @@ export function sumTo(x: Tensor, shape: Shape): Tensor {
   return sumOver('sum', x, axes, { keepDims: true }).reshape(shape);
 }
 
-function reduce(op: 'sum' | 'mean', x: Tensor, options: SumOptions, scaleOf: (terms: number) => number): Tensor {
+function reduce(op: 'sum' | 'mean', x: Tensor, options: SumOptions, scaleOf: (terms: number) => number): FloatTensor {
   checkOptions(op, options, ['axes', 'keepDims']);
   checkFloat(op, 'x', x);
   checkBoolean(op, 'keepDims', options.keepDims);
@@ -86,7 +86,7 @@ export function sumOver(
   x: Tensor,
   axes: ReadonlySet<number>,
   { scale = 1, dtype = x.dtype as FloatDType, keepDims = false } = {},
-): Tensor {
+): FloatTensor {
   const wide = x.shape.map((length, axis) => (axes.has(axis) ? 1 : length));
   const narrow = x.shape.filter((_, axis) => !axes.has(axis));
   const output = x.device.empty(keepDims ? wide : narrow.length > 0 ? narrow : [1], dtype, op);

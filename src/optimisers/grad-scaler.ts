@@ -7,7 +7,7 @@ import { multiply } from '../ops/elementwise.ts';
 import { checkState, copyState, type StateDict, type StateEntry } from '../modules/load-state.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
 import { flatGradient, ownGradient } from './gradients.ts';
 import { Optimiser } from './optimiser.ts';
 
@@ -83,7 +83,7 @@ export class GradScaler {
    * @param loss any shape; float32 or float16
    * @returns a tensor of its shape
    */
-  scale(loss: Tensor): Tensor {
+  scale(loss: Tensor): FloatTensor {
     const call = 'GradScaler.scale';
     this.#assertAlive(call);
     checkFloat(call, 'loss', loss);

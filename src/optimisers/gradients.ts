@@ -1,7 +1,6 @@
 /** Gradients for kernels that read a tensor's whole storage in order. */
 import { clone } from '../ops/copy.ts';
-import type { FloatTensor } from '../ops/internal/check.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
 
 /** A parameter's gradient, or a copy in the scope, row-major from the start of storage that is not the parameter's. */
 export function flatGradient(call: string, parameter: Tensor): FloatTensor {

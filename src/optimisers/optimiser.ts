@@ -1,13 +1,12 @@
 import { noGrad } from '../autograd/tape.ts';
 import { ArgumentError } from '../gpu/errors.ts';
 import { planOptimiserStep, SETTINGS, type UpdateProblem } from '../kernels/optimiser.ts';
-import type { FloatTensor } from '../ops/internal/check.ts';
 import { cast, clone, concat } from '../ops/copy.ts';
 import { copyWords } from '../ops/internal/copy.ts';
 import { checkState, type StateDict, type StateEntry } from '../modules/load-state.ts';
 import type { Device } from '../tensor/device.ts';
 import { rowPitch, storageSize } from '../tensor/shape.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
 import { flatGradient } from './gradients.ts';
 import { checkAmount, checkParameters, type OptimiserParameters } from './parameters.ts';
 

@@ -1,4 +1,5 @@
 import { AdapterNotFoundError, ArgumentError } from '../gpu/errors.ts';
+import type { WebGPUAdapter } from '../gpu/global-types.ts';
 
 /**
  * `'hardware'`: a GPU; `'software'`: any driver that runs on the CPU; `'lavapipe'`: the system's Mesa driver;
@@ -16,7 +17,7 @@ export interface AdapterRequest {
 }
 
 export interface FoundAdapter {
-  readonly adapter: GPUAdapter;
+  readonly adapter: WebGPUAdapter;
   readonly isSoftware: boolean;
   /** `'hardware'`, or the software driver's name. */
   readonly driver: string;

@@ -39,13 +39,17 @@ interface Dawn {
 
 let imported: Promise<Dawn> | undefined;
 
-async function importDawn(): Promise<Dawn> {
+/** @throws AdapterNotFoundError if Dawn cannot be loaded, saying what to install */
+export async function importDawn(): Promise<Dawn> {
   try {
     return await (imported ??= loadDawn());
   } catch (error) {
     const [detail] = (error as Error).message.split('\n');
+    const isMissing = /Cannot find (package|module) ['"]webgpu['"]/.test(detail);
     throw new AdapterNotFoundError(
-      `createDevice: Dawn (the npm package webgpu) does not load on ${process.platform}-${process.arch}: ${detail}`,
+      isMissing
+        ? 'createDevice: Dawn, the npm package webgpu, is an optional dependency and is not installed; run npm i webgpu'
+        : `createDevice: Dawn (the npm package webgpu) does not load on ${process.platform}-${process.arch}: ${detail}`,
       { cause: error },
     );
   }

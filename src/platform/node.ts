@@ -2,7 +2,7 @@
 import { AdapterNotFoundError } from '../gpu/errors.ts';
 import { checkChoice, foundAdapter, NO_HARDWARE, noteFallback, requireHardware } from './adapter.ts';
 import type { AdapterChoice, AdapterRequest, FoundAdapter } from './adapter.ts';
-import { requestDawnAdapter } from './dawn.ts';
+import { importDawn, requestDawnAdapter } from './dawn.ts';
 import { loadVulkan } from './loader.ts';
 import { driverManifests, presetManifests } from './manifests.ts';
 import { patiently } from './patience.ts';
@@ -38,6 +38,7 @@ export async function openAdapter(request: AdapterRequest = {}): Promise<FoundAd
 
 async function findAdapter({ adapter, experimental = false }: AdapterRequest): Promise<FoundAdapter> {
   const { choice, reason } = readChoice(adapter);
+  await importDawn(); // without it no driver is of use, so its absence is told before theirs
   const preset = process.platform === 'linux' ? presetManifests() : undefined;
   if (choice === 'lavapipe') return openLavapipe(experimental, reason);
   if (choice === 'embedded') return openEmbedded(experimental, reason);

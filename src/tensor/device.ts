@@ -1,18 +1,19 @@
 import { openAdapter, type AdapterChoice, type FoundAdapter } from '#platform';
 import { checkBudget, sizeClass, type MemoryUse, type StorageBuffer } from '../gpu/buffers.ts';
 import { ArgumentError } from '../gpu/errors.ts';
+import type { WebGPUBuffer, WebGPUDevice } from '../gpu/global-types.ts';
 import { Pace } from '../gpu/pace.ts';
 import { Runtime, type Launch, type WaitOptions } from '../gpu/runtime.ts';
 import { BufferUsage } from '../gpu/usage.ts';
 import { callSite } from './call-site.ts';
-import { BYTES, DTYPES, type DType } from './dtype.ts';
+import { BYTES, DTYPES, type DType, type DTypeKind, type FloatDType } from './dtype.ts';
 import { encodeFloat16 } from './float16.ts';
 import { groupAlike, type Allocation, type MemoryDetail } from './memory.ts';
 import { checkOptions, checkWait, kindOf, refuseDeferred, WAIT_OPTIONS } from './options.ts';
 import { checkProfileOptions, profileOf, storedBytes, type Profile, type ProfileOptions } from './profile.ts';
 import { normal } from './random.ts';
 import { checkShape, contiguousStrides, formatShape, rowPitch, sizeOf, storageSize, type Shape } from './shape.ts';
-import { Storage, Tensor, type Tape } from './tensor.ts';
+import { Storage, Tensor, type FloatTensor, type Tape } from './tensor.ts';
 import { tensorsIn } from './tensors-in.ts';
 import type { KernelChoices, Traits } from './traits.ts';
 import type { TunableOp, TuneOptions, TuneResult } from './tuning.ts';
@@ -24,7 +25,7 @@ export interface DeviceOptions {
    */
   adapter?: AdapterChoice;
   /** A device that the caller made and keeps: `dispose()` leaves it alive. */
-  gpuDevice?: GPUDevice;
+  gpuDevice?: WebGPUDevice;
   /** Maximum bytes of GPU memory for tensors. Beyond it ops throw OutOfMemoryError. Default 4 GiB on software, else no limit. */
   memoryBudget?: number;
   /**
@@ -220,7 +221,7 @@ function traitsOf({ limits, features }: GPUDevice, info: DeviceInfo): Traits {
 export type TensorSource = readonly number[] | Float32Array | Uint8Array | Int32Array | Uint32Array | Uint16Array;
 
 interface DeviceParts {
-  readonly gpu: GPUDevice;
+  readonly gpu: WebGPUDevice;
   readonly info: DeviceInfo;
   /** Whether `dispose()` destroys it. */
   readonly ownsGpu: boolean;
@@ -236,7 +237,7 @@ interface DeviceParts {
 export class Device {
   readonly info: DeviceInfo;
   /** The WebGPU device, for your own code that shares buffers with tensors. */
-  readonly gpu: GPUDevice;
+  readonly gpu: WebGPUDevice;
   /** @internal The runtime below; for this library's ops. */
   readonly runtime: Runtime;
   /** @internal The device's traits that kernels are planned for. `createDevice` adds those that have to be tried out. */
@@ -272,7 +273,11 @@ export class Device {
    *
    * @throws ArgumentError if the data does not fit the shape or dtype, or the tensor does not fit the device
    */
-  tensor(data: TensorSource, shape: Shape, options: { dtype?: DType; requiresGrad?: boolean } = {}): Tensor {
+  tensor<Source extends TensorSource, D extends DType = DefaultDType<Source>>(
+    data: Source,
+    shape: Shape,
+    options: { dtype?: D; requiresGrad?: boolean } = {},
+  ): Tensor<DTypeKind<D>> {
     checkOptions('device.tensor', options, ['dtype', 'requiresGrad']);
     const dtype = options.dtype ?? defaultDType(data);
     const bytes = this.#checkFit('device.tensor', shape, dtype);
@@ -286,10 +291,13 @@ export class Device {
       tensor.dispose();
       throw error;
     }
-    return tensor;
+    return tensor as Tensor<DTypeKind<D>>;
   }
 
-  zeros(shape: Shape, options: { dtype?: DType; requiresGrad?: boolean } = {}): Tensor {
+  zeros<D extends DType = 'float32'>(
+    shape: Shape,
+    options: { dtype?: D; requiresGrad?: boolean } = {},
+  ): Tensor<DTypeKind<D>> {
     checkOptions('device.zeros', options, ['dtype', 'requiresGrad']);
     const tensor = this.empty(shape, options.dtype ?? 'float32', 'device.zeros');
     try {
@@ -299,14 +307,14 @@ export class Device {
       tensor.dispose();
       throw error;
     }
-    return tensor;
+    return tensor as Tensor<DTypeKind<D>>;
   }
 
   /**
    * Standard normal numbers. The same `seed` gives the same values on every device. Without one, each call takes the
    * device's next seed, 0, 1, 2, … (`device.seed`).
    */
-  randn(shape: Shape, options: { seed?: number; dtype?: DType; requiresGrad?: boolean } = {}): Tensor {
+  randn(shape: Shape, options: { seed?: number; dtype?: DType; requiresGrad?: boolean } = {}): FloatTensor {
     checkOptions('device.randn', options, ['seed', 'dtype', 'requiresGrad']);
     const { seed = this.nextSeed(), dtype = 'float32', requiresGrad } = options;
     if (!Number.isInteger(seed)) throw new ArgumentError(`device.randn: seed must be an integer, got ${seed}`);
@@ -325,7 +333,11 @@ export class Device {
    * The buffer needs STORAGE and COPY_SRC usage, and at least the tensor's bytes rounded up to 16. Call `flush()`
    * before you write to it again: ops that read it may be recorded but not yet submitted.
    */
-  wrap(buffer: GPUBuffer, shape: Shape, options: { dtype?: DType } = {}): Tensor {
+  wrap<D extends DType = 'float32'>(
+    buffer: WebGPUBuffer,
+    shape: Shape,
+    options: { dtype?: D } = {},
+  ): Tensor<DTypeKind<D>> {
     checkOptions('device.wrap', options, ['dtype']);
     const dtype = options.dtype ?? 'float32';
     const bytes = this.#checkFit('device.wrap', shape, dtype);
@@ -342,11 +354,12 @@ export class Device {
       throw new ArgumentError(`device.wrap: buffer must have STORAGE and COPY_SRC usage, got ${buffer.usage}`);
     }
     const view = { shape, strides: contiguousStrides(shape, dtype), offset: 0 };
-    return new Tensor(this, new Storage(this.runtime.adopt(buffer, bytes)), dtype, view);
+    const tensor: Tensor = new Tensor(this, new Storage(this.runtime.adopt(buffer, bytes)), dtype, view);
+    return tensor as Tensor<DTypeKind<D>>;
   }
 
   /** @internal A tensor whose elements a kernel has yet to write. `axes` orders its memory, outermost axis first. */
-  empty(shape: Shape, dtype: DType, caller: string, axes?: readonly number[]): Tensor {
+  empty<D extends DType>(shape: Shape, dtype: D, caller: string, axes?: readonly number[]): Tensor<D> {
     checkShape(caller, shape);
     const order = axes ?? shape.map((_, axis) => axis);
     const stored = order.map((axis) => shape[axis]);
@@ -360,7 +373,7 @@ export class Device {
    * @internal A few words from the host for a kernel to read, as uint32 [length or more], of which they are the first. Making
    * them never flushes recorded work, because each is in a buffer that no recorded work uses.
    */
-  words(words: readonly number[] | Uint32Array<ArrayBuffer>, caller: string, length = words.length): Tensor {
+  words(words: readonly number[] | Uint32Array<ArrayBuffer>, caller: string, length = words.length): Tensor<'uint32'> {
     const shape = [2 ** Math.ceil(Math.log2(Math.max(1, length)))]; // few sizes, so that buffers are reused
     const buffer = this.runtime.acquireToWrite(this.#checkFit(caller, shape, 'uint32'));
     const tensor = this.#over(buffer, shape, 'uint32');
@@ -557,7 +570,12 @@ export class Device {
   }
 
   /** A tensor that owns a buffer of the pool. */
-  #over(buffer: StorageBuffer, shape: Shape, dtype: DType, strides = contiguousStrides(shape, dtype)): Tensor {
+  #over<D extends DType>(
+    buffer: StorageBuffer,
+    shape: Shape,
+    dtype: D,
+    strides = contiguousStrides(shape, dtype),
+  ): Tensor<D> {
     const storage: Storage = new Storage(buffer, () => {
       this.#allocations.delete(storage);
       this.runtime.release(buffer);
@@ -595,6 +613,15 @@ export class Device {
     return bytes;
   }
 }
+
+/** The twin in types of `defaultDType`. */
+type DefaultDType<Source extends TensorSource> = Source extends Uint8Array
+  ? 'bool'
+  : Source extends Int32Array
+    ? 'int32'
+    : Source extends Uint32Array
+      ? 'uint32'
+      : FloatDType;
 
 function defaultDType(data: TensorSource): DType {
   if (data instanceof Uint8Array) return 'bool';

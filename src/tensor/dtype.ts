@@ -4,8 +4,22 @@ export const DTYPES: readonly DType[] = ['float32', 'float16', 'bool', 'int32', 
 
 export type FloatDType = 'float32' | 'float16';
 
-/** What `data()` gives for each dtype. */
-export type TensorData = Float32Array | Uint8Array | Int32Array | Uint32Array;
+interface DataTypes {
+  float32: Float32Array;
+  float16: Float32Array;
+  bool: Uint8Array;
+  int32: Int32Array;
+  uint32: Uint32Array;
+}
+
+/** What `data()` gives for a dtype. */
+export type TensorData<D extends DType = DType> = DataTypes[D];
+
+/**
+ * A dtype as far as types tell tensors apart: the two floats are one, because `data()` gives both as a Float32Array. So
+ * `let x = device.randn(shape); x = relu(x);` needs no annotation.
+ */
+export type DTypeKind<D extends DType> = D extends FloatDType ? FloatDType : D;
 
 /** Bytes of one stored element. A float16 pair shares a 32-bit word, four bools share one. */
 export const BYTES: Readonly<Record<DType, number>> = { float32: 4, float16: 2, bool: 1, int32: 4, uint32: 4 };

@@ -1,8 +1,9 @@
 import { sizeClass, type StorageBuffer } from '../gpu/buffers.ts';
 import { ArgumentError } from '../gpu/errors.ts';
+import type { WebGPUBuffer } from '../gpu/global-types.ts';
 import type { WaitOptions } from '../gpu/runtime.ts';
 import type { Device } from './device.ts';
-import { BYTES, type DType, type TensorData } from './dtype.ts';
+import { BYTES, type DType, type FloatDType, type TensorData } from './dtype.ts';
 import { decodeFloat16 } from './float16.ts';
 import { checkOptions, checkWait, WAIT_OPTIONS } from './options.ts';
 import {
@@ -89,10 +90,11 @@ export interface Tape {
 /**
  * A strided view of numbers on the GPU. The caller owns every tensor that a call returns: `dispose()` it, declare it
  * with `using`, or make it inside `device.scope`. Views share their storage, which lives as long as any of them.
+ * `D` is the dtype where it is known, for the type of `data()`.
  */
-export class Tensor {
+export class Tensor<D extends DType = DType> {
   readonly device: Device;
-  readonly dtype: DType;
+  readonly dtype: D;
   readonly shape: Shape;
   readonly strides: readonly number[];
   readonly offset: number;
@@ -101,7 +103,7 @@ export class Tensor {
   #disposed = false;
 
   /** Made by `device.tensor` and the ops, not by users. */
-  constructor(device: Device, storage: Storage, dtype: DType, { shape, strides, offset }: View) {
+  constructor(device: Device, storage: Storage, dtype: D, { shape, strides, offset }: View) {
     this.device = device;
     this.dtype = dtype;
     this.shape = Object.freeze([...shape]);
@@ -218,7 +220,7 @@ export class Tensor {
   }
 
   /** A view off the tape: it requires no gradient, and none flows through it. */
-  detach(): Tensor {
+  detach(): Tensor<D> {
     this.assertAlive('detach');
     return new Tensor(this.device, this.#storage, this.dtype, this);
   }
@@ -235,7 +237,7 @@ export class Tensor {
   }
 
   /** @internal Another handle on the same elements, off the tape and out of any scope. */
-  hold(): Tensor {
+  hold(): Tensor<D> {
     const handle = this.detach();
     this.device.keep(handle);
     return handle;
@@ -267,7 +269,7 @@ export class Tensor {
    * that work which the caller submits afterwards sees its results. Valid until the tensor is disposed. From now on the
    * collector leaves this tensor's memory alone, because it does not see who uses the buffer.
    */
-  get buffer(): GPUBuffer {
+  get buffer(): WebGPUBuffer {
     const { gpu } = this.storage('buffer');
     unreachable?.unregister(this);
     this.device.flush();
@@ -297,7 +299,7 @@ export class Tensor {
    * @throws the first GPU-side failure since the last wait
    * @throws the signal's reason if it is aborted, or what `onProgress` throws; failures are then left to the next wait
    */
-  async data(options: WaitOptions = {}): Promise<TensorData> {
+  async data(options: WaitOptions = {}): Promise<TensorData<D>> {
     checkOptions('data', options, WAIT_OPTIONS);
     checkWait('data', options);
     const buffer = this.storage('data');
@@ -308,7 +310,7 @@ export class Tensor {
     const end = Math.ceil(((offset + count) * BYTES[dtype]) / 4) * 4;
     const bytes = await device.runtime.read(buffer, first, end - first, options);
     const stored = decode(bytes, dtype);
-    return gather(stored, shape, strides, offset - first / BYTES[dtype]);
+    return gather(stored, shape, strides, offset - first / BYTES[dtype]) as TensorData<D>;
   }
 
   /**
@@ -316,7 +318,7 @@ export class Tensor {
    *
    * @throws ArgumentError if the sizes differ, or if no view can show the elements in that order
    */
-  reshape(shape: Shape): Tensor {
+  reshape(shape: Shape): Tensor<D> {
     this.assertAlive('reshape');
     const target = inferShape(this, shape);
     const strides = reshapeStrides(this.shape, this.strides, target);
@@ -330,7 +332,7 @@ export class Tensor {
   }
 
   /** A view with two axes exchanged; negative axes count from the end. Default: the last two. */
-  transpose(a = -2, b = -1): Tensor {
+  transpose(a = -2, b = -1): Tensor<D> {
     this.assertAlive('transpose');
     const [x, y] = [normaliseAxis('transpose', this, a), normaliseAxis('transpose', this, b)];
     const order = this.shape.map((_, axis) => (axis === x ? y : axis === y ? x : axis));
@@ -343,7 +345,7 @@ export class Tensor {
   }
 
   /** A view of `[start, end)` along an axis; negative positions count from the end, and `end` defaults to it. */
-  slice(axis: number, start: number, end?: number): Tensor {
+  slice(axis: number, start: number, end?: number): Tensor<D> {
     this.assertAlive('slice');
     const at = normaliseAxis('slice', this, axis);
     const length = this.shape[at];
@@ -363,7 +365,7 @@ export class Tensor {
   }
 
   /** A view broadcast to another shape by NumPy's rules: repeated elements are not copied. */
-  expand(shape: Shape): Tensor {
+  expand(shape: Shape): Tensor<D> {
     this.assertAlive('expand');
     checkShape('expand', shape);
     const strides = broadcastStrides(this.shape, this.strides, shape);
@@ -402,12 +404,15 @@ export class Tensor {
     return this.toString();
   }
 
-  #view(place: View, step: ViewStep): Tensor {
+  #view(place: View, step: ViewStep): Tensor<D> {
     const view = new Tensor(this.device, this.#storage, this.dtype, place);
     if (this.#origin) this.device.tape.viewed(this, view, step);
     return view;
   }
 }
+
+/** A tensor of float32 or float16, as most ops return. */
+export type FloatTensor = Tensor<FloatDType>;
 
 /** What a value is that seems to be a tensor and is none, for errors. */
 export const LOOKALIKE = 'an object that only looks like one, such as a Proxy of a tensor';

@@ -1,4 +1,5 @@
 /** What `device.tune()` takes and returns. The tuner itself is above the ops that it measures, and is passed in. */
+import type { Signal } from '../gpu/global-types.ts';
 import type { FloatDType } from './dtype.ts';
 
 /** Ops that have several kernels. `attentionGradient` is the backward pass of flash and local attention. */
@@ -19,7 +20,7 @@ export interface TuneOptions {
   /** Milliseconds after which no further kernel is tried. The fastest so far is then taken. Default 60,000. */
   timeBudget?: number;
   /** Ends the measurements after the present run: the call rejects with the signal's reason. Choices made so far stay. */
-  signal?: AbortSignal;
+  signal?: Signal;
   /** Called before each kernel is tried. */
   onProgress?: (progress: TuneProgress) => void;
 }

@@ -1,5 +1,11 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import { clone, PagedKeyValueCache, type Device, type PagedKeyValueCacheOptions } from '../../src/index.ts';
+import {
+  clone,
+  PagedKeyValueCache,
+  type Device,
+  type PagedKeyValueCacheOptions,
+  type Tensor,
+} from '../../src/index.ts';
 import { testDevice } from '../device.ts';
 import type { Float } from '../ops/upload.ts';
 import { withWorkgroupLimit } from '../ops/attention/workgroup-limit.ts';
@@ -231,7 +237,7 @@ describe('bad input', () => {
     run.append([a, b], [3, 5]);
     device.scope(() => {
       const [k, v] = [device.randn([2, 3, 2, 7]), device.randn([2, 3, 2, 5])];
-      const refuse = (message: string, ids: unknown, options?: object, keys = k) =>
+      const refuse = (message: string, ids: unknown, options?: object, keys: Tensor = k) =>
         expect(() => cache.append(ids as number[], keys, v, options)).toThrow(`PagedKeyValueCache.append: ${message}`);
       refuse('ids must be an array of at least one sequence, got 3', 3);
       refuse('ids must be an array of at least one sequence, got []', []);

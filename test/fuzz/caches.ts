@@ -160,7 +160,7 @@ async function expectAttended(
     const ofSums = isRounded ? tolerances.float16.attention : { atol: 1e-4, rtol: 1e-6 };
     const entry = <T extends { subarray(from: number, to: number): T }>(x: T, size: number) =>
       x.subarray(b * size, (b + 1) * size);
-    const [gotOutput, gotSums] = [entry(values as Float32Array, perEntry), entry(sums as Float32Array, rows)];
+    const [gotOutput, gotSums] = [entry(values, perEntry), entry(sums, rows)];
     const slack = { atol: 1e-4, rtol: 0 };
     const outputTolerance = widened({ atol: ofOutput.atol + slack.atol, rtol: ofOutput.rtol });
     expectClose(gotOutput, wanted.output.data, outputTolerance, `output of sequence ${b}`);

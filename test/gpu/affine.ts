@@ -1,6 +1,6 @@
 /** A kernel small enough to compile in no time, for tests of the runtime: output = FACTOR · x + addend. */
 import type { Runtime } from '../../src/gpu/runtime.ts';
-import type { Tensor } from '../../src/index.ts';
+import type { FloatTensor, Tensor } from '../../src/index.ts';
 import { shaderOf } from '../shader-of.ts';
 
 export const AFFINE = shaderOf(
@@ -19,7 +19,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 );
 
 /** FACTOR · x + addend of a contiguous float32 tensor. */
-export function affine(x: Tensor, { factor = 1, addend = 0 }: { factor?: number; addend?: number }): Tensor {
+export function affine(x: Tensor, { factor = 1, addend = 0 }: { factor?: number; addend?: number }): FloatTensor {
   const output = x.device.empty(x.shape, 'float32', 'affine');
   const launch = {
     shader: AFFINE,

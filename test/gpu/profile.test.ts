@@ -21,7 +21,7 @@ describe('profile', () => {
     expect(dispatches.map(({ label }) => label)).toEqual(['softmax', 'affine']);
     for (const dispatch of dispatches) expect(dispatch.gpuTime).toSatisfy(Number.isFinite);
     expect(gpuTime).toBe(dispatches[0].gpuTime + dispatches[1].gpuTime);
-    const row = (await value.data()).subarray(0, 64) as Float32Array;
+    const row = (await value.data()).subarray(0, 64);
     expect(row.reduce((sum, weight) => sum + weight - 1, 0)).toBeCloseTo(1, 5);
   });
 

@@ -123,6 +123,7 @@ test('the public surface is what it was', () => {
       "FlashAttentionModuleOptions",
       "FlashAttentionOptions",
       "FloatDType",
+      "FloatTensor",
       "GeluOptions",
       "GradScalerOptions",
       "KernelProfile",

@@ -61,7 +61,7 @@ test('scores of rotated queries and keys depend only on the difference of their 
   const score = async (query: number, key: number) => {
     using a = module.forward(q, { offset: query });
     using b = module.forward(k, { offset: key });
-    const [left, right] = [(await a.data()) as Float32Array, await b.data()];
+    const [left, right] = [await a.data(), await b.data()];
     return left.reduce((sum, value, i) => sum + value * right[i], 0);
   };
   const wanted = await score(7, 0);

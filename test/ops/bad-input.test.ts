@@ -36,7 +36,7 @@ afterAll(() => other.dispose());
 
 const zeros = (shape: readonly number[], dtype?: DType) => device.zeros(shape, { dtype });
 /** What a program without types may pass. */
-const untyped = <T>(value: unknown) => value as T;
+const untyped = (value: unknown) => value as never;
 
 function disposed(shape: readonly number[]): Tensor {
   const tensor = zeros(shape);

@@ -52,7 +52,7 @@ async function run({ logits, targets, dLoss, layout, ...options }: Problem, dtyp
   expect(leaf.grad!.shape).toEqual(logits.shape);
   const result = {
     shape: loss.shape,
-    loss: (await loss.data()) as Float32Array,
+    loss: await loss.data(),
     gradient: (await leaf.grad!.data()) as Float32Array,
   };
   loss.dispose();

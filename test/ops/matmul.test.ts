@@ -38,7 +38,7 @@ async function run({ a, b, bias, layouts = {}, ...options }: Product, dtype: Flo
       bias: bias && upload(device, bias, dtype, layouts.bias),
     }),
   );
-  const values = (await product.data()) as Float32Array;
+  const values = await product.data();
   product.dispose();
   return { product, values };
 }
@@ -259,7 +259,7 @@ describe.each(narrow(['tile-32x32'], TILES))('matmul, pinned to %s', (name) => {
           { zeroAnnihilates: true },
         ),
       );
-      const values = (await output.data()) as Float32Array;
+      const values = await output.data();
       output.dispose();
       return values;
     };

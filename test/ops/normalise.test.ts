@@ -54,7 +54,7 @@ describe.each([
     });
     expect(result.shape).toEqual(x.shape);
     expect(result.dtype).toBe(dtype);
-    const values = (await result.data()) as Float32Array;
+    const values = await result.data();
     result.dispose();
     return values;
   }

@@ -111,7 +111,7 @@ export async function poisonWorkgroupMemory(device: Device): Promise<number> {
   for (let i = 0; i < 2; i++) pass.dispatchWorkgroups(groups);
   pass.end();
   gpu.queue.submit([encoder.finish()]);
-  const counts = (await found.data()) as Uint32Array;
+  const counts = await found.data();
   found.dispose();
   return counts.reduce((sum, count) => sum + count, 0);
 }

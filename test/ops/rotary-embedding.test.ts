@@ -57,7 +57,7 @@ describe.each(['float32', 'float16'] as const)('rotaryEmbedding in %s', (dtype) 
     );
     expect(result.shape).toEqual(x.shape);
     expect(result.dtype).toBe(dtype);
-    const values = (await result.data()) as Float32Array;
+    const values = await result.data();
     const [batch, length, dim] = [x.shape[0], x.shape.at(-2)!, x.shape.at(-1)!];
     const heads = x.shape.length === 4 ? x.shape[1] : 1;
     const position = (b: number, n: number) => {

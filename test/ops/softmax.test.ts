@@ -33,7 +33,7 @@ async function run({ x, mask, layouts = {}, ...options }: Problem, dtype: Float)
   );
   expect(result.shape).toEqual(x.shape);
   expect(result.dtype).toBe(dtype);
-  const values = (await result.data()) as Float32Array;
+  const values = await result.data();
   result.dispose();
   return values;
 }

@@ -39,7 +39,7 @@ async function expectReduced(
     expect(result.shape).toEqual(expected.shape);
     expect(result.dtype).toBe(dtype);
     expect(result.isContiguous).toBe(true);
-    const values = (await result.data()) as Float32Array;
+    const values = await result.data();
     result.dispose();
     return values;
   };

@@ -35,7 +35,7 @@ export function maskFromTorch(attnMask: Tensor, numHeads: number): Tensor {
 }
 
 /** `key_padding_mask` of torch.nn.MultiheadAttention: bool [B, Nk], true = padding, inverted. */
-export function keyMaskFromTorch(keyPaddingMask: Tensor): Tensor {
+export function keyMaskFromTorch(keyPaddingMask: Tensor): Tensor<'bool'> {
   const op = 'keyMaskFromTorch';
   checkTensor(op, 'keyPaddingMask', keyPaddingMask);
   if (keyPaddingMask.dtype !== 'bool' || keyPaddingMask.rank !== 2) {
@@ -45,7 +45,7 @@ export function keyMaskFromTorch(keyPaddingMask: Tensor): Tensor {
 }
 
 /** A bool mask of any shape that is true where a query may not attend, inverted. */
-export function maskFromBlocked(blocked: Tensor): Tensor {
+export function maskFromBlocked(blocked: Tensor): Tensor<'bool'> {
   const op = 'maskFromBlocked';
   checkTensor(op, 'blocked', blocked);
   if (blocked.dtype !== 'bool') throw new ArgumentError(`${op}: blocked must be bool, got ${blocked.dtype}`);

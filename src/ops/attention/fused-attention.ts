@@ -9,7 +9,7 @@ import {
   type AttentionProblem,
 } from '../../kernels/attention.ts';
 import { operandOf } from '../../kernels/launch.ts';
-import type { Tensor } from '../../tensor/tensor.ts';
+import type { FloatTensor, Tensor } from '../../tensor/tensor.ts';
 import { describe } from '../internal/check.ts';
 import { axesLike } from '../internal/heads.ts';
 import {
@@ -115,7 +115,7 @@ export function computeFused(
   kernelsOf: AttentionOp,
   { returnLogSumExp = false }: AttentionOptions,
   blockSize?: number,
-): { output: Tensor; logSumExp?: Tensor } {
+): { output: FloatTensor; logSumExp?: FloatTensor } {
   const { q, k, v, inputs, bindings, differentiable, refusal, outputShape } = call;
   const { device } = q;
   const { op, dtype } = inputs;

@@ -5,7 +5,7 @@ import { planMergeAttention } from '../../kernels/attention.ts';
 import { operandOf } from '../../kernels/launch.ts';
 import type { FloatDType } from '../../tensor/dtype.ts';
 import { formatShape } from '../../tensor/shape.ts';
-import type { Tensor } from '../../tensor/tensor.ts';
+import type { FloatTensor, Tensor } from '../../tensor/tensor.ts';
 import type { AttentionResult } from './internal/call.ts';
 import { checkFloat, checkSameDevice, checkTensor, describe } from '../internal/check.ts';
 import { cast, contiguous } from '../copy.ts';
@@ -13,7 +13,7 @@ import { copyWords } from '../internal/copy.ts';
 import { viewWithHeads } from '../internal/heads.ts';
 
 /** Attention over some of the keys, as attention ops return it with `returnLogSumExp`. */
-export type AttentionPart = Required<Pick<AttentionResult, 'output' | 'logSumExp'>>;
+export type AttentionPart = Readonly<Record<'output' | 'logSumExp', Tensor>>;
 
 /**
  * Attention over all keys, from attention over parts of them: with L = log Σ exp(Lₚ), O = Σ exp(Lₚ − L) · Oₚ
@@ -24,7 +24,7 @@ export type AttentionPart = Required<Pick<AttentionResult, 'output' | 'logSumExp
  * @returns output of the parts' dtype, and log-sum-exp
  * @throws ArgumentError for shapes or dtypes that differ
  */
-export function mergeAttention(parts: readonly AttentionPart[]): AttentionPart {
+export function mergeAttention(parts: readonly AttentionPart[]): Required<AttentionResult> {
   const op = 'mergeAttention';
   const isList: boolean = Array.isArray(parts);
   if (!isList || parts.length === 0) {
@@ -32,7 +32,7 @@ export function mergeAttention(parts: readonly AttentionPart[]): AttentionPart {
   }
   const like = parts[0]?.output; // checked first of all
   parts.forEach((part, i) => checkPart(op, i, part, like));
-  const merged = merge(op, parts, like);
+  const merged = merge(op, parts, like as FloatTensor);
   const places = parts.map((_, i) => [`parts[${i}].output`, `parts[${i}].logSumExp`] as const);
   const named = Object.fromEntries(
     parts.flatMap(({ output, logSumExp }, i) => [
@@ -59,7 +59,7 @@ export function mergeAttention(parts: readonly AttentionPart[]): AttentionPart {
   return merged;
 }
 
-function merge(op: string, parts: readonly AttentionPart[], like: Tensor): AttentionPart {
+function merge(op: string, parts: readonly AttentionPart[], like: FloatTensor): Required<AttentionResult> {
   const { device } = like;
   const rowShape = like.shape.slice(0, -1);
   const [batch, heads, queryLength] = viewWithHeads(like).shape;
@@ -75,7 +75,7 @@ function merge(op: string, parts: readonly AttentionPart[], like: Tensor): Atten
         heads,
         queryLength,
         valueDim: like.shape.at(-1)!,
-        dtype: like.dtype as FloatDType,
+        dtype: like.dtype,
         output: operandOf(viewWithHeads(output)),
         writesLogSumExp: true,
       },

@@ -1,7 +1,7 @@
 import { noGrad, record } from '../../autograd/tape.ts';
 import { ArgumentError } from '../../gpu/errors.ts';
 import type { ScoresStage } from '../../kernels/softmax.ts';
-import type { Tensor } from '../../tensor/tensor.ts';
+import type { FloatTensor, Tensor } from '../../tensor/tensor.ts';
 import { computeFused } from './fused-attention.ts';
 import { callAttention, type AttentionCall, type AttentionResult } from './internal/call.ts';
 import type { AttentionOptions } from './internal/options.ts';
@@ -27,9 +27,9 @@ export interface ScaledDotProductAttentionOptions extends AttentionOptions {
 
 export interface ScaledDotProductAttentionResult extends AttentionResult {
   /** Present if `returnWeights` asks for it. */
-  weights?: Tensor;
+  weights?: FloatTensor;
   /** Present if `returnScores` asks for it. */
-  scores?: Tensor;
+  scores?: FloatTensor;
 }
 
 /**
@@ -74,7 +74,7 @@ function holdsScores({ q, k, inputs }: AttentionCall): boolean {
 function materialise(
   call: AttentionCall,
   { returnWeights = false, returnLogSumExp = false, returnScores: stage }: ScaledDotProductAttentionOptions,
-): ScaledDotProductAttentionResult & Readonly<Record<string, Tensor | undefined>> {
+): ScaledDotProductAttentionResult & Readonly<Record<string, FloatTensor | undefined>> {
   const { q, k, v, bindings, differentiable, refusal, outputShape } = call;
   const { op, heads, kvHeads, dtype, options: fields } = call.inputs;
   // a packed batch is one matrix of scores, in which sequences hide from each other

@@ -1,11 +1,7 @@
 /** Checks that ops share. Each throws one sentence that names the op, the argument, what was expected and what came. */
 import { ArgumentError, shorten } from '../../gpu/errors.ts';
-import type { FloatDType } from '../../tensor/dtype.ts';
 import { formatShape } from '../../tensor/shape.ts';
-import { LOOKALIKE, looksLikeTensor, Tensor } from '../../tensor/tensor.ts';
-
-/** A float tensor that is not disposed. */
-export type FloatTensor = Tensor & { readonly dtype: FloatDType };
+import { LOOKALIKE, looksLikeTensor, Tensor, type FloatTensor } from '../../tensor/tensor.ts';
 
 export function checkTensor(op: string, name: string, value: unknown): asserts value is Tensor {
   if (!(value instanceof Tensor)) {

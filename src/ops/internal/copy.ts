@@ -6,13 +6,13 @@ import { storageSize } from '../../tensor/shape.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 
 /** A new tensor with x's elements, which the tape does not know of. */
-export function copied(
+export function copied<D extends DType>(
   op: string,
   problem: Pick<CopyProblem, 'shape' | 'outputShape' | 'joined' | 'invert'>,
   x: Tensor,
-  dtype: DType,
+  dtype: D,
   y?: Tensor,
-): Tensor {
+): Tensor<D> {
   const { device } = x;
   const output = device.empty(problem.outputShape, dtype, op);
   const launch = planCopy({ op, ...problem, inDType: x.dtype, outDType: dtype, x: operandOf(x) }, device.traits);
@@ -21,7 +21,7 @@ export function copied(
 }
 
 /** The logical not of a bool tensor, under the name of the op that needs it. */
-export function invert(op: string, x: Tensor): Tensor {
+export function invert(op: string, x: Tensor): Tensor<'bool'> {
   return copied(op, { shape: x.shape, outputShape: x.shape, invert: true }, x, 'bool');
 }
 

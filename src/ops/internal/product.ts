@@ -1,7 +1,7 @@
 import { planMatmul, type MatmulProblem } from '../../kernels/matmul.ts';
 import type { FloatDType } from '../../tensor/dtype.ts';
 import { broadcastShapes, broadcastStrides, type Shape } from '../../tensor/shape.ts';
-import type { Tensor } from '../../tensor/tensor.ts';
+import type { FloatTensor, Tensor } from '../../tensor/tensor.ts';
 
 /** The product of checked operands, which may differ in dtype; `outAxes` orders its memory. Call it inside a scope. */
 export function product(
@@ -9,7 +9,7 @@ export function product(
   a: Tensor,
   b: Tensor,
   options: { bias?: Tensor; outDType?: FloatDType; outAxes?: readonly number[]; zeroAnnihilates?: boolean } = {},
-): Tensor {
+): FloatTensor {
   const { device } = a;
   const batchShape = broadcastShapes(a.shape.slice(0, -2), b.shape.slice(0, -2))!;
   const [rows, depth] = a.shape.slice(-2) as [number, number];

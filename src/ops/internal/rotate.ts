@@ -3,8 +3,7 @@ import { record, records } from '../../autograd/tape.ts';
 import { planRotaryEmbedding, type RotaryEmbeddingProblem } from '../../kernels/elementwise.ts';
 import { operandOf } from '../../kernels/launch.ts';
 import type { Device } from '../../tensor/device.ts';
-import type { Tensor } from '../../tensor/tensor.ts';
-import type { FloatTensor } from './check.ts';
+import type { FloatTensor, Tensor } from '../../tensor/tensor.ts';
 import { axesLike, viewWithHeads } from './heads.ts';
 
 interface Angles {
@@ -23,7 +22,7 @@ interface Turn {
 }
 
 /** Rotates x [B, H, N, D] or [B, N, D] and records it. The caller's scope frees intermediate tensors. */
-export function rotate(op: string, x: FloatTensor, angles: Angles, how: Turn): Tensor {
+export function rotate(op: string, x: FloatTensor, angles: Angles, how: Turn): FloatTensor {
   const output = turn(op, x, angles, { ...how, isInverse: false });
   const { cos, sin, positions } = angles;
   record({
@@ -46,7 +45,7 @@ function turn(
   x: FloatTensor,
   { cos, sin, positions }: Angles,
   { offsets, interleaved, isInverse }: Turn & { readonly isInverse: boolean },
-): Tensor {
+): FloatTensor {
   const { device, dtype } = x;
   const [batch, heads, length, dim] = viewWithHeads(x).shape;
   const [tableRows, pairs] = cos.shape;

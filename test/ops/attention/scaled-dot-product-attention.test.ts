@@ -70,7 +70,7 @@ describe('scaledDotProductAttention', () => {
     ]);
     const [output, ...others] = await Promise.all([bare, weighed, summed].map((result) => result.output.data()));
     for (const other of others) expect(other).toEqual(output);
-    const weights = (await weighed.weights!.data()) as Float32Array;
+    const weights = await weighed.weights!.data();
     for (let row = 0; row < 6; row++) {
       const sum = weights.subarray(5 * row, 5 * row + 5).reduce((total, weight) => total + weight, 0);
       expect(sum).toBeCloseTo(1, 6);

@@ -6,7 +6,7 @@ import { operandOf } from '../../../kernels/launch.ts';
 import type { FloatDType } from '../../../tensor/dtype.ts';
 import { checkOptions } from '../../../tensor/options.ts';
 import { formatShape } from '../../../tensor/shape.ts';
-import type { Tensor } from '../../../tensor/tensor.ts';
+import type { FloatTensor, Tensor } from '../../../tensor/tensor.ts';
 import { checkAlike, checkFloat } from '../../internal/check.ts';
 import { withHeads, withoutHeads } from '../../internal/heads.ts';
 import {
@@ -25,9 +25,9 @@ export interface AttentionResult {
    * [B, H, Nq, Dv], with 3-D tensors [B, Nq, Dv]. Row-major, with one exception: if the query's heads lie inside its rows
    * ([B, Nq, H, D] in memory), so do the output's, and `output.transpose(1, 2).reshape([B, Nq, H·Dv])` is a view.
    */
-  output: Tensor;
+  output: FloatTensor;
   /** Present if `returnLogSumExp` asks for it. */
-  logSumExp?: Tensor;
+  logSumExp?: FloatTensor;
 }
 
 /** q [B, H, Nq, D], k [B, Hkv, Nk, D], v [B, Hkv, Nk, Dv]; or a cache's storage of k and v. */

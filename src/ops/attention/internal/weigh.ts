@@ -3,7 +3,7 @@ import type { OptionFields } from '../../../kernels/attention.ts';
 import { planSoftmax, planSoftmaxGradient, type ScoresStage } from '../../../kernels/softmax.ts';
 import { operandOf } from '../../../kernels/launch.ts';
 import type { FloatDType } from '../../../tensor/dtype.ts';
-import type { Tensor } from '../../../tensor/tensor.ts';
+import type { FloatTensor, Tensor } from '../../../tensor/tensor.ts';
 import { cast, clone } from '../../copy.ts';
 import { sum, sumTo } from '../../sum.ts';
 
@@ -33,7 +33,7 @@ export function weigh(
     /** Also write the scores after this stage. */
     readonly stage?: ScoresStage;
   } = {},
-): { weights: Tensor; logSumExp?: Tensor; scores?: Tensor } {
+): { weights: FloatTensor; logSumExp?: FloatTensor; scores?: FloatTensor } {
   const { dtype = x.dtype as FloatDType, stage } = results;
   const { device } = x;
   return device.scope(() => {
