@@ -1,18 +1,22 @@
 /** The command line: parses it, opens the device, and turns errors into messages and an exit code. */
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { pathToFileURL } from 'node:url';
 import { cac } from 'cac';
 import pc from 'picocolors';
 import { version } from '../../package.json';
 import { ArgumentError, createDevice, WebGPUAttentionError } from '../index.ts';
 import type { Device, DeviceOptions } from '../index.ts';
+import { parseSafetensors, type SafetensorsFile } from '../io/safetensors.ts';
 import { nearest } from '../tensor/options.ts';
-import { runDemo } from './demo.ts';
+import { EXAMPLE_PACKAGE, runDemo } from './demo.ts';
 import { printInfo } from './info.ts';
 import { chooseRuns, SIX_RUNS } from './six-runs.ts';
 import { parseKernels, runTune } from './tune.ts';
 
 const COMMANDS = ['demo', 'info', 'shader', 'tune', 'bench', 'generate'];
-const EXAMPLE = 'examples/six-modules/six-modules.safetensors';
+const EXAMPLE = 'six-modules.safetensors';
 
 /**
  * Runs one command line.
@@ -31,6 +35,19 @@ export async function runCommandLine(argv: readonly string[], packageRoot: URL):
   }
 }
 
+/** PyTorch's weights and results: in the repository, else from their own package; undefined if that is not installed. */
+async function findExample(packageRoot: URL): Promise<SafetensorsFile | undefined> {
+  const places = [new URL(`examples/six-modules/${EXAMPLE}`, packageRoot)];
+  try {
+    const { resolve } = createRequire(new URL('package.json', packageRoot));
+    places.push(pathToFileURL(resolve(`${EXAMPLE_PACKAGE}/${EXAMPLE}`)));
+  } catch {
+    // it is optional
+  }
+  const place = places.find((url) => existsSync(url));
+  return place && parseSafetensors(await readFile(place));
+}
+
 async function dispatch(argv: string[], packageRoot: URL): Promise<void> {
   const cli = cac('webgpu-attention');
   cli.version(version).help();
@@ -39,16 +56,16 @@ async function dispatch(argv: string[], packageRoot: URL): Promise<void> {
     'hardware, software, lavapipe or embedded; by default the best there is',
   ] as const;
   cli
-    .command('demo', "Run the six modules on words, check them against PyTorch's results, draw their attention maps")
+    .command('demo', "Run the six modules, check them against PyTorch's results or float64, draw their attention maps")
     .option('--module <name>', `Run one alone: ${SIX_RUNS.map(({ name }) => name).join(', ')}`)
     .option(...adapter)
     .option('--out <folder>', 'Where the attention maps go', { default: 'attention-maps' })
     .action(async (options: Record<'module' | 'adapter' | 'out', Given>) => {
       const runs = chooseRuns(single('module', options.module));
       const outFolder = single('out', options.out)!;
-      const file = await readFile(new URL(EXAMPLE, packageRoot));
+      const example = await findExample(packageRoot);
       await withDevice(options, (device) =>
-        runDemo(device, { runs, file, outFolder, print: console.log, progress: runningLine() }),
+        runDemo(device, { runs, example, outFolder, print: console.log, progress: runningLine() }),
       );
     });
   cli

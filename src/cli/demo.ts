@@ -1,17 +1,21 @@
-/** The main job: runs the modules on words, checks them against PyTorch, and draws what they attend to. */
+/** The main job: runs the modules, checks them against PyTorch or float64, and draws what they attend to. */
 import pc from 'picocolors';
-import { loadSafetensors, WebGPUAttentionError, type Device } from '../index.ts';
-import { parseSafetensors, type SafetensorsFile } from '../io/safetensors.ts';
+import { WebGPUAttentionError, type Device } from '../index.ts';
+import { makeTensors, type SafetensorsFile } from '../io/safetensors.ts';
 import { DRAWING_PACKAGES, loadDrawing } from '../display/drawing.ts';
 import { isMatch, measure, timedRuns, type Outcome } from './measure.ts';
+import { seededExample } from './seeded-example.ts';
 import { TOLERANCE, type ResultName, type Run } from './six-runs.ts';
 import { deviceLine, formatError, formatShape, formatTime, table } from '../display/text.ts';
 import { writeMaps } from './write-maps.ts';
 
+/** The package that has the example with PyTorch's weights and results. */
+export const EXAMPLE_PACKAGE = 'webgpu-attention-six-modules';
+
 export interface DemoOptions {
   readonly runs: readonly Run[];
-  /** The example's bytes: inputs, projections and PyTorch's results. */
-  readonly file: Uint8Array;
+  /** Inputs, projections and PyTorch's results; absent where their package is not installed. */
+  readonly example?: SafetensorsFile;
   /** Where the attention maps go; made if it does not exist. */
   readonly outFolder: string;
   readonly print: (text: string) => void;
@@ -19,7 +23,7 @@ export interface DemoOptions {
   readonly progress?: (module: string) => void;
 }
 
-/** A result differs from PyTorch's. */
+/** A result differs from PyTorch's, or from what the CPU computes in float64. */
 export class MismatchError extends WebGPUAttentionError {
   override name = 'MismatchError';
 }
@@ -27,29 +31,31 @@ export class MismatchError extends WebGPUAttentionError {
 /**
  * Prints the device, then a table of the runs, and writes their attention maps.
  *
- * @throws MismatchError at the end if a result differs from PyTorch's by more than the tolerance
+ * @throws MismatchError at the end if a result differs from the expected one by more than the tolerance
  */
 export async function runDemo(device: Device, options: DemoOptions): Promise<void> {
-  const { file, outFolder, print } = options;
+  const { example = seededExample(options.runs), outFolder, print } = options;
+  const reference = options.example ? 'PyTorch' : 'the CPU';
   print(`Device: ${deviceLine(device.info)}\n`);
-  const example = parseSafetensors(file);
   const outcomes = await measureAll(device, example, options);
-  print(outcomeTable(outcomes));
+  print(outcomeTable(outcomes, reference));
+  if (!options.example)
+    print(`Weights and inputs: drawn from a seed. npm install ${EXAMPLE_PACKAGE} brings PyTorch's.`);
   print(
-    `Error: largest absolute difference from PyTorch in float64; allowed are ${formatError(TOLERANCE.output)} for outputs, ` +
+    `Error: largest absolute difference from ${reference} in float64; allowed are ${formatError(TOLERANCE.output)} for outputs, ` +
       `${formatError(TOLERANCE.weights)} for weights.\n` +
       `GPU time: one forward in float32, median of ${timedRuns(device)} after a warm-up.\n`,
   );
   await drawMaps(outcomes, example, outFolder, print);
-  failOnMismatch(outcomes);
+  failOnMismatch(outcomes, reference);
 }
 
 async function measureAll(
   device: Device,
   example: SafetensorsFile,
-  { runs, file, progress }: DemoOptions,
+  { runs, progress }: DemoOptions,
 ): Promise<Outcome[]> {
-  const tensors = await loadSafetensors(device, file);
+  const tensors = makeTensors(device, example);
   const outcomes: Outcome[] = [];
   try {
     for (const run of runs) {
@@ -63,8 +69,8 @@ async function measureAll(
   return outcomes;
 }
 
-function outcomeTable(outcomes: readonly Outcome[]): string {
-  const head = ['module', 'input', 'output', 'weights', 'error against\nPyTorch', 'GPU time'];
+function outcomeTable(outcomes: readonly Outcome[], reference: string): string {
+  const head = ['module', 'input', 'output', 'weights', `error against\n${reference}`, 'GPU time'];
   const rows = outcomes.map(({ run, inputShapes, results, gpuTime }) => {
     const shapeOf = (wanted: ResultName) => {
       const result = results.find(({ name }) => name === wanted);
@@ -102,7 +108,7 @@ async function drawMaps(
   print(`Attention maps:\n${paths.map((path) => `  ${path}`).join('\n')}`);
 }
 
-function failOnMismatch(outcomes: readonly Outcome[]): void {
+function failOnMismatch(outcomes: readonly Outcome[], reference: string): void {
   const mismatches = outcomes.flatMap(({ run, results }) =>
     results
       .filter((result) => !isMatch(result))
@@ -110,5 +116,6 @@ function failOnMismatch(outcomes: readonly Outcome[]): void {
         ({ name, error }) => `${run.name}'s ${name} by ${formatError(error)} (allowed ${formatError(TOLERANCE[name])})`,
       ),
   );
-  if (mismatches.length > 0) throw new MismatchError(`demo: results differ from PyTorch's: ${mismatches.join(', ')}`);
+  if (mismatches.length > 0)
+    throw new MismatchError(`demo: results differ from ${reference}'s: ${mismatches.join(', ')}`);
 }

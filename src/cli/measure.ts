@@ -1,4 +1,4 @@
-/** One run of the demo: PyTorch's numbers in, results, errors and time out. */
+/** One run of the demo: the example's numbers in, results, errors and time out. */
 import { cast, type Device, type Shape, type StateDict, type Tensor } from '../index.ts';
 import type { SafetensorsFile } from '../io/safetensors.ts';
 import { TOLERANCE, type ResultName, type Run } from './six-runs.ts';
@@ -7,7 +7,7 @@ export interface Result {
   readonly name: ResultName;
   readonly shape: Shape;
   readonly data: Float32Array;
-  /** Largest absolute difference from PyTorch; NaN if either side holds one. */
+  /** Largest absolute difference from the example's result; NaN if either side holds one. */
   readonly error: number;
 }
 
@@ -23,7 +23,7 @@ export interface Outcome {
  * Runs a module in float32 on the example's float16 inputs and weights, which loses nothing.
  *
  * @param tensors the example on the device
- * @param example the same file, which also holds PyTorch's results
+ * @param example the same, which also holds the expected results
  */
 export async function measure(
   device: Device,

@@ -56,7 +56,11 @@ const METADATA_KEY = '__metadata__';
  * @throws ArgumentError if `bytes` is neither a Uint8Array nor an ArrayBuffer
  */
 export async function loadSafetensors(device: Device, bytes: FileBytes): Promise<Record<string, Tensor>> {
-  const { tensors } = parseSafetensors(bytes);
+  return makeTensors(device, parseSafetensors(bytes));
+}
+
+/** The tensors of a parsed file, by name. If one cannot be made, none is left behind. */
+export function makeTensors(device: Device, { tensors }: SafetensorsFile): Record<string, Tensor> {
   const made: Record<string, Tensor> = Object.create(null);
   try {
     for (const [name, entry] of Object.entries(tensors)) made[name] = makeTensor(device, name, entry);

@@ -6,7 +6,7 @@ import { MismatchError, runDemo } from '../../src/cli/demo.ts';
 import { printInfo } from '../../src/cli/info.ts';
 import { largestError } from '../../src/cli/measure.ts';
 import { chooseRuns, SIX_RUNS } from '../../src/cli/six-runs.ts';
-import { parseSafetensors } from '../../src/io/safetensors.ts';
+import { parseSafetensors, type SafetensorsFile } from '../../src/io/safetensors.ts';
 import { testDevice } from '../device.ts';
 import { exampleBytes } from './example.ts';
 
@@ -20,9 +20,13 @@ beforeEach(() => {
 
 afterEach(() => rmSync(folder, { recursive: true }));
 
-async function demo(module?: string, file = exampleBytes(), outFolder = join(folder, 'maps')): Promise<string> {
+async function demo(
+  module?: string,
+  example: SafetensorsFile | undefined = parseSafetensors(exampleBytes()),
+  outFolder = join(folder, 'maps'),
+): Promise<string> {
   const print = (text: string) => void printed.push(text);
-  await runDemo(await testDevice(), { runs: chooseRuns(module), file, outFolder, print });
+  await runDemo(await testDevice(), { runs: chooseRuns(module), example, outFolder, print });
   return printed.join('\n');
 }
 
@@ -58,19 +62,30 @@ describe('demo', () => {
     ['a result that is not', 0x3f, /ScaledDotProductAttention's weights by \d\.\de-1 \(allowed 1\.0e-5\)$/],
     ['NaN', 0xff, /ScaledDotProductAttention's weights by NaN /],
   ])("fails loudly on %s PyTorch's, after showing all", async (_name, byte, message) => {
-    const file = exampleBytes();
-    parseSafetensors(file).tensors['ScaledDotProductAttention/weights'].data.fill(byte);
-    const failure = demo('ScaledDotProductAttention', file);
+    const example = parseSafetensors(exampleBytes());
+    example.tensors['ScaledDotProductAttention/weights'].data.fill(byte);
+    const failure = demo('ScaledDotProductAttention', example);
     await expect(failure).rejects.toThrow(MismatchError);
     await expect(failure).rejects.toThrow(message);
     expect(printed.join('\n')).toContain('✗ weights');
     expect(readdirSync(join(folder, 'maps'))).toHaveLength(1);
   });
 
+  test("without PyTorch's file, runs on seeded weights against float64, and says where the file is", async () => {
+    const print = (text: string) => void printed.push(text);
+    const runs = ['ScaledDotProductAttention', 'CrossAttention'].flatMap((name) => chooseRuns(name));
+    await runDemo(await testDevice(), { runs, outFolder: join(folder, 'maps'), print });
+    const text = printed.join('\n');
+    expect(text.match(/✓ (output|weights) \d\.\de-\d/g)).toHaveLength(4);
+    expect(text).toContain('npm install webgpu-attention-six-modules');
+    expect(text).not.toContain('from PyTorch');
+    expect(readdirSync(join(folder, 'maps')).sort()).toEqual(['CrossAttention.svg', 'ScaledDotProductAttention.svg']);
+  });
+
   test('says where it cannot write', async () => {
     const inTheWay = join(folder, 'a-file');
     writeFileSync(inTheWay, '');
-    const failure = demo('ScaledDotProductAttention', exampleBytes(), inTheWay);
+    const failure = demo('ScaledDotProductAttention', parseSafetensors(exampleBytes()), inTheWay);
     await expect(failure).rejects.toMatchObject({ syscall: 'mkdir', path: inTheWay });
   });
 });

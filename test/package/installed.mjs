@@ -10,7 +10,7 @@ export const root = resolve(fileURLToPath(import.meta.url), '../../..');
 /**
  * Packs this package and installs it without its optional dependencies.
  *
- * @returns the folder, the tarball's bytes, and what deletes both
+ * @returns the folder, the tarball in it and its size, and what deletes all of it
  */
 export function installPacked() {
   const folder = mkdtempSync(join(tmpdir(), 'webgpu-attention-package-'));
@@ -19,6 +19,7 @@ export function installPacked() {
   install(folder, [`./${tarball}`], ['--omit=optional']);
   return {
     folder,
+    tarball: join(folder, tarball),
     bytes: statSync(join(folder, tarball)).size,
     dispose: () => rmSync(folder, { recursive: true, force: true }),
   };
