@@ -8,7 +8,7 @@ import ts from 'typescript';
 /** What a file of each room under `src/` may import: rooms, single files, or the `#platform` switch. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   gpu: [],
-  platform: ['src/gpu/errors.ts'],
+  platform: ['src/gpu/errors.ts', 'src/gpu/global-types.ts'],
   tensor: ['gpu', '#platform', 'src/platform/adapter.ts'],
   io: ['tensor', 'gpu'],
   kernels: ['tensor', 'gpu', 'shaders'],
@@ -25,7 +25,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   // What changes the parameters of modules, which they know as tensors.
   optimisers: ['modules', 'ops', 'autograd', 'kernels', 'tensor', 'src/gpu/errors.ts'],
   // Whole networks of modules, and what reads them from files; they touch the GPU no more than those.
-  models: ['modules', 'caches', 'ops', 'autograd', 'io', 'tensor', 'src/gpu/errors.ts'],
+  models: ['modules', 'caches', 'ops', 'autograd', 'io', 'tensor', 'src/gpu/errors.ts', 'src/gpu/global-types.ts'],
   // Text, tables and pictures of what the rooms above it show.
   display: ['tensor'],
   cli: [
