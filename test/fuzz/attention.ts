@@ -83,9 +83,9 @@ const FAULTS: Readonly<Record<string, (problem: Problem) => Problem>> = {
   'scale NaN': (problem) => ({ ...problem, scale: NaN }),
   'window -2': (problem) => ({ ...problem, window: { left: -2, right: 0 } }),
   'window 1.5': (problem) => ({ ...problem, window: { left: 0, right: 1.5 } }),
-  'more values than keys': (problem) => ({ ...problem, v: longer(problem.v, 2) }),
-  'more heads of keys': (problem) => ({ ...problem, k: longer(problem.k, 1) }),
-  'longer queries than keys': (problem) => ({ ...problem, q: longer(problem.q, problem.q.shape.length - 1) }),
+  'more values than keys': (problem) => ({ ...problem, v: longer(problem.v, -2) }),
+  'more heads of keys': (problem) => ({ ...problem, k: longer(problem.k, -3) }),
+  'longer queries than keys': (problem) => ({ ...problem, q: longer(problem.q, -1) }),
   'a wider mask': (problem) => {
     const keys = problem.k.shape.at(-2)!;
     return { ...problem, mask: { shape: [keys + 2], data: new Uint8Array(keys + 2) } };
@@ -348,8 +348,9 @@ function withoutHeads(problem: Problem): Problem {
 }
 
 /** One more along an axis. */
+/** `axis` counts from the end. */
 function longer({ shape, data }: HostArray, axis: number): HostArray {
-  const more = shape.map((length, i) => (i === Math.min(axis, shape.length - 1) ? length + 1 : length));
+  const more = shape.with(axis, shape.at(axis)! + 1);
   return { shape: more, data: new Float32Array(more.reduce((a, b) => a * b)).fill(data[0]) };
 }
 
