@@ -19,12 +19,13 @@ import { offersMatrices } from './tuning/offers-matrices.ts';
  */
 export async function createDevice(options: DeviceOptions = {}): Promise<Device> {
   const tape = makeTape({ accumulate, sumTo, clone, reshape });
-  const { kernels, remembersTuning: remembers = true } = options;
   const device = await openDevice(
     options,
-    async (opened, tuneOptions) => (await import('./tuning/tune.ts')).tune(opened, tuneOptions, remembers),
+    async (opened, tuneOptions) =>
+      (await import('./tuning/tune.ts')).tune(opened, tuneOptions, options.remembersTuning ?? true),
     tape,
   );
+  const { kernels, remembersTuning: remembers = true } = options;
   try {
     if (offersMatrices(device.gpu, device.traits)) {
       const { probeMatrices } = await import('./tuning/probe-matrices.ts');
