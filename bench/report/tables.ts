@@ -22,7 +22,7 @@ export function markdownTables(result: BenchResult): string {
 
 function introduction({ date, device, host, roof, versions }: BenchResult): string {
   const on = [
-    device.isSoftware ? device.description : driverName(device),
+    device.isSoftware ? device.description || device.name : driverName(device),
     host.cpu,
     `${host.cores} cores`,
     versions.runtime,

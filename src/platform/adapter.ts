@@ -52,6 +52,44 @@ export function softwareDriver(info: DriverInfo): string | undefined {
   return info.isFallbackAdapter || info.architecture === 'software' ? 'software' : undefined;
 }
 
+/** Makers by the number that Vulkan and Direct3D have for them (PCI's, where they have one). */
+const MAKERS: Readonly<Record<number, string>> = {
+  0x1002: 'amd',
+  0x1010: 'img-tec',
+  0x106b: 'apple',
+  0x10de: 'nvidia',
+  0x13b5: 'arm',
+  0x1414: 'microsoft',
+  0x144d: 'samsung',
+  0x14e4: 'broadcom',
+  0x1ae0: 'google',
+  0x5143: 'qualcomm',
+  0x8086: 'intel',
+  0x10005: 'mesa',
+};
+
+const isNumber = (text: string | undefined): boolean => /^\d+$/.test(text ?? '');
+
+/**
+ * An adapter's strings as Dawn has them. wgpu, in Deno, gives numbers for maker and device, or 0 where there are none (on Metal),
+ * and the adapter's name as its description.
+ */
+export function adapterNames(info: DriverInfo): {
+  vendor: string;
+  architecture: string;
+  device: string;
+  description: string;
+} {
+  const { vendor = '', architecture = '', device = '', description = '' } = info;
+  const byName = Object.values(MAKERS).find((maker) => description.toLowerCase().startsWith(maker));
+  return {
+    vendor: isNumber(vendor) ? (MAKERS[Number(vendor)] ?? byName ?? '') : vendor,
+    architecture,
+    device: isNumber(device) ? description : device,
+    description: isNumber(device) ? '' : description,
+  };
+}
+
 export function foundAdapter(adapter: GPUAdapter, reason: string): FoundAdapter {
   const software = softwareDriver(adapter.info);
   return { adapter, isSoftware: software !== undefined, driver: software ?? 'hardware', reason };

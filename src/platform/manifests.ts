@@ -1,8 +1,7 @@
 /** Vulkan driver manifests: the JSON files by which the Vulkan loader on Linux knows its drivers. */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-
-type Environment = Readonly<Record<string, string | undefined>>;
+import { setEnvironment, type Environment } from './environment.ts';
 
 /** The folders in which the Vulkan loader looks for driver manifests, in its order. */
 export function manifestFolders(env: Environment = process.env): string[] {
@@ -50,12 +49,5 @@ export function withManifest<T>(manifest: string, open: () => T): T {
     return open();
   } finally {
     setEnvironment({ VK_DRIVER_FILES, VK_ICD_FILENAMES });
-  }
-}
-
-function setEnvironment(variables: Environment): void {
-  for (const [name, value] of Object.entries(variables)) {
-    if (value === undefined) delete process.env[name];
-    else process.env[name] = value;
   }
 }

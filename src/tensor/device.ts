@@ -5,6 +5,7 @@ import type { WebGPUBuffer, WebGPUDevice } from '../gpu/global-types.ts';
 import { Pace } from '../gpu/pace.ts';
 import { Runtime, type Launch, type WaitOptions } from '../gpu/runtime.ts';
 import { BufferUsage } from '../gpu/usage.ts';
+import { adapterNames } from '../platform/adapter.ts';
 import { callSite } from './call-site.ts';
 import { BYTES, DTYPES, type DType, type DTypeKind, type FloatDType } from './dtype.ts';
 import { encodeFloat16 } from './float16.ts';
@@ -56,11 +57,12 @@ export interface DeviceOptions {
 }
 
 export interface DeviceInfo {
+  /** Such as `nvidia`, `amd`, `intel` or `apple`; empty if it is not told. */
   readonly vendor: string;
   readonly architecture: string;
   /** The adapter's own name, such as `NVIDIA H100`. */
   readonly device: string;
-  /** The driver's description of itself. */
+  /** The driver's description of itself; wgpu, in Deno, has none. */
   readonly description: string;
   /** `'hardware'`, or the software driver's name. */
   readonly driver: string;
@@ -188,10 +190,7 @@ function describe(
   const limits: Record<string, number> = {};
   for (const name of WANTED_LIMITS) limits[name] = gpu.limits[name];
   return {
-    vendor: adapter?.vendor ?? '',
-    architecture: adapter?.architecture ?? '',
-    device: adapter?.device ?? '',
-    description: adapter?.description ?? '',
+    ...adapterNames(adapter ?? {}),
     driver,
     reason,
     isSoftware: isSoftware || adapter?.isFallbackAdapter === true,

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { ArgumentError } from '../../src/gpu/errors.ts';
-import { checkChoice, softwareDriver } from '../../src/platform/adapter.ts';
+import { adapterNames, checkChoice, softwareDriver } from '../../src/platform/adapter.ts';
 
 describe('softwareDriver tells drivers apart', () => {
   test.each([
@@ -18,6 +18,35 @@ describe('softwareDriver tells drivers apart', () => {
     [{}, undefined],
   ])('%j → %s', (info, driver) => {
     expect(softwareDriver(info)).toBe(driver);
+  });
+});
+
+describe('adapterNames', () => {
+  const known = { vendor: 'nvidia', architecture: 'ampere', device: 'NVIDIA H100', description: 'NVIDIA: 535.54.03' };
+
+  test.each([
+    // as Deno 2.9 reports them
+    [
+      { vendor: '65541', device: '0', description: 'llvmpipe (LLVM 15.0.6, 256 bits)' },
+      'mesa',
+      'llvmpipe (LLVM 15.0.6, 256 bits)',
+    ],
+    [
+      { vendor: '6880', device: '49374', description: 'SwiftShader Device (Subzero)' },
+      'google',
+      'SwiftShader Device (Subzero)',
+    ],
+    [{ vendor: '4318', device: '9008', description: 'NVIDIA H100' }, 'nvidia', 'NVIDIA H100'],
+    [{ vendor: '4098', device: '29772', description: 'AMD Radeon RX 7900' }, 'amd', 'AMD Radeon RX 7900'],
+    [{ vendor: '0', device: '0', description: 'Apple M2' }, 'apple', 'Apple M2'],
+    [{ vendor: '7', device: '0', description: 'Unheard-of 1' }, '', 'Unheard-of 1'],
+  ])("names wgpu's %j", (info, vendor, device) => {
+    expect(adapterNames(info)).toEqual({ vendor, architecture: '', device, description: '' });
+  });
+
+  test("leaves Dawn's as they are, and those that a browser hides", () => {
+    expect(adapterNames(known)).toEqual(known);
+    expect(adapterNames({})).toEqual({ vendor: '', architecture: '', device: '', description: '' });
   });
 });
 
