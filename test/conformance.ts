@@ -22,12 +22,10 @@
  * - `seed`: the course's Python modules, `kind` = `seed.<Module>`. mask [batch, Nq, Nk], true = blocked. ScaledDotProductAttention
  *   divides by `scale`; MultiHeadAttention's and SelfAttention's attn is [head · batch + b, Nq, Nk]; wq, wk, wv are used as x · w.
  */
-import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { getFloat16 } from '@petamoriken/float16';
 import { describe, test } from 'vitest';
 import { parseSafetensors } from '../src/io/safetensors.ts';
+import { readFile } from './read-file.ts';
 
 export interface CaseTensor {
   dtype: 'float32' | 'float16' | 'float64' | 'bool' | 'int32' | 'uint32' | 'int64';
@@ -135,44 +133,40 @@ interface Sets {
 export type SetName = keyof Sets;
 
 const FOLDER_VARIABLE = 'WEBGPU_ATTENTION_CONFORMANCE';
-const fixtures = fileURLToPath(new URL('./fixtures/', import.meta.url));
-const cache = new Map<string, unknown[]>();
+const cache = new Map<string, Promise<unknown[]>>();
 
-/** The conformance folder, or undefined where there is none. */
-export function conformanceFolder(): string | undefined {
-  const named = process.env[FOLDER_VARIABLE];
-  const folder = named ?? fileURLToPath(new URL('../../shared/conformance', import.meta.url));
-  if (existsSync(folder)) return folder;
-  if (named) throw new Error(`${FOLDER_VARIABLE} must name a folder that exists, got ${named}`);
-  return undefined;
-}
-
-/** The cases of one set of the conformance folder; undefined where the folder is absent. */
-export function conformanceCases<S extends SetName>(set: S): Sets[S][] | undefined {
-  const folder = conformanceFolder();
+/** The cases of one set of the conformance folder, whose address the configuration gives; undefined where it is absent. */
+async function conformanceCases<S extends SetName>(set: S): Promise<Sets[S][] | undefined> {
+  const folder = import.meta.env[FOLDER_VARIABLE] as string | undefined;
   if (!folder) return undefined;
-  return cached(folder + set, () =>
-    set.startsWith('onnx_')
-      ? onnxCases(join(folder, set))
-      : torchCases(join(folder, 'torch_golden', `${set}.safetensors`)),
-  ) as Sets[S][];
+  const read = async (): Promise<unknown[]> => {
+    if (!set.startsWith('onnx_')) return torchCases(set, await readFile(`${folder}torch_golden/${set}.safetensors`));
+    const [manifest, payload] = ['json', 'bin'].map((ending) => readFile(`${folder}${set}.${ending}`));
+    return onnxCases(await manifest, await payload);
+  };
+  return (await cached(folder + set, read)) as Sets[S][];
 }
 
 /** The committed cases of a set. */
-export function fixtureCases<S extends 'sdpa' | 'local' | 'mha'>(set: S): Sets[S][] {
-  return cached(fixtures + set, () => torchCases(join(fixtures, `${set}.safetensors`))) as Sets[S][];
+async function fixtureCases<S extends 'sdpa' | 'local' | 'mha'>(set: S): Promise<Sets[S][]> {
+  const path = `fixtures/${set}.safetensors`;
+  return (await cached(path, async () => torchCases(set, await readFile(path)))) as Sets[S][];
 }
 
 /**
  * Calls `define`, which registers tests, with the committed cases of a set (if there are any) and with those of the conformance
  * folder; where that is absent, a skipped test says so.
  */
-export function describeConformance<S extends SetName>(set: S, define: (cases: Sets[S][]) => void): void {
+export async function describeConformance<S extends SetName>(
+  set: S,
+  define: (cases: Sets[S][]) => void,
+): Promise<void> {
   if (set === 'sdpa' || set === 'local' || set === 'mha') {
-    describe(`${set}, committed cases`, () => define(fixtureCases(set) as Sets[S][]));
+    const committed = await fixtureCases(set);
+    describe(`${set}, committed cases`, () => define(committed as Sets[S][]));
   }
+  const cases = await conformanceCases(set);
   describe(`${set}, conformance folder`, () => {
-    const cases = conformanceCases(set);
     if (cases) {
       define(cases);
       return;
@@ -183,21 +177,21 @@ export function describeConformance<S extends SetName>(set: S, define: (cases: S
   });
 }
 
-function cached(key: string, read: () => unknown[]): unknown[] {
+function cached(key: string, read: () => Promise<unknown[]>): Promise<unknown[]> {
   let cases = cache.get(key);
   if (!cases) cache.set(key, (cases = read()));
   return cases;
 }
 
-function torchCases(path: string): Case[] {
-  const { metadata, tensors } = parseSafetensors(readFileSync(path));
+function torchCases(set: string, content: Uint8Array): Case[] {
+  const { metadata, tensors } = parseSafetensors(content);
   const cases = JSON.parse(metadata['cases']) as Omit<Case, 'tensor' | 'has'>[];
   return cases.map((parameters) => ({
     ...parameters,
     has: (name) => parameters.tensors.includes(name),
     tensor: (name) => {
       const entry = tensors[`${parameters.name}/${name}`];
-      if (!entry) throw new Error(`${path}: case ${parameters.name} has no tensor ${name}`);
+      if (!entry) throw new Error(`${set}: case ${parameters.name} has no tensor ${name}`);
       return decode(entry.dtype, entry.shape, entry.data);
     },
   }));
@@ -221,9 +215,8 @@ interface OnnxManifestCase {
   outputs: Record<string, OnnxTensor>;
 }
 
-function onnxCases(path: string): OnnxCase[] {
-  const manifest = JSON.parse(readFileSync(`${path}.json`, 'utf8')) as { cases: OnnxManifestCase[] };
-  const payload = readFileSync(`${path}.bin`);
+function onnxCases(content: Uint8Array, payload: Uint8Array): OnnxCase[] {
+  const manifest = JSON.parse(new TextDecoder().decode(content)) as { cases: OnnxManifestCase[] };
   return manifest.cases.map(({ op, inputs, outputs, ...rest }) => {
     const tensors = { ...inputs, ...outputs };
     return {
@@ -236,7 +229,7 @@ function onnxCases(path: string): OnnxCase[] {
       has: (slot) => slot in tensors,
       tensor: (slot) => {
         const entry = tensors[slot];
-        if (!entry) throw new Error(`${path}: case ${rest.name} has no tensor ${slot}`);
+        if (!entry) throw new Error(`${op}: case ${rest.name} has no tensor ${slot}`);
         return decode(entry.dtype, entry.shape, payload.subarray(entry.offset, entry.offset + entry.bytes));
       },
     };

@@ -7,7 +7,7 @@
 import { createDevice, type Device, type Tensor } from '../src/index.ts';
 import { openGpuDevice } from './gpu/gpu-device.ts';
 
-export const HAS_DEFAULT_LIMITS = process.env['WEBGPU_ATTENTION_TEST_LIMITS'] === 'default';
+export const HAS_DEFAULT_LIMITS = import.meta.env['WEBGPU_ATTENTION_TEST_LIMITS'] === 'default';
 
 let shared: Promise<Device> | undefined;
 
@@ -31,9 +31,9 @@ function holdTensors(device: Device): Device {
 
 async function open(): Promise<Device> {
   if (HAS_DEFAULT_LIMITS) return createDevice({ gpuDevice: await openGpuDevice() });
-  const kernel = process.env['WEBGPU_ATTENTION_TEST_ATTENTION'];
+  const kernel = import.meta.env['WEBGPU_ATTENTION_TEST_ATTENTION'] as string | undefined;
   return createDevice({
-    experimental: process.env['WEBGPU_ATTENTION_EXPERIMENTAL'] === '1',
+    experimental: import.meta.env['WEBGPU_ATTENTION_EXPERIMENTAL'] === '1',
     ...(kernel && { kernels: { flashAttention: kernel, localAttention: kernel } }),
   });
 }

@@ -3,7 +3,7 @@ import attention from '../../shaders/matrix/attention.wgsl';
 import matmul from '../../shaders/matrix/matmul.wgsl';
 import { MATRIX_SHADERS } from '../../src/kernels/matrix-shaders.ts';
 import { replacePart, type Shader } from '../../src/gpu/shader.ts';
-import { HAS_DEFAULT_LIMITS, testDevice } from '../device.ts';
+import { testDevice } from '../device.ts';
 import emulated from './subgroup-matrix.wgsl';
 
 /** The very text of the matrix kernels, with an emulation of the matrices. */
@@ -27,7 +27,7 @@ export function useMatrices(vendor?: string): void {
       device.traits = traits;
     });
     if (vendor !== undefined) device.traits = { ...traits, vendor };
-    if (traits.subgroupMatrix !== undefined) return;
+    if (traits.subgroupMatrix !== undefined || traits.subgroupSize === 0) return;
     const run = runtime.dispatch.bind(runtime);
     const dispatch = vi
       .spyOn(runtime, 'dispatch')
@@ -41,7 +41,10 @@ export function useMatrices(vendor?: string): void {
       dispatch.mockRestore();
     });
   });
-  beforeEach((context) => context.skip(HAS_DEFAULT_LIMITS, 'without features there are no tensor cores to emulate'));
+  beforeEach(async (context) => {
+    const { subgroupMatrix, subgroupSize } = (await testDevice()).traits;
+    context.skip(subgroupMatrix === undefined && subgroupSize === 0, 'without subgroups no tensor cores are emulated');
+  });
   afterAll(() => restore.forEach((undo) => undo()));
 }
 

@@ -1,7 +1,9 @@
 /**
- * The devices that `npm run test:matrix` runs the suite on, or only `files` of it. `sample` names the files that CI runs of a
- * cell: kernels that depend on what the cell varies.
+ * The devices and runtimes that `npm run test:matrix` runs the suite on, or only `files` of it. `sample` names the files that CI
+ * runs of a cell: kernels that depend on what the cell varies. `runtime` is Node unless it is named, and `driver` is a software
+ * driver that the runtime is to find (runtimes.mjs).
  */
+import { SUITES } from './suites.mjs';
 
 const lavapipe = (bits) => ({ WEBGPU_ATTENTION_ADAPTER: 'lavapipe', LP_NATIVE_VECTOR_WIDTH: String(bits) });
 const DEFAULT_LIMITS = { WEBGPU_ATTENTION_TEST_LIMITS: 'default' };
@@ -9,13 +11,48 @@ const DEFAULT_LIMITS = { WEBGPU_ATTENTION_TEST_LIMITS: 'default' };
 /** Kernels that depend on subgroups, on limits and on features. */
 const KERNELS = ['test/ops/softmax.test.ts', 'test/ops/matmul.test.ts', 'test/ops/attention/flash-attention.test.ts'];
 
+/** An op, attention, its gradient, the tape, modules and a cache, chosen for their time: compiling is slow on the CPU. */
+const SMALL = [
+  'ops/softmax',
+  'ops/attention/conformance',
+  'ops/attention/merge-attention-gradient',
+  'autograd/tape',
+  'modules/modules',
+  'caches/key-value-cache',
+].map((name) => `test/${name}.test.ts`);
+
+/** wgpu and its translation of WGSL compile slower than Dawn. */
+const SMALLER = [
+  'ops/linear',
+  'ops/attention/merge-attention-gradient',
+  'autograd/tape',
+  'modules/modules',
+  'caches/key-value-cache',
+].map((name) => `test/${name}.test.ts`);
+
+/** Firefox looks ten times a second whether a result is there, so that a test takes as many tenths as it has waits. */
+const FEW_WAITS = [
+  'ops/linear',
+  'ops/attention/merge-attention-gradient',
+  'autograd/tape',
+  'modules/layer-norm',
+  'modules/linear',
+  'modules/module',
+  'caches/key-value-cache',
+].map((name) => `test/${name}.test.ts`);
+
+const SUPPORT = 'test/matrix/support.test.ts';
+
 export const CELLS = [
   {
     name: 'embedded',
     env: { WEBGPU_ATTENTION_ADAPTER: 'embedded' },
-    sample: ['options-kernels.matrix', 'options', 'options.property', 'backward.property', 'gradient', 'packed'].map(
-      (name) => `test/ops/attention/attention-${name}.test.ts`,
-    ),
+    sample: [
+      ...['options-kernels.matrix', 'options', 'options.property', 'backward.property', 'gradient', 'packed'].map(
+        (name) => `test/ops/attention/attention-${name}.test.ts`,
+      ),
+      SUPPORT,
+    ],
   },
   {
     name: 'embedded, attention in registers as on a GPU',
@@ -44,7 +81,7 @@ export const CELLS = [
     ].map((name) => `test/${name}.test.ts`),
   },
   { name: 'lavapipe, subgroups of 4', env: lavapipe(128), sample: KERNELS },
-  { name: 'lavapipe, subgroups of 8', env: lavapipe(256), sample: [] },
+  { name: 'lavapipe, subgroups of 8', env: lavapipe(256), sample: [SUPPORT] },
   {
     name: 'lavapipe, attention in registers as on a GPU',
     env: { ...lavapipe(256), WEBGPU_ATTENTION_TEST_ATTENTION: 'register-32x32-4x4' },
@@ -52,4 +89,15 @@ export const CELLS = [
     sample: [],
   },
   { name: 'lavapipe, subgroups of 16', env: lavapipe(512), needs: 'avx512f', sample: KERNELS },
+  // A page cannot choose its driver: without a GPU Chromium takes its own SwiftShader, and Firefox lavapipe.
+  { name: 'chromium', runtime: 'chromium', ...everywhere(SMALL) },
+  { name: 'firefox', runtime: 'firefox', ...everywhere(FEW_WAITS) },
+  { name: 'deno, SwiftShader', runtime: 'deno', driver: 'swiftshader', ...everywhere(SMALLER) },
+  { name: 'deno, lavapipe', runtime: 'deno', ...everywhere([]) },
+  { name: 'bun', runtime: 'bun', env: { WEBGPU_ATTENTION_ADAPTER: 'embedded' }, ...everywhere(SMALL) },
 ];
+
+/** The suites of every runtime. */
+function everywhere(sample) {
+  return { files: [...SUITES, SUPPORT], sample: [...sample, SUPPORT] };
+}

@@ -25,6 +25,16 @@ export function countTests(path, status) {
   return counts;
 }
 
+/** What test/matrix/support.test.ts told of the device; undefined if it did not run. */
+export function findSupport(path) {
+  try {
+    const { testResults } = JSON.parse(readFileSync(path, 'utf8'));
+    return testResults.flatMap((file) => file.assertionResults).find(({ meta }) => meta?.support)?.meta.support;
+  } catch {
+    return undefined;
+  }
+}
+
 if (resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
   const { passed, failed, skipped } = countTests(process.argv[2], Number(process.argv[3]));
   console.log(passed, failed, skipped);

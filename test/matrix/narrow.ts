@@ -1,7 +1,7 @@
 /** What `npm test` leaves to `npm run test:matrix`, which sets the variable (run.mjs). */
 import { describe } from 'vitest';
 
-export const IS_MATRIX = process.env['WEBGPU_ATTENTION_MATRIX'] === '1';
+export const IS_MATRIX = import.meta.env['WEBGPU_ATTENTION_MATRIX'] === '1';
 
 /** The cases that `npm test` tries, of all those that the matrix tries. */
 export function narrow<T>(few: readonly T[], all: readonly T[]): readonly T[] {

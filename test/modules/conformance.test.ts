@@ -17,7 +17,7 @@ import {
 } from '../reference/torch-mha.ts';
 import { enqueueMha, toBatchFirst } from './mha-run.ts';
 
-describeConformance('mha', (cases) => {
+await describeConformance('mha', (cases) => {
   test.each(cases)('$name, float32', async (c) => {
     const { output, weights } = await run(await testDevice(), c, 'float32');
     const wanted = expectedMha(c);

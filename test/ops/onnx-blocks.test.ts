@@ -139,7 +139,7 @@ function upload(onnx: OnnxCase, name: string): Tensor {
   });
 }
 
-describeConformance('onnx_blocks', (cases) => {
+await describeConformance('onnx_blocks', (cases) => {
   test('every case is run or listed as not covered', () => {
     const kinds = [...new Set(cases.map(({ kind }) => kind))];
     expect(kinds.filter((kind) => !(kind in OPERATORS) && !(kind in NOT_COVERED))).toEqual([]);

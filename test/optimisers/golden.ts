@@ -1,11 +1,9 @@
 /** What PyTorch's optimisers do in five steps (test/fixtures/generate-optimisers.py). */
-import { readFileSync } from 'node:fs';
 import { Adam, AdamW, type Device, type Optimiser, SGD, type Shape, type Tensor } from '../../src/index.ts';
 import { elementsOf, parseSafetensors } from '../../src/io/safetensors.ts';
+import { readFile } from '../read-file.ts';
 
-const { metadata, tensors } = parseSafetensors(
-  readFileSync(new URL('../fixtures/optimisers.safetensors', import.meta.url)),
-);
+const { metadata, tensors } = parseSafetensors(await readFile('fixtures/optimisers.safetensors'));
 
 export const STEPS = 5;
 export const NAMES = ['weight', 'bias'] as const;

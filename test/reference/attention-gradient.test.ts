@@ -202,10 +202,10 @@ function expectGolden(c: SdpaCase | LocalCase, options: AttentionOptions): void 
   if (c.has('dbias')) expectClose(mask!.data, c.tensor('dbias').data, stored, 'dbias');
 }
 
-describeConformance('sdpa', (cases) => {
+await describeConformance('sdpa', (cases) => {
   test.each(cases)('$name', (c) => expectGolden(c, sdpaOptions(c)));
 });
 
-describeConformance('local', (cases) => {
+await describeConformance('local', (cases) => {
   test.each(cases)('$name', (c) => expectGolden(c, localOptions(c)));
 });

@@ -16,7 +16,7 @@ const stored = { atol: 1e-7, rtol: 1e-6 };
 
 const array = (shape: number[], data: number[]): HostArray => ({ shape, data });
 
-describeConformance('sdpa', (cases) => {
+await describeConformance('sdpa', (cases) => {
   test.each(cases)('$name', (c) => {
     const result = attention(c.tensor('q'), c.tensor('k'), c.tensor('v'), sdpaOptions(c));
     expect(result.output.shape).toEqual(c.tensor('out').shape);
@@ -26,7 +26,7 @@ describeConformance('sdpa', (cases) => {
   });
 });
 
-describeConformance('local', (cases) => {
+await describeConformance('local', (cases) => {
   test.each(cases)('$name', (c) => {
     const result = attention(c.tensor('q'), c.tensor('k'), c.tensor('v'), localOptions(c));
     expectClose(result.output.data, c.tensor('out').data, stored, 'output');
@@ -34,7 +34,7 @@ describeConformance('local', (cases) => {
   });
 });
 
-describeConformance('mha', (cases) => {
+await describeConformance('mha', (cases) => {
   test.each(cases)('$name', (c) => {
     const { output, weights } = evaluateMha(c);
     const wanted = expectedMha(c);
@@ -58,7 +58,7 @@ describeConformance('mha', (cases) => {
   });
 });
 
-describeConformance('seed', (cases) => {
+await describeConformance('seed', (cases) => {
   test.each(cases)('$name', (c) => {
     const { output, weights } = seedModule(c);
     expectClose(output.data, c.tensor('out').data, stored, 'output');

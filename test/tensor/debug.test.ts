@@ -45,7 +45,7 @@ describe('memory({ detail: true })', () => {
     tensors.push(tensors[1].transpose(), tensors[1].slice(0, 1));
     const { tensors: living, ...use } = on.memory({ detail: true });
     expect(use).toEqual(on.memory());
-    const madeAt = debug && { madeAt: expect.stringMatching(/debug\.test\.ts:\d+:\d+/) as string };
+    const madeAt = debug && { madeAt: expect.stringMatching(/debug\.test\.ts[^ :]*:\d+:\d+/) as string };
     expect(living).toEqual([
       { shape: [100, 10], dtype: 'float32', bytes: 4096, count: 3, ...madeAt },
       { shape: [2000], dtype: 'float16', bytes: 4096, count: 1, ...madeAt },
@@ -65,9 +65,11 @@ describe('memory({ detail: true })', () => {
     });
     const lines = device
       .memory({ detail: true })
-      .tensors.map(({ madeAt }) => Number(/test\.ts:(\d+)/.exec(madeAt!)![1]));
-    const [first] = lines.sort((a, b) => a - b);
-    expect(lines.map((line) => line - first)).toEqual([0, 2, 3, 3, 4].slice(0, lines.length));
+      .tensors.map(({ madeAt }) => Number(/test\.ts[^ :]*:(\d+)/.exec(madeAt!)![1]));
+    // their order, because a page is served the file without its types, and with other numbers
+    const distinct = [...new Set(lines)].sort((a, b) => a - b);
+    const order = lines.map((line) => distinct.indexOf(line)).sort((a, b) => a - b);
+    expect(order).toEqual([0, 1, 2, 2, 3].slice(0, lines.length));
     await device.sync();
     for (const tensor of made) tensor.dispose();
     layer.dispose();
@@ -94,7 +96,7 @@ describe('an error that the GPU finds', () => {
     using z = softmax(y);
     const failure = await z.data().catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(ValidationError);
-    expect((failure as Error).message).toMatch(/\(in broken, called at [^ ]*debug\.test\.ts:\d+:\d+\)$/);
+    expect((failure as Error).message).toMatch(/\(in broken, called at [^ ]*debug\.test\.ts[^ :]*:\d+:\d+\)$/);
     expect((failure as Error).message).toMatch(/^device: recorded work was rejected: /);
     expect((failure as Error).message).not.toMatch(/softmax|gelu/);
     await z.data();
@@ -124,7 +126,7 @@ describe('an error that the GPU finds', () => {
     using y = gelu(x);
     const failure = await y.data().catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(ValidationError);
-    expect((failure as Error).message).toMatch(/\(called at clearWrapped \([^ ]*debug\.test\.ts:\d+:\d+\)\)$/);
+    expect((failure as Error).message).toMatch(/\(called at clearWrapped \([^ ]*debug\.test\.ts[^ :]*:\d+:\d+\)\)$/);
     for (const tensor of [x, wrapped]) tensor.dispose();
     buffer.destroy();
   });

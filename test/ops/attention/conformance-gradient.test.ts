@@ -18,7 +18,7 @@ import type { Float } from '../upload.ts';
 const DTYPES: readonly Float[] = ['float32', 'float16'];
 const GOLDEN = { q: 'dq', k: 'dk', v: 'dv', mask: 'dbias' } as const;
 
-describeConformance('sdpa', (cases) => {
+await describeConformance('sdpa', (cases) => {
   describe.each(['flashAttention', 'scaledDotProductAttention'] as const)('%s', (op) => {
     describe.each(DTYPES)('%s', (dtype) => {
       const few = cases.filter((c) => suits(op, c, dtype));
@@ -27,7 +27,7 @@ describeConformance('sdpa', (cases) => {
   });
 });
 
-describeConformance('local', (cases) => {
+await describeConformance('local', (cases) => {
   describe.each(narrow<AttentionOp>(['localAttention', 'scaledDotProductAttention'], ATTENTION_OPS))('%s', (op) => {
     describe.each(DTYPES)('%s', (dtype) => {
       const few = cases.filter((c) => suits(op, c, dtype));

@@ -36,7 +36,7 @@ import { type Float, upload } from '../upload.ts';
 
 const DTYPES: readonly Float[] = ['float32', 'float16'];
 
-describeConformance('sdpa', (cases) => {
+await describeConformance('sdpa', (cases) => {
   describe.each(['flashAttention', 'scaledDotProductAttention'] as const)('%s', (op) => {
     describe.each(DTYPES)('%s', (dtype) => {
       test.each(
@@ -51,7 +51,7 @@ describeConformance('sdpa', (cases) => {
   });
 });
 
-describeConformance('local', (cases) => {
+await describeConformance('local', (cases) => {
   describe.each(DTYPES)('%s', (dtype) => {
     test.each(
       narrow(
@@ -95,7 +95,7 @@ async function expectGolden(op: AttentionOp, c: SdpaCase | LocalCase, problem: P
   }
 }
 
-describeConformance('seed', (cases) => {
+await describeConformance('seed', (cases) => {
   describe.each([
     ['ops that store the weights', false],
     ['fused ops', true],

@@ -98,8 +98,8 @@ async function runOnDevice(c: OnnxCase, op: Op) {
 describe.each([
   ['onnx_attention', 76],
   ['onnx_attention_window', 11],
-] as const)('%s', (set, count) => {
-  describeConformance(set, (cases) => {
+] as const)('%s', async (set, count) => {
+  await describeConformance(set, (cases) => {
     test('has all its cases', () => expect(cases).toHaveLength(count));
 
     describe('reference', () => {

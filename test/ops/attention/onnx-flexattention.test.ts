@@ -42,7 +42,7 @@ function run(device: Device, c: OnnxCase, op: AttentionOp): Tensor {
   return matmul(multiply(weights!, device.tensor([factorOfProbMod(probMod)], [1])), v);
 }
 
-describeConformance('onnx_flexattention', (cases) => {
+await describeConformance('onnx_flexattention', (cases) => {
   test('has all its cases', () => expect(cases).toHaveLength(11));
 
   describe.each(ATTENTION_OPS)('%s', (op) => {
