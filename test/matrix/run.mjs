@@ -3,7 +3,7 @@
  *
  *     npm run test:matrix                          all of it, which takes hours on two cores
  *     npm run test:matrix -- --sample              the fixed sample that CI runs
- *     npm run test:matrix -- chromium deno         the cells whose name holds one of the words
+ *     npm run test:matrix -- chromium deno         the cells of these names, or whose name holds one of the words
  *     npm run test:matrix -- --files test/kernels  only these files of each cell
  *     npm run test:matrix -- --record              also keeps the results, for the README's table of runtimes
  *
@@ -38,7 +38,7 @@ const lines = [];
 for (const cell of CELLS) {
   const files = values.sample ? cell.sample : values.files.length > 0 ? values.files : (cell.files ?? []);
   if (values.sample && files.length === 0) continue;
-  if (words.length > 0 && !words.some((word) => cell.name.includes(word))) continue;
+  if (words.length > 0 && !words.some((word) => isMeant(word, cell.name))) continue;
   const { runtime = 'node' } = cell;
   const missing = cell.needs && !processorHas(cell.needs) ? `the processor has no ${cell.needs}` : undefined;
   const prepared = missing ? { missing } : prepare(cell, scratch);
@@ -84,6 +84,11 @@ console.log(`\n=== matrix\n${lines.join('\n')}`);
 console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
 if (values.report) writeFileSync(values.report, JSON.stringify({ ...total, lines }));
 process.exitCode = total.failed > 0 || total.passed === 0 ? 1 : 0;
+
+/** A word that is the whole name of a cell means no other. */
+function isMeant(word, name) {
+  return CELLS.some((cell) => cell.name === word) ? name === word : name.includes(word);
+}
 
 /** Keeps the result of a cell in place of its last one. */
 function record(result) {

@@ -15,10 +15,10 @@ const variables = Object.entries(process.env).filter(([name]) => name.startsWith
 
 export default defineConfig({
   root,
-  plugins: [wgslPlugin({ isMinified: false })],
+  plugins: [wgslPlugin()],
   resolve: { alias: { '#platform': `${root}src/platform/web.ts` } },
-  // Vite would reload the page when it finds one of them later.
-  optimizeDeps: { include: ['@petamoriken/float16', 'fast-check', 'wgsl_reflect/wgsl_reflect.module.js'] },
+  // Vite would reload the page if it found one of them later.
+  optimizeDeps: { include: ['@petamoriken/float16', 'fast-check'] },
   server: { fs: { strict: false } },
   test: {
     include: [...SUITES.map((folder: string) => `${folder}/**/*.test.ts`), 'test/matrix/support.test.ts'],
