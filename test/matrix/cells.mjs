@@ -37,7 +37,6 @@ const FEW_WAITS = [
   'autograd/tape',
   'modules/layer-norm',
   'modules/linear',
-  'modules/module',
   'caches/key-value-cache',
 ].map((name) => `test/${name}.test.ts`);
 
