@@ -46,7 +46,7 @@ function supportTable(results: readonly SupportResult[]): string {
     return [
       `${name} ${version}`,
       gpu,
-      driver,
+      driver === 'software' ? 'not told' : driver,
       subgroupSize === 0 ? 'none' : `of ${subgroupSize}`,
       names,
       passed(counts),
