@@ -55,7 +55,9 @@ function exportedFile(folder) {
 
 async function resultOf(page, script, env, scratch) {
   let settle;
-  const result = new Promise((resolve) => void (settle = resolve));
+  const result = new Promise((resolve) => {
+    settle = resolve;
+  });
   const server = createServer((request, response) => {
     if (request.url === '/result') {
       let body = '';
