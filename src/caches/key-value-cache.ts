@@ -2,6 +2,7 @@ import { ArgumentError } from '../gpu/errors.ts';
 import type { AttentionResult } from '../ops/attention/internal/call.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
+import { formatFacts } from '../tensor/print.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { KeyPlaces } from '../kernels/attention.ts';
 import { checkChoice, checkCount } from '../ops/internal/check.ts';
@@ -16,6 +17,7 @@ import {
   disposeStorage,
   moveRows,
   ROW_OPTIONS,
+  storageFacts,
   type CacheStorage,
   type KeyValueOptions,
 } from './storage.ts';
@@ -179,6 +181,21 @@ export class KeyValueCache {
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  /** How much it holds, and how its storage is laid out. */
+  toString(): string {
+    if (!(#storage in this)) return 'KeyValueCache';
+    const { length, capacity, position } = this;
+    const sliding = this.#slides ? { position, eviction: 'sliding', sinks: this.#sinks } : {};
+    const growth = this.#grows ? 'double' : undefined;
+    const facts = { length, capacity, batch: this.#batch, ...storageFacts(this.#storage), ...sliding, growth };
+    return formatFacts('KeyValueCache', facts, this.disposed ? 'disposed' : undefined);
+  }
+
+  /** What consoles of Node, Bun and Deno print. */
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return this.toString();
   }
 
   #places(): KeyPlaces {

@@ -3,6 +3,7 @@ import type { AttentionResult } from '../ops/attention/internal/call.ts';
 import { checkChoice, checkCount, describe } from '../ops/internal/check.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
+import { formatFacts } from '../tensor/print.ts';
 import { largestOf } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { attend, CACHED_ATTENTION_OPTIONS, checkLengths, type AttendOptions } from './attend.ts';
@@ -17,6 +18,7 @@ import {
   disposeStorage,
   moveRows,
   ROW_OPTIONS,
+  storageFacts,
   type CacheStorage,
   type KeyValueOptions,
 } from './storage.ts';
@@ -228,6 +230,29 @@ export class PagedKeyValueCache {
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  /** How much it holds, and how its storage is laid out. */
+  toString(): string {
+    if (!(#storage in this)) return 'PagedKeyValueCache';
+    const { freePages, numPages, pageSize } = this;
+    const lengths = [...this.#sequences.values()].map(({ length }) => length);
+    const growth = this.#grows ? 'double' : undefined;
+    const facts = {
+      sequences: this.#sequences.size,
+      lengths,
+      freePages,
+      numPages,
+      pageSize,
+      ...storageFacts(this.#storage),
+      growth,
+    };
+    return formatFacts('PagedKeyValueCache', facts, this.disposed ? 'disposed' : undefined);
+  }
+
+  /** What consoles of Node, Bun and Deno print. */
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return this.toString();
   }
 
   #makeRoom(op: string, wanted: number): void {

@@ -59,6 +59,13 @@ export function allocate(
   return storage;
 }
 
+/** What a print of a cache says of its storage. */
+export function storageFacts({ k, v }: CacheStorage): Readonly<Record<string, unknown>> {
+  const [, numKvHeads, , headDim] = k.shape;
+  const valueDim = v.shape[3] === headDim ? undefined : v.shape[3];
+  return { numKvHeads, headDim, valueDim, dtype: k.dtype };
+}
+
 export function disposeStorage({ k, v }: CacheStorage): void {
   k.dispose();
   v.dispose();
@@ -144,6 +151,8 @@ export function append(
     if (plan.copy) device.dispatch(op, plan.copy, { table, keys, values });
     device.dispatch(op, plan.append, { k, v, cos_table: rotary?.cos, sin_table: rotary?.sin, table, keys, values });
   });
+  keys.changed();
+  values.changed();
 }
 
 /**

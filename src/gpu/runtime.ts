@@ -482,6 +482,12 @@ export class Runtime {
     if (reason) throw reason;
   }
 
+  /** Why nothing more can be done, if so. */
+  get ended(): 'disposed' | 'closed' | 'lost' | undefined {
+    if (this.#closed) return 'closed';
+    return this.#disposed ? 'disposed' : this.#lost && 'lost';
+  }
+
   /**
    * Lets nothing new begin, waits until no promise of the GPU is pending, and disposes. Waits under way get their results.
    * Calling it again returns the same promise.

@@ -162,6 +162,12 @@ export class Llama extends Module implements LanguageModel {
     this.requiresGrad(false);
   }
 
+  protected override extraRepr(): Readonly<Record<string, unknown>> {
+    const { embedDim, hiddenDim, numLayers, numHeads, numKvHeads, headDim, vocabSize } = this.config;
+    const { maxLength, dtype } = this;
+    return { embedDim, hiddenDim, numLayers, numHeads, numKvHeads, headDim, vocabSize, maxLength, dtype };
+  }
+
   /**
    * Makes room for the keys and values of a batch of sequences. The caller disposes it.
    *

@@ -7,6 +7,7 @@ import { describe } from '../ops/internal/check.ts';
 import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
+import { formatFacts } from '../tensor/print.ts';
 import { formatShape } from '../tensor/shape.ts';
 import { Tensor } from '../tensor/tensor.ts';
 
@@ -87,6 +88,7 @@ export class ModelCache {
   /** @internal */
   readonly layers: readonly LayerCache[];
   #length = 0;
+  #disposed = false;
 
   /** @internal */
   constructor(call: string, device: Device, sizes: CacheSizes, options: ModelCacheOptions) {
@@ -143,8 +145,22 @@ export class ModelCache {
     this.#length = 0;
   }
 
+  /** How much it holds of how much fits. */
+  toString(): string {
+    if (!(#length in this)) return 'ModelCache';
+    const { length, capacity, batch, layers } = this;
+    const facts = { length, capacity, batch, layers: layers.length };
+    return formatFacts('ModelCache', facts, this.#disposed ? 'disposed' : undefined);
+  }
+
+  /** What consoles of Node, Bun and Deno print. */
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return this.toString();
+  }
+
   /** Frees the storage. Calling it again does nothing. */
   dispose(): void {
+    this.#disposed = true;
     for (const layer of this.layers) layer.dispose();
   }
 

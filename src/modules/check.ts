@@ -4,6 +4,7 @@ import { checkPositive, describe } from '../ops/internal/check.ts';
 import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import type { Shape } from '../tensor/shape.ts';
+import type { Tensor } from '../tensor/tensor.ts';
 
 export function checkSizes(name: string, sizes: Readonly<Record<string, unknown>>): void {
   for (const [option, size] of Object.entries(sizes)) checkPositive(name, option, size);
@@ -29,4 +30,9 @@ export function seedOf(name: string, device: Device, seed: number | undefined): 
   const chosen = seed ?? device.nextSeed();
   if (!Number.isInteger(chosen)) throw new ArgumentError(`${name}: seed must be an integer, got ${describe(chosen)}`);
   return chosen;
+}
+
+/** The weight's dtype, for prints, unless it is the usual one. */
+export function unusual(weight: Tensor | undefined): string | undefined {
+  return weight?.dtype === 'float32' ? undefined : weight?.dtype;
 }

@@ -30,6 +30,11 @@ export class CrossAttention extends ProjectedAttention {
     super(name, device, { ...rest, kDim: kvDim, vDim: kvDim });
   }
 
+  protected override extraRepr(): Readonly<Record<string, unknown>> {
+    const { kDim: _, vDim, ...others } = super.extraRepr();
+    return { ...others, kvDim: vDim };
+  }
+
   /**
    * @param x [B, Nq, embedDim], the queries
    * @param context [B, Nk, kvDim], the keys and values

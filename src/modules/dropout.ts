@@ -23,6 +23,10 @@ export class Dropout extends Module {
     this.p = p;
   }
 
+  protected override extraRepr(): Readonly<Record<string, unknown>> {
+    return { p: this.p };
+  }
+
   /**
    * @param x any shape; float32 or float16
    * @param options `seed` determines what is dropped; default the device's next seed, a new one each time

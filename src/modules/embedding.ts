@@ -3,7 +3,7 @@ import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
-import { checkDType, checkSizes, seedOf } from './check.ts';
+import { checkDType, checkSizes, seedOf, unusual } from './check.ts';
 import { Initialiser, makeTensors } from './initialise.ts';
 import { Module } from './module.ts';
 
@@ -39,6 +39,11 @@ export class Embedding extends Module {
     this.embeddingDim = embeddingDim;
     const weight = initial.gaussian([numEmbeddings, embeddingDim], 1);
     this.registerAll(makeTensors(name, device, dtype, { weight }));
+  }
+
+  protected override extraRepr(): Readonly<Record<string, unknown>> {
+    const { numEmbeddings, embeddingDim } = this;
+    return { numEmbeddings, embeddingDim, dtype: unusual(this.parameter('weight')) };
   }
 
   /**

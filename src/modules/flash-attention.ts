@@ -38,6 +38,11 @@ export class FlashAttention extends Module {
     this.dropoutP = dropoutP;
   }
 
+  protected override extraRepr(): Readonly<Record<string, unknown>> {
+    const { scale, blockSize, dropoutP } = this;
+    return { scale, blockSize, dropoutP: dropoutP || undefined };
+  }
+
   /**
    * @param q [B, H, Nq, D], or [B, Nq, D] for one head
    * @param k [B, Hkv, Nk, D]

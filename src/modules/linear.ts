@@ -4,7 +4,7 @@ import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
-import { checkDType, checkSizes, seedOf } from './check.ts';
+import { checkDType, checkSizes, seedOf, unusual } from './check.ts';
 import { Initialiser, makeTensors } from './initialise.ts';
 import { Module } from './module.ts';
 
@@ -44,6 +44,12 @@ export class Linear extends Module {
       bias: hasBias ? initial.within(1 / Math.sqrt(inFeatures), [outFeatures]) : undefined,
     });
     this.registerAll(tensors);
+  }
+
+  protected override extraRepr(): Readonly<Record<string, unknown>> {
+    const { inFeatures, outFeatures } = this;
+    const bias = this.parameter('bias') !== undefined;
+    return { inFeatures, outFeatures, bias, dtype: unusual(this.parameter('weight')) };
   }
 
   /**

@@ -29,6 +29,10 @@ export class LocalAttention extends ProjectedAttention {
     this.windowSize = windowSize;
   }
 
+  protected override extraRepr(): Readonly<Record<string, unknown>> {
+    return { ...super.extraRepr(), windowSize: this.windowSize };
+  }
+
   /** @param x [B, N, embedDim] */
   forward(x: Tensor, options: VisibilityOptions & AttentionDropoutForwardOptions = {}): { output: FloatTensor } {
     this.checkInput('x', x, this.embedDim);

@@ -1,6 +1,7 @@
 import { ArgumentError } from '../gpu/errors.ts';
 import { checkFloat, describe } from '../ops/internal/check.ts';
 import { checkState, copyState, type StateDict, type StateEntry } from './load-state.ts';
+import { listFacts } from '../tensor/print.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 
 /**
@@ -23,6 +24,7 @@ export abstract class Module {
   readonly #parameters = new Map<string, Tensor>();
   readonly #modules = new Map<string, Module>();
   #training = true;
+  #disposed = false;
 
   constructor(name: string) {
     this.name = name;
@@ -93,12 +95,38 @@ export abstract class Module {
 
   /** Frees the tensors of this and all inner modules. Calling it again does nothing. */
   dispose(): void {
+    this.#disposed = true;
     for (const parameter of this.#parameters.values()) parameter.dispose();
     for (const module of this.#modules.values()) module.dispose();
   }
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  /**
+   * The tree of modules, as PyTorch prints it: each with its options, and inner modules below it by their names. Numbered
+   * modules that print alike are one entry, `(blocks.0-5): 6 × Block(…)`.
+   */
+  toString(): string {
+    return #modules in this ? this.#print(new Set()) : 'Module';
+  }
+
+  /** What consoles of Node, Bun and Deno print, instead of all fields. */
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return this.toString();
+  }
+
+  /**
+   * What a print of the module says of it besides its name and its inner modules, as torch's extra_repr: override it to show
+   * options. Facts that are undefined are left out.
+   *
+   *     protected override extraRepr() {
+   *       return { embedDim: this.embedDim };
+   *     }
+   */
+  protected extraRepr(): Readonly<Record<string, unknown>> {
+    return {};
   }
 
   /**
@@ -154,8 +182,40 @@ export abstract class Module {
     return named;
   }
 
+  /** @param around the modules that this one is inside of, which one that was registered in a circle would lead back to */
+  #print(around: ReadonlySet<Module>): string {
+    if (around.has(this)) return `${this.name}(…)`;
+    let facts = '';
+    try {
+      facts = listFacts(this.extraRepr());
+    } catch (error) {
+      facts = `extraRepr() threw ${String(error)}`; // a print must not throw
+    }
+    if (this.#disposed) facts = facts ? `${facts}, disposed` : 'disposed';
+    if (this.#modules.size === 0) return `${this.name}(${facts})`;
+    const within = new Set(around).add(this);
+    const inner = [...this.#modules].map(([name, module]) => ({ name, text: module.#print(within) }));
+    const lines = [...(facts ? [facts] : []), ...joinAlike(inner)];
+    return `${this.name}(\n  ${lines.join('\n').replaceAll('\n', '\n  ')}\n)`;
+  }
+
   #checkName(name: string): void {
     if (typeof name === 'string' && name !== '' && !this.#parameters.has(name) && !this.#modules.has(name)) return;
     throw new ArgumentError(`${this.name}: a parameter or module must have a name of its own, got ${describe(name)}`);
   }
+}
+
+/** The entries of inner modules. Those whose names count on from one to the next and that print alike share one. */
+function joinAlike(modules: readonly { readonly name: string; readonly text: string }[]): string[] {
+  const runs: { prefix: string; first: number; count: number; name: string; text: string }[] = [];
+  for (const { name, text } of modules) {
+    const [, prefix = name, digits] = /^(.*?)(\d+)$/s.exec(name) ?? [];
+    const number = digits === undefined ? NaN : Number(digits);
+    const run = runs.at(-1);
+    if (run && run.text === text && run.prefix === prefix && run.first + run.count === number) run.count++;
+    else runs.push({ prefix, first: number, count: 1, name, text });
+  }
+  return runs.map(({ first, count, name, text }) =>
+    count === 1 ? `(${name}): ${text}` : `(${name}-${first + count - 1}): ${count} × ${text}`,
+  );
 }

@@ -43,6 +43,11 @@ export class MultiHeadAttention extends ProjectedAttention {
     this.#appendsKeys = this.#addZeroAttn || options.addBiasKv === true;
   }
 
+  protected override extraRepr(): Readonly<Record<string, unknown>> {
+    const addBiasKv = this.parameter('bias_k') !== undefined || undefined;
+    return { ...super.extraRepr(), addBiasKv, addZeroAttn: this.#addZeroAttn || undefined };
+  }
+
   /**
    * @param query [B, Nq, embedDim]
    * @param key [B, Nk, kDim]

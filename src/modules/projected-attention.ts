@@ -103,6 +103,19 @@ export abstract class ProjectedAttention extends Module {
     this.registerAll(makeTensors(name, device, dtype, initial));
   }
 
+  protected override extraRepr(): Readonly<Record<string, unknown>> {
+    const { embedDim, numHeads, kDim, vDim, dropoutP, dtype } = this;
+    return {
+      embedDim,
+      numHeads,
+      kDim: kDim === embedDim ? undefined : kDim,
+      vDim: vDim === embedDim ? undefined : vDim,
+      bias: this.parameter('in_proj_bias') !== undefined,
+      dropoutP: dropoutP || undefined,
+      dtype: dtype === 'float32' ? undefined : dtype,
+    };
+  }
+
   /** Checks an input [B, N, dim] of `forward`. */
   protected checkInput(argument: string, x: Tensor, dim: number): void {
     checkFloat(this.name, argument, x);

@@ -37,6 +37,8 @@ export class RotaryEmbedding extends Module {
   readonly cos: Tensor;
   /** float32 [maxLength, dim / 2]: the attention factor times the sines. The module owns it. */
   readonly sin: Tensor;
+  readonly #base: number;
+  readonly #scaling: RotaryScaling | undefined;
 
   /** @throws ArgumentError for options that do not fit */
   constructor(device: Device, options: RotaryEmbeddingModuleOptions) {
@@ -57,6 +59,8 @@ export class RotaryEmbedding extends Module {
     this.maxLength = maxLength;
     this.interleaved = interleaved;
     this.attentionFactor = attentionFactor;
+    this.#base = base;
+    this.#scaling = scaling && { ...scaling };
     const table = (turn: (angle: number) => number) =>
       device.tensor(
         Float32Array.from({ length: maxLength * frequencies.length }, (_, at) => {
@@ -70,6 +74,11 @@ export class RotaryEmbedding extends Module {
     this.sin = tables.sin;
     device.keep(this.cos);
     device.keep(this.sin);
+  }
+
+  protected override extraRepr(): Readonly<Record<string, unknown>> {
+    const { dim, maxLength, interleaved } = this;
+    return { dim, maxLength, base: this.#base, interleaved, scaling: this.#scaling };
   }
 
   /**

@@ -35,6 +35,11 @@ export class ScaledDotProductAttention extends Module {
     this.dropoutP = dropoutP;
   }
 
+  protected override extraRepr(): Readonly<Record<string, unknown>> {
+    const { scale, dropoutP } = this;
+    return { scale, dropoutP: dropoutP || undefined };
+  }
+
   /**
    * @param q [B, H, Nq, D], or [B, Nq, D] for one head
    * @param k [B, Hkv, Nk, D]

@@ -212,6 +212,7 @@ export abstract class Optimiser {
       steps: this.#steps,
       settings: this.#settings,
     });
+    this.#steps.changed();
   }
 
   #update(op: string, slot: Slot, gradient: Tensor): void {
@@ -231,6 +232,7 @@ export abstract class Optimiser {
       this.#device,
     );
     parameter.changed();
+    for (const { whole } of Object.values(state)) whole.changed();
   }
 
   #withGradient(call: string): Slot[] {

@@ -526,6 +526,25 @@ export class Device {
     return this.close();
   }
 
+  /** @internal The GPU's name, or a software driver's, for prints of tensors. */
+  get name(): string {
+    const { device, description, vendor, architecture, driver, isSoftware } = this.info;
+    if (isSoftware && driver !== 'given') return driver;
+    return device || [vendor, architecture].filter(Boolean).join(' ') || description || driver;
+  }
+
+  /** The GPU's name, what the driver says of itself, and whether the device has ended. */
+  toString(): string {
+    if (!(#seed in this)) return 'Device';
+    const { description, isSoftware } = this.info;
+    return `Device(${[this.name, description, isSoftware && 'on the CPU', this.runtime.ended].filter(Boolean).join(', ')})`;
+  }
+
+  /** What consoles of Node, Bun and Deno print, instead of the runtime and everything inside it. */
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return this.toString();
+  }
+
   /** @internal */
   assertUsable(): void {
     this.runtime.assertUsable();

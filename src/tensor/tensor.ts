@@ -6,6 +6,7 @@ import type { Device } from './device.ts';
 import { BYTES, type DType, type FloatDType, type TensorData } from './dtype.ts';
 import { decodeFloat16 } from './float16.ts';
 import { checkOptions, checkWait, WAIT_OPTIONS } from './options.ts';
+import { formatShown, LINE_WIDTH, takeShown, type Shown } from './print.ts';
 import {
   broadcastStrides,
   checkShape,
@@ -23,12 +24,15 @@ export class Storage {
   readonly buffer: StorageBuffer;
   /** How often it was written to in place. */
   version = 0;
+  /** Whether somebody else has the buffer, so that it may be written to unnoticed. */
+  isExposed: boolean;
   readonly #free: (() => void) | undefined;
   #holders = 0;
 
   /** `free` is absent for a buffer that somebody else owns. */
   constructor(buffer: StorageBuffer, free?: () => void) {
     this.buffer = buffer;
+    this.isExposed = free === undefined;
     this.#free = free;
   }
 
@@ -100,6 +104,8 @@ export class Tensor<D extends DType = DType> {
   readonly offset: number;
   readonly #storage: Storage;
   #origin: Origin | undefined;
+  /** What `data()` last read, for prints, and the version that it read. */
+  #seen: { readonly version: number; readonly shown: Shown } | undefined;
   #disposed = false;
 
   /** Made by `device.tensor` and the ops, not by users. */
@@ -271,6 +277,7 @@ export class Tensor<D extends DType = DType> {
    */
   get buffer(): WebGPUBuffer {
     const { gpu } = this.storage('buffer');
+    this.#storage.isExposed = true;
     unreachable?.unregister(this);
     this.device.flush();
     return gpu;
@@ -303,14 +310,16 @@ export class Tensor<D extends DType = DType> {
     checkOptions('data', options, WAIT_OPTIONS);
     checkWait('data', options);
     const buffer = this.storage('data');
-    const { device, dtype, shape, strides, offset } = this;
+    const { device, dtype, shape, strides, offset, version } = this;
     const count = extent(shape, strides);
     // read whole words around the view; the offset then counts from the first of them
     const first = Math.floor((offset * BYTES[dtype]) / 4) * 4;
     const end = Math.ceil(((offset + count) * BYTES[dtype]) / 4) * 4;
     const bytes = await device.runtime.read(buffer, first, end - first, options);
     const stored = decode(bytes, dtype);
-    return gather(stored, shape, strides, offset - first / BYTES[dtype]) as TensorData<D>;
+    const data = gather(stored, shape, strides, offset - first / BYTES[dtype]);
+    this.#seen = { version, shown: takeShown(data, shape, dtype) };
+    return data as TensorData<D>;
   }
 
   /**
@@ -386,6 +395,7 @@ export class Tensor<D extends DType = DType> {
     if (!(#storage in this)) throw new ArgumentError(`dispose: the tensor must be a Tensor, got ${LOOKALIKE}`);
     if (this.#disposed) return;
     this.#disposed = true;
+    this.#seen = undefined;
     unreachable?.unregister(this);
     this.origin = undefined;
     this.#storage.release();
@@ -395,13 +405,34 @@ export class Tensor<D extends DType = DType> {
     this.dispose();
   }
 
+  /**
+   * The dtype, shape and device, and the values that `data()` read last, as PyTorch prints them: four digits, and of more than
+   * 1,000 elements only the first and last three along each axis. Values are left out if they may have changed since: after a
+   * write in place, or if other code has the buffer. It waits for nothing.
+   */
   toString(): string {
-    return `Tensor(${this.dtype} ${formatShape(this.shape)})`;
+    if (!(#storage in this)) return 'Tensor';
+    const shown = this.#currentlyShown();
+    if (!shown) return `Tensor(${this.#facts()})`;
+    const values = formatShown(shown, 'Tensor('.length);
+    const facts = `${this.#facts()})`;
+    const isLong = values.length - values.lastIndexOf('\n') + facts.length > LINE_WIDTH;
+    return `Tensor(${values},${isLong ? '\n       ' : ' '}${facts}`;
   }
 
-  /** What Node's console prints, instead of the device and everything inside it. */
+  /** What consoles of Node, Bun and Deno print, instead of the device and everything inside it. */
   [Symbol.for('nodejs.util.inspect.custom')](): string {
     return this.toString();
+  }
+
+  #currentlyShown(): Shown | undefined {
+    const isCurrent = this.#seen?.version === this.#storage.version && !this.#storage.isExposed;
+    return isCurrent ? this.#seen?.shown : undefined;
+  }
+
+  #facts(): string {
+    const what = `${this.dtype} ${formatShape(this.shape)} on ${this.device.name}`;
+    return `${what}${this.requiresGrad ? ', requiresGrad' : ''}${this.#disposed ? ', disposed' : ''}`;
   }
 
   #view(place: View, step: ViewStep): Tensor<D> {

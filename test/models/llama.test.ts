@@ -192,6 +192,21 @@ describe('a random model against the float64 reference', () => {
     expect(device.memory().live).toBe(before);
   });
 
+  test('a model prints its sizes, and its cache how much it holds', async () => {
+    using model = new Llama(device, checkpoint, { maxLength: 16 });
+    const { embedDim, hiddenDim, numLayers, numHeads, numKvHeads, headDim, vocabSize } = model.config;
+    expect(String(model)).toBe(
+      `Llama(embedDim=${embedDim}, hiddenDim=${hiddenDim}, numLayers=${numLayers}, numHeads=${numHeads}, ` +
+        `numKvHeads=${numKvHeads}, headDim=${headDim}, vocabSize=${vocabSize}, maxLength=16, dtype='float32')`,
+    );
+    const cache = model.createCache({ capacity: 8 });
+    await step(model, TOKENS.slice(0, 3), cache);
+    const text = `ModelCache(length=3, capacity=8, batch=1, layers=${numLayers}`;
+    expect(String(cache)).toBe(`${text})`);
+    cache.dispose();
+    expect(String(cache)).toBe(`${text}, disposed)`);
+  });
+
   test('nothing is recorded for gradients', () => {
     using model = new Llama(device, checkpoint);
     expect(model.parameters().some(({ requiresGrad }) => requiresGrad)).toBe(false);
