@@ -139,3 +139,6 @@ export { GradScaler } from './optimisers/grad-scaler.ts';
 export type { GradScalerOptions } from './optimisers/grad-scaler.ts';
 
 export { loadSafetensors, saveSafetensors } from './io/safetensors.ts';
+
+export { attentionHeatmap, drawAttentionHeatmap } from './display/attention-heatmap.ts';
+export type { AttentionHeatmapOptions, HeatmapCanvasContext, HeatmapWeights } from './display/attention-heatmap.ts';

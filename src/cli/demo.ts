@@ -2,7 +2,6 @@
 import pc from 'picocolors';
 import { WebGPUAttentionError, type Device } from '../index.ts';
 import { makeTensors, type SafetensorsFile } from '../io/safetensors.ts';
-import { DRAWING_PACKAGES, loadDrawing } from '../display/drawing.ts';
 import { isMatch, measure, timedRuns, type Outcome } from './measure.ts';
 import { seededExample } from './seeded-example.ts';
 import { TOLERANCE, type ResultName, type Run } from './six-runs.ts';
@@ -99,12 +98,7 @@ async function drawMaps(
   print: (text: string) => void,
 ): Promise<void> {
   if (!outcomes.some(({ run }) => run.results.includes('weights'))) return;
-  const drawing = await loadDrawing();
-  if (!drawing) {
-    print(`No attention maps: npm install ${DRAWING_PACKAGES.join(' ')} to have them drawn.`);
-    return;
-  }
-  const paths = await writeMaps(outcomes, example, outFolder, drawing);
+  const paths = await writeMaps(outcomes, example, outFolder);
   print(`Attention maps:\n${paths.map((path) => `  ${path}`).join('\n')}`);
 }
 

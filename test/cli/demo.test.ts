@@ -42,10 +42,13 @@ describe('demo', () => {
     expect(text.match(/✓ (output|weights) \d\.\de-\d/g)).toHaveLength(10);
     expect(text).not.toContain('✗');
 
-    const drawn = SIX_RUNS.filter(({ results }) => results.includes('weights')).map(({ name }) => `${name}.svg`);
+    const drawn = SIX_RUNS.filter(({ results }) => results.includes('weights')).flatMap(({ name }) => [
+      `${name}-0.svg`,
+      `${name}-1.svg`,
+    ]);
     expect(readdirSync(join(folder, 'maps')).sort()).toEqual(drawn.sort());
     for (const name of drawn) expect(text).toContain(join(folder, 'maps', name));
-    const map = readFileSync(join(folder, 'maps', 'SelfAttention.svg'), 'utf8');
+    const map = readFileSync(join(folder, 'maps', 'SelfAttention-0.svg'), 'utf8');
     // what the example's README claims of the head for equal words
     for (const key of [0, 4, 7]) expect(map).toContain(`query 4 (the), key ${key} (the): 0.33`);
   });
@@ -68,7 +71,7 @@ describe('demo', () => {
     await expect(failure).rejects.toThrow(MismatchError);
     await expect(failure).rejects.toThrow(message);
     expect(printed.join('\n')).toContain('✗ weights');
-    expect(readdirSync(join(folder, 'maps'))).toHaveLength(1);
+    expect(readdirSync(join(folder, 'maps'))).toHaveLength(2);
   });
 
   test("without PyTorch's file, runs on seeded weights against float64, and says where the file is", async () => {

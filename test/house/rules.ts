@@ -27,7 +27,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   // Whole networks of modules, and what reads them from files; they touch the GPU no more than those.
   models: ['modules', 'caches', 'ops', 'autograd', 'io', 'tensor', 'src/gpu/errors.ts', 'src/gpu/global-types.ts'],
   // Text, tables and pictures of what the rooms above it show.
-  display: ['tensor'],
+  display: ['tensor', 'src/gpu/errors.ts'],
   cli: [
     'display',
     'models',
@@ -57,6 +57,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'gpu',
     'io',
     'src/platform/adapter.ts',
+    'src/display/attention-heatmap.ts',
   ],
 };
 
