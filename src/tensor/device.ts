@@ -11,7 +11,7 @@ import { BYTES, DTYPES, type DType, type DTypeKind, type FloatDType } from './dt
 import { encodeFloat16 } from './float16.ts';
 import { groupAlike, type Allocation, type MemoryDetail } from './memory.ts';
 import { checkOptions, checkWait, kindOf, refuseDeferred, WAIT_OPTIONS } from './options.ts';
-import { checkProfileOptions, profileOf, storedBytes, type Profile, type ProfileOptions } from './profile.ts';
+import { checkProfileOptions, storedBytes, type Profile, type ProfileOptions } from './profile.ts';
 import { normal } from './random.ts';
 import { checkShape, contiguousStrides, formatShape, rowPitch, sizeOf, storageSize, type Shape } from './shape.ts';
 import { Storage, Tensor, type FloatTensor, type Tape } from './tensor.ts';
@@ -475,6 +475,7 @@ export class Device {
     checkProfileOptions(options);
     const { value, profiled } = await this.runtime.profile(() => refuseDeferred('device.profile', work()));
     const { device, description } = this.info;
+    const { profileOf } = await import('./summarise-profile.ts');
     return profileOf(value, profiled, device || description, options);
   }
 

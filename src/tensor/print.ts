@@ -2,11 +2,8 @@
 import type { DType, TensorData } from './dtype.ts';
 import { sizeOf, type Shape } from './shape.ts';
 
-/** Tensors of more elements are printed in part. */
+/** Tensors of more elements are printed in part: three elements at either end of a long axis, or one if there are many axes. */
 const MOST = 1000;
-/** How many elements such a tensor shows at either end of a long axis; fewer if that would be more than the square of a usual print. */
-const EDGE = 3;
-const MOST_AT_EDGES = 6 ** 4;
 const DIGITS = 4;
 export const LINE_WIDTH = 80;
 /** How many items of a list among the facts are shown. */
@@ -15,58 +12,43 @@ const MOST_ITEMS = 8;
 /** A copy of the elements that a print shows, so that it need not hold all. */
 export interface Shown {
   readonly dtype: DType;
+  readonly shape: Shape;
+  /** How many positions of each axis are shown: all, or as many at its beginning as at its end. */
+  readonly lengths: Shape;
   /** Row-major, of shape `lengths`. */
   readonly values: TensorData;
-  /** How many positions of each axis are shown. */
-  readonly lengths: Shape;
-  /** Axes in whose middle others are left out. */
-  readonly isCut: readonly boolean[];
 }
 
 /** Copies those of a tensor's elements, in row-major order, that a print of it shows: at most 1,296. */
 export function takeShown(data: TensorData, shape: Shape, dtype: DType): Shown {
-  const edge = edgeOf(shape);
+  const edge = sizeOf(shape) <= MOST ? Infinity : shape.length > 4 ? 1 : 3;
   const lengths = shape.map((length) => Math.min(length, 2 * edge));
-  const values = new (data.constructor as Float32ArrayConstructor)(sizeOf(lengths)) as TensorData;
-  let next = 0;
-  const take = (axis: number, from: number): void => {
-    if (axis === shape.length) {
-      values[next++] = data[from];
-      return;
+  const values = data.slice(0, sizeOf(lengths));
+  for (let i = 0; i < values.length; i++) {
+    let [at, left, stride] = [0, i, 1];
+    for (let axis = shape.length - 1; axis >= 0; axis--) {
+      const position = left % lengths[axis];
+      at += stride * (position < edge ? position : position + shape[axis] - lengths[axis]);
+      left = Math.floor(left / lengths[axis]);
+      stride *= shape[axis];
     }
-    const skipped = shape[axis] - lengths[axis];
-    for (let i = 0; i < lengths[axis]; i++)
-      take(axis + 1, (from + i + (i < edge ? 0 : skipped)) * (shape[axis + 1] ?? 1));
-  };
-  take(0, 0);
-  return { dtype, values, lengths, isCut: shape.map((length, axis) => length > lengths[axis]) };
-}
-
-function edgeOf(shape: Shape): number {
-  if (sizeOf(shape) <= MOST) return Infinity;
-  let edge = EDGE;
-  while (edge > 1 && sizeOf(shape.map((length) => Math.min(length, 2 * edge))) > MOST_AT_EDGES) edge--;
-  return edge;
+    values[i] = data[at];
+  }
+  return { dtype, shape, lengths, values };
 }
 
 /** The elements in nested brackets, of which the first stands in column `indent`. */
-export function formatShown({ dtype, values, lengths, isCut }: Shown, indent: number): string {
+export function formatShown({ dtype, shape, lengths, values }: Shown, indent: number): string {
   const texts = alignedTexts(values, dtype);
+  const last = shape.length - 1;
   let next = 0;
-  const row = (length: number, cut: boolean, column: number): string => {
-    const items = texts.slice(next, (next += length));
-    if (cut) items.splice(length / 2, 0, ' ...');
-    const perLine = Math.max(1, Math.floor((LINE_WIDTH - column) / (texts[0].length + 2)));
-    const lines = Array.from({ length: Math.ceil(items.length / perLine) }, (_, line) =>
-      items.slice(line * perLine, (line + 1) * perLine).join(', '),
-    );
-    return `[${lines.join(`,\n${' '.repeat(column + 1)}`)}]`;
-  };
   const block = (axis: number, column: number): string => {
-    if (axis === lengths.length - 1) return row(lengths[axis], isCut[axis], column);
-    const parts = Array.from({ length: lengths[axis] }, () => block(axis + 1, column + 1));
-    if (isCut[axis]) parts.splice(parts.length / 2, 0, '...');
-    return `[${parts.join(`,${'\n'.repeat(lengths.length - 1 - axis)}${' '.repeat(column + 1)}`)}]`;
+    const isRow = axis === last;
+    const parts = Array.from({ length: lengths[axis] }, () => (isRow ? texts[next++] : block(axis + 1, column + 1)));
+    if (lengths[axis] < shape[axis]) parts.splice(parts.length / 2, 0, isRow ? ' ...' : '...');
+    const perLine = isRow ? Math.max(1, Math.floor((LINE_WIDTH - column) / (texts[0].length + 2))) : 1;
+    const lineBreak = `,${'\n'.repeat(isRow ? 1 : last - axis)}${' '.repeat(column + 1)}`;
+    return `[${parts.map((part, i) => (i === 0 ? '' : i % perLine > 0 ? ', ' : lineBreak) + part).join('')}]`;
   };
   return block(0, indent);
 }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { ProfiledDispatch } from '../../src/gpu/profiler.ts';
-import { profileOf, storedBytes } from '../../src/tensor/profile.ts';
+import { storedBytes } from '../../src/tensor/profile.ts';
+import { profileOf } from '../../src/tensor/summarise-profile.ts';
 import { testDevice } from '../device.ts';
 
 const ROOF = { copyGBs: 10, f32Gflops: 100 };

@@ -1,7 +1,11 @@
 /** Draws a heatmap onto a canvas. */
+import { ArgumentError } from '../../gpu/errors.ts';
+import { kindOf } from '../../tensor/options.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
 import { rasterOf } from './raster.ts';
-import { NUMBER_SIZE, numberIn, type Box, type Panel, type Scene, type Text } from './scene.ts';
-import { rgb, type Theme } from './theme.ts';
+import { readHeatmap, type AttentionHeatmapOptions, type HeatmapWeights } from './read-heatmap.ts';
+import { layOut, NUMBER_SIZE, numberIn, type Box, type Panel, type Scene, type Text } from './scene.ts';
+import { rgb, THEMES, type Theme } from './theme.ts';
 
 /** What is used of a CanvasRenderingContext2D, or of an OffscreenCanvas's. */
 export interface HeatmapCanvasContext {
@@ -28,7 +32,18 @@ export interface HeatmapCanvasContext {
 const HATCH = 6;
 
 /** Fills the canvas's paper, and fits the picture into its width and height, at the top left. */
-export function drawOnCanvas(context: HeatmapCanvasContext, scene: Scene, theme: Theme): void {
+export async function drawOnCanvas(
+  call: string,
+  context: HeatmapCanvasContext,
+  weights: Tensor | HeatmapWeights,
+  options: AttentionHeatmapOptions,
+): Promise<void> {
+  if (typeof (context as Partial<HeatmapCanvasContext> | null)?.putImageData !== 'function') {
+    throw new ArgumentError(`${call}: context must be a canvas's '2d' context, got ${kindOf(context)}`);
+  }
+  const scene = layOut(await readHeatmap(call, weights, options));
+  const { colorScheme = 'auto' } = options;
+  const theme = THEMES[colorScheme === 'auto' ? preferredScheme() : colorScheme];
   const { canvas } = context;
   const zoom = Math.min(canvas.width / scene.width, canvas.height / scene.height);
   context.save();
@@ -49,6 +64,11 @@ export function drawOnCanvas(context: HeatmapCanvasContext, scene: Scene, theme:
   for (const text of scene.texts) drawText(context, text, theme);
   if (scene.hasNumbers) for (const panel of scene.panels) drawNumbers(context, panel, scene, theme);
   context.restore();
+}
+
+function preferredScheme(): 'light' | 'dark' {
+  const page = globalThis as { matchMedia?: (query: string) => { readonly matches: boolean } };
+  return page.matchMedia?.('(prefers-color-scheme: dark)').matches ? 'dark' : 'light';
 }
 
 type Colour = readonly [red: number, green: number, blue: number];

@@ -1,16 +1,32 @@
 /** Writes a heatmap as SVG. */
+import type { Tensor } from '../../tensor/tensor.ts';
 import { crc32, encodeGreyPng } from './png.ts';
 import { rasterOf, type Raster } from './raster.ts';
-import { kindOf, NUMBER_SIZE, numberIn, shareOf, type Box, type Panel, type Scene, type Text } from './scene.ts';
+import { readHeatmap, type AttentionHeatmapOptions, type HeatmapWeights } from './read-heatmap.ts';
+import {
+  layOut,
+  kindOf,
+  NUMBER_SIZE,
+  numberIn,
+  shareOf,
+  type Box,
+  type Panel,
+  type Scene,
+  type Text,
+} from './scene.ts';
 import { THEMES, type Paint } from './theme.ts';
-
-export type ColorScheme = 'auto' | 'light' | 'dark';
 
 const RAMP_STEPS = 48;
 /** Distance of the lines that mark masked cells where cells are small. */
 const HATCH = 6;
 
-export async function writeSvg(scene: Scene, colorScheme: ColorScheme): Promise<string> {
+export async function writeSvg(
+  call: string,
+  weights: Tensor | HeatmapWeights,
+  options: AttentionHeatmapOptions,
+): Promise<string> {
+  const scene = layOut(await readHeatmap(call, weights, options));
+  const { colorScheme = 'auto' } = options;
   const { width, height, title, description, panels, texts, isLarge } = scene;
   const name = `attention-heatmap-${colorScheme}`;
   const cells = isLarge
@@ -31,7 +47,7 @@ export async function writeSvg(scene: Scene, colorScheme: ColorScheme): Promise<
 }
 
 /** Rules for one scheme, or for both. A page may set the variables; a viewer that knows none takes the colour before. */
-function styleSheet(name: string, colorScheme: ColorScheme): string {
+function styleSheet(name: string, colorScheme: 'auto' | 'light' | 'dark'): string {
   const rules = (theme: 'light' | 'dark') => {
     const colour = (paint: Paint, property = 'fill') => {
       const value = THEMES[theme][paint];
