@@ -82,7 +82,12 @@ describe('demo', () => {
     expect(text.match(/✓ (output|weights) \d\.\de-\d/g)).toHaveLength(4);
     expect(text).toContain('npm install webgpu-attention-six-modules');
     expect(text).not.toContain('from PyTorch');
-    expect(readdirSync(join(folder, 'maps')).sort()).toEqual(['CrossAttention.svg', 'ScaledDotProductAttention.svg']);
+    expect(readdirSync(join(folder, 'maps')).sort()).toEqual([
+      'CrossAttention-0.svg',
+      'CrossAttention-1.svg',
+      'ScaledDotProductAttention-0.svg',
+      'ScaledDotProductAttention-1.svg',
+    ]);
   });
 
   test('says where it cannot write', async () => {
