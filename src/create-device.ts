@@ -1,9 +1,10 @@
 /**
  * Opens devices. The class `Device` is below the ops and cannot import them, but `device.tune()` measures ops and
- * `tensor.backward()` runs them. This file is above all of them, and gives a new device its tuner and its tape. The tuner
- * knows every kernel, and tensor cores have kernels of their own, so these are loaded only where they are used.
+ * `tensor.backward()` runs them. This file is above all of them, and gives a new device its tuner, its tape and its random numbers.
+ * The tuner knows every kernel, and tensor cores have kernels of their own, so these are loaded only where they are used.
  */
 import { makeTape } from './autograd/tape.ts';
+import { planRandom } from './kernels/elementwise.ts';
 import { clone, reshape } from './ops/copy.ts';
 import { accumulate } from './ops/internal/copy.ts';
 import { sumTo } from './ops/sum.ts';
@@ -18,13 +19,12 @@ import { offersMatrices } from './tuning/offers-matrices.ts';
  * @throws AdapterNotFoundError if there is no adapter of the wanted kind
  */
 export async function createDevice(options: DeviceOptions = {}): Promise<Device> {
-  const tape = makeTape({ accumulate, sumTo, clone, reshape });
-  const device = await openDevice(
-    options,
-    async (opened, tuneOptions) =>
+  const device = await openDevice(options, {
+    tuner: async (opened, tuneOptions) =>
       (await import('./tuning/tune.ts')).tune(opened, tuneOptions, options.remembersTuning ?? true),
-    tape,
-  );
+    tape: makeTape({ accumulate, sumTo, clone, reshape }),
+    planRandom,
+  });
   const { kernels, remembersTuning: remembers = true } = options;
   try {
     if (offersMatrices(device.gpu, device.traits)) {

@@ -260,6 +260,11 @@ export class Runtime {
     return this.#profiler !== undefined;
   }
 
+  /** Whether launches are only planned. Then nothing runs, and nothing is written. */
+  get isPlanning(): boolean {
+    return this.#launches !== undefined;
+  }
+
   /** The dispatches that `work` would make. Nothing is compiled and no kernel runs, so results have undefined contents. */
   launchesOf(work: () => void): LabelledLaunch[] {
     const launches: LabelledLaunch[] = [];
@@ -275,6 +280,7 @@ export class Runtime {
   /** Records filling a buffer with zero bytes. */
   clear(buffer: StorageBuffer): void {
     this.assertUsable();
+    if (this.isPlanning) return;
     if (this.#recorded.length >= MAX_BATCH) this.flush();
     buffer.lastBatch = this.#batch;
     this.#recorded.push({ kind: 'clear', target: buffer.gpu, bytes: buffer.bytes });
@@ -284,6 +290,7 @@ export class Runtime {
   /** Writes from the host; ordered after everything recorded before. */
   write(buffer: StorageBuffer, data: Uint8Array<ArrayBuffer>): void {
     this.assertUsable();
+    if (this.isPlanning) return;
     if (buffer.lastBatch === this.#batch) this.flush();
     const whole = data.byteLength - (data.byteLength % 4);
     if (whole > 0) this.gpu.queue.writeBuffer(buffer.gpu, 0, data, 0, whole);

@@ -10,13 +10,15 @@ import multiply from '../../shaders/elementwise/parts/multiply.wgsl';
 import relu from '../../shaders/elementwise/parts/relu.wgsl';
 import silu from '../../shaders/elementwise/parts/silu.wgsl';
 import swiglu from '../../shaders/elementwise/parts/swiglu.wgsl';
+import randomShader from '../../shaders/elementwise/random.wgsl';
 import rotaryShader from '../../shaders/elementwise/rotary-embedding.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
 import { replacePart, type Shader } from '../gpu/shader.ts';
 import { BYTES, type DType, type FloatDType } from '../tensor/dtype.ts';
 import { contiguousStrides, MAX_RANK, rowPitch, sizeOf, storageSize, type Shape } from '../tensor/shape.ts';
+import type { RandomNumbers } from '../tensor/random.ts';
 import type { Traits } from '../tensor/traits.ts';
-import { dropoutFields, foldWorkgroups, operandFields, type Limits, type Operand } from './launch.ts';
+import { dropoutFields, foldWorkgroups, operandFields, twoWords, type Limits, type Operand } from './launch.ts';
 import { mergeAxes, quadLaunch, rowOperand, rowShape } from './rows.ts';
 
 export type OperandName = 'x' | 'y';
@@ -160,6 +162,38 @@ export function planDropout(problem: DropoutProblem, limits: Limits): Launch {
     shader: dropoutShader,
     constants: { F16: dtype === 'float16' },
     params: { ...params, dropout: dropoutFields(p, seed) },
+    workgroups,
+  };
+}
+
+export interface RandomProblem extends RandomNumbers {
+  /** The op's name, for errors. */
+  readonly op: string;
+  readonly shape: Shape;
+  readonly dtype: FloatDType;
+}
+
+/** Units of the integers that the kernel draws, as powers of two. */
+const UNIT = { uniform: -24, normal: -27 };
+
+export function planRandom(problem: RandomProblem, limits: Limits): Launch {
+  const { dtype, distribution, scale, seed, stream } = problem;
+  const { params, workgroups } = quadLaunch(problem, {}, WORKGROUP, limits);
+  const { quads, row_quads, columns, output_pitch } = params;
+  const [bits] = new Uint32Array(Float32Array.of(scale).buffer);
+  return {
+    shader: randomShader,
+    constants: { F16: dtype === 'float16', NORMAL: distribution === 'normal' },
+    params: {
+      quads,
+      row_quads,
+      columns,
+      output_pitch,
+      seed: twoWords(seed),
+      stream,
+      mantissa: ((bits & 0x7fffff) | 0x800000) * 256,
+      exponent: (bits >>> 23) + 31 + UNIT[distribution],
+    },
     workgroups,
   };
 }

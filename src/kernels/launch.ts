@@ -46,9 +46,9 @@ export function operandFields(operand: Operand) {
   };
 }
 
-/** A seed or counter below 2⁵³ as Philox takes it, the low 32 bits first: twin of parts/random.wgsl. */
+/** An integer whose magnitude is below 2⁵³ as Philox takes it, the low 32 bits first: twin of parts/random.wgsl. */
 export function twoWords(value: number): [number, number] {
-  return [value >>> 0, Math.floor(value / 2 ** 32)];
+  return [value >>> 0, Math.floor(value / 2 ** 32) >>> 0];
 }
 
 /** Twin of the uniform struct `DropoutParams` (shaders/parts/random.wgsl). With p = 1 nothing is kept. */

@@ -4,7 +4,7 @@ import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
 import { checkDType, checkSizes, seedOf, unusual } from './check.ts';
-import { Initialiser, makeTensors } from './initialise.ts';
+import { gaussian, makeTensors } from './initialise.ts';
 import { Module } from './module.ts';
 
 export interface EmbeddingOptions {
@@ -34,11 +34,11 @@ export class Embedding extends Module {
     const { numEmbeddings, embeddingDim, dtype = 'float32' } = options;
     checkSizes(name, { numEmbeddings, embeddingDim });
     checkDType(name, dtype);
-    const initial = new Initialiser(seedOf(name, device, options.seed));
+    const seed = seedOf(name, device, options.seed);
     this.numEmbeddings = numEmbeddings;
     this.embeddingDim = embeddingDim;
-    const weight = initial.gaussian([numEmbeddings, embeddingDim], 1);
-    this.registerAll(makeTensors(name, device, dtype, { weight }));
+    const weight = gaussian([numEmbeddings, embeddingDim], 1);
+    this.registerAll(makeTensors(name, device, dtype, { weight }, seed));
   }
 
   protected override extraRepr(): Readonly<Record<string, unknown>> {

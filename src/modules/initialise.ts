@@ -1,49 +1,38 @@
-/** Initial weights distributed as in PyTorch, drawn on the host from one seeded stream for each module. */
+/** Initial weights distributed as in PyTorch. The GPU draws them when they are first used. */
 import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
-import { normal, uniform } from '../tensor/random.ts';
-import { sizeOf, type Shape } from '../tensor/shape.ts';
+import type { RandomNumbers } from '../tensor/random.ts';
+import type { Shape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 
-/** A tensor that has yet to be filled. */
+/** A tensor that has yet to be filled: with one number, or with random numbers. */
 export interface Initial {
   readonly shape: Shape;
-  /** Gives its elements, in row-major order. Without it they are zeros. */
-  readonly next?: () => number;
+  readonly filling: number | Pick<RandomNumbers, 'distribution' | 'scale'>;
 }
 
-export class Initialiser {
-  readonly #uniform: () => number;
-  readonly #normal: () => number;
+/** U(−a, a) with a = √(6 / (fan in + fan out)) for a weight [out, in] (Glorot & Bengio 2010). */
+export function xavierUniform(shape: readonly [number, number]): Initial {
+  return within(Math.sqrt(6 / (shape[0] + shape[1])), shape);
+}
 
-  constructor(seed: number) {
-    this.#uniform = uniform(seed);
-    this.#normal = normal(seed + 1);
-  }
+/** U(−1/√in, 1/√in) for a weight [out, in]: torch.nn.Linear's default. */
+export function uniformByFan(shape: readonly [number, number]): Initial {
+  return within(1 / Math.sqrt(shape[1]), shape);
+}
 
-  /** U(−a, a) with a = √(6 / (fan in + fan out)) for a weight [out, in] (Glorot & Bengio 2010). */
-  xavierUniform(shape: readonly [number, number]): Initial {
-    return this.within(Math.sqrt(6 / (shape[0] + shape[1])), shape);
-  }
+export function gaussian(shape: Shape, deviation: number): Initial {
+  return { shape, filling: { distribution: 'normal', scale: deviation } };
+}
 
-  /** U(−1/√in, 1/√in) for a weight [out, in]: torch.nn.Linear's default. */
-  linear(shape: readonly [number, number]): Initial {
-    return this.within(1 / Math.sqrt(shape[1]), shape);
-  }
-
-  gaussian(shape: Shape, deviation: number): Initial {
-    return { shape, next: () => deviation * this.#normal() };
-  }
-
-  /** U(−bound, bound). */
-  within(bound: number, shape: Shape): Initial {
-    return { shape, next: () => bound * (2 * this.#uniform() - 1) };
-  }
+/** U(−bound, bound). */
+export function within(bound: number, shape: Shape): Initial {
+  return { shape, filling: { distribution: 'uniform', scale: bound } };
 }
 
 /**
- * Makes a module's tensors, in the order given, by their names. An absent one is undefined. No number is drawn before the
- * device has room for all of them.
+ * Makes a module's tensors by their names. An absent one is undefined. Numbers depend on the seed, the tensor's place in the
+ * record, and the element's index, and not on what else is there.
  *
  * @throws ArgumentError for a tensor that is too large for the device
  * @throws OutOfMemoryError if the memory budget has no room for all
@@ -53,17 +42,18 @@ export function makeTensors(
   device: Device,
   dtype: FloatDType,
   initial: Readonly<Record<string, Initial | undefined>>,
+  seed = 0,
 ): [name: string, tensor: Tensor][] {
-  const given = Object.entries(initial).flatMap(([key, value]) => (value ? [[key, value] as const] : []));
+  const given = Object.entries(initial).flatMap(([key, value], stream) => (value ? [{ key, stream, ...value }] : []));
   device.checkRoom(
     name,
-    given.map(([, { shape }]) => shape),
+    given.map(({ shape }) => shape),
     dtype,
   );
   return device.scope(() =>
-    given.map(([key, { shape, next }]) => {
-      if (!next) return [key, device.zeros(shape, { dtype })];
-      return [key, device.tensor(Float32Array.from({ length: sizeOf(shape) }, next), shape, { dtype })];
+    given.map(({ key, stream, shape, filling }) => {
+      const whole = typeof filling === 'number' ? filling : { ...filling, seed, stream };
+      return [key, device.filled(shape, dtype, name, whole)];
     }),
   );
 }

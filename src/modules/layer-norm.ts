@@ -44,7 +44,7 @@ export class LayerNorm extends Module {
     this.normalizedShape = shape;
     this.eps = eps;
     if (!elementwiseAffine) return;
-    const initial = { weight: { shape, next: () => 1 }, bias: hasBias ? { shape } : undefined };
+    const initial = { weight: { shape, filling: 1 }, bias: hasBias ? { shape, filling: 0 } : undefined };
     this.registerAll(makeTensors(name, device, dtype, initial));
   }
 

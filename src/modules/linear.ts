@@ -5,7 +5,7 @@ import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
 import { checkDType, checkSizes, seedOf, unusual } from './check.ts';
-import { Initialiser, makeTensors } from './initialise.ts';
+import { makeTensors, uniformByFan, within } from './initialise.ts';
 import { Module } from './module.ts';
 
 export interface LinearModuleOptions {
@@ -36,14 +36,14 @@ export class Linear extends Module {
     checkSizes(name, { inFeatures, outFeatures });
     checkBoolean(name, 'bias', hasBias);
     checkDType(name, dtype);
-    const initial = new Initialiser(seedOf(name, device, options.seed));
+    const seed = seedOf(name, device, options.seed);
     this.inFeatures = inFeatures;
     this.outFeatures = outFeatures;
-    const tensors = makeTensors(name, device, dtype, {
-      weight: initial.linear([outFeatures, inFeatures]),
-      bias: hasBias ? initial.within(1 / Math.sqrt(inFeatures), [outFeatures]) : undefined,
-    });
-    this.registerAll(tensors);
+    const initial = {
+      weight: uniformByFan([outFeatures, inFeatures]),
+      bias: hasBias ? within(1 / Math.sqrt(inFeatures), [outFeatures]) : undefined,
+    };
+    this.registerAll(makeTensors(name, device, dtype, initial, seed));
   }
 
   protected override extraRepr(): Readonly<Record<string, unknown>> {

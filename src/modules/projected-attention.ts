@@ -13,7 +13,7 @@ import { formatShape } from '../tensor/shape.ts';
 import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
 import { droppedBy, type AttentionDropoutForwardOptions, type AttentionDropoutOptions } from './attention-dropout.ts';
 import { checkSizes } from './check.ts';
-import { Initialiser, makeTensors, type Initial } from './initialise.ts';
+import { gaussian, makeTensors, uniformByFan, xavierUniform, type Initial } from './initialise.ts';
 import { Module } from './module.ts';
 
 export interface ProjectionOptions extends AttentionDropoutOptions {
@@ -99,8 +99,7 @@ export abstract class ProjectedAttention extends Module {
     this.vDim = vDim;
     this.dropoutP = dropoutP;
     this.dtype = dtype;
-    const initial = this.#initial(new Initialiser(seed), bias, addBiasKv);
-    this.registerAll(makeTensors(name, device, dtype, initial));
+    this.registerAll(makeTensors(name, device, dtype, this.#initial(bias, addBiasKv), seed));
   }
 
   protected override extraRepr(): Readonly<Record<string, unknown>> {
@@ -210,24 +209,23 @@ export abstract class ProjectedAttention extends Module {
     });
   }
 
-  #initial(initial: Initialiser, bias: boolean, addBiasKv: boolean): Record<string, Initial | undefined> {
+  #initial(bias: boolean, addBiasKv: boolean): Record<string, Initial | undefined> {
     const { embedDim, kDim, vDim } = this;
     const isPacked = kDim === embedDim && vDim === embedDim;
+    const apart = (width: number) => (isPacked ? undefined : xavierUniform([embedDim, width]));
     // xavier_normal_ of [1, 1, E], whose fans are both E
-    const row = () => (addBiasKv ? initial.gaussian([1, 1, embedDim], 1 / Math.sqrt(embedDim)) : undefined);
+    const row = addBiasKv ? gaussian([1, 1, embedDim], 1 / Math.sqrt(embedDim)) : undefined;
+    const zeros = (length: number) => (bias ? { shape: [length], filling: 0 } : undefined);
     return {
-      ...(isPacked
-        ? { in_proj_weight: initial.xavierUniform([3 * embedDim, embedDim]) }
-        : {
-            q_proj_weight: initial.xavierUniform([embedDim, embedDim]),
-            k_proj_weight: initial.xavierUniform([embedDim, kDim]),
-            v_proj_weight: initial.xavierUniform([embedDim, vDim]),
-          }),
-      in_proj_bias: bias ? { shape: [3 * embedDim] } : undefined,
-      bias_k: row(),
-      bias_v: row(),
-      'out_proj.weight': initial.linear([embedDim, embedDim]),
-      'out_proj.bias': bias ? { shape: [embedDim] } : undefined,
+      in_proj_weight: isPacked ? xavierUniform([3 * embedDim, embedDim]) : undefined,
+      q_proj_weight: apart(embedDim),
+      k_proj_weight: apart(kDim),
+      v_proj_weight: apart(vDim),
+      in_proj_bias: zeros(3 * embedDim),
+      bias_k: row,
+      bias_v: row,
+      'out_proj.weight': uniformByFan([embedDim, embedDim]),
+      'out_proj.bias': zeros(embedDim),
     };
   }
 

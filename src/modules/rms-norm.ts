@@ -38,7 +38,7 @@ export class RMSNorm extends Module {
     this.normalizedShape = shape;
     this.eps = eps;
     if (!elementwiseAffine) return;
-    const weight = { shape, next: () => 1 };
+    const weight = { shape, filling: 1 };
     this.registerAll(makeTensors(name, device, dtype, { weight }));
   }
 

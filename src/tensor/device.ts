@@ -12,9 +12,9 @@ import { encodeFloat16 } from './float16.ts';
 import { groupAlike, type Allocation, type MemoryDetail } from './memory.ts';
 import { checkOptions, checkWait, kindOf, refuseDeferred, WAIT_OPTIONS } from './options.ts';
 import { checkProfileOptions, storedBytes, type Profile, type ProfileOptions } from './profile.ts';
-import { normal } from './random.ts';
+import type { RandomNumbers } from './random.ts';
 import { checkShape, contiguousStrides, formatShape, rowPitch, sizeOf, storageSize, type Shape } from './shape.ts';
-import { Storage, Tensor, type FloatTensor, type Tape } from './tensor.ts';
+import { Storage, Tensor, type FirstContents, type FloatTensor, type Tape } from './tensor.ts';
 import { tensorsIn } from './tensors-in.ts';
 import type { KernelChoices, Traits } from './traits.ts';
 import type { TunableOp, TuneOptions, TuneResult } from './tuning.ts';
@@ -116,8 +116,24 @@ const MAX_DISPATCH_TIME = 500;
 /** What a device holds of the tuner. */
 export type Tuner = (device: Device, options: TuneOptions) => Promise<TuneResult>;
 
-/** Opens a GPU for `createDevice`, which chooses the kernels. Tuner and tape are above this file, and are passed in. */
-export async function openDevice(options: DeviceOptions, tuner: Tuner, tape: Tape): Promise<Device> {
+/** Plans the kernel that fills a tensor with random numbers. */
+export type RandomPlan = (
+  problem: RandomNumbers & { readonly op: string; readonly shape: Shape; readonly dtype: FloatDType },
+  traits: Traits,
+) => Launch;
+
+/** What a float tensor is filled with: one number, or random numbers. */
+export type Filling = number | RandomNumbers;
+
+/** What a device holds of the rooms above it, whose files it cannot import. */
+export interface Above {
+  readonly tuner: Tuner;
+  readonly tape: Tape;
+  readonly planRandom: RandomPlan;
+}
+
+/** Opens a GPU for `createDevice`, which chooses the kernels. */
+export async function openDevice(options: DeviceOptions, above: Above): Promise<Device> {
   checkOptions('createDevice', options, OPTIONS);
   const { adapter: choice, gpuDevice, memoryBudget, experimental = false, remembersTuning, debug = false } = options;
   const { maxDispatchTime = MAX_DISPATCH_TIME } = options;
@@ -142,7 +158,7 @@ export async function openDevice(options: DeviceOptions, tuner: Tuner, tape: Tap
   }
   const make = (own: Pick<DeviceParts, 'gpu' | 'info' | 'ownsGpu' | 'patiently'>) => {
     const budget = memoryBudget ?? defaultBudget(own.info);
-    return new Device({ ...own, tuner, tape, debug, memoryBudget: budget, pace: paceOf(own.info, maxDispatchTime) });
+    return new Device({ ...own, ...above, debug, memoryBudget: budget, pace: paceOf(own.info, maxDispatchTime) });
   };
   if (gpuDevice) {
     if (typeof gpuDevice.createBuffer !== 'function') {
@@ -219,13 +235,11 @@ function traitsOf({ limits, features }: GPUDevice, info: DeviceInfo): Traits {
 /** What `device.tensor` accepts; a Uint16Array holds raw float16 bits. */
 export type TensorSource = readonly number[] | Float32Array | Uint8Array | Int32Array | Uint32Array | Uint16Array;
 
-interface DeviceParts {
+interface DeviceParts extends Above {
   readonly gpu: WebGPUDevice;
   readonly info: DeviceInfo;
   /** Whether `dispose()` destroys it. */
   readonly ownsGpu: boolean;
-  readonly tuner: Tuner;
-  readonly tape: Tape;
   readonly debug: boolean;
   readonly memoryBudget: number;
   readonly pace: Pace;
@@ -249,12 +263,13 @@ export class Device {
   readonly #callSite: (() => string) | undefined;
   readonly #allocations = new Map<Storage, Allocation>();
   readonly #tuner: Tuner;
+  readonly #planRandom: RandomPlan;
   #isTuning = false;
   #seed = 0;
   readonly #scopes: Set<Tensor>[] = [];
 
   /** `createDevice` calls it. */
-  constructor({ gpu, info, ownsGpu, tuner, tape, debug, memoryBudget, pace, patiently }: DeviceParts) {
+  constructor({ gpu, info, ownsGpu, tuner, tape, planRandom, debug, memoryBudget, pace, patiently }: DeviceParts) {
     this.info = info;
     this.gpu = gpu;
     this.#callSite = debug ? callSite : undefined;
@@ -262,6 +277,7 @@ export class Device {
     this.traits = traitsOf(gpu, info);
     this.#ownsGpu = ownsGpu;
     this.#tuner = tuner;
+    this.#planRandom = planRandom;
     this.tape = tape;
   }
 
@@ -310,8 +326,9 @@ export class Device {
   }
 
   /**
-   * Standard normal numbers. The same `seed` gives the same values on every device. Without one, each call takes the
-   * device's next seed, 0, 1, 2, … (`device.seed`).
+   * Standard normal numbers, which the GPU draws. The same `seed` gives the same values on every device, bit for bit: only it and
+   * an element's row-major index decide (Philox). Without one, each call takes the device's next seed, 0, 1, 2, …
+   * (`device.seed`).
    */
   randn(shape: Shape, options: { seed?: number; dtype?: DType; requiresGrad?: boolean } = {}): FloatTensor {
     checkOptions('device.randn', options, ['seed', 'dtype', 'requiresGrad']);
@@ -320,9 +337,16 @@ export class Device {
     if (dtype !== 'float32' && dtype !== 'float16') {
       throw new ArgumentError(`device.randn: dtype must be float32 or float16, got ${dtype}`);
     }
-    this.checkRoom('device.randn', [shape], dtype);
-    const values = Float32Array.from({ length: sizeOf(shape) }, normal(seed));
-    return this.tensor(values, shape, { dtype, ...(requiresGrad !== undefined && { requiresGrad }) });
+    const numbers = { distribution: 'normal', scale: 1, seed, stream: 0 } as const;
+    const tensor = this.filled(shape, dtype, 'device.randn', numbers);
+    try {
+      if (requiresGrad !== undefined) tensor.requiresGrad = requiresGrad;
+      tensor.storage('device.randn'); // now, so that it is not part of what is timed or profiled next
+    } catch (error) {
+      tensor.dispose();
+      throw error;
+    }
+    return tensor;
   }
 
   /**
@@ -366,6 +390,29 @@ export class Device {
     const dense = contiguousStrides(stored, dtype);
     const strides = shape.map((_, axis) => dense[order.indexOf(axis)]);
     return this.#over(this.runtime.acquire(bytes), shape, dtype, strides);
+  }
+
+  /**
+   * @internal A tensor that is filled when it is first used. If it is overwritten as a whole before that, as by a state dict, it is
+   * never filled.
+   */
+  filled(shape: Shape, dtype: FloatDType, caller: string, filling: Filling): FloatTensor {
+    const bytes = this.#checkFit(caller, shape, dtype);
+    const buffer = this.runtime.acquire(bytes);
+    // it must not lead back to the tensor
+    const write = () => {
+      if (typeof filling !== 'number') {
+        const launch = this.#planRandom({ op: caller, shape, dtype, ...filling }, this.traits);
+        this.runtime.dispatch(launch, { output: buffer }, caller, { output: bytes });
+      } else if (filling === 0) {
+        this.runtime.clear(buffer);
+      } else {
+        this.runtime.write(buffer, encode(new Float32Array(sizeOf(shape)).fill(filling), shape, dtype));
+      }
+      return !this.runtime.isPlanning;
+    };
+    const first = { size: storageSize(shape, dtype), write };
+    return this.#over(buffer, shape, dtype, contiguousStrides(shape, dtype), first);
   }
 
   /**
@@ -594,11 +641,13 @@ export class Device {
     shape: Shape,
     dtype: D,
     strides = contiguousStrides(shape, dtype),
+    first?: FirstContents,
   ): Tensor<D> {
-    const storage: Storage = new Storage(buffer, () => {
+    const free = (): void => {
       this.#allocations.delete(storage);
       this.runtime.release(buffer);
-    });
+    };
+    const storage: Storage = new Storage(buffer, free, first);
     const tensor = new Tensor(this, storage, dtype, { shape, strides, offset: 0 });
     this.#allocations.set(storage, {
       shape: tensor.shape,

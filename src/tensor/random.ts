@@ -1,4 +1,15 @@
-/** Reproducible random numbers on the host: the same seed gives the same values on every device. */
+/** What is random: numbers that a kernel draws, and streams on the host. */
+
+/** Random numbers of a tensor. They depend on nothing but these fields and an element's row-major index. */
+export interface RandomNumbers {
+  /** In (−scale, scale), or with mean 0 and the deviation `scale`. */
+  readonly distribution: 'uniform' | 'normal';
+  readonly scale: number;
+  /** An integer whose magnitude is below 2⁵³. */
+  readonly seed: number;
+  /** Keeps tensors of one seed apart: a whole number below 2³². */
+  readonly stream: number;
+}
 
 /** Uniform numbers in [0, 1), 32 bits each (the "mulberry32" generator). */
 export function uniform(seed: number): () => number {

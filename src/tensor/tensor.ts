@@ -19,6 +19,14 @@ import {
   type Shape,
 } from './shape.ts';
 
+/** What is to be in a storage before anything else, and is written to it only when somebody asks. */
+export interface FirstContents {
+  /** Elements, with the padding of rows. */
+  readonly size: number;
+  /** Records the work. Returns false where nothing runs, and so the contents are still to come. */
+  write(): boolean;
+}
+
 /** A GPU buffer shared by the tensors that view it; freed with the last of them. It must not lead back to a tensor. */
 export class Storage {
   readonly buffer: StorageBuffer;
@@ -28,12 +36,25 @@ export class Storage {
   isExposed: boolean;
   readonly #free: (() => void) | undefined;
   #holders = 0;
+  #first: FirstContents | undefined;
 
   /** `free` is absent for a buffer that somebody else owns. */
-  constructor(buffer: StorageBuffer, free?: () => void) {
+  constructor(buffer: StorageBuffer, free?: () => void, first?: FirstContents) {
     this.buffer = buffer;
     this.isExposed = free === undefined;
     this.#free = free;
+    this.#first = first;
+  }
+
+  /** The buffer, after its first contents are written. */
+  get written(): StorageBuffer {
+    if (this.#first?.write()) this.#first = undefined;
+    return this.buffer;
+  }
+
+  /** So many elements from the start are about to be overwritten. If these are all, the first contents need not come. */
+  overwrite(size: number): void {
+    if (this.#first?.size === size) this.#first = undefined;
   }
 
   get isUnshared(): boolean {
@@ -286,7 +307,18 @@ export class Tensor<D extends DType = DType> {
   /** @internal The runtime's buffer; `caller` names the op in the error thrown for a disposed tensor. */
   storage(caller: string): StorageBuffer {
     this.assertAlive(caller);
-    return this.#storage.buffer;
+    return this.#storage.written;
+  }
+
+  /** @internal The same for all tensors that share a storage, whether or not it is written to yet. */
+  get place(): object {
+    return this.#storage;
+  }
+
+  /** @internal Notes that the next kernel overwrites every element of this tensor, which lies row-major in its storage. */
+  overwrite(): void {
+    if (this.offset === 0 && !this.device.runtime.isPlanning)
+      this.#storage.overwrite(storageSize(this.shape, this.dtype));
   }
 
   /** @internal */

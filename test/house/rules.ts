@@ -17,7 +17,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   // Measures the ops that a device, far below it, is to take.
   tuning: ['ops', 'kernels', 'tensor', 'gpu', '#platform', 'package.json'],
   // Opens devices, and hands them their tuner and their tape.
-  'create-device.ts': ['tuning', 'ops', 'autograd', 'tensor'],
+  'create-device.ts': ['tuning', 'ops', 'autograd', 'kernels', 'tensor'],
   // Keys and values of earlier tokens, and their places.
   caches: ['ops', 'kernels', 'tensor', 'src/gpu/errors.ts'],
   // Modules compose ops and never touch the GPU.

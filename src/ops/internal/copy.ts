@@ -34,13 +34,13 @@ type Copy = readonly [x: Tensor, target: Tensor];
  */
 export function copyInto(op: string, copies: readonly Copy[]): void {
   if (copies.length === 0) return;
-  const targets = new Set(copies.map(([, target]) => target.storage(op)));
+  const targets = new Set(copies.map(([, target]) => target.place));
   const { device } = copies[0][1];
   device.scope(() => {
     // copy first what another pair will overwrite
     const apart = copies.map(([x, target]): Copy => {
       const { shape, dtype } = x;
-      return [targets.has(x.storage(op)) ? copied(op, { shape, outputShape: shape }, x, dtype) : x, target];
+      return [targets.has(x.place) ? copied(op, { shape, outputShape: shape }, x, dtype) : x, target];
     });
     for (const [x, target] of apart) {
       const { shape, dtype } = target;
@@ -48,6 +48,7 @@ export function copyInto(op: string, copies: readonly Copy[]): void {
         { op, shape, outputShape: shape, inDType: x.dtype, outDType: dtype, x: operandOf(x) },
         device.traits,
       );
+      target.overwrite();
       device.dispatch(op, launch, { x, output: target });
       target.changed();
     }
