@@ -8,7 +8,8 @@ export type { FloatTensor } from './tensor/tensor.ts';
 export type { DType, FloatDType, TensorData } from './tensor/dtype.ts';
 export type { Shape } from './tensor/shape.ts';
 export type { MemoryUse } from './gpu/buffers.ts';
-export type { WaitOptions, WaitProgress } from './gpu/runtime.ts';
+export type { CompileEvent } from './gpu/pipelines.ts';
+export type { PrepareOptions, PrepareProgress, WaitOptions, WaitProgress } from './gpu/runtime.ts';
 export type { LivingTensors, MemoryDetail } from './tensor/memory.ts';
 export {
   AdapterNotFoundError,

@@ -118,6 +118,7 @@ class Slot implements Origin {
 
   set grad(gradient: Tensor | undefined) {
     if (gradient && gradient === this.#gradient) return;
+    this.#save();
     this.take()?.dispose();
     this.#gradient = gradient?.hold();
   }
@@ -134,6 +135,7 @@ class Slot implements Origin {
 
   /** Hands the gathered gradient to the caller. */
   take(): Tensor | undefined {
+    this.#save();
     const gradient = this.#gradient;
     this.#gradient = undefined;
     return gradient;
@@ -141,6 +143,7 @@ class Slot implements Origin {
 
   /** Adds a gradient to what was gathered. The caller keeps its handle. */
   receive(gradient: Gradient, arithmetic: Arithmetic): void {
+    this.#save();
     const whole = gradient instanceof Tensor ? gradient : undefined;
     if (!this.#gathered && whole) {
       this.#gradient = whole.hold();
@@ -159,8 +162,16 @@ class Slot implements Origin {
    * be kept alive with it.
    */
   settle(arithmetic: Arithmetic): void {
+    this.#save();
     const gathered = this.#gathered;
     if (gathered) this.#own(arithmetic, gathered.fillsStorage);
+  }
+
+  #save(): void {
+    this.device.beforeChange(this, () => {
+      const gradient = this.#gradient;
+      return () => (this.#gradient = gradient);
+    });
   }
 
   /** The gathered gradient. The user may have disposed a leaf's. */
@@ -236,9 +247,10 @@ class Step {
   walk(arithmetic: Arithmetic): void {
     const gradients = this.outputs.map((slot) => slot.take());
     const saved = this.#saved!;
+    const { device } = this.outputs[0];
+    device.beforeChange(this, () => () => (this.#saved = saved));
     this.#saved = undefined;
     try {
-      const device = this.outputs[0].device;
       device.scope(() => {
         if (gradients.every((gradient) => gradient === undefined)) return;
         const wanted = new Map(this.#inputs);

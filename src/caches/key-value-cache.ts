@@ -143,6 +143,7 @@ export class KeyValueCache {
     const length = checkAppend(op, k, v, this.#batch, this.#storage, rotary);
     const end = this.#position + length;
     checkPositions(op, rotary, end);
+    this.#save();
     if (!this.#slides && end > this.#capacity) this.#makeRoom(op, length, end);
     // without eviction, the whole block is a ring in which no key wraps around
     append(op, k, v, this.#storage, { kind: 'ring', position: this.#position, kept: this.#sinks }, rotary);
@@ -171,6 +172,7 @@ export class KeyValueCache {
   /** Forgets all keys, and keeps the storage. */
   reset(): void {
     assertAlive('KeyValueCache.reset', this.#storage);
+    this.#save();
     this.#position = 0;
   }
 
@@ -196,6 +198,17 @@ export class KeyValueCache {
   /** What consoles of Node, Bun and Deno print. */
   [Symbol.for('nodejs.util.inspect.custom')](): string {
     return this.toString();
+  }
+
+  #save(): void {
+    this.device.beforeChange(this, () => {
+      const [position, storage, capacity] = [this.#position, this.#storage, this.#capacity];
+      return () => {
+        this.#position = position;
+        this.#storage = storage;
+        this.#capacity = capacity;
+      };
+    });
   }
 
   #places(): KeyPlaces {

@@ -63,7 +63,7 @@ export class PagedKeyValueCache {
   readonly #rows: KeyValueOptions;
   readonly #grows: boolean;
   readonly #pool: PagePool;
-  readonly #sequences = new Map<number, Sequence>();
+  #sequences = new Map<number, Sequence>();
   #nextId = 0;
   #storage: CacheStorage;
 
@@ -126,6 +126,7 @@ export class PagedKeyValueCache {
     const op = 'PagedKeyValueCache.fork';
     assertAlive(op, this.#storage);
     const { length, pages } = this.#sequence(op, 'id', id);
+    this.#save();
     for (const page of pages) this.#pool.share(page);
     return this.#enter({ length, pages: [...pages] });
   }
@@ -139,6 +140,7 @@ export class PagedKeyValueCache {
     const op = 'PagedKeyValueCache.free';
     assertAlive(op, this.#storage);
     const { pages } = this.#sequence(op, 'id', id);
+    this.#save();
     for (const page of pages.toReversed()) this.#pool.release(page);
     this.#sequences.delete(id);
   }
@@ -177,6 +179,7 @@ export class PagedKeyValueCache {
     if (largestOf(counts) === 0) return;
     const ends = sequences.map((sequence, b) => (counts[b] > 0 ? sequence.length + counts[b] : 0));
     checkPositions(op, rotary, largestOf(ends));
+    this.#save();
 
     const additions = planAdditions(sequences, counts, this.pageSize, (page) => this.#pool.holders(page));
     const wanted = additions.reduce((sum, addition) => sum + addition.wanted, 0);
@@ -268,7 +271,22 @@ export class PagedKeyValueCache {
     this.#pool.grow(larger);
   }
 
+  #save(): void {
+    this.device.beforeChange(this, () => {
+      const [nextId, storage, restorePool] = [this.#nextId, this.#storage, this.#pool.save()];
+      const sequences = new Map<number, Sequence>();
+      for (const [id, { length, pages }] of this.#sequences) sequences.set(id, { length, pages: [...pages] });
+      return () => {
+        this.#nextId = nextId;
+        this.#storage = storage;
+        restorePool();
+        this.#sequences = sequences;
+      };
+    });
+  }
+
   #enter(sequence: Sequence): number {
+    this.#save();
     this.#sequences.set(this.#nextId, sequence);
     return this.#nextId++;
   }

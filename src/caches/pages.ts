@@ -4,7 +4,7 @@ import type { PagedRows } from '../kernels/cache.ts';
 /** Tracks which pages are free, and how many sequences hold each of the others. */
 export class PagePool {
   /** For each page, the number of sequences that hold it. */
-  readonly #holders: number[] = [];
+  #holders: number[] = [];
   /** Free pages; the last one is taken next. */
   #free: number[] = [];
 
@@ -22,6 +22,15 @@ export class PagePool {
 
   holders(page: number): number {
     return this.#holders[page];
+  }
+
+  /** What it returns puts everything back as it is now. */
+  save(): () => void {
+    const [holders, free] = [[...this.#holders], [...this.#free]];
+    return () => {
+      this.#holders = holders;
+      this.#free = free;
+    };
   }
 
   /** Adds pages until there are `size`. */

@@ -4,7 +4,6 @@
  */
 import type { Constants } from './shader.ts';
 import { Stopwatch } from './stopwatch.ts';
-import { BufferUsage } from './usage.ts';
 
 /** A span of time on the host, in milliseconds since the profile began. */
 export interface HostEvent {
@@ -54,17 +53,13 @@ export interface Profiled {
 }
 
 export class Profiler {
-  readonly #gpu: GPUDevice;
   readonly #stopwatch: Stopwatch | undefined;
-  /** A grid without workgroups. */
-  #nothing: GPUBuffer | undefined;
   readonly #origin = performance.now();
   readonly #host: HostEvent[] = [];
   readonly #dispatches: (DispatchFacts & { readonly recorded: number })[] = [];
 
   /** `capacity`: the most dispatches in one batch. */
   constructor(gpu: GPUDevice, capacity: number) {
-    this.#gpu = gpu;
     if (gpu.features.has('timestamp-query')) this.#stopwatch = new Stopwatch(gpu, capacity);
   }
 
@@ -78,19 +73,6 @@ export class Profiler {
   pass(facts: DispatchFacts & { readonly recorded: number }): GPUComputePassDescriptor {
     this.#dispatches.push(facts);
     return this.#stopwatch ? { timestampWrites: this.#stopwatch.timestampWrites() } : {};
-  }
-
-  /**
-   * Runs a pipeline for no workgroup. llvmpipe compiles when a kernel runs for the first time, and would count that as time on the
-   * GPU. A direct dispatch of no workgroups makes Dawn warn.
-   */
-  warm(encoder: GPUCommandEncoder, pipeline: GPUComputePipeline, bindGroup: GPUBindGroup, offsets: number[]): void {
-    this.#nothing ??= this.#gpu.createBuffer({ size: 12, usage: BufferUsage.INDIRECT });
-    const pass = encoder.beginComputePass();
-    pass.setPipeline(pipeline);
-    pass.setBindGroup(0, bindGroup, offsets);
-    pass.dispatchWorkgroupsIndirect(this.#nothing, 0);
-    pass.end();
   }
 
   /** A dispatch as it is recorded. */
@@ -127,7 +109,6 @@ export class Profiler {
 
   destroy(): void {
     this.#stopwatch?.destroy();
-    this.#nothing?.destroy();
   }
 
   #now(): number {

@@ -18,7 +18,7 @@ import {
 } from './errors.ts';
 import type { Signal } from './global-types.ts';
 import type { Mark, Pace, WorkProgress } from './pace.ts';
-import { PipelineCache, type Pipeline } from './pipelines.ts';
+import { PipelineCache, type CompileEvent, type Pipeline } from './pipelines.ts';
 import { Profiler, type DispatchFacts, type Profiled } from './profiler.ts';
 import { packUniform, type UniformValues } from './uniform.ts';
 import type { Constants, Insertion, Shader } from './shader.ts';
@@ -108,6 +108,19 @@ export interface WaitOptions {
 
 export type WaitProgress = WorkProgress;
 
+/** How many pipelines are compiled, of those that were not there yet. */
+export interface PrepareProgress {
+  readonly done: number;
+  readonly total: number;
+}
+
+export interface PrepareOptions {
+  /** Ends the wait: it rejects with the signal's reason. What is being compiled goes on, because WebGPU cannot take it back. */
+  signal?: AbortSignal;
+  /** Called when compilation begins, and after each pipeline. What it throws ends the wait, which rejects with it. */
+  onProgress?: (progress: PrepareProgress) => void;
+}
+
 type Patience = <T>(result: Promise<T>) => Promise<T>;
 
 export interface RuntimeOptions {
@@ -116,7 +129,11 @@ export interface RuntimeOptions {
   readonly pace: Pace;
   readonly patiently?: Patience;
   readonly callSite?: () => string;
+  readonly onCompile?: (event: CompileEvent) => void;
 }
+
+/** Milliseconds after which work on the host makes way for other work of its thread. */
+const SLICE = 8;
 
 export class Runtime {
   readonly gpu: GPUDevice;
@@ -127,6 +144,8 @@ export class Runtime {
   readonly #pipelines: PipelineCache;
   readonly #bindGroups = new Map<string, GPUBindGroup>();
   readonly #placeholders = new Map<string, StorageBuffer>();
+  /** A grid without workgroups. */
+  #nothing: GPUBuffer | undefined;
   readonly #uniforms: GPUBuffer;
   readonly #uniformBytes = new DataView(new ArrayBuffer(UNIFORM_SLOT * MAX_BATCH));
   readonly #staging = new Map<number, GPUBuffer[]>();
@@ -162,7 +181,8 @@ export class Runtime {
    * `patiently` waits for a promise of the GPU without keeping a core busy, on drivers that run on the CPU. `callSite` says where
    * the library was called: with it each dispatch is submitted by itself, and errors name the dispatch and the place.
    */
-  constructor(gpu: GPUDevice, { memoryBudget, pace, patiently = (result) => result, callSite }: RuntimeOptions) {
+  constructor(gpu: GPUDevice, options: RuntimeOptions) {
+    const { memoryBudget, pace, patiently = (result) => result, callSite, onCompile } = options;
     this.gpu = gpu;
     this.#pace = pace;
     this.#callSite = callSite;
@@ -177,8 +197,10 @@ export class Runtime {
       },
       { budget: memoryBudget, largest: Math.floor(Math.min(maxBufferSize, maxStorageBufferBindingSize) / 16) * 16 },
     );
-    this.#pipelines = new PipelineCache(gpu, (work, explain, onFailure) =>
-      this.#guarded(work, (message) => new ShaderError(explain(message)), onFailure),
+    this.#pipelines = new PipelineCache(
+      gpu,
+      (work, explain, onFailure) => this.#guarded(work, (message) => new ShaderError(explain(message)), onFailure),
+      onCompile,
     );
     this.#uniforms = gpu.createBuffer({
       label: 'uniforms',
@@ -277,6 +299,94 @@ export class Runtime {
     return launches;
   }
 
+  /**
+   * Makes the pipelines of launches without blocking, all at once, and runs each for no workgroup, because some drivers compile
+   * only then.
+   *
+   * @throws the first ShaderError in the order of the launches, once all others are there
+   */
+  async prepare(launches: readonly LabelledLaunch[], { signal, onProgress }: PrepareOptions = {}): Promise<void> {
+    const stop = new AbortController();
+    const isOver = () => stop.signal.aborted || signal?.aborted === true;
+    const tell = (progress: PrepareProgress) => {
+      if (isOver()) return;
+      try {
+        onProgress?.(progress);
+      } catch (error) {
+        stop.abort(error);
+      }
+    };
+    await abortable(
+      this.#underWay(() => this.#prepare(launches, tell, isOver), { signal }),
+      stop.signal,
+    );
+  }
+
+  async #prepare(
+    launches: readonly LabelledLaunch[],
+    tell: (progress: PrepareProgress) => void,
+    isOver: () => boolean,
+  ): Promise<void> {
+    const missing = this.#pipelines.missing(launches);
+    const total = missing.length;
+    let done = 0;
+    if (total > 0) tell({ done, total });
+    const coming: Promise<void>[] = [];
+    let began = performance.now();
+    for (const { shader, constants, insertions, label } of missing) {
+      if (performance.now() - began > SLICE) {
+        await nextTurn();
+        began = performance.now();
+      }
+      if (isOver() || this.#lost) break;
+      const pipeline = this.#pipelines.prepare(shader, constants, insertions, label);
+      const ready = this.#ready(pipeline).then(() => tell({ done: ++done, total }));
+      ready.catch(() => undefined); // it is heard below, and may fail before that
+      coming.push(ready);
+    }
+    const failure = (await Promise.allSettled(coming)).find(({ status }) => status === 'rejected');
+    if (failure && !isOver()) throw (failure as PromiseRejectedResult).reason;
+  }
+
+  /** Waits for a pipeline, and runs it for no workgroup. */
+  async #ready(coming: Promise<Pipeline> | undefined): Promise<void> {
+    const pipeline = await coming;
+    if (!pipeline || pipeline.hasRun || this.#lost) return;
+    pipeline.hasRun = true;
+    const bindGroup = this.#bindGroup(pipeline, {});
+    this.#guarded(
+      () => {
+        const encoder = this.gpu.createCommandEncoder();
+        this.#runEmpty(encoder, pipeline, bindGroup, 0);
+        this.gpu.queue.submit([encoder.finish()]);
+      },
+      (message) => new ValidationError(`${pipeline.name}: ${message}`),
+    );
+    await this.#patiently(this.gpu.queue.onSubmittedWorkDone());
+  }
+
+  /** Runs pipelines that never ran, so that a driver that compiles late does so before the dispatches. */
+  #runFirst(encoder: GPUCommandEncoder, recorded: readonly Recorded[]): void {
+    for (const command of recorded) {
+      if (command.kind !== 'dispatch' || command.pipeline.hasRun) continue;
+      command.pipeline.hasRun = true;
+      this.#runEmpty(encoder, command.pipeline, command.bindGroup, command.uniformOffset);
+    }
+  }
+
+  /**
+   * Runs a pipeline for no workgroup: llvmpipe compiles when a kernel runs for the first time. A direct dispatch of no workgroups
+   * makes Dawn warn.
+   */
+  #runEmpty(encoder: GPUCommandEncoder, pipeline: Pipeline, bindGroup: GPUBindGroup, uniformOffset: number): void {
+    this.#nothing ??= this.gpu.createBuffer({ size: 12, usage: BufferUsage.INDIRECT });
+    const pass = encoder.beginComputePass();
+    pass.setPipeline(pipeline.gpu);
+    pass.setBindGroup(0, bindGroup, offsetsOf({ pipeline, uniformOffset }));
+    pass.dispatchWorkgroupsIndirect(this.#nothing, 0);
+    pass.end();
+  }
+
   /** Records filling a buffer with zero bytes. */
   clear(buffer: StorageBuffer): void {
     this.assertUsable();
@@ -322,7 +432,7 @@ export class Runtime {
           this.gpu.queue.writeBuffer(this.#uniforms, 0, this.#uniformBytes.buffer, 0, uniformEnd);
         }
         const encoder = this.gpu.createCommandEncoder();
-        if (profiler) runFirst(profiler, encoder, recorded);
+        if (profiler) this.#runFirst(encoder, recorded);
         let pass: GPUComputePassEncoder | undefined;
         for (const command of recorded) {
           if (command.kind === 'dispatch') {
@@ -574,6 +684,7 @@ export class Runtime {
     for (const buffer of this.#placeholders.values()) buffer.gpu.destroy();
     for (const free of this.#staging.values()) for (const buffer of free) buffer.destroy();
     this.#uniforms.destroy();
+    this.#nothing?.destroy();
     this.#lost ??= new DeviceLostError('device: the device was disposed');
     if (destroyGpu) this.gpu.destroy();
   }
@@ -701,16 +812,14 @@ export class Runtime {
   }
 }
 
-/** Runs pipelines that never ran, for no workgroup, so that a driver that compiles late does so before the dispatches. */
-function runFirst(profiler: Profiler, encoder: GPUCommandEncoder, recorded: readonly Recorded[]): void {
-  for (const command of recorded) {
-    if (command.kind !== 'dispatch' || command.pipeline.hasRun) continue;
-    command.pipeline.hasRun = true;
-    profiler.warm(encoder, command.pipeline.gpu, command.bindGroup, offsetsOf(command));
-  }
+/** Lets the thread do what else is waiting. */
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve);
+  });
 }
 
-function offsetsOf({ pipeline, uniformOffset }: RecordedDispatch): number[] {
+function offsetsOf({ pipeline, uniformOffset }: Pick<RecordedDispatch, 'pipeline' | 'uniformOffset'>): number[] {
   return pipeline.layout.uniform ? [uniformOffset] : [];
 }
 

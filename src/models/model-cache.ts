@@ -87,6 +87,7 @@ export class ModelCache {
   readonly capacity: number;
   /** @internal */
   readonly layers: readonly LayerCache[];
+  readonly #device: Device;
   #length = 0;
   #disposed = false;
 
@@ -106,6 +107,7 @@ export class ModelCache {
         `${call}: capacity must be an integer from 1 to the model's ${maxLength} positions, got ${describe(capacity)}`,
       );
     }
+    this.#device = device;
     this.batch = batch;
     this.capacity = capacity;
     const layers: LayerCache[] = [];
@@ -136,11 +138,13 @@ export class ModelCache {
 
   /** @internal Counts positions, once all layers have appended them. */
   advance(count: number): void {
+    this.#save();
     this.#length += count;
   }
 
   /** Forgets all positions, and keeps the storage. */
   reset(): void {
+    this.#save();
     for (const layer of this.layers) layer.reset();
     this.#length = 0;
   }
@@ -156,6 +160,13 @@ export class ModelCache {
   /** What consoles of Node, Bun and Deno print. */
   [Symbol.for('nodejs.util.inspect.custom')](): string {
     return this.toString();
+  }
+
+  #save(): void {
+    this.#device.beforeChange(this, () => {
+      const length = this.#length;
+      return () => (this.#length = length);
+    });
   }
 
   /** Frees the storage. Calling it again does nothing. */
@@ -178,6 +189,8 @@ function pagedLayer(device: Device, batch: number, options: PagedKeyValueCacheOp
     append: (k, v, how) => cache.append(ids, k, v, how),
     attend: (q, how) => cache.attend(ids, q, how),
     reset: () => {
+      const before = ids;
+      device.beforeChange(begin, () => () => (ids = before));
       for (const id of ids) cache.free(id);
       ids = begin();
     },

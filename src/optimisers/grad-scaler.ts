@@ -107,6 +107,7 @@ export class GradScaler {
       );
     }
     this.#check(call, optimiser, at, true);
+    this.#save();
     this.#used.set(optimiser, { at, stage: 'unscaled' });
   }
 
@@ -125,6 +126,7 @@ export class GradScaler {
     }
     if (stage === undefined) this.#check(call, optimiser, at, false);
     optimiser.apply({ found: this.#found, at, scale: stage === undefined ? this.#scale : undefined });
+    this.#save();
     this.#used.set(optimiser, { at, stage: 'stepped' });
   }
 
@@ -145,6 +147,7 @@ export class GradScaler {
       },
     );
     this.#scale.changed();
+    this.#save();
     this.#used.clear();
   }
 
@@ -183,6 +186,16 @@ export class GradScaler {
 
   #assertAlive(call: string): void {
     if (this.#scale.disposed) throw new ArgumentError(`${call}: the scaler must not be disposed`);
+  }
+
+  #save(): void {
+    this.#device.beforeChange(this, () => {
+      const used = [...this.#used];
+      return () => {
+        this.#used.clear();
+        for (const [optimiser, use] of used) this.#used.set(optimiser, use);
+      };
+    });
   }
 
   /** The index of this optimiser in `#found`. */

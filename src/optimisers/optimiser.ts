@@ -141,6 +141,7 @@ export abstract class Optimiser {
     const call = `${this.name}.loadStateDict`;
     this.#assertAlive('loadStateDict');
     checkState(call, dict, this.#entries());
+    this.#save();
     noGrad(() => {
       // make everything new before disposing anything old, because memory may run out
       const { steps, states } = this.#device.scope(() => {
@@ -192,6 +193,7 @@ export abstract class Optimiser {
     this.#assertAlive('step');
     const slots = this.#withGradient(op);
     if (slots.length === 0) return;
+    this.#save();
     noGrad(() =>
       this.#device.scope(() => {
         for (const slot of slots) if (!slot.state) this.#begin(slot);
@@ -200,6 +202,18 @@ export abstract class Optimiser {
         slots.forEach((slot, i) => this.#update(op, slot, gradients[i]));
       }),
     );
+  }
+
+  #save(): void {
+    this.#device.beforeChange(this, () => {
+      const [steps, present] = [this.#steps, this.#present];
+      const states = this.#slots.map(({ state, step }) => ({ state, step }));
+      return () => {
+        this.#steps = steps;
+        this.#present = present;
+        for (const [i, slot] of this.#slots.entries()) Object.assign(slot, states[i]);
+      };
+    });
   }
 
   #enqueueStep(op: string, slots: readonly Slot[], check: GradientCheck | undefined): void {

@@ -3,7 +3,15 @@ import { checkBudget, sizeClass, type MemoryUse, type StorageBuffer } from '../g
 import { ArgumentError } from '../gpu/errors.ts';
 import type { WebGPUBuffer, WebGPUDevice } from '../gpu/global-types.ts';
 import { Pace } from '../gpu/pace.ts';
-import { Runtime, type Launch, type WaitOptions } from '../gpu/runtime.ts';
+import type { CompileEvent } from '../gpu/pipelines.ts';
+import {
+  nextTurn,
+  Runtime,
+  type LabelledLaunch,
+  type Launch,
+  type PrepareOptions,
+  type WaitOptions,
+} from '../gpu/runtime.ts';
 import { BufferUsage } from '../gpu/usage.ts';
 import { adapterNames } from '../platform/adapter.ts';
 import { callSite } from './call-site.ts';
@@ -54,6 +62,8 @@ export interface DeviceOptions {
   debug?: boolean;
   /** Take the kernels that `tune()` found earlier on the same kind of device, and remember what it finds. Default true. */
   remembersTuning?: boolean;
+  /** Called when a kernel begins to compile. What it throws ends the call that needs the kernel. */
+  onCompile?: (event: CompileEvent) => void;
 }
 
 export interface DeviceInfo {
@@ -109,6 +119,7 @@ const OPTIONS = [
   'kernels',
   'remembersTuning',
   'debug',
+  'onCompile',
 ];
 
 const MAX_DISPATCH_TIME = 500;
@@ -136,7 +147,7 @@ export interface Above {
 export async function openDevice(options: DeviceOptions, above: Above): Promise<Device> {
   checkOptions('createDevice', options, OPTIONS);
   const { adapter: choice, gpuDevice, memoryBudget, experimental = false, remembersTuning, debug = false } = options;
-  const { maxDispatchTime = MAX_DISPATCH_TIME } = options;
+  const { maxDispatchTime = MAX_DISPATCH_TIME, onCompile } = options;
   if (!(typeof maxDispatchTime === 'number' && maxDispatchTime > 0)) {
     throw new ArgumentError(
       `createDevice: maxDispatchTime must be a positive number of milliseconds, got ${maxDispatchTime}`,
@@ -151,6 +162,9 @@ export async function openDevice(options: DeviceOptions, above: Above): Promise<
   if (typeof debug !== 'boolean') {
     throw new ArgumentError(`createDevice: debug must be true or false, got ${String(debug)}`);
   }
+  if (onCompile !== undefined && typeof onCompile !== 'function') {
+    throw new ArgumentError(`createDevice: onCompile must be a function, got ${kindOf(onCompile)}`);
+  }
   if (gpuDevice && (choice !== undefined || options.experimental !== undefined)) {
     throw new ArgumentError(
       `createDevice: gpuDevice must come without adapter and experimental, which choose a device, got both`,
@@ -158,7 +172,8 @@ export async function openDevice(options: DeviceOptions, above: Above): Promise<
   }
   const make = (own: Pick<DeviceParts, 'gpu' | 'info' | 'ownsGpu' | 'patiently'>) => {
     const budget = memoryBudget ?? defaultBudget(own.info);
-    return new Device({ ...own, ...above, debug, memoryBudget: budget, pace: paceOf(own.info, maxDispatchTime) });
+    const pace = paceOf(own.info, maxDispatchTime);
+    return new Device({ ...own, ...above, debug, memoryBudget: budget, pace, onCompile });
   };
   if (gpuDevice) {
     if (typeof gpuDevice.createBuffer !== 'function') {
@@ -244,6 +259,17 @@ interface DeviceParts extends Above {
   readonly memoryBudget: number;
   readonly pace: Pace;
   readonly patiently?: FoundAdapter['patiently'];
+  readonly onCompile?: (event: CompileEvent) => void;
+}
+
+/** Work whose launches are planned and not run, so that nothing of it may stay. */
+interface Rehearsal {
+  /** The tensors that it made. */
+  readonly made: Set<Tensor>;
+  /** For each object that it changed, what puts it back. */
+  readonly restores: Map<object, () => void>;
+  /** What it must not call. */
+  refusal: ArgumentError | undefined;
 }
 
 /** A GPU with its memory and recorded work. It makes tensors, and waits for them. */
@@ -267,13 +293,15 @@ export class Device {
   #isTuning = false;
   #seed = 0;
   readonly #scopes: Set<Tensor>[] = [];
+  #rehearsal: Rehearsal | undefined;
 
   /** `createDevice` calls it. */
-  constructor({ gpu, info, ownsGpu, tuner, tape, planRandom, debug, memoryBudget, pace, patiently }: DeviceParts) {
+  constructor(parts: DeviceParts) {
+    const { gpu, info, ownsGpu, tuner, tape, planRandom, debug, memoryBudget, pace, patiently, onCompile } = parts;
     this.info = info;
     this.gpu = gpu;
     this.#callSite = debug ? callSite : undefined;
-    this.runtime = new Runtime(gpu, { memoryBudget, pace, patiently, callSite: this.#callSite });
+    this.runtime = new Runtime(gpu, { memoryBudget, pace, patiently, callSite: this.#callSite, onCompile });
     this.traits = traitsOf(gpu, info);
     this.#ownsGpu = ownsGpu;
     this.#tuner = tuner;
@@ -458,7 +486,12 @@ export class Device {
    * @throws the first GPU-side failure since the last wait
    * @throws the signal's reason if it is aborted, or what `onProgress` throws; failures are then left to the next wait
    */
-  async sync(options: WaitOptions = {}): Promise<void> {
+  sync(options: WaitOptions = {}): Promise<void> {
+    return this.heard(this.#sync(options));
+  }
+
+  async #sync(options: WaitOptions): Promise<void> {
+    this.refuseRehearsal('device.sync');
     checkOptions('device.sync', options, WAIT_OPTIONS);
     checkWait('device.sync', options);
     await this.runtime.wait(options);
@@ -513,12 +546,93 @@ export class Device {
    * @throws ArgumentError if a number of `roof` is not positive, or if `work` is async or calls `profile` itself
    */
   profile<T>(work: () => T, options: ProfileOptions = {}): Promise<Profile<T>> {
-    const profile = this.#profile(work, options);
+    const profile = this.heard(this.#profile(work, options));
     if (this.runtime.isProfiling) profile.catch(() => undefined); // the profile around it is rejected too
     return profile;
   }
 
+  /**
+   * Compiles all kernels that `work` needs, at the same time and without blocking this thread, so that its first real call finds
+   * them. `work` is a function that calls ops, such as `() => model.forward(x)` or a whole training step, or a list of such
+   * functions. It runs at once, but its kernels do not, and nothing of it stays: its tensors are freed, caches, gradients,
+   * optimisers and `seed` are as before, and what it disposes lives on. It must not read results.
+   *
+   * @param options `onProgress` is called when compilation begins and after each kernel, and not at all if every kernel is there;
+   *   `signal` ends the wait, though not what is being compiled
+   * @throws ArgumentError if `work` is async, or calls `data`, `buffer`, `sync`, `profile`, `tune` or `prepare`
+   * @throws what `work` throws
+   * @throws ShaderError for a kernel or modifier that does not compile, once all others are there
+   * @throws the first GPU-side failure since the last wait
+   */
+  prepare(work: (() => unknown) | readonly (() => unknown)[], options: PrepareOptions = {}): Promise<void> {
+    return this.heard(this.#prepare(work, options));
+  }
+
+  async #prepare(work: (() => unknown) | readonly (() => unknown)[], options: PrepareOptions): Promise<void> {
+    const call = 'device.prepare';
+    this.refuseRehearsal(call);
+    checkOptions(call, options, WAIT_OPTIONS);
+    checkWait(call, options);
+    const works: readonly unknown[] = Array.isArray(work) ? work : [work];
+    const wrong = works.find((item) => typeof item !== 'function');
+    if (wrong !== undefined || works.length === 0) {
+      throw new ArgumentError(`${call}: work must be a function or a list of functions, got ${kindOf(wrong ?? work)}`);
+    }
+    options.signal?.throwIfAborted();
+    const launches: LabelledLaunch[] = [];
+    for (const item of works as (() => unknown)[]) {
+      if (item !== works[0]) await nextTurn(); // each may plan for a while
+      options.signal?.throwIfAborted();
+      launches.push(...this.#rehearse(call, item));
+    }
+    await this.runtime.prepare(launches, options);
+  }
+
+  #rehearse(call: string, work: () => unknown): LabelledLaunch[] {
+    this.assertUsable();
+    const rehearsal: Rehearsal = { made: new Set(), restores: new Map(), refusal: undefined };
+    const seed = this.#seed;
+    this.#rehearsal = rehearsal;
+    try {
+      return this.runtime.launchesOf(() => {
+        refuseDeferred(call, work());
+        if (rehearsal.refusal) throw rehearsal.refusal;
+      });
+    } finally {
+      for (const restore of [...rehearsal.restores.values()].reverse()) restore();
+      this.#rehearsal = undefined;
+      this.#seed = seed;
+      for (const tensor of rehearsal.made) tensor.dispose();
+    }
+  }
+
+  /** @internal `save` is called before an object first changes within `prepare`. What it returns puts the object back. */
+  beforeChange(changed: object, save: () => () => void): void {
+    const { restores } = this.#rehearsal ?? {};
+    if (restores?.has(changed) === false) restores.set(changed, save());
+  }
+
+  /** @internal Refuses a call within `prepare`, which fails with it, even if nobody hears the call's own error. */
+  refuseRehearsal(call: string): void {
+    if (!this.#rehearsal) return;
+    throw (this.#rehearsal.refusal ??= new ArgumentError(
+      `device.prepare: work must not call ${call}, because nothing is computed yet`,
+    ));
+  }
+
+  /** @internal Within `prepare`, a rejection is heard: `prepare` is rejected too. */
+  heard<T>(result: Promise<T>): Promise<T> {
+    if (this.#rehearsal) result.catch(() => undefined);
+    return result;
+  }
+
+  /** @internal Whether `prepare` is under way, and the tensor was there before. It then stays. */
+  outlivesRehearsal(tensor: Tensor): boolean {
+    return this.#rehearsal?.made.has(tensor) === false;
+  }
+
   async #profile<T>(work: () => T, options: ProfileOptions): Promise<Profile<T>> {
+    this.refuseRehearsal('device.profile');
     checkProfileOptions(options);
     const { value, profiled } = await this.runtime.profile(() => refuseDeferred('device.profile', work()));
     const { device, description } = this.info;
@@ -538,7 +652,12 @@ export class Device {
    * @throws the error of a default kernel that fails, unless it ran out of memory
    * @throws DeviceLostError if the device is lost or disposed meanwhile
    */
-  async tune(options: TuneOptions = {}): Promise<TuneResult> {
+  tune(options: TuneOptions = {}): Promise<TuneResult> {
+    return this.heard(this.#tune(options));
+  }
+
+  async #tune(options: TuneOptions): Promise<TuneResult> {
+    this.refuseRehearsal('device.tune');
     if (this.#isTuning) throw new ArgumentError('device.tune: an earlier call must have ended, but is still running');
     this.#isTuning = true;
     try {
@@ -600,6 +719,7 @@ export class Device {
 
   /** @internal Notes a new tensor in the innermost scope; called by Tensor. */
   track(tensor: Tensor): void {
+    this.#rehearsal?.made.add(tensor);
     this.#scopes.at(-1)?.add(tensor);
   }
 

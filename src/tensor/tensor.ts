@@ -194,6 +194,10 @@ export class Tensor<D extends DType = DType> {
         `requiresGrad: it must stay true for the result of a recorded call, got false; detach() gives a tensor off the tape`,
       );
     }
+    this.device.beforeChange(this, () => {
+      const origin = this.#origin;
+      return () => (this.origin = origin);
+    });
     this.origin = requires ? this.device.tape.leaf(this) : undefined;
   }
 
@@ -287,7 +291,7 @@ export class Tensor<D extends DType = DType> {
 
   /** @internal Notes that a kernel changes the elements in place. */
   changed(): void {
-    this.#storage.version++;
+    if (!this.device.runtime.isPlanning) this.#storage.version++;
   }
 
   /**
@@ -297,6 +301,7 @@ export class Tensor<D extends DType = DType> {
    * collector leaves this tensor's memory alone, because it does not see who uses the buffer.
    */
   get buffer(): WebGPUBuffer {
+    this.device.refuseRehearsal('buffer');
     const { gpu } = this.storage('buffer');
     this.#storage.isExposed = true;
     unreachable?.unregister(this);
@@ -338,7 +343,12 @@ export class Tensor<D extends DType = DType> {
    * @throws the first GPU-side failure since the last wait
    * @throws the signal's reason if it is aborted, or what `onProgress` throws; failures are then left to the next wait
    */
-  async data(options: WaitOptions = {}): Promise<TensorData<D>> {
+  data(options: WaitOptions = {}): Promise<TensorData<D>> {
+    return this.device.heard(this.#data(options));
+  }
+
+  async #data(options: WaitOptions): Promise<TensorData<D>> {
+    this.device.refuseRehearsal('data');
     checkOptions('data', options, WAIT_OPTIONS);
     checkWait('data', options);
     const buffer = this.storage('data');
@@ -425,7 +435,7 @@ export class Tensor<D extends DType = DType> {
    */
   dispose(): void {
     if (!(#storage in this)) throw new ArgumentError(`dispose: the tensor must be a Tensor, got ${LOOKALIKE}`);
-    if (this.#disposed) return;
+    if (this.#disposed || this.device.outlivesRehearsal(this)) return;
     this.#disposed = true;
     this.#seen = undefined;
     unreachable?.unregister(this);
