@@ -60,6 +60,8 @@ export async function train({ device, model, task, stream, signal }, options) {
     : { step: 0, training: [], validation: [], options };
   if (!options.resume && options.seed !== undefined) device.seed = options.seed;
   const end = Math.min(options.steps, options.stop ?? options.steps);
+  if (state.step < end)
+    await compile(device, () => trainingStep(device, model, optimiser, () => task.loss(state.step)), stream);
   const progress = new Progress(end, stream);
   const pace = new Pace(task.tokensPerStep);
   const began = performance.now();
@@ -95,6 +97,15 @@ export async function train({ device, model, task, stream, signal }, options) {
   return { ...state, seconds: (performance.now() - began) / 1000 };
 }
 
+/** Compiles the kernels of a step. Nothing of the step stays. */
+async function compile(device, step, stream) {
+  let progress;
+  await device.prepare(step, {
+    onProgress: ({ done, total }) => (progress ??= new Progress(total, stream)).show(done, 'kernels compiled'),
+  });
+  progress?.clear();
+}
+
 /** One step of the optimiser. Waits for nothing; the loss may be read whenever. */
 function trainingStep(device, model, optimiser, lossOf) {
   return device.scope(() => {
@@ -125,7 +136,7 @@ export async function meanLoss(device, batches, lossOf) {
   return sum / batches.length;
 }
 
-/** Tokens a second, without the time that validation takes and the first steps', which compile kernels. */
+/** Tokens a second, without the time that validation takes and the first steps'. */
 class Pace {
   #tokensPerStep;
   #seconds = 0;

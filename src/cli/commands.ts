@@ -65,7 +65,7 @@ async function dispatch(argv: string[], packageRoot: URL): Promise<void> {
       const outFolder = single('out', options.out)!;
       const example = await findExample(packageRoot);
       await withDevice(options, (device) =>
-        runDemo(device, { runs, example, outFolder, print: console.log, progress: runningLine() }),
+        runDemo(device, { runs, example, outFolder, print: console.log, progress: progressLine() }),
       );
     });
   cli
@@ -146,7 +146,7 @@ async function dispatch(argv: string[], packageRoot: URL): Promise<void> {
       const { prepareGenerate } = await import('./generate.ts');
       const run = await prepareGenerate(
         { ...words, prompt: words['prompt']?.slice(TEXT_MARK.length), paged: options.paged },
-        { write: (text) => void process.stdout.write(text), note: console.error },
+        { write: (text) => void process.stdout.write(text), note: console.error, progress: progressLine() },
       );
       await withDevice(options, run);
     });
@@ -283,11 +283,6 @@ function progressLine(): ((text: string) => void) | undefined {
   const { stderr } = process;
   if (!stderr.isTTY) return undefined;
   return (text) => void stderr.write(`\r\x1b[K${pc.dim(text.slice(0, stderr.columns - 1))}`);
-}
-
-function runningLine(): ((module: string) => void) | undefined {
-  const line = progressLine();
-  return line && ((module) => line(module && `running ${module} …`));
 }
 
 /** The options of commands that choose a device. */

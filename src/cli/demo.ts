@@ -1,6 +1,6 @@
 /** The main job: runs the modules, checks them against PyTorch or float64, and draws what they attend to. */
 import pc from 'picocolors';
-import { WebGPUAttentionError, type Device } from '../index.ts';
+import { WebGPUAttentionError, type Device, type PrepareProgress } from '../index.ts';
 import { makeTensors, type SafetensorsFile } from '../io/safetensors.ts';
 import { isMatch, measure, timedRuns, type Outcome } from './measure.ts';
 import { seededExample } from './seeded-example.ts';
@@ -18,8 +18,8 @@ export interface DemoOptions {
   /** Where the attention maps go; made if it does not exist. */
   readonly outFolder: string;
   readonly print: (text: string) => void;
-  /** Receives the name of the running module, and '' at the end: a software driver takes seconds for each. */
-  readonly progress?: (module: string) => void;
+  /** Receives a line about what is under way, and '' at the end: a software driver takes seconds for each module. */
+  readonly progress?: (line: string) => void;
 }
 
 /** A result differs from PyTorch's, or from what the CPU computes in float64. */
@@ -58,8 +58,11 @@ async function measureAll(
   const outcomes: Outcome[] = [];
   try {
     for (const run of runs) {
-      progress?.(run.name);
-      outcomes.push(await measure(device, run, tensors, example));
+      progress?.(`running ${run.name} …`);
+      const compiling = ({ done, total }: PrepareProgress) => {
+        progress?.(`${done < total ? `compiling kernels ${done}/${total} of` : 'running'} ${run.name} …`);
+      };
+      outcomes.push(await measure(device, run, tensors, example, compiling));
     }
   } finally {
     progress?.('');

@@ -1,5 +1,5 @@
 /** The command `generate`: a language model writes text. */
-import { ArgumentError } from '../index.ts';
+import { ArgumentError, sample } from '../index.ts';
 import { generate } from '../models.ts';
 import type { Device, FloatDType } from '../index.ts';
 import type { GenerateOptions, GenerateResult, LanguageModel, Tokenizer } from '../models.ts';
@@ -27,6 +27,8 @@ export interface GenerateTerminal {
   readonly write: (text: string) => void;
   /** Receives lines about the text. */
   readonly note: (line: string) => void;
+  /** Receives a line about what is under way, and '' at the end. */
+  readonly progress?: (line: string) => void;
 }
 
 /**
@@ -37,7 +39,7 @@ export interface GenerateTerminal {
  */
 export async function prepareGenerate(
   words: GenerateWords,
-  { write, note }: GenerateTerminal,
+  { write, note, progress }: GenerateTerminal,
 ): Promise<(device: Device) => Promise<void>> {
   const { model: path, prompt, paged } = words;
   if (path === undefined) throw new ArgumentError('generate: --model must name a file or folder, got nothing');
@@ -63,10 +65,11 @@ export async function prepareGenerate(
     using model = architecture.create(device, checkpoint, { dtype, maxLength });
     const cacheKind = paged ? 'paged' : 'contiguous';
     const options = { temperature, seed, endTokens, cacheDType, cacheKind } as const;
+    const begin = performance.now();
+    await compile(model, tokens, options, progress);
+    note(`Kernels compiled in ${((performance.now() - begin) / 1000).toFixed(2)} s`);
     const text = tokenizer.stream();
     for (const token of tokens) write(text.push(token));
-    const compilation = await compile(model, tokens, options);
-    note(`Kernels compiled in ${(compilation / 1000).toFixed(2)} s`);
     const steps = generate(model, tokens, { ...options, maxTokens });
     let step = await steps.next();
     for (; !step.done; step = await steps.next()) write(text.push(step.value));
@@ -76,12 +79,29 @@ export async function prepareGenerate(
   };
 }
 
-/** Takes the first steps with the end of the prompt, so that kernels are compiled before steps are timed. */
-async function compile(model: LanguageModel, tokens: readonly number[], options: GenerateOptions): Promise<number> {
-  const begin = performance.now();
-  const first = generate(model, tokens.slice(-PROMPT_TO_COMPILE), { ...options, endTokens: [], maxTokens: 2 });
-  while (!(await first.next()).done);
-  return performance.now() - begin;
+/** Compiles the kernels of the end of the prompt and of one more token, before steps are timed. */
+async function compile(
+  model: LanguageModel,
+  tokens: readonly number[],
+  { temperature, seed, cacheKind, cacheDType }: GenerateOptions,
+  progress: GenerateTerminal['progress'],
+): Promise<void> {
+  const { device, maxLength } = model;
+  const prompt = Uint32Array.from(tokens.slice(-PROMPT_TO_COMPILE));
+  const capacity = Math.min(prompt.length + 1, maxLength);
+  using cache = model.createCache({ kind: cacheKind, dtype: cacheDType, capacity });
+  const work = (): void => {
+    const ids = device.tensor(prompt, [1, prompt.length]);
+    const next = sample(model.forward(ids, cache), { temperature, seed });
+    if (prompt.length < capacity) sample(model.forward(next.reshape([1, 1]), cache), { temperature, seed });
+  };
+  try {
+    await device.prepare(work, {
+      onProgress: ({ done, total }) => progress?.(`compiling kernels: ${done}/${total} …`),
+    });
+  } finally {
+    progress?.('');
+  }
 }
 
 /** Returns the prompt's tokens, or the begin token alone where there are none. */

@@ -1,5 +1,5 @@
 /** One run of the demo: the example's numbers in, results, errors and time out. */
-import { cast, type Device, type Shape, type StateDict, type Tensor } from '../index.ts';
+import { cast, type Device, type PrepareOptions, type Shape, type StateDict, type Tensor } from '../index.ts';
 import type { SafetensorsFile } from '../io/safetensors.ts';
 import { TOLERANCE, type ResultName, type Run } from './six-runs.ts';
 
@@ -24,16 +24,19 @@ export interface Outcome {
  *
  * @param tensors the example on the device
  * @param example the same, which also holds the expected results
+ * @param onProgress hears of the kernels that are compiled first
  */
 export async function measure(
   device: Device,
   run: Run,
   tensors: Readonly<Record<string, Tensor>>,
   example: SafetensorsFile,
+  onProgress?: PrepareOptions['onProgress'],
 ): Promise<Outcome> {
   const inputs = device.scope(() => run.inputs.map((name) => cast(tensors[`${run.name}/${name}`], 'float32')));
   const module = run.build(device, projectionsOf(tensors));
   try {
+    await device.prepare(() => module.forward(inputs), { onProgress });
     const returned = module.forward(inputs);
     const results: Result[] = [];
     for (const name of run.results) {
@@ -43,7 +46,7 @@ export async function measure(
       results.push({ name, shape: tensor.shape, data, error: largestError(data, expected) });
       tensor.dispose();
     }
-    // the first call was the warm-up: it has compiled every kernel
+    // the first call was the warm-up
     const gpuTime = await medianTime(device, () => module.forward(inputs));
     return { run, inputShapes: inputs.map(({ shape }) => shape), results, gpuTime };
   } finally {

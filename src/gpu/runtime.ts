@@ -344,7 +344,8 @@ export class Runtime {
       ready.catch(() => undefined); // it is heard below, and may fail before that
       coming.push(ready);
     }
-    const failure = (await Promise.allSettled(coming)).find(({ status }) => status === 'rejected');
+    const results = await this.#patiently(Promise.allSettled(coming));
+    const failure = results.find(({ status }) => status === 'rejected');
     if (failure && !isOver()) throw (failure as PromiseRejectedResult).reason;
   }
 
@@ -362,7 +363,7 @@ export class Runtime {
       },
       (message) => new ValidationError(`${pipeline.name}: ${message}`),
     );
-    await this.#patiently(this.gpu.queue.onSubmittedWorkDone());
+    await this.gpu.queue.onSubmittedWorkDone();
   }
 
   /** Runs pipelines that never ran, so that a driver that compiles late does so before the dispatches. */

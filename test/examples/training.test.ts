@@ -46,7 +46,7 @@ describe('train-char-lm', () => {
     const options = { ...LOOP, out: join(folder, 'interrupted') };
     // comes with the first wait, which is for the losses of two steps: the third is the last
     const loss = (step: number) => {
-      if (step === 0) queueMicrotask(() => interruption.abort());
+      if (step === 1) queueMicrotask(() => interruption.abort()); // step 0 is prepared too
       return task.loss(step);
     };
     const interrupted = { ...task, loss };

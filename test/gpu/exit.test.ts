@@ -73,6 +73,46 @@ test('so does one that ends itself with waits pending', async () => {
   expect(await run(program)).toEqual({ status: 0, printed: '' });
 });
 
+test('in a worker thread, a module is prepared and trained as in the main thread', async () => {
+  const program = `
+    import { createDevice, Linear, LayerNorm, SGD, softmax, sum, multiply } from 'webgpu-attention';
+    const device = await createDevice();
+    const layers = [new LayerNorm(device, { normalizedShape: 8 }), new Linear(device, { inFeatures: 8, outFeatures: 8 })];
+    const optimiser = new SGD(layers.flatMap((layer) => layer.parameters()), { lr: 0.1 });
+    const x = device.randn([4, 8]);
+    const step = () => device.scope(() => {
+      const y = softmax(layers.reduce((value, layer) => layer.forward(value), x));
+      const loss = sum(multiply(y, y));
+      loss.backward();
+      optimiser.step();
+      optimiser.zeroGrad();
+      return loss;
+    });
+    let compiled = 0;
+    await device.prepare(step, { onProgress: ({ done }) => (compiled = done) });
+    const blocked = device.gpu.createComputePipeline;
+    device.gpu.createComputePipeline = () => { throw new Error('a call compiled') };
+    const losses = [];
+    for (let i = 0; i < 2; i++) losses.push((await step().data())[0]);
+    device.gpu.createComputePipeline = blocked;
+    await device.close();
+    const said = JSON.stringify([compiled > 5, ...losses]);
+  `;
+  writeFileSync(
+    join(folder, 'worker.mjs'),
+    `import { parentPort } from 'node:worker_threads'; ${program} parentPort.postMessage(said);`,
+  );
+  const alone = await run(`${program} console.log(said);`);
+  const inWorker = await run(`
+    import { SHARE_ENV, Worker } from 'node:worker_threads';
+    const worker = new Worker('./worker.mjs', { env: SHARE_ENV });
+    worker.on('message', (said) => console.log(said));
+  `);
+  expect(alone.status).toBe(0);
+  expect(alone.printed).toMatch(/^\[true,[\d.]+,[\d.]+\]\n$/);
+  expect(inWorker).toEqual(alone);
+});
+
 describe('a worker thread with waits pending', () => {
   /**
    * Runs a worker three times, or until `owner` ends the process. In its owner's process, `owner` runs when the worker has

@@ -20,7 +20,7 @@ const BASE = { distribution: 'uniform', scale: 1, seed: 1, stream: 0 } as const;
 async function drawn(shape: Shape, numbers: Partial<RandomNumbers>, dtype: FloatDType = 'float32') {
   const tensor = device.filled(shape, dtype, 'test', { ...BASE, ...numbers });
   made.push(tensor);
-  return tensor.data() as Promise<Float32Array>;
+  return tensor.data();
 }
 
 /** The bits of float32 numbers, so that −0 and 0 differ. */
