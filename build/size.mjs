@@ -23,7 +23,7 @@ const PROGRAMS = {
   everything: { source: `export * from 'webgpu-attention';`, budget: 130 },
   'everything, and the models': {
     source: `export * from 'webgpu-attention'; export * from 'webgpu-attention/models';`,
-    budget: 142,
+    budget: 143,
   },
 };
 const MODULES_SHOWN = 25;
