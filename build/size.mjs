@@ -15,15 +15,15 @@ import { Rolldown } from 'tsdown';
 
 /** Budgets in kB (1,000 bytes) of gzip. `later` is what may be loaded by `tune()`, pinned kernels and tensor cores. */
 const PROGRAMS = {
-  'createDevice, matmul': { source: `export { createDevice, matmul } from 'webgpu-attention';`, budget: 35 },
+  'createDevice, matmul': { source: `export { createDevice, matmul } from 'webgpu-attention';`, budget: 39 },
   'createDevice, flashAttention': {
     source: `export { createDevice, flashAttention } from 'webgpu-attention';`,
-    budget: 71,
+    budget: 74,
   },
-  everything: { source: `export * from 'webgpu-attention';`, budget: 130 },
+  everything: { source: `export * from 'webgpu-attention';`, budget: 134 },
   'everything, and the models': {
     source: `export * from 'webgpu-attention'; export * from 'webgpu-attention/models';`,
-    budget: 143,
+    budget: 146,
   },
 };
 const MODULES_SHOWN = 25;
