@@ -301,8 +301,8 @@ export class Tensor<D extends DType = DType> {
    * collector leaves this tensor's memory alone, because it does not see who uses the buffer.
    */
   get buffer(): WebGPUBuffer {
-    this.device.refuseRehearsal('buffer');
     const { gpu } = this.storage('buffer');
+    this.device.refuseRehearsal('buffer');
     this.#storage.isExposed = true;
     unreachable?.unregister(this);
     this.device.flush();
@@ -344,6 +344,9 @@ export class Tensor<D extends DType = DType> {
    * @throws the signal's reason if it is aborted, or what `onProgress` throws; failures are then left to the next wait
    */
   data(options: WaitOptions = {}): Promise<TensorData<D>> {
+    if (!(#storage in this)) {
+      return Promise.reject(new ArgumentError(`data: the tensor must be a Tensor, got ${LOOKALIKE}`));
+    }
     return this.device.heard(this.#data(options));
   }
 

@@ -83,14 +83,10 @@ describe('divided launches', () => {
   });
 
   test('one by default, where the work is short', async () => {
-    const { dispatches } = await run(whole, (device) => {
-      const [a, b] = inputs(device, [
-        [2, 70, 40],
-        [2, 40, 90],
-      ]);
-      return [matmul(a, b)];
-    });
+    const [a, b] = [whole.zeros([2, 70, 40]), whole.zeros([2, 40, 90])];
+    const { dispatches } = await run(whole, () => [matmul(a, b)]);
     expect(dispatches).toBe(1);
+    for (const tensor of [a, b]) tensor.dispose();
   });
 
   test('a time that is none is refused', async () => {

@@ -165,17 +165,14 @@ const OPS: Readonly<Record<string, Row>> = {
 
 /** Public functions that take no tensor themselves. */
 const OTHERS = [
+  'attentionHeatmap', // below
   'causalMask',
   'createBlockMask',
   'createDevice',
-  'generate',
+  'drawAttentionHeatmap', // below
   'loadSafetensors',
   'maskMod',
   'noGrad',
-  'readHuggingFaceLlama',
-  'readHuggingFaceTokenizer',
-  'readLlama2c',
-  'readLlama2cTokenizer',
   'saveSafetensors',
   'scoreMod',
   'slidingWindow',
@@ -258,6 +255,8 @@ describe.each(LOOKALIKES)('%s of a tensor', (_, imitate) => {
       expect(call).toThrow(/^[\w.]+: .*only looks like one/);
     }
     await expect(surface.saveSafetensors({ like })).rejects.toThrow(/^saveSafetensors: "like" must be a Tensor/);
+    await expect(surface.attentionHeatmap(like)).rejects.toThrow(/^attentionHeatmap: /);
+    await expect(surface.drawAttentionHeatmap({} as never, like)).rejects.toThrow(/^drawAttentionHeatmap: /);
     cache.dispose();
   });
 });

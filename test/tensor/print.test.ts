@@ -212,7 +212,7 @@ describe('a tensor prints', () => {
       const { keys, values: stored } = cache;
       await keys.data();
       await stored.data();
-      expect(String(keys)).toContain(values);
+      expect(String(keys)).toMatch(/1\.,\s+2\.\]/); // and a row that nothing was written to
       cache.append(key, key);
       for (const tensor of [keys, stored]) expect(String(tensor)).toMatch(/^Tensor\(float32/);
       cache.dispose();
