@@ -32,7 +32,7 @@ const ARGUMENTS: Readonly<Record<string, string>> = {
 /** The rows of the table after a function's mark: what it calls its arguments, and the cell with their names here. */
 function rowsOf(name: string): { theirs: string[]; here: string }[] {
   const [, after] = page.split(`<!-- arguments: ${name} -->\n\n`);
-  const rows = after.split('\n\n')[0].split('\n').slice(2);
+  const rows = after.split('\n\n')[0].trimEnd().split('\n').slice(2);
   return rows.map((row) => {
     const [, left, here] = row.split(/(?<!\\)\|/);
     return { theirs: codes(left), here };

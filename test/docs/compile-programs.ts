@@ -41,7 +41,11 @@ export function compileErrors(programs: readonly Program[]): string[] {
   const texts = new Map(programs.map((program, index) => [`${ROOT}block-${index}.ts`, moduleOf(program)]));
   const names = new Map(programs.map((program, index) => [`${ROOT}block-${index}.ts`, program.document]));
   const host = ts.createCompilerHost(OPTIONS);
-  const { getSourceFile, fileExists, readFile } = host;
+  const [getSourceFile, fileExists, readFile] = [
+    host.getSourceFile.bind(host),
+    host.fileExists.bind(host),
+    host.readFile.bind(host),
+  ];
   host.fileExists = (path) => texts.has(path) || fileExists(path);
   host.readFile = (path) => texts.get(path) ?? readFile(path);
   host.getSourceFile = (path, ...rest) => {

@@ -1,4 +1,5 @@
 /** Runs the code blocks of a document on the device that all tests share. */
+import { runInThisContext } from 'node:vm';
 import ts from 'typescript';
 import type { Device } from '../../src/index.ts';
 import type { Program } from './blocks.ts';
@@ -30,9 +31,8 @@ export async function runProgram(program: Program, modules: Modules, device: Dev
   };
   try {
     const names = program.imports.map(({ as }) => as);
-    const run = new Function('begin', 'console', ...names, `return (async () => {\n${outputText}\n})()`) as (
-      ...given: unknown[]
-    ) => Promise<void>;
+    const source = `(async (begin, console, ${names.join(', ')}) => {\n${outputText}\n})`;
+    const run = runInThisContext(source, { filename: program.document }) as (...given: unknown[]) => Promise<void>;
     await run(begin, { log: print, table: print, error: print, warn: print }, ...values);
     await device.sync();
   } catch (error) {
