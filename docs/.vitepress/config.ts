@@ -75,6 +75,7 @@ const guides: DefaultTheme.SidebarItem[] = [
       page('Contributing', 'CONTRIBUTING.md'),
       page('Security', 'SECURITY.md'),
       page('Changelog', 'CHANGELOG.md'),
+      page('Licences of others', 'docs/third-party-licences.md'),
     ],
   },
 ];

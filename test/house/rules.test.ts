@@ -21,7 +21,7 @@ function filesIn(...folders: string[]): string[] {
       readdirSync(root + folder, { recursive: true, withFileTypes: true })
         .filter((entry) => entry.isFile())
         .map((entry) => `${entry.parentPath}/${entry.name}`.replaceAll('\\', '/').slice(root.length))
-        .filter((path) => !/\/(__pycache__|node_modules)\//.test(path)),
+        .filter((path) => !/\/(__pycache__|node_modules)\/|^docs\/(api|\.vitepress\/(cache|dist|\.temp))\//.test(path)),
     );
 }
 
