@@ -91,6 +91,7 @@ const reference: DefaultTheme.SidebarItem[] = [
       page('Caches', 'docs/reference/caches.md'),
       page('Models', 'docs/reference/models.md'),
       page('Training', 'docs/reference/training.md'),
+      page('Pictures', 'docs/reference/pictures.md'),
       page('Device, tensors, files', 'docs/reference/device.md'),
       page('Choosing kernels', 'docs/reference/choosing-kernels.md'),
       page('Command line', 'docs/reference/command-line.md'),

@@ -1,5 +1,8 @@
 /** Every code block of the documents is run, type-checked, or held against what its commands need. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { siteLink, slug, targetOf } from '../../docs/.vitepress/links.ts';
 import { runCommandLine } from '../../src/cli/commands.ts';
@@ -43,6 +46,7 @@ test('the blocks compile against the types of the library', () => {
 
 describe('the blocks run', () => {
   const ending = ['dispose', 'close'] as const;
+  const folder = mkdtempSync(join(tmpdir(), 'webgpu-attention-docs-'));
   let device: surface.Device;
 
   beforeAll(async () => {
@@ -52,6 +56,7 @@ describe('the blocks run', () => {
   });
   afterAll(() => {
     for (const name of ending) Reflect.deleteProperty(device, name);
+    rmSync(folder, { recursive: true });
   });
 
   const createDevice = (): Promise<surface.Device> => Promise.resolve(device);
@@ -59,7 +64,11 @@ describe('the blocks run', () => {
     test(program.document, async () => {
       await runProgram(
         program,
-        { 'webgpu-attention': { ...surface, createDevice }, 'webgpu-attention/models': models },
+        {
+          'webgpu-attention': { ...surface, createDevice },
+          'webgpu-attention/models': models,
+          'node:fs/promises': { writeFile: (name: string, data: string) => writeFile(join(folder, name), data) },
+        },
         device,
       );
     });
