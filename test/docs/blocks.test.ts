@@ -9,6 +9,7 @@ import { runCommandLine } from '../../src/cli/commands.ts';
 import * as surface from '../../src/index.ts';
 import * as models from '../../src/models.ts';
 import { testDevice } from '../device.ts';
+import { IS_MATRIX } from '../matrix/narrow.ts';
 import { blocksOf, checkedPrograms, DOCUMENTS, isOnlyChecked, isScript, runningProgram } from './blocks.ts';
 import { compileErrors } from './compile-programs.ts';
 import { runProgram } from './run-program.ts';
@@ -61,7 +62,9 @@ describe('the blocks run', () => {
 
   const createDevice = (): Promise<surface.Device> => Promise.resolve(device);
   for (const program of running) {
-    test(program.document, async () => {
+    test(program.document, async ({ skip }) => {
+      const compilesSlowly = device.traits.isSoftware && device.traits.subgroupSize < 8;
+      skip(compilesSlowly && !IS_MATRIX, 'left to the matrix, and to drivers that compile faster than SwiftShader');
       await runProgram(
         program,
         {
