@@ -103,7 +103,8 @@ const WANTED_FEATURES: readonly GPUFeatureName[] = ['timestamp-query', 'shader-f
 
 const SOFTWARE_BUDGET = 4 * 2 ** 30;
 
-const SUBGROUP_SIZE_CONTROL: GPUFeatureName = 'subgroup-size-control';
+// TypeScript's own types for browsers do not know it
+const SUBGROUP_SIZE_CONTROL = 'subgroup-size-control' as string as GPUFeatureName;
 /** An experimental device takes those that the adapter has. Only kernels on tensor cores use the second. */
 const EXPERIMENTAL_FEATURES = ['chromium-experimental-subgroup-matrix' as GPUFeatureName, SUBGROUP_SIZE_CONTROL];
 

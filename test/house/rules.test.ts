@@ -29,13 +29,16 @@ const read = (path: string): string => readFileSync(root + path, 'utf8');
 
 const sources = filesIn('src').filter((path) => path.endsWith('.ts') && !path.endsWith('.d.ts'));
 const benchSources = filesIn('bench').filter((path) => path.endsWith('.ts'));
+const pageSources = filesIn('playground').filter(
+  (path) => path.endsWith('.ts') && !path.startsWith('playground/dist/'),
+);
 const shaders = filesIn('shaders').filter((path) => path.endsWith('.wgsl'));
 const benchShaders = filesIn('bench').filter((path) => path.endsWith('.wgsl'));
 
 describe('imports point down', () => {
-  test('in every file of src and bench', () => {
+  test('in every file of src, bench and the playground', () => {
     expect(sources.length).toBeGreaterThan(0);
-    expect([...sources, ...benchSources].flatMap((path) => importErrors(path, read(path)))).toEqual([]);
+    expect([...sources, ...benchSources, ...pageSources].flatMap((path) => importErrors(path, read(path)))).toEqual([]);
   });
 
   test.each([
@@ -55,6 +58,8 @@ describe('imports point down', () => {
     ['src/index.ts', `export { main } from './cli/main.ts';`],
     ['src/ops/matmul.ts', `import { measure } from '../../bench/measure.ts';`],
     ['bench/measure.ts', `import { runCommandLine } from '../src/cli/commands.ts';`],
+    ['bench/measure.ts', `import { tokenizer } from '../playground/model.ts';`],
+    ['playground/main.ts', `import { matmul } from '../src/ops/matmul.ts';`],
     ['src/attic/old.ts', ``],
   ])('%s is refused: %s', (file, source) => {
     expect(importErrors(file, source)).toHaveLength(1);
@@ -76,8 +81,8 @@ describe('imports point down', () => {
 describe('no imports lead in a circle', () => {
   const file = (path: string, source: string) => ({ path, source });
 
-  test('in src', () => {
-    expect(circleErrors(sources.map((path) => file(path, read(path))))).toEqual([]);
+  test('in src and the playground', () => {
+    expect(circleErrors([...sources, ...pageSources].map((path) => file(path, read(path))))).toEqual([]);
   });
 
   test('not even those of types', () => {
@@ -185,8 +190,10 @@ describe('each shader is imported in exactly one file', () => {
 });
 
 describe('no comment begins with "Of"', () => {
-  test('in src, shaders and bench', () => {
-    const paths = filesIn('src', 'shaders', 'bench').filter((path) => /\.(?:ts|mjs|wgsl)$/.test(path));
+  test('in src, shaders, bench and the playground', () => {
+    const paths = filesIn('src', 'shaders', 'bench', 'playground').filter(
+      (path) => !path.startsWith('playground/dist/') && /\.(?:ts|mjs|wgsl)$/.test(path),
+    );
     expect(paths.length).toBeGreaterThan(0);
     expect(paths.flatMap((path) => truncatedComments(path, read(path)))).toEqual([]);
   });
@@ -214,7 +221,7 @@ describe('no comment begins with "Of"', () => {
 
 describe('names are kebab-case', () => {
   test('everywhere', () => {
-    expect(nameErrors(filesIn('src', 'shaders', 'test', 'bench', 'examples', 'docs'))).toEqual([]);
+    expect(nameErrors(filesIn('src', 'shaders', 'test', 'bench', 'examples', 'docs').concat(pageSources))).toEqual([]);
   });
 
   test.each(['src/ops/flashAttention.ts', 'test/Ops/matmul.test.ts', 'shaders/flash_attention.wgsl', 'docs/README.MD'])(

@@ -44,6 +44,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'src/platform/adapter.ts',
   ].concat(['src/index.ts', 'src/models.ts', 'package.json', 'bench']),
   bench: ['display', 'modules', 'caches', 'ops', 'kernels', 'tensor', 'gpu'].concat(['src/index.ts', 'package.json']),
+  // Uses the library as its users do, by its name, and the benchmark's cases.
+  playground: ['bench', 'build'],
   'models.ts': ['models'],
   'browser.ts': ['src/index.ts', 'src/models.ts'],
   'index.ts': [
