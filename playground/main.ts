@@ -21,7 +21,14 @@ async function start(): Promise<void> {
   void device.gpu.lost.then(({ reason, message }) => {
     if (reason !== 'destroyed') element('device').textContent = `The GPU was lost: ${message} Reload the page.`;
   });
-  showModifier(showAttention(await loadNetwork(device)));
+  await Promise.all([
+    loadNetwork(device).then((network) => showModifier(showAttention(network))),
+    // these have a library of charts with them, which the matrix need not wait for
+    import('./compare/view.ts').then(({ showCompare }) => showCompare()),
+    import('./measure/view.ts').then(({ showMeasure }) => showMeasure()),
+    import('./text/view.ts').then(({ showText }) => showText()),
+    import('./live/view.ts').then(({ showTraining }) => showTraining()),
+  ]);
 }
 
 start().catch((error: Error) => {

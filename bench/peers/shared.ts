@@ -8,6 +8,6 @@ export { describeEnvironment, deviceSlug } from '../environment.ts';
 export { digits, driverName, NOTHING } from '../report/describe.ts';
 export { renderHtml } from '../report/html.ts';
 export { compareRow, isOurs } from '../report/peers.ts';
-export { formatResult, parseResult } from '../result-file.ts';
+export { formatResult, parseResult } from '../result-text.ts';
 export { summarise } from '../statistics.ts';
 export { initialiseVariables } from './initialise-variables.ts';

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import pc from 'picocolors';
 import { compareResults, type Change, type Comparison } from '../../bench/compare.ts';
 import { percent } from '../../bench/report/describe.ts';
-import { parseResult } from '../../bench/result-file.ts';
+import { parseResult } from '../../bench/result-text.ts';
 import { ArgumentError, WebGPUAttentionError } from '../index.ts';
 import { formatTime, table } from '../display/text.ts';
 

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { withTables } from '../../bench/report/document.ts';
 import { timePicture } from '../../bench/report/picture.ts';
-import { parseResult } from '../../bench/result-file.ts';
+import { parseResult } from '../../bench/result-text.ts';
 import type { BenchResult } from '../../bench/result.ts';
 import { loadDrawing } from '../../src/display/drawing.ts';
 

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { renderHtml } from '../../bench/report/html.ts';
-import { parseResult } from '../../bench/result-file.ts';
+import { parseResult } from '../../bench/result-text.ts';
 import type { BenchResult, PeerEntry, PeerRow } from '../../bench/result.ts';
 import { loadDrawing, type Drawing } from '../../src/display/drawing.ts';
 import { decodeCase, flashCase, full, localCase, matmulCase, small, trainingCases } from './fixture.ts';

@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import { formatResult, parseResult } from '../../bench/result-file.ts';
+import { formatResult, parseResult } from '../../bench/result-text.ts';
 import { runCommandLine } from '../../src/cli/commands.ts';
 import { packageRoot } from '../cli/example.ts';
 import { caseOf, resultOf, timing } from './results.ts';

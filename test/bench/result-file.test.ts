@@ -2,7 +2,8 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { formatResult, parseResult, saveResult } from '../../bench/result-file.ts';
+import { saveResult } from '../../bench/result-file.ts';
+import { formatResult, parseResult } from '../../bench/result-text.ts';
 import { ArgumentError } from '../../src/index.ts';
 import { caseOf, resultOf, timing } from './results.ts';
 

@@ -1,9 +1,11 @@
 /** The playground as a visitor uses it, in headless Chromium: clicks, typing, keys. Skipped where that does not start. */
 import { mkdtempSync, rmSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { afterAll, afterEach, describe, expect, test } from 'vitest';
+import { parseResult } from '../../bench/result-text.ts';
 import { openBrowser, servePlayground } from './browser.ts';
 
 const found = await openBrowser();
@@ -157,6 +159,47 @@ describe.skipIf(typeof found === 'string')('the playground in Chromium', async (
     await page.locator('#applies').uncheck();
     await status.getByText('Not applied.').waitFor();
     expect(await readout(page).textContent()).toBe(plain);
+    await page.context().close();
+  });
+
+  test('workers compare kernels, write, train and measure, and the result is one that bench/results takes', async () => {
+    const page = await open({ viewport: { width: 1280, height: 900 }, acceptDownloads: true });
+    await page.locator('#longest').selectOption('128');
+    await page.locator('#compare-start').click();
+    await page.locator('#compare-status').getByText('Measured in a worker').waitFor();
+    expect(await page.locator('#bars .bar-line').count()).toBe(9);
+    expect(await page.locator('#bars tr.flash').textContent()).toMatch(/flashAttention.* ms.*none.*e-\d.*: /);
+    expect(await page.locator('#chart-time circle').count()).toBe(3);
+
+    await page.locator('#prompt').fill('The cat sang: la di do. The dog sang it too: la di');
+    await page.locator('#temperature').fill('0');
+    await page.keyboard.press('Tab');
+    await page.locator('#text-start').press('Enter');
+    await page
+      .locator('#text-status')
+      .getByText(/tokens\. The first came after/)
+      .waitFor();
+    expect(await page.locator('#written').textContent()).toMatch(/^The cat sang.* too: la di do\./);
+
+    await page.locator('#training-start').click();
+    await page.locator('#training-status').getByText('Step 3 of 300').waitFor();
+    await page.locator('#training-start').click();
+    await page.locator('#training-status').getByText('steps done. Loss').waitFor();
+    expect(await page.locator('#chart-loss path').count()).toBeGreaterThan(0);
+
+    await page.locator('#set').selectOption('look');
+    await page.locator('#measure-start').click();
+    await page.locator('#measure-status').getByText('SwiftShader').waitFor();
+    expect(await page.locator('#results tr').count()).toBe(3);
+    const downloading = page.waitForEvent('download');
+    await page.locator('#download').click();
+    const download = await downloading;
+    expect(download.suggestedFilename()).toBe('swiftshader.json');
+    const { cases, failures, host } = parseResult(await readFile(await download.path(), 'utf8'), 'swiftshader.json');
+    expect(cases.map(({ name }) => name)).toContain('flashAttention 1x8x512x64 float32');
+    expect([failures, host.platform]).toEqual([undefined, 'browser']);
+    expect(await page.locator('#report').getAttribute('href')).toContain('template=benchmark.yml');
+    expect(await page.evaluate('window.shifts')).toBe(0);
     await page.context().close();
   });
 
