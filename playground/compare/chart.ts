@@ -44,6 +44,13 @@ export function drawChart(box: HTMLElement, series: readonly Series[], { label, 
   );
 }
 
+/** Whole powers of ten around all values, so that even equal ones have an axis. */
+function decades(series: readonly Series[]): [number, number] {
+  const exponents = series.flatMap(({ points }) => points.map(({ y }) => Math.log10(y)));
+  const first = Math.floor(Math.min(...exponents));
+  return [10 ** first, 10 ** Math.max(first + 1, Math.ceil(Math.max(...exponents)))];
+}
+
 /** Only the ticks of full and half decades have room. */
 function plainly(value: number): string {
   const digit = Number(value.toExponential()[0]);

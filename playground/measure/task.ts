@@ -7,8 +7,8 @@ import type { BenchSet, Line, Tasks } from '../background/tasks.ts';
 
 /** Enough to see that all works, in some seconds. */
 const LOOK = [
-  'scaledDotProductAttention 1x8x512x64 float32',
-  'flashAttention 1x8x512x64 float32',
+  'matmul 1x16x2048x2048 float32',
+  'softmax 1x8x1024x1024 float32',
   'flashAttention 1x8x1x64 keys=4096 float32',
 ];
 

@@ -30,14 +30,16 @@ describe.skipIf(typeof found === 'string')('the playground in Chromium', async (
 
   async function open(options: BrowserContextOptions = {}, before?: string): Promise<Page> {
     const context = await browser.newContext(options);
-    context.setDefaultTimeout(60_000);
+    context.setDefaultTimeout(120_000);
     const page = await context.newPage();
     page.on('console', (message) => void (message.type() === 'error' && errors.push(message.text())));
     page.on('pageerror', (error) => void errors.push(String(error)));
     await page.addInitScript(
-      `window.shifts = 0;
+      `window.shifts = [];
        new PerformanceObserver((list) => {
-         for (const { hadRecentInput, value } of list.getEntries()) if (!hadRecentInput) window.shifts += value;
+         for (const { hadRecentInput, sources } of list.getEntries()) {
+           if (!hadRecentInput) window.shifts.push(...sources.map(({ node }) => node?.id || node?.outerHTML || 'a text'));
+         }
        }).observe({ type: 'layout-shift', buffered: true });`,
     );
     if (before) await page.addInitScript(before);
@@ -95,8 +97,10 @@ describe.skipIf(typeof found === 'string')('the playground in Chromium', async (
 
     await page.mouse.move(0, 0); // or scrolling would bring another cell under it
     await matrix.focus();
-    for (const key of ['Home', 'ArrowUp', 'ArrowUp', 'ArrowUp', 'ArrowUp', 'ArrowUp', 'End'])
-      await page.keyboard.press(key);
+    await page.keyboard.press('Home');
+    for (let row = 6; row >= 0; row--) await page.keyboard.press('ArrowUp');
+    await page.keyboard.press('ArrowDown');
+    await page.keyboard.press('End');
     const hiddenByBand = (await readout(page).textContent())!;
     expect(hiddenByBand).toContain('“The” (1) looks at “.” (6): hidden');
     await page.locator('#causal').uncheck();
@@ -121,7 +125,7 @@ describe.skipIf(typeof found === 'string')('the playground in Chromium', async (
     await page.locator('#show-all').click();
     await page.waitForFunction(`document.querySelectorAll('#tokens [aria-pressed="true"]').length === 0`);
     expect(await page.locator('#attention-error').textContent()).toBe('');
-    expect(await page.evaluate('window.shifts')).toBe(0);
+    expect(await page.evaluate('window.shifts')).toEqual([]);
     await page.context().close();
   });
 
@@ -162,7 +166,7 @@ describe.skipIf(typeof found === 'string')('the playground in Chromium', async (
     await page.context().close();
   });
 
-  test('workers compare kernels, write, train and measure, and the result is one that bench/results takes', async () => {
+  test('workers compare kernels, write and measure, and the result is one that bench/results takes', async () => {
     const page = await open({ viewport: { width: 1280, height: 900 }, acceptDownloads: true });
     await page.locator('#longest').selectOption('128');
     await page.locator('#compare-start').click();
@@ -181,12 +185,6 @@ describe.skipIf(typeof found === 'string')('the playground in Chromium', async (
       .waitFor();
     expect(await page.locator('#written').textContent()).toMatch(/^The cat sang.* too: la di do\./);
 
-    await page.locator('#training-start').click();
-    await page.locator('#training-status').getByText('Step 3 of 300').waitFor();
-    await page.locator('#training-start').click();
-    await page.locator('#training-status').getByText('steps done. Loss').waitFor();
-    expect(await page.locator('#chart-loss path').count()).toBeGreaterThan(0);
-
     await page.locator('#set').selectOption('look');
     await page.locator('#measure-start').click();
     await page.locator('#measure-status').getByText('SwiftShader').waitFor();
@@ -196,19 +194,34 @@ describe.skipIf(typeof found === 'string')('the playground in Chromium', async (
     const download = await downloading;
     expect(download.suggestedFilename()).toBe('swiftshader.json');
     const { cases, failures, host } = parseResult(await readFile(await download.path(), 'utf8'), 'swiftshader.json');
-    expect(cases.map(({ name }) => name)).toContain('flashAttention 1x8x512x64 float32');
+    expect(cases.map(({ name }) => name)).toContain('softmax 1x8x1024x1024 float32');
     expect([failures, host.platform]).toEqual([undefined, 'browser']);
     expect(await page.locator('#report').getAttribute('href')).toContain('template=benchmark.yml');
-    expect(await page.evaluate('window.shifts')).toBe(0);
+    expect(await page.evaluate('window.shifts')).toEqual([]);
     await page.context().close();
   });
+
+  // on a CPU driver the kernels of gradients take half a minute to compile
+  test.runIf(process.env['WEBGPU_ATTENTION_MATRIX'] === '1')(
+    'a worker trains a model, and its loss is drawn',
+    async () => {
+      const page = await open();
+      await page.locator('#training-start').click();
+      await page.locator('#training-status').getByText('Step 3 of 300').waitFor();
+      await page.locator('#training-start').click();
+      await page.locator('#training-status').getByText('steps done. Loss').waitFor();
+      expect(await page.locator('#chart-loss path').count()).toBeGreaterThan(0);
+      expect(await page.evaluate('window.shifts')).toEqual([]);
+      await page.context().close();
+    },
+  );
 
   test.each(['light', 'dark'] as const)('a phone shows it without scrolling sideways, %s', async (colorScheme) => {
     const page = await open({ viewport: { width: 375, height: 812 }, isMobile: true, hasTouch: true, colorScheme });
     await readout(page).getByText('looks at').waitFor();
     await page.locator('#matrix').tap();
     expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true);
-    expect(await page.evaluate('window.shifts')).toBe(0);
+    expect(await page.evaluate('window.shifts')).toEqual([]);
     await page.context().close();
   });
 
