@@ -134,7 +134,7 @@ export class Network extends Module {
    */
   forward(ids: Tensor, attend: Attend = causal): Tensor {
     return this.device.scope(() => {
-      let x = this.#tokens.forward(ids);
+      let x: Tensor = this.#tokens.forward(ids);
       for (const [index, layer] of this.#layers.entries()) {
         x = layer.forward(x, this.#rotary, (q, k, v) => attend(q, k, v, index));
       }

@@ -41,7 +41,7 @@ export async function attentionWeights(
       };
       network.forward(ids, (q, k, v) => {
         const { output, weights } = scaledDotProductAttention(q, k, v, options);
-        waiting.push(weights!.data() as Promise<Float32Array>);
+        waiting.push(weights!.data());
         return output;
       });
       function keyMask(keys: ReadonlySet<number>): Tensor {

@@ -34,7 +34,7 @@ export function drawChart(box: HTMLElement, series: readonly Series[], { label, 
           : { label, domain: [0, Math.max(...lengths)], ticks: 5 },
       y:
         yType === 'log'
-          ? { type: 'log', label: null, grid: true, ticks: 4, tickFormat: plainly }
+          ? { type: 'log', label: null, grid: true, domain: decades(shown), tickFormat: plainly }
           : { label: null, grid: true, zero: true },
       marks: shown.flatMap(({ colour, points }) => [
         plot.lineY(points, { x: 'x', y: 'y', stroke: colour, strokeWidth: 2 }),

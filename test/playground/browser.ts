@@ -1,10 +1,10 @@
 /** Chromium with WebGPU on SwiftShader, from the development dependency @sparticuz/chromium, and a server of the built page. */
-import { spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium, type Browser } from 'playwright-core';
 import { build, preview } from 'vite';
+import { prepare } from '../matrix/runtimes.mjs';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const FLAGS =
@@ -13,24 +13,22 @@ const FLAGS =
 
 /** @returns a browser, or one sentence on why there is none */
 export async function openBrowser(): Promise<Browser | string> {
-  if (`${process.platform}-${process.arch}` !== 'linux-x64') return '@sparticuz/chromium is for Linux x64 only';
   const folder = join(root, 'node_modules/.cache/webgpu-attention/chromium');
   mkdirSync(folder, { recursive: true });
-  // the package is made for AWS Lambda, and brings its libraries only where it believes to be there
-  const program = `import chromium from '@sparticuz/chromium'; console.log(await chromium.executablePath());`;
-  const { status, stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', program], {
-    cwd: root,
-    encoding: 'utf8',
-    env: { ...process.env, TMPDIR: folder, AWS_EXECUTION_ENV: 'AWS_Lambda_nodejs20.x' },
-  });
-  if (status !== 0) return `@sparticuz/chromium cannot be unpacked: ${stderr.trim().split('\n').at(-1)}`;
+  const { missing, env } = prepare({ runtime: 'chromium' }, folder) as Prepared;
+  if (!env) return missing!;
   const { VK_ICD_FILENAMES: _drivers, ...inherited } = process.env;
-  const env = { ...inherited, LD_LIBRARY_PATH: join(folder, 'al2023/lib'), FONTCONFIG_PATH: join(folder, 'fonts') };
+  const executablePath = env['WEBGPU_ATTENTION_TEST_BROWSER_PATH'];
   try {
-    return await chromium.launch({ executablePath: stdout.trim(), args: FLAGS.split(' '), env });
+    return await chromium.launch({ executablePath, args: FLAGS.split(' '), env: { ...inherited, ...env } });
   } catch (error) {
-    return `${stdout.trim()} does not start: ${(error as Error).message.split('\n')[0]}`;
+    return `${executablePath} does not start: ${(error as Error).message.split('\n')[0]}`;
   }
+}
+
+interface Prepared {
+  readonly missing?: string;
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** Builds the page into a folder, and serves it. */
