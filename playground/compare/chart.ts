@@ -34,7 +34,7 @@ export function drawChart(box: HTMLElement, series: readonly Series[], { label, 
           : { label, domain: [0, Math.max(...lengths)], ticks: 5 },
       y:
         yType === 'log'
-          ? { type: 'log', label: null, grid: true, domain: decades(shown), tickFormat: plainly }
+          ? { type: 'log', label: null, grid: true, ...decades(shown), tickFormat: plainly }
           : { label: null, grid: true, zero: true },
       marks: shown.flatMap(({ colour, points }) => [
         plot.lineY(points, { x: 'x', y: 'y', stroke: colour, strokeWidth: 2 }),
@@ -44,18 +44,18 @@ export function drawChart(box: HTMLElement, series: readonly Series[], { label, 
   );
 }
 
-/** Whole powers of ten around all values, so that even equal ones have an axis. */
-function decades(series: readonly Series[]): [number, number] {
+/** Whole powers of ten around all values, so that even equal ones have an axis, and its ticks. */
+function decades(series: readonly Series[]) {
   const exponents = series.flatMap(({ points }) => points.map(({ y }) => Math.log10(y)));
   const first = Math.floor(Math.min(...exponents));
-  return [10 ** first, 10 ** Math.max(first + 1, Math.ceil(Math.max(...exponents)))];
+  const last = Math.max(first + 1, Math.ceil(Math.max(...exponents)));
+  const powers = Array.from({ length: last - first + 1 }, (_, i) => 10 ** (first + i));
+  const ticks = last - first > 1 ? powers : [1, 2, 5, 10].map((digit) => digit * powers[0]);
+  return { domain: [powers[0], powers.at(-1)!], ticks };
 }
 
-/** Only the ticks of full and half decades have room. */
 function plainly(value: number): string {
-  const digit = Number(value.toExponential()[0]);
-  if (digit !== 1 && digit !== 2 && digit !== 5) return '';
-  return value < 1e-2 ? value.toExponential(0) : String(Number(value.toPrecision(2)));
+  return value < 1e-3 ? value.toExponential(0) : String(Number(value.toPrecision(2)));
 }
 
 /** 16384 → 16k. */
