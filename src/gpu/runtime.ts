@@ -116,7 +116,7 @@ export interface PrepareProgress {
 
 export interface PrepareOptions {
   /** Ends the wait: it rejects with the signal's reason. What is being compiled goes on, because WebGPU cannot take it back. */
-  signal?: AbortSignal;
+  signal?: Signal;
   /** Called when compilation begins, and after each pipeline. What it throws ends the wait, which rejects with it. */
   onProgress?: (progress: PrepareProgress) => void;
 }

@@ -47,7 +47,7 @@ export const CELLS = [
     name: 'embedded',
     env: { WEBGPU_ATTENTION_ADAPTER: 'embedded' },
     sample: [
-      ...['options-kernels.matrix', 'options', 'options.property', 'backward.property', 'gradient', 'packed'].map(
+      ...['options-kernels.matrix', 'options.property', 'gradient', 'packed'].map(
         (name) => `test/ops/attention/attention-${name}.test.ts`,
       ),
       SUPPORT,

@@ -41,8 +41,10 @@ export function testStart({ folder, tarball, bytes }, print) {
     missing.text,
   );
 
-  // what `npm i webgpu` would do, and the driver for machines without a GPU
-  for (const name of ['webgpu', 'debug', 'ms', '@sparticuz']) {
+  // what `npm i webgpu` would do, and the driver for machines without a GPU. Each link is a package's: npm, which removes here what
+  // it did not install, would go through the link of a scope and remove the package behind it.
+  mkdirSync(join(folder, 'node_modules/@sparticuz'));
+  for (const name of ['webgpu', 'debug', 'ms', '@sparticuz/chromium']) {
     symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name), 'junction');
   }
   const started = program('quick-start.mjs', readFileSync(join(root, 'examples/quick-start.mjs'), 'utf8'));
