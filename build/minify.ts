@@ -52,7 +52,12 @@ export function minifier(files: readonly string[], kept: Iterable<string>): (tex
 
 /** Lines stay lines, because src/gpu/shader.ts finds constants, directives and the mark of replaceable functions by them. */
 function strip(text: string): string {
-  const lines = text.split(/\r?\n/).map((line) => (line === REPLACEABLE ? line : line.replace(/\/\/.*/, '').trim()));
+  const lines = text.split(/\r?\n/).map((line) => {
+    if (line === REPLACEABLE) return line;
+    const bare = line.replace(/\/\/.*/, '').trim();
+    // at the beginning of a line it would pass for one of the module
+    return /^\s+const\b/.test(line) ? ` ${bare}` : bare;
+  });
   return `${lines.filter((line) => line !== '').join('\n')}\n`;
 }
 
