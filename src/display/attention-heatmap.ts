@@ -12,7 +12,8 @@ export type { AttentionHeatmapOptions, HeatmapWeights } from './heatmap/read-hea
  * each cell has a tooltip with its tokens and weight. In larger ones cells are pixels, the colours end at the weight up to which
  * 95 % of all attention goes, and beyond 1,024 cells a side (less for many heads) a pixel shows the largest of several weights.
  *
- * Colours are CSS variables with defaults for light and dark: `--attention-heatmap-paper`, `-ink`, `-muted`, `-line`, `-weight`.
+ * Colours are CSS variables with defaults for light and dark: `--attention-heatmap-paper`, `-ink`, `-muted`, `-line`, `-weight`,
+ * `-weak`, `-strong` and `-bad`.
  *
  * @param weights [Nq, Nk], [H, Nq, Nk] or [B, H, Nq, Nk]: a tensor of any dtype, which is read and stays the caller's, or numbers
  *   on the host with their shape. Scores may be drawn too; −∞ is masked.

@@ -98,6 +98,17 @@ describe('the SVG', () => {
     expect(opacities).toEqual([0.5, 1, 0.25, 0.2]);
   });
 
+  test('zeros of weights are hatched whatever the range, those of scores are not, and the legend agrees', async () => {
+    const hatched = (svg: string) => svg.includes('exactly 0, as masked');
+    const weights = await draw({ data: [1, 0, 0.5, 0.5], shape: [2, 2] }, { range: [0.1, 1] });
+    expect(hatched(weights)).toBe(true);
+    const without = await draw({ data: [1, 0.2, 0.5, 0.5], shape: [2, 2] }, { range: [0.1, 1] });
+    expect(count(weights, 'class="hatch"')).toBeGreaterThan(count(without, 'class="hatch"'));
+    const scores = await draw({ data: [1, 0, -0.5, 0.5], shape: [2, 2] }, { range: [0, 1] });
+    expect(hatched(scores)).toBe(false);
+    expect(count(scores, 'class="hatch"')).toBe(count(without, 'class="hatch"'));
+  });
+
   test('a range fixes the scale, and what is beyond looks like its end', async () => {
     const svg = await draw({ data: [0.25, 0.5, 0.125, 0.1], shape: [2, 2] }, { range: [0, 0.25] });
     expect([...svg.matchAll(/fill-opacity="([\d.]+)"><title>/g)].map(([, opacity]) => Number(opacity))).toEqual([

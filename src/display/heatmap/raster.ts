@@ -1,5 +1,5 @@
 /** Cells of large matrices as pixels. */
-import { kindOf, shareOf, type Panel, type Scale, type Scene } from './scene.ts';
+import { cellKind, shareOf, type Panel, type Scale, type Scene } from './scene.ts';
 
 /** Pixels of a panel that shows more cells than a picture can have elements. */
 export interface Raster {
@@ -40,7 +40,7 @@ export function rasterOf({ weights }: Panel, { rows, columns, panels, scale }: S
 }
 
 function note({ shares, present, bad }: Raster, at: number, weight: number, scale: Scale): void {
-  const kind = kindOf(weight, scale);
+  const kind = cellKind(weight, scale);
   if (kind === 'masked') return;
   if (kind === 'bad') bad[at] = 255;
   else {

@@ -75,10 +75,12 @@ export interface Scale {
   readonly high: number;
   /** Whether there are weights beyond `high`, which look like it. */
   readonly isOpen: boolean;
+  /** Whether a weight of exactly 0 is a masked key's: of weights, but not of scores, some of which are below 0. */
+  readonly zeroIsMasked: boolean;
 }
 
-export function kindOf(weight: number, { low }: Scale): CellKind {
-  if (weight === -Infinity || (weight === 0 && low === 0)) return 'masked';
+export function cellKind(weight: number, { zeroIsMasked }: Scale): CellKind {
+  if (weight === -Infinity || (weight === 0 && zeroIsMasked)) return 'masked';
   return Number.isFinite(weight) ? 'weight' : 'bad';
 }
 
@@ -205,7 +207,7 @@ export function layOut(map: Heatmap): Scene {
 
 /** Whether a weight of a picture with numbers is written, and in what. */
 export function numberIn(weight: number, scale: Scale): { text: string; paint: Paint } | undefined {
-  if (kindOf(weight, scale) !== 'weight' || weight < LEAST_WRITTEN) return undefined;
+  if (cellKind(weight, scale) !== 'weight' || weight < LEAST_WRITTEN) return undefined;
   return {
     text: weight.toFixed(2).replace(/^0/, ''),
     paint: shareOf(weight, scale) > STRONG ? 'strong' : 'weak',
@@ -242,9 +244,11 @@ function survey({ heads }: Heatmap): Survey {
  * 1, and the others thousandths. There, the scale ends at the weight up to which nearly all attention goes.
  */
 function scaleOf({ heads, range }: Heatmap, { least, largest }: Survey, isLarge: boolean): Scale {
-  if (range) return { low: range[0], high: range[1], isOpen: largest > range[1] };
+  const zeroIsMasked = least === 0;
+  if (range) return { low: range[0], high: range[1], isOpen: largest > range[1], zeroIsMasked };
   const high = isLarge && least === 0 ? Math.min(usualMost(heads), largest) : largest;
-  return high > least ? { low: least, high, isOpen: largest > high } : { low: least, high: least + 1, isOpen: false };
+  if (high > least) return { low: least, high, isOpen: largest > high, zeroIsMasked };
+  return { low: least, high: least + 1, isOpen: false, zeroIsMasked };
 }
 
 /** The weight up to which `USUAL_SHARE` of the sum of all weights goes, rounded up by at most an eighth. */
@@ -344,7 +348,7 @@ function legendOf(
       at += 14;
       const box = { kind, x: at, y: ramp.y, width: 14, height: RAMP.height };
       at += box.width + 6;
-      put(kind === 'bad' ? 'not a number' : scale.low < 0 ? 'masked' : 'exactly 0, as masked', 'muted');
+      put(kind === 'bad' ? 'not a number' : scale.zeroIsMasked ? 'exactly 0, as masked' : 'masked', 'muted');
       return box;
     });
   return { ramp, samples, end: at };

@@ -5,7 +5,7 @@ import { rasterOf, type Raster } from './raster.ts';
 import { readHeatmap, type AttentionHeatmapOptions, type HeatmapWeights } from './read-heatmap.ts';
 import {
   layOut,
-  kindOf,
+  cellKind,
   NUMBER_SIZE,
   numberIn,
   shareOf,
@@ -84,7 +84,7 @@ function drawCells(panel: Panel, scene: Scene): string {
     for (let column = 0; column < columns; column++) {
       const weight = panel.weights[row * columns + column];
       const [x, y] = [column * w, row * h];
-      const kind = kindOf(weight, scale);
+      const kind = cellKind(weight, scale);
       const look =
         kind === 'bad' ? 'class="bad"' : `fill-opacity="${kind === 'masked' ? 0 : short(shareOf(weight, scale), 3)}"`;
       const words = escape(nameOf(row, column, weight));
