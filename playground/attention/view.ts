@@ -37,6 +37,8 @@ export function showAttention(network: Network): AttentionView {
   const block = element<HTMLSelectElement>('block');
 
   let modifiers: Settings['modifiers'] = {};
+  /** Those that the picture was last computed with. */
+  let working = modifiers;
   const hidden = new Set<number>();
   let chosenHead = { layer: Math.min(1, numLayers - 1), head: 0 };
   let chosen = { query: 0, key: 0 };
@@ -98,10 +100,12 @@ export function showAttention(network: Network): AttentionView {
 
   async function computeNow(): Promise<void> {
     const tokens = tokenizer.encode(sentence.value).slice(0, MOST_TOKENS);
+    if (tokens.length === 0) throw new Error('Type a sentence to see what attention looks at.');
     const labels = tokens.map((token) => labelOf(tokenizer.decode([token])));
     for (const key of hidden) if (key >= tokens.length) hidden.delete(key);
     const wanted = settings(tokens.length);
     const layers = await attentionWeights(network, tokens, wanted);
+    working = wanted.modifiers;
     const isOther = labels.join('\n') !== shown?.labels.join('\n');
     shown = { labels, layers, band: wanted.band, hidden: wanted.hidden };
     if (isOther) {
@@ -252,12 +256,11 @@ export function showAttention(network: Network): AttentionView {
 
   return {
     async setModifiers(next) {
-      const before = modifiers;
       modifiers = next;
       try {
         await compute();
       } catch (error) {
-        if (modifiers === next) modifiers = before;
+        if (modifiers === next) modifiers = working;
         throw error;
       }
     },

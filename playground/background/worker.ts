@@ -23,12 +23,24 @@ const scope = globalThis as unknown as {
 let device: Promise<Device> | undefined;
 let controller = new AbortController();
 
+/** The worker's one device; another after it failed to open or was lost. */
+function openDevice(): Promise<Device> {
+  if (device) return device;
+  const opening = createDevice();
+  const forget = (): void => {
+    if (device === opening) device = undefined;
+  };
+  opening.then(({ gpu }) => gpu.lost.then(forget), forget);
+  device = opening;
+  return opening;
+}
+
 async function run<N extends keyof Tasks>(name: N, input: Tasks[N]['input']): Promise<void> {
   controller = new AbortController();
   const { signal } = controller;
   try {
     const task = await TASKS[name]();
-    const result = await task(await (device ??= createDevice()), input, {
+    const result = await task(await openDevice(), input, {
       emit: (event) => scope.postMessage({ event }),
       signal,
     });

@@ -4,7 +4,7 @@ import { generate, Llama } from 'webgpu-attention/models';
 import type { Generated, Line, Tasks } from '../background/tasks.ts';
 import { loadCheckpoint, tokenizer } from '../model.ts';
 
-let loaded: Promise<{ model: Llama; endTokens: readonly number[] }> | undefined;
+let loaded: { device: Device; result: ReturnType<typeof load> } | undefined;
 
 async function load(device: Device): Promise<{ model: Llama; endTokens: readonly number[] }> {
   const checkpoint = await loadCheckpoint();
@@ -16,7 +16,10 @@ export async function continueText(
   { prompt, temperature }: Tasks['generate']['input'],
   { emit, signal }: Line<string>,
 ): Promise<Generated> {
-  const { model, endTokens } = await (loaded ??= load(device));
+  // again on another device, and after it failed
+  if (loaded?.device !== device) loaded = { device, result: load(device) };
+  loaded.result.catch(() => (loaded = undefined));
+  const { model, endTokens } = await loaded.result;
   const tokens = tokenizer.encode(prompt.trimEnd()).slice(0, model.maxLength);
   const seed = Math.floor(Math.random() * 2 ** 31);
   const text = generate(model, tokens, { temperature, seed, endTokens, signal });
