@@ -146,7 +146,7 @@ export class GradScaler {
         found: this.#found,
       },
     );
-    this.#scale.changed();
+    for (const tensor of [this.#scale, this.#streak, this.#found]) tensor.changed();
     this.#save();
     this.#used.clear();
   }

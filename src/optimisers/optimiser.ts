@@ -101,6 +101,7 @@ export abstract class Optimiser {
 
   set lr(lr: number) {
     checkAmount(this.name, 'lr', lr);
+    this.#save();
     this.#lr = lr;
   }
 
@@ -170,6 +171,7 @@ export abstract class Optimiser {
 
   /** Frees the state, but not the parameters, which have other owners. Calling it again does nothing. */
   dispose(): void {
+    this.#save();
     this.#disposed = true;
     for (const slot of this.#slots) this.#forget(slot);
     this.#steps.dispose();
@@ -206,11 +208,13 @@ export abstract class Optimiser {
 
   #save(): void {
     this.#device.beforeChange(this, () => {
-      const [steps, present] = [this.#steps, this.#present];
+      const [steps, present, lr, disposed] = [this.#steps, this.#present, this.#lr, this.#disposed];
       const states = this.#slots.map(({ state, step }) => ({ state, step }));
       return () => {
         this.#steps = steps;
         this.#present = present;
+        this.#lr = lr;
+        this.#disposed = disposed;
         for (const [i, slot] of this.#slots.entries()) Object.assign(slot, states[i]);
       };
     });

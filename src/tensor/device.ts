@@ -273,6 +273,9 @@ interface Rehearsal {
   refusal: ArgumentError | undefined;
 }
 
+/** Parameters of modules count from 0, so that no module draws the numbers of `randn` with its seed. */
+const RANDN_STREAM = 2 ** 32 - 1;
+
 /** A GPU with its memory and recorded work. It makes tensors, and waits for them. */
 export class Device {
   readonly info: DeviceInfo;
@@ -366,7 +369,7 @@ export class Device {
     if (dtype !== 'float32' && dtype !== 'float16') {
       throw new ArgumentError(`device.randn: dtype must be float32 or float16, got ${dtype}`);
     }
-    const numbers = { distribution: 'normal', scale: 1, seed, stream: 0 } as const;
+    const numbers = { distribution: 'normal', scale: 1, seed, stream: RANDN_STREAM } as const;
     const tensor = this.filled(shape, dtype, 'device.randn', numbers);
     try {
       if (requiresGrad !== undefined) tensor.requiresGrad = requiresGrad;
@@ -436,6 +439,7 @@ export class Device {
       } else if (filling === 0) {
         this.runtime.clear(buffer);
       } else {
+        if (this.runtime.isPlanning) return false;
         this.runtime.write(buffer, encode(new Float32Array(sizeOf(shape)).fill(filling), shape, dtype));
       }
       return !this.runtime.isPlanning;
@@ -556,7 +560,8 @@ export class Device {
    * Compiles all kernels that `work` needs, at the same time and without blocking this thread, so that its first real call finds
    * them. `work` is a function that calls ops, such as `() => model.forward(x)` or a whole training step, or a list of such
    * functions. It runs at once, but its kernels do not, and nothing of it stays: its tensors are freed, caches, gradients,
-   * optimisers and `seed` are as before, and what it disposes lives on. It must not read results.
+   * optimisers and `seed` are as before, and what it disposes lives on. Modes that it sets (`train`, `eval`) and the peak of
+   * `memory()` stay. It must not read results.
    *
    * @param options `onProgress` is called when compilation begins and after each kernel, and not at all if every kernel is there;
    *   `signal` ends the wait, though not what is being compiled

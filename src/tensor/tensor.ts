@@ -52,9 +52,16 @@ export class Storage {
     return this.buffer;
   }
 
-  /** So many elements from the start are about to be overwritten. If these are all, the first contents need not come. */
-  overwrite(size: number): void {
-    if (this.#first?.size === size) this.#first = undefined;
+  /** Runs `write`, which overwrites so many elements from the start. If these are all, the first contents need not come. */
+  overwrite(size: number, write: () => void): void {
+    const first = this.#first;
+    if (first?.size === size) this.#first = undefined;
+    try {
+      write();
+    } catch (error) {
+      this.#first = first; // nothing was recorded
+      throw error;
+    }
   }
 
   get isUnshared(): boolean {
@@ -320,10 +327,10 @@ export class Tensor<D extends DType = DType> {
     return this.#storage;
   }
 
-  /** @internal Notes that the next kernel overwrites every element of this tensor, which lies row-major in its storage. */
-  overwrite(): void {
-    if (this.offset === 0 && !this.device.runtime.isPlanning)
-      this.#storage.overwrite(storageSize(this.shape, this.dtype));
+  /** @internal Runs `write`, whose kernel overwrites every element of this tensor, which lies row-major in its storage. */
+  overwrite(write: () => void): void {
+    if (this.offset !== 0 || this.device.runtime.isPlanning) write();
+    else this.#storage.overwrite(storageSize(this.shape, this.dtype), write);
   }
 
   /** @internal */
@@ -363,7 +370,7 @@ export class Tensor<D extends DType = DType> {
     const bytes = await device.runtime.read(buffer, first, end - first, options);
     const stored = decode(bytes, dtype);
     const data = gather(stored, shape, strides, offset - first / BYTES[dtype]);
-    this.#seen = { version, shown: takeShown(data, shape, dtype) };
+    if (!this.#disposed) this.#seen = { version, shown: takeShown(data, shape, dtype) };
     return data as TensorData<D>;
   }
 

@@ -3,6 +3,7 @@ import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import {
   AdamW,
   clone,
+  createDevice,
   Embedding,
   LayerNorm,
   Linear,
@@ -28,6 +29,29 @@ const MODULES: [name: string, make: (seed: number) => Module][] = [
   ['RMSNorm', () => new RMSNorm(device, { normalizedShape: [2, 3] })],
   ['SelfAttention', (seed) => new SelfAttention(device, { embedDim: 8, numHeads: 2, seed })],
 ];
+
+test('a state dict that cannot be copied leaves the initial weights', async () => {
+  let fails = false;
+  const own = await createDevice({
+    onCompile: () => {
+      if (fails) throw new Error('stop');
+    },
+  });
+  const make = () => new Linear(own, { inFeatures: 6, outFeatures: 5, seed: 3 });
+  const [given, expected, module] = [make(), make(), make()];
+  const bytes = await Promise.all(given.parameters().map(async (tensor) => tensor.data()));
+  expect(bytes).toHaveLength(2);
+  const dict = Object.fromEntries(Object.entries(given.stateDict()).map(([name, x]) => [name, x.transpose(0, -1)]));
+  const target = new Linear(own, { inFeatures: 5, outFeatures: 5, seed: 4 });
+  fails = true;
+  const turned = { weight: own.zeros([5, 5]).transpose(), bias: dict['bias'] };
+  expect(() => target.loadStateDict(turned)).toThrow('stop');
+  fails = false;
+  const fresh = new Linear(own, { inFeatures: 5, outFeatures: 5, seed: 4 });
+  expect([...(await target.parameters()[0].data())]).toEqual([...(await fresh.parameters()[0].data())]);
+  for (const each of [given, expected, module, target, fresh]) each.dispose();
+  own.dispose();
+});
 
 const dispatches = (work: () => void): number => {
   const before = device.runtime.counters().dispatches;

@@ -213,6 +213,24 @@ describe('nothing of the work stays', () => {
     expect([...(await y.grad!.data())]).toEqual([1, 2, 3]);
   });
 
+  test('an optimiser has its state and its rate, even if the work ends it', async () => {
+    const device = await fresh();
+    const x = device.tensor([1, 2], [2], { requiresGrad: true });
+    const optimiser = new AdamW([x], { lr: 0.5 });
+    sum(x).backward();
+    optimiser.step();
+    await device.prepare(() => {
+      optimiser.lr = 0;
+      optimiser.step();
+      optimiser.dispose();
+    });
+    expect(optimiser.lr).toBe(0.5);
+    optimiser.step();
+    expect(Object.keys(optimiser.stateDict()).length).toBeGreaterThan(0);
+    optimiser.dispose();
+    x.dispose();
+  });
+
   test('caches hold what they held, and where', async () => {
     const device = await fresh();
     const [k, other] = [1, 2].map((seed) => device.randn([1, 2, 3, 8], { seed }));

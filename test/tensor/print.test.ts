@@ -6,6 +6,7 @@ import {
   KeyValueCache,
   Tensor,
   clipGradNorm,
+  GradScaler,
   sum,
   type Device,
   type DType,
@@ -191,6 +192,27 @@ describe('a tensor prints', () => {
       optimiser.step();
       for (const tensor of state) expect(String(tensor)).toMatch(/^Tensor\(float32/);
       optimiser.dispose();
+    });
+
+    test('after the update of a loss scale', async () => {
+      const x = device.tensor([1, 2], [2], { requiresGrad: true });
+      const optimiser = new SGD([x], { lr: 1 });
+      const scaler = new GradScaler(device);
+      const { growth_tracker: tracker } = scaler.stateDict();
+      scaler.scale(sum(x)).backward();
+      await tracker.data();
+      scaler.step(optimiser);
+      scaler.update();
+      expect(String(tracker)).toMatch(/^Tensor\(uint32/);
+      for (const made of [optimiser, scaler, x]) made.dispose();
+    });
+
+    test('after it was disposed during the read', async () => {
+      const x = device.tensor([1, 2], [2]);
+      const read = x.data();
+      x.dispose();
+      expect([...(await read)]).toEqual([1, 2]);
+      expect(String(x)).not.toContain(values);
     });
 
     test('after another backward pass, and after clipping', async () => {

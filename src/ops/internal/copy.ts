@@ -48,8 +48,7 @@ export function copyInto(op: string, copies: readonly Copy[]): void {
         { op, shape, outputShape: shape, inDType: x.dtype, outDType: dtype, x: operandOf(x) },
         device.traits,
       );
-      target.overwrite();
-      device.dispatch(op, launch, { x, output: target });
+      target.overwrite(() => device.dispatch(op, launch, { x, output: target }));
       target.changed();
     }
   });
