@@ -8,11 +8,16 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { joinParts, type Shader } from '../src/gpu/shader.ts';
+import { joinParts, partsOf, type Shader } from '../src/gpu/shader.ts';
 import { minifier } from './minify.ts';
 import { reflect } from './reflect.ts';
 
 const PARTS_LINE = /^\/\/ parts: (.+)\r?\n/;
+
+/** What a bundler's plugin is called with, as far as it is used here. */
+interface Watcher {
+  addWatchFile?: (path: string) => void;
+}
 
 interface Options {
   /** Whether the texts are as they are shipped: short. */
@@ -23,11 +28,13 @@ export function wgslPlugin({ isMinified = false }: Options = {}) {
   const shorten = isMinified ? minifyAll() : (text: string) => text;
   return {
     name: 'wgsl',
-    transform(code: string, id: string): { code: string; moduleType: 'js' } | undefined {
+    transform(this: Watcher, code: string, id: string): { code: string; moduleType: 'js' } | undefined {
       if (!id.endsWith('.wgsl')) return undefined;
       const path = id.replaceAll('\\', '/');
       const root = path.slice(0, path.lastIndexOf('/shaders/') + '/shaders/'.length);
       const file = readFile(root, path.slice(root.length), code);
+      // the layout depends on the parts
+      for (const { name } of partsOf(file)) this.addWatchFile?.(`${root}${name}.wgsl`);
       const imports = file.parts.map(({ name }, i) => `import part${i} from ${JSON.stringify(`${root}${name}.wgsl`)};`);
       const list = file.parts.map((_, i) => `part${i}`).join(', ');
       const { name, text, storage, uniform } = declare(file);

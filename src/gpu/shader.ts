@@ -58,7 +58,7 @@ export function joinParts(shader: Shader): string {
 }
 
 /** The parts of a shader, and their parts, once. */
-function partsOf(shader: Shader): Shader[] {
+export function partsOf(shader: Shader): Shader[] {
   const parts = new Map<string, Shader>();
   const collect = ({ parts: own }: Shader): void => {
     for (const part of own) {
