@@ -50,6 +50,7 @@ export const CELLS = [
       ...['options-kernels.matrix', 'options.property', 'gradient', 'packed'].map(
         (name) => `test/ops/attention/attention-${name}.test.ts`,
       ),
+      'test/playground/page.matrix.test.ts',
       SUPPORT,
     ],
   },
@@ -90,7 +91,7 @@ export const CELLS = [
   { name: 'lavapipe, subgroups of 16', env: lavapipe(512), needs: 'avx512f', sample: KERNELS },
   // A page cannot choose its driver: without a GPU Chromium takes its own SwiftShader, and Firefox lavapipe.
   { name: 'chromium', runtime: 'chromium', ...everywhere(SMALL) },
-  { name: 'firefox', runtime: 'firefox', ...everywhere(FEW_WAITS) },
+  { name: 'firefox', runtime: 'firefox', mayBeMissing: true, ...everywhere(FEW_WAITS) },
   { name: 'deno, SwiftShader', runtime: 'deno', driver: 'swiftshader', ...everywhere(SMALLER) },
   { name: 'deno, lavapipe', runtime: 'deno', ...everywhere([]) },
   { name: 'bun', runtime: 'bun', env: { WEBGPU_ATTENTION_ADAPTER: 'embedded' }, ...everywhere(SMALL) },

@@ -9,7 +9,7 @@ import { parseResult } from '../../bench/result-text.ts';
 import { openBrowser, servePlayground } from './browser.ts';
 
 const found = await openBrowser();
-if (typeof found === 'string') console.warn(`SKIPPED test/playground/page.test.ts: ${found}`);
+if (typeof found === 'string') console.warn(`SKIPPED test/playground/page.matrix.test.ts: ${found}`);
 
 describe.skipIf(typeof found === 'string')('the playground in Chromium', async () => {
   if (typeof found === 'string') return;

@@ -2,6 +2,7 @@ import { describe, expect, test, vi } from 'vitest';
 import { multipliesRight, probeMatrices } from '../../src/tuning/probe-matrices.ts';
 import { offersMatrices } from '../../src/tuning/offers-matrices.ts';
 import { testDevice } from '../device.ts';
+import { IS_MATRIX } from '../matrix/narrow.ts';
 import { useMatrices } from '../emulation/emulate-matrices.ts';
 
 describe('probeMatrices', () => {
@@ -27,7 +28,7 @@ describe('probeMatrices', () => {
 describe('multipliesRight', () => {
   useMatrices();
 
-  test('accepts matrices that multiply', async () => {
+  test.runIf(IS_MATRIX)('accepts matrices that multiply', async () => {
     expect(await multipliesRight(await testDevice(), 'vectors')).toBe(true);
   });
 

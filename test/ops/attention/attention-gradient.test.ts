@@ -35,93 +35,99 @@ function check(problem: Problem, dtype: Float = 'float32', op: AttentionOp = 'fl
   return expectGradients(op, problem, gradientsFor(problem), dtype);
 }
 
-describe.each(['flashAttention', 'localAttention'] as const)('%s', (op) => {
-  test('ragged lengths, and one row or key', async () => {
-    for (const [queries, keys] of [
-      [37, 41],
-      [70, 33],
-      [1, 9],
-      [9, 1],
-      [1, 1],
-    ]) {
-      await check(randomOperands(random, { queries, keys }), 'float32', op);
-    }
-  });
+describe.each(narrow<'flashAttention' | 'localAttention'>(['flashAttention'], ['flashAttention', 'localAttention']))(
+  '%s',
+  (op) => {
+    test('ragged lengths, and one row or key', async () => {
+      for (const [queries, keys] of [
+        [37, 41],
+        [70, 33],
+        [1, 9],
+        [9, 1],
+        [1, 1],
+      ]) {
+        await check(randomOperands(random, { queries, keys }), 'float32', op);
+      }
+    });
 
-  test('grouped-query heads', async () => {
-    const operands = randomOperands(random, { heads: 6, kvHeads: 2, queries: 11, keys: 35 });
-    await check(operands, 'float32', op);
-    await check({ ...operands, isCausal: true }, 'float32', op);
-  });
+    test('grouped-query heads', async () => {
+      const operands = randomOperands(random, { heads: 6, kvHeads: 2, queries: 11, keys: 35 });
+      await check(operands, 'float32', op);
+      await check({ ...operands, isCausal: true }, 'float32', op);
+    });
 
-  test('causal and windows', async () => {
-    const problem = randomOperands(random, { batch: 1, queries: 70, keys: 75 });
-    for (const isCausal of [true, 'bottom-right'] as const) await check({ ...problem, isCausal }, 'float32', op);
-    for (const window of [
-      { left: 3, right: 2 },
-      { left: 40, right: 0, align: 'bottom-right' as const },
-      { left: -1, right: 0 },
-      { left: 0, right: 0 },
-    ]) {
-      await check({ ...problem, window }, 'float32', op);
-    }
-    await check({ ...problem, window: { left: 5, right: 5 }, isCausal: true, queryOffset: 30 }, 'float32', op);
-    // queries before all keys, and behind all of them
-    for (const queryOffset of [-40, 60]) {
-      await check({ ...problem, window: { left: 9, right: 1 }, queryOffset }, 'float32', op);
-    }
-  });
+    test('causal and windows', async () => {
+      const problem = randomOperands(random, { batch: 1, queries: 70, keys: 75 });
+      for (const isCausal of [true, 'bottom-right'] as const) await check({ ...problem, isCausal }, 'float32', op);
+      for (const window of [
+        { left: 3, right: 2 },
+        { left: 40, right: 0, align: 'bottom-right' as const },
+        { left: -1, right: 0 },
+        { left: 0, right: 0 },
+      ]) {
+        await check({ ...problem, window }, 'float32', op);
+      }
+      await check({ ...problem, window: { left: 5, right: 5 }, isCausal: true, queryOffset: 30 }, 'float32', op);
+      // queries before all keys, and behind all of them
+      for (const queryOffset of [-40, 60]) {
+        await check({ ...problem, window: { left: 9, right: 1 }, queryOffset }, 'float32', op);
+      }
+    });
 
-  test('bool masks, key masks, and rows that see nothing', async () => {
-    const operands = randomOperands(random, { queries: 35, keys: 40, kvHeads: 1 });
-    const mask = boolMask(random, [2, 2, 35, 40]);
-    const emptyRows = { ...mask, data: Uint8Array.from(mask.data, (x, at) => (Math.floor(at / 40) % 3 === 0 ? 0 : x)) };
-    await check({ ...operands, mask: emptyRows }, 'float32', op);
-    await check({ ...operands, keyMask: boolMask(random, [2, 40]), isCausal: true }, 'float32', op);
-  });
-
-  test('float masks and their own gradients, summed where they are broadcast', async () => {
-    const operands = randomOperands(random, { queries: 35, keys: 40, kvHeads: 1 });
-    for (const shape of [[2, 2, 35, 40], [2, 1, 35, 40], [1, 2, 35, 1], [2, 1, 1, 40], [40], [1, 1, 1, 1]]) {
-      const problem = {
-        ...operands,
-        mask: shape.at(-1) === 1 ? { shape, data: random.normals(shape) } : floatMask(random, shape),
+    test('bool masks, key masks, and rows that see nothing', async () => {
+      const operands = randomOperands(random, { queries: 35, keys: 40, kvHeads: 1 });
+      const mask = boolMask(random, [2, 2, 35, 40]);
+      const emptyRows = {
+        ...mask,
+        data: Uint8Array.from(mask.data, (x, at) => (Math.floor(at / 40) % 3 === 0 ? 0 : x)),
       };
+      await check({ ...operands, mask: emptyRows }, 'float32', op);
+      await check({ ...operands, keyMask: boolMask(random, [2, 40]), isCausal: true }, 'float32', op);
+    });
+
+    test('float masks and their own gradients, summed where they are broadcast', async () => {
+      const operands = randomOperands(random, { queries: 35, keys: 40, kvHeads: 1 });
+      for (const shape of [[2, 2, 35, 40], [2, 1, 35, 40], [1, 2, 35, 1], [2, 1, 1, 40], [40], [1, 1, 1, 1]]) {
+        const problem = {
+          ...operands,
+          mask: shape.at(-1) === 1 ? { shape, data: random.normals(shape) } : floatMask(random, shape),
+        };
+        await check(problem, 'float32', op);
+        if (shape[0] === 2)
+          await check({ ...problem, isCausal: true, keyMask: boolMask(random, [2, 40]) }, 'float32', op);
+      }
+    });
+
+    test('sinks, key lengths and offsets of each batch entry', async () => {
+      const operands = randomOperands(random, { queries: 9, keys: 37, kvHeads: 1 });
+      const sinks = { shape: [2], data: Float32Array.of(0.7, -Infinity) };
+      const problem = { ...operands, sinks, keyLengths: [0, 33], asTensors: true };
       await check(problem, 'float32', op);
-      if (shape[0] === 2)
-        await check({ ...problem, isCausal: true, keyMask: boolMask(random, [2, 40]) }, 'float32', op);
-    }
-  });
+      await check({ ...problem, isCausal: 'bottom-right' }, 'float32', op);
+      await check({ ...problem, isCausal: true, queryOffset: [3, -5] }, 'float32', op);
+    });
 
-  test('sinks, key lengths and offsets of each batch entry', async () => {
-    const operands = randomOperands(random, { queries: 9, keys: 37, kvHeads: 1 });
-    const sinks = { shape: [2], data: Float32Array.of(0.7, -Infinity) };
-    const problem = { ...operands, sinks, keyLengths: [0, 33], asTensors: true };
-    await check(problem, 'float32', op);
-    await check({ ...problem, isCausal: 'bottom-right' }, 'float32', op);
-    await check({ ...problem, isCausal: true, queryOffset: [3, -5] }, 'float32', op);
-  });
+    test('packed sequences of different lengths', async () => {
+      const operands = randomOperands(random, { batch: 1, heads: 4, kvHeads: 2, queries: 60, keys: 70 });
+      const packed = { ...operands, queryOffsets: [0, 20, 20, 57, 60], keyOffsets: [0, 30, 31, 31, 70] };
+      await check(packed, 'float32', op);
+      await check({ ...packed, isCausal: 'bottom-right', window: { left: 5, right: 0 } }, 'float32', op);
+      // keys past a sequence's length get 0, and one length is past its sequence's end
+      await check({ ...packed, keyLengths: [7, 5, 0, 37], isCausal: 'bottom-right' }, 'float32', op);
+    });
 
-  test('packed sequences of different lengths', async () => {
-    const operands = randomOperands(random, { batch: 1, heads: 4, kvHeads: 2, queries: 60, keys: 70 });
-    const packed = { ...operands, queryOffsets: [0, 20, 20, 57, 60], keyOffsets: [0, 30, 31, 31, 70] };
-    await check(packed, 'float32', op);
-    await check({ ...packed, isCausal: 'bottom-right', window: { left: 5, right: 0 } }, 'float32', op);
-    // keys past a sequence's length get 0, and one length is past its sequence's end
-    await check({ ...packed, keyLengths: [7, 5, 0, 37], isCausal: 'bottom-right' }, 'float32', op);
-  });
-
-  test('three axes, strided operands and their layouts', async () => {
-    const operands = randomOperands(random, { heads: 3, queries: 10, keys: 12, dim: 6, valueDim: 5 });
-    const split = { axes: [0, 2, 1, 3] };
-    const slice = { before: [0, 0, 1, 1], after: [0, 0, 2, 3] };
-    await check({ ...operands, layouts: { q: split, k: split, v: split } }, 'float32', op);
-    await check({ ...operands, layouts: { q: slice, k: { axes: [3, 1, 0, 2] }, v: slice } }, 'float32', op);
-    const flat = ({ shape: [batch, heads, ...rest], data }: HostArray) => ({ shape: [batch * heads, ...rest], data });
-    const [q, k, v] = [operands.q, operands.k, operands.v].map(flat);
-    await check({ q, k, v, mask: floatMask(random, [6, 10, 12]) }, 'float32', op);
-  });
-});
+    test('three axes, strided operands and their layouts', async () => {
+      const operands = randomOperands(random, { heads: 3, queries: 10, keys: 12, dim: 6, valueDim: 5 });
+      const split = { axes: [0, 2, 1, 3] };
+      const slice = { before: [0, 0, 1, 1], after: [0, 0, 2, 3] };
+      await check({ ...operands, layouts: { q: split, k: split, v: split } }, 'float32', op);
+      await check({ ...operands, layouts: { q: slice, k: { axes: [3, 1, 0, 2] }, v: slice } }, 'float32', op);
+      const flat = ({ shape: [batch, heads, ...rest], data }: HostArray) => ({ shape: [batch * heads, ...rest], data });
+      const [q, k, v] = [operands.q, operands.k, operands.v].map(flat);
+      await check({ q, k, v, mask: floatMask(random, [6, 10, 12]) }, 'float32', op);
+    });
+  },
+);
 
 describe('flashAttention', () => {
   let device: Device;
