@@ -3,7 +3,7 @@
  * `node worker.mjs CHIP FILTER [unclamped]`
  */
 import { join } from 'node:path';
-import { CHIPS, measureKernel, readCapture } from '../../dist/bench-static.js';
+import { CHIPS, MATRIX_SHADERS, measureKernel, readCapture } from '../../dist/bench-static.js';
 import { PROBLEMS } from './problems.mjs';
 import { withoutClamps } from './unclamped.mjs';
 
