@@ -13,6 +13,7 @@ import {
   type LlamaCheckpoint,
 } from '../../src/models.ts';
 import { testDevice } from '../device.ts';
+import { IS_MATRIX } from '../matrix/narrow.ts';
 import { expectClose } from '../reference/compare.ts';
 import { readReferenceLlama2c, referenceGreedy, referenceLogits, type ReferenceModel } from '../reference/llama.ts';
 import { tolerances, type Tolerance } from '../reference/tolerances.ts';
@@ -118,7 +119,7 @@ describe('a random model against the float64 reference', () => {
   ]);
   const wanted = wantedLogits(tinyReference(TINY, weights), TOKENS);
 
-  test('a paged float16 cache without a spare row', async () => {
+  test.runIf(IS_MATRIX)('a paged float16 cache without a spare row', async () => {
     using model = new Llama(device, checkpoint, { maxLength: 16 });
     const options = { kind: 'paged', pageSize: 4, dtype: 'float16', capacity: 9 } as const;
     expectClose(await lastLogits(model, TOKENS, options), wanted, tolerances.float16.logits, 'logits');
