@@ -13,7 +13,7 @@ import { parseArgs } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { Rolldown } from 'tsdown';
 
-/** Budgets in kB (1,000 bytes) of gzip. `later` is what may be loaded by `tune()`, pinned kernels and tensor cores. */
+/** Budgets in kB (1,000 bytes) of gzip, without what is loaded on demand. */
 const PROGRAMS = {
   'createDevice, matmul': { source: `export { createDevice, matmul } from 'webgpu-attention';`, budget: 39 },
   'createDevice, flashAttention': {

@@ -16,7 +16,7 @@ import type { Launch } from '../gpu/runtime.ts';
 import { replacePart, type Shader } from '../gpu/shader.ts';
 import { BYTES, type DType, type FloatDType } from '../tensor/dtype.ts';
 import { contiguousStrides, MAX_RANK, rowPitch, sizeOf, storageSize, type Shape } from '../tensor/shape.ts';
-import type { RandomNumbers } from '../tensor/random.ts';
+import type { RandomProblem } from '../tensor/random.ts';
 import type { Traits } from '../tensor/traits.ts';
 import { dropoutFields, foldWorkgroups, operandFields, twoWords, type Limits, type Operand } from './launch.ts';
 import { mergeAxes, quadLaunch, rowOperand, rowShape } from './rows.ts';
@@ -164,13 +164,6 @@ export function planDropout(problem: DropoutProblem, limits: Limits): Launch {
     params: { ...params, dropout: dropoutFields(p, seed) },
     workgroups,
   };
-}
-
-export interface RandomProblem extends RandomNumbers {
-  /** The op's name, for errors. */
-  readonly op: string;
-  readonly shape: Shape;
-  readonly dtype: FloatDType;
 }
 
 /** Units of the integers that the kernel draws, as powers of two. */

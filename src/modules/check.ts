@@ -33,6 +33,6 @@ export function seedOf(name: string, device: Device, seed: number | undefined): 
 }
 
 /** The weight's dtype, for prints, unless it is the usual one. */
-export function unusual(weight: Tensor | undefined): string | undefined {
+export function shownDType(weight: Tensor | undefined): string | undefined {
   return weight?.dtype === 'float32' ? undefined : weight?.dtype;
 }

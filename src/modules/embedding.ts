@@ -3,7 +3,7 @@ import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
-import { checkDType, checkSizes, seedOf, unusual } from './check.ts';
+import { checkDType, checkSizes, seedOf, shownDType } from './check.ts';
 import { gaussian, makeTensors } from './initialise.ts';
 import { Module } from './module.ts';
 
@@ -43,7 +43,7 @@ export class Embedding extends Module {
 
   protected override extraRepr(): Readonly<Record<string, unknown>> {
     const { numEmbeddings, embeddingDim } = this;
-    return { numEmbeddings, embeddingDim, dtype: unusual(this.parameter('weight')) };
+    return { numEmbeddings, embeddingDim, dtype: shownDType(this.parameter('weight')) };
   }
 
   /**

@@ -5,7 +5,7 @@ import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Shape } from '../tensor/shape.ts';
 import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
-import { checkDType, normalizedAxes, unusual } from './check.ts';
+import { checkDType, normalizedAxes, shownDType } from './check.ts';
 import { makeTensors } from './initialise.ts';
 import { Module } from './module.ts';
 
@@ -52,7 +52,7 @@ export class LayerNorm extends Module {
     const { normalizedShape, eps } = this;
     const weight = this.parameter('weight');
     const bias = weight && !this.parameter('bias') ? false : undefined;
-    return { normalizedShape, eps, elementwiseAffine: weight !== undefined, bias, dtype: unusual(weight) };
+    return { normalizedShape, eps, elementwiseAffine: weight !== undefined, bias, dtype: shownDType(weight) };
   }
 
   /**

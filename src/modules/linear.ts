@@ -4,7 +4,7 @@ import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
-import { checkDType, checkSizes, seedOf, unusual } from './check.ts';
+import { checkDType, checkSizes, seedOf, shownDType } from './check.ts';
 import { makeTensors, uniformByFan, within } from './initialise.ts';
 import { Module } from './module.ts';
 
@@ -49,7 +49,7 @@ export class Linear extends Module {
   protected override extraRepr(): Readonly<Record<string, unknown>> {
     const { inFeatures, outFeatures } = this;
     const bias = this.parameter('bias') !== undefined;
-    return { inFeatures, outFeatures, bias, dtype: unusual(this.parameter('weight')) };
+    return { inFeatures, outFeatures, bias, dtype: shownDType(this.parameter('weight')) };
   }
 
   /**

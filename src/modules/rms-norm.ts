@@ -5,7 +5,7 @@ import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { Shape } from '../tensor/shape.ts';
 import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
-import { checkDType, normalizedAxes, unusual } from './check.ts';
+import { checkDType, normalizedAxes, shownDType } from './check.ts';
 import { makeTensors } from './initialise.ts';
 import { Module } from './module.ts';
 
@@ -45,7 +45,7 @@ export class RMSNorm extends Module {
   protected override extraRepr(): Readonly<Record<string, unknown>> {
     const { normalizedShape, eps } = this;
     const weight = this.parameter('weight');
-    return { normalizedShape, eps, elementwiseAffine: weight !== undefined, dtype: unusual(weight) };
+    return { normalizedShape, eps, elementwiseAffine: weight !== undefined, dtype: shownDType(weight) };
   }
 
   /**

@@ -20,7 +20,7 @@ import { encodeFloat16 } from './float16.ts';
 import { groupAlike, type Allocation, type MemoryDetail } from './memory.ts';
 import { checkOptions, checkWait, kindOf, refuseDeferred, WAIT_OPTIONS } from './options.ts';
 import { checkProfileOptions, storedBytes, type Profile, type ProfileOptions } from './profile.ts';
-import type { RandomNumbers } from './random.ts';
+import type { RandomNumbers, RandomProblem } from './random.ts';
 import { checkShape, contiguousStrides, formatShape, rowPitch, sizeOf, storageSize, type Shape } from './shape.ts';
 import { Storage, Tensor, type FirstContents, type FloatTensor, type Tape } from './tensor.ts';
 import { tensorsIn } from './tensors-in.ts';
@@ -129,10 +129,7 @@ const MAX_DISPATCH_TIME = 500;
 export type Tuner = (device: Device, options: TuneOptions) => Promise<TuneResult>;
 
 /** Plans the kernel that fills a tensor with random numbers. */
-export type RandomPlan = (
-  problem: RandomNumbers & { readonly op: string; readonly shape: Shape; readonly dtype: FloatDType },
-  traits: Traits,
-) => Launch;
+export type RandomPlan = (problem: RandomProblem, traits: Traits) => Launch;
 
 /** What a float tensor is filled with: one number, or random numbers. */
 export type Filling = number | RandomNumbers;

@@ -1,5 +1,8 @@
 /** What is random: numbers that a kernel draws, and streams on the host. */
 
+import type { FloatDType } from './dtype.ts';
+import type { Shape } from './shape.ts';
+
 /** Random numbers of a tensor. They depend on nothing but these fields and an element's row-major index. */
 export interface RandomNumbers {
   /** In (−scale, scale), or with mean 0 and the deviation `scale`. */
@@ -9,6 +12,14 @@ export interface RandomNumbers {
   readonly seed: number;
   /** Keeps tensors of one seed apart: a whole number below 2³². */
   readonly stream: number;
+}
+
+/** A tensor to fill with them. */
+export interface RandomProblem extends RandomNumbers {
+  /** The op's name, for errors. */
+  readonly op: string;
+  readonly shape: Shape;
+  readonly dtype: FloatDType;
 }
 
 /** Uniform numbers in [0, 1), 32 bits each (the "mulberry32" generator). */

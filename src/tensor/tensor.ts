@@ -46,8 +46,8 @@ export class Storage {
     this.#first = first;
   }
 
-  /** The buffer, after its first contents are written. */
-  get written(): StorageBuffer {
+  /** Writes the first contents, unless they are there. Returns the buffer. */
+  fill(): StorageBuffer {
     if (this.#first?.write()) this.#first = undefined;
     return this.buffer;
   }
@@ -319,7 +319,7 @@ export class Tensor<D extends DType = DType> {
   /** @internal The runtime's buffer; `caller` names the op in the error thrown for a disposed tensor. */
   storage(caller: string): StorageBuffer {
     this.assertAlive(caller);
-    return this.#storage.written;
+    return this.#storage.fill();
   }
 
   /** @internal The same for all tensors that share a storage, whether or not it is written to yet. */

@@ -37,19 +37,13 @@ test('a state dict that cannot be copied leaves the initial weights', async () =
       if (fails) throw new Error('stop');
     },
   });
-  const make = () => new Linear(own, { inFeatures: 6, outFeatures: 5, seed: 3 });
-  const [given, expected, module] = [make(), make(), make()];
-  const bytes = await Promise.all(given.parameters().map(async (tensor) => tensor.data()));
-  expect(bytes).toHaveLength(2);
-  const dict = Object.fromEntries(Object.entries(given.stateDict()).map(([name, x]) => [name, x.transpose(0, -1)]));
-  const target = new Linear(own, { inFeatures: 5, outFeatures: 5, seed: 4 });
+  const make = () => new Linear(own, { inFeatures: 5, outFeatures: 5, seed: 4 });
+  const [module, expected] = [make(), make()];
+  const dict = { weight: own.zeros([5, 5]), bias: own.zeros([5]) };
   fails = true;
-  const turned = { weight: own.zeros([5, 5]).transpose(), bias: dict['bias'] };
-  expect(() => target.loadStateDict(turned)).toThrow('stop');
+  expect(() => module.loadStateDict(dict)).toThrow('stop');
   fails = false;
-  const fresh = new Linear(own, { inFeatures: 5, outFeatures: 5, seed: 4 });
-  expect([...(await target.parameters()[0].data())]).toEqual([...(await fresh.parameters()[0].data())]);
-  for (const each of [given, expected, module, target, fresh]) each.dispose();
+  expect([...(await module.parameters()[0].data())]).toEqual([...(await expected.parameters()[0].data())]);
   own.dispose();
 });
 
