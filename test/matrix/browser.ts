@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { defineBrowserProvider } from '@vitest/browser';
 import type { BrowserProvider, BrowserProviderOption } from 'vitest/node';
+import { CHROMIUM_FLAGS } from './runtimes.mjs';
 
 export type BrowserName = keyof typeof BROWSERS;
 
@@ -21,17 +22,7 @@ interface Browser {
 
 const BROWSERS = {
   chromium: {
-    options: (profile) => [
-      '--headless=new',
-      '--no-sandbox', // root has none
-      '--enable-unsafe-webgpu', // Chromium on Linux
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-quic',
-      '--disable-sync',
-      '--no-first-run',
-      `--user-data-dir=${profile}`,
-    ],
+    options: (profile) => [...CHROMIUM_FLAGS, `--user-data-dir=${profile}`],
   },
   firefox: {
     options: (profile) => ['--headless', '--no-remote', '--profile', profile],

@@ -12,6 +12,18 @@ const root = resolve(fileURLToPath(import.meta.url), '../../..');
 const VITEST = 'node_modules/vitest/vitest.mjs';
 const WEB = ['--config', 'test/matrix/web.config.ts'];
 
+/** Chromium with WebGPU on Linux, which starts nothing in the background that would want the network. */
+export const CHROMIUM_FLAGS = [
+  '--headless=new',
+  '--no-sandbox', // root has none
+  '--enable-unsafe-webgpu',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-quic',
+  '--disable-sync',
+  '--no-first-run',
+];
+
 /**
  * @param {string} scratch a folder that outlives the tests
  * @returns `{ command, options, env, version }`, with vitest's entry as the last of `command`; or `{ missing }`

@@ -1,6 +1,6 @@
 /** The package as a user has it: packed as for npm, and installed from the tarball into a folder of its own. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -29,9 +29,16 @@ export function installPacked() {
 export function install(folder, packages, flags = []) {
   const file = join(folder, 'package.json');
   if (!existsSync(file)) writeFileSync(file, '{ "private": true, "type": "module" }\n');
-  npm(['install', '--silent', '--no-audit', '--no-fund', '--prefer-offline', ...flags, ...packages], folder);
+  npm(
+    ['install', '--silent', '--no-audit', '--no-fund', '--prefer-offline', '--fetch-retries=5', ...flags, ...packages],
+    folder,
+  );
 }
 
 function npm(args, cwd) {
   execFileSync('npm', args, { cwd, stdio: ['ignore', 'ignore', 'inherit'], shell: process.platform === 'win32' });
+}
+
+export function readJson(path) {
+  return JSON.parse(readFileSync(path, 'utf8'));
 }

@@ -3,10 +3,10 @@
  * and without the libraries that declare WebGPU. A user's programs (consumer/) are compiled against the installed package.
  */
 import { execFile } from 'node:child_process';
-import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { install, root } from './installed.mjs';
+import { install, readJson, root } from './installed.mjs';
 
 const VERSIONS = ['5.8.3', '5.9.3', '6.0.3', '7.0.2'];
 
@@ -93,8 +93,4 @@ function importsOfEntries(folder) {
   const entries = Object.keys(exports).filter((entry) => exports[entry].types);
   const lines = entries.map((entry, i) => `import * as entry${i} from '${name}${entry.slice(1)}';`);
   return `${lines.join('\n')}\nvoid [${entries.map((_, i) => `entry${i}`).join(', ')}];\n`;
-}
-
-function readJson(path) {
-  return JSON.parse(readFileSync(path, 'utf8'));
 }

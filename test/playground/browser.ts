@@ -4,12 +4,10 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium, type Browser } from 'playwright-core';
 import { build, preview } from 'vite';
-import { prepare } from '../matrix/runtimes.mjs';
+import { CHROMIUM_FLAGS, prepare } from '../matrix/runtimes.mjs';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
-const FLAGS =
-  '--headless=new --no-sandbox --enable-unsafe-webgpu --use-webgpu-adapter=swiftshader --no-first-run ' +
-  '--disable-background-networking --disable-component-update --disable-sync --disable-quic';
+const FLAGS = [...CHROMIUM_FLAGS, '--use-webgpu-adapter=swiftshader'];
 
 /** @returns a browser, or one sentence on why there is none */
 export async function openBrowser(): Promise<Browser | string> {
@@ -20,7 +18,7 @@ export async function openBrowser(): Promise<Browser | string> {
   const { VK_ICD_FILENAMES: _drivers, ...inherited } = process.env;
   const executablePath = env['WEBGPU_ATTENTION_TEST_BROWSER_PATH'];
   try {
-    return await chromium.launch({ executablePath, args: FLAGS.split(' '), env: { ...inherited, ...env } });
+    return await chromium.launch({ executablePath, args: FLAGS, env: { ...inherited, ...env } });
   } catch (error) {
     return `${executablePath} does not start: ${(error as Error).message.split('\n')[0]}`;
   }
