@@ -6,6 +6,7 @@
  */
 import { createDevice, type Device, type Tensor } from '../src/index.ts';
 import { openGpuDevice } from './gpu/gpu-device.ts';
+import { IS_MATRIX } from './matrix/narrow.ts';
 
 export const HAS_DEFAULT_LIMITS = import.meta.env['WEBGPU_ATTENTION_TEST_LIMITS'] === 'default';
 
@@ -13,6 +14,15 @@ let shared: Promise<Device> | undefined;
 
 export function testDevice(): Promise<Device> {
   return (shared ??= open().then(holdTensors));
+}
+
+/**
+ * Whether to try kernels that the device would not choose, and combinations that need a kernel each. `npm test` leaves them to
+ * the matrix on SwiftShader, which compiles many for a second or two each; lavapipe and GPUs compile them in a tenth of that.
+ */
+export async function triesEveryKernel(): Promise<boolean> {
+  const { traits } = await testDevice();
+  return IS_MATRIX || !traits.isSoftware || traits.subgroupSize >= 8;
 }
 
 /** Holds what tests leave undisposed, so that no garbage collection changes what another test reads from `memory()`. */

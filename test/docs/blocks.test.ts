@@ -8,8 +8,7 @@ import { siteLink, slug, targetOf } from '../../docs/.vitepress/links.ts';
 import { runCommandLine } from '../../src/cli/commands.ts';
 import * as surface from '../../src/index.ts';
 import * as models from '../../src/models.ts';
-import { testDevice } from '../device.ts';
-import { IS_MATRIX } from '../matrix/narrow.ts';
+import { testDevice, triesEveryKernel } from '../device.ts';
 import { blocksOf, checkedPrograms, DOCUMENTS, isOnlyChecked, isScript, runningProgram } from './blocks.ts';
 import { compileErrors } from './compile-programs.ts';
 import { runProgram } from './run-program.ts';
@@ -63,8 +62,7 @@ describe('the blocks run', () => {
   const createDevice = (): Promise<surface.Device> => Promise.resolve(device);
   for (const program of running) {
     test(program.document, async ({ skip }) => {
-      const compilesSlowly = device.traits.isSoftware && device.traits.subgroupSize < 8;
-      skip(compilesSlowly && !IS_MATRIX, 'left to the matrix, and to drivers that compile faster than SwiftShader');
+      skip(!(await triesEveryKernel()), 'left to the matrix, and to drivers that compile faster than SwiftShader');
       await runProgram(
         program,
         {

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Device, matmul } from '../../src/index.ts';
 import { matmulVariants } from '../../src/kernels/matmul.ts';
 import { product } from '../../src/ops/internal/product.ts';
-import { testDevice } from '../device.ts';
+import { testDevice, triesEveryKernel } from '../device.ts';
 import { describeInMatrix, IS_MATRIX, narrow } from '../matrix/narrow.ts';
 import { compilesFast, useMatrices } from '../emulation/emulate-matrices.ts';
 import { Random } from '../random.ts';
@@ -22,6 +22,8 @@ interface Product {
   transposeB?: boolean;
   layouts?: Partial<Record<'a' | 'b' | 'bias', Layout>>;
 }
+
+const isBroad = await triesEveryKernel();
 
 let device: Device;
 let liveBefore: number;
@@ -270,7 +272,7 @@ describe.each(narrow(['tile-32x32'], TILES))('matmul, pinned to %s', (name) => {
   });
 });
 
-describe('matmul on tensor cores, pinned to matrix-32x32', () => {
+describe.runIf(isBroad)('matmul on tensor cores, pinned to matrix-32x32', () => {
   useMatrices();
   pinKernel('matmul', 'matrix-32x32', 'float16');
 
@@ -307,20 +309,23 @@ describe('matmul on tensor cores, pinned to matrix-32x32', () => {
   });
 });
 
-describe('matmul on tensor cores, pinned to matrix-32x32 for AMD, with b turned while it is staged', () => {
-  useMatrices('amd');
-  pinKernel('matmul', 'matrix-32x32', 'float16');
+describe.runIf(isBroad)(
+  'matmul on tensor cores, pinned to matrix-32x32 for AMD, with b turned while it is staged',
+  () => {
+    useMatrices('amd');
+    pinKernel('matmul', 'matrix-32x32', 'float16');
 
-  const sizes = [
-    [33, 40, 50], // columns that are no whole octets
-    [1, 1, 1],
-    [64, 43, 40],
-    [70, 96, 72],
-  ];
-  test.each(narrow(sizes.slice(0, 1), sizes))('[%i, %i] · [%i wide]', async (rows, depth, columns) => {
-    await expectProduct({ a: normals(rows, depth), b: normals(depth, columns), bias: normals(columns) }, 'float16');
-  });
-});
+    const sizes = [
+      [33, 40, 50], // columns that are no whole octets
+      [1, 1, 1],
+      [64, 43, 40],
+      [70, 96, 72],
+    ];
+    test.each(narrow(sizes.slice(0, 1), sizes))('[%i, %i] · [%i wide]', async (rows, depth, columns) => {
+      await expectProduct({ a: normals(rows, depth), b: normals(depth, columns), bias: normals(columns) }, 'float16');
+    });
+  },
+);
 
 describeInMatrix('matmul on tensor cores by larger tiles', () => {
   useMatrices();

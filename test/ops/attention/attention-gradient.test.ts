@@ -11,7 +11,7 @@ import {
   softcap,
   type Tensor,
 } from '../../../src/index.ts';
-import { testDevice } from '../../device.ts';
+import { testDevice, triesEveryKernel } from '../../device.ts';
 import { IS_MATRIX, narrow } from '../../matrix/narrow.ts';
 import { Random } from '../../random.ts';
 import type { OutputGradients } from '../../reference/attention-gradient.ts';
@@ -129,6 +129,8 @@ describe.each(narrow<'flashAttention' | 'localAttention'>(['flashAttention'], ['
   },
 );
 
+const isBroad = await triesEveryKernel();
+
 describe('flashAttention', () => {
   let device: Device;
   beforeAll(async () => {
@@ -218,21 +220,24 @@ describe('flashAttention', () => {
     }
   });
 
-  test.each(narrow([true], [true, false]))('block masks, beside a score modifier: %s', async (isBent) => {
-    const operands = randomOperands(random, { queries: 70, keys: 100, kvHeads: 1 });
-    // documents of thirty positions
-    const isSeen = (_batch: number, _head: number, query: number, key: number) =>
-      Math.floor(query / 30) === Math.floor(key / 30);
-    const source = `fn mask_mod(batch: u32, head: u32, query: u32, key: u32) -> bool { return query / 30u == key / 30u; }`;
-    const { of, ...functions } = bent(70);
-    const modifiers = (on: Device) => ({
-      blockMask: createBlockMask(on, maskMod(source), { queryLength: 70, keyLength: 100, blockSize: 32 }),
-      ...(isBent && { scoreMod: of(on) }),
-    });
-    const problem = { ...operands, maskMod: isSeen, modifiers, ...(isBent && functions) };
-    if (IS_MATRIX) await check(problem);
-    await check({ ...problem, mask: floatMask(random, [70, 100]), window: { left: 20, right: 3 } });
-  });
+  test.runIf(isBroad).each(narrow([true], [true, false]))(
+    'block masks, beside a score modifier: %s',
+    async (isBent) => {
+      const operands = randomOperands(random, { queries: 70, keys: 100, kvHeads: 1 });
+      // documents of thirty positions
+      const isSeen = (_batch: number, _head: number, query: number, key: number) =>
+        Math.floor(query / 30) === Math.floor(key / 30);
+      const source = `fn mask_mod(batch: u32, head: u32, query: u32, key: u32) -> bool { return query / 30u == key / 30u; }`;
+      const { of, ...functions } = bent(70);
+      const modifiers = (on: Device) => ({
+        blockMask: createBlockMask(on, maskMod(source), { queryLength: 70, keyLength: 100, blockSize: 32 }),
+        ...(isBent && { scoreMod: of(on) }),
+      });
+      const problem = { ...operands, maskMod: isSeen, modifiers, ...(isBent && functions) };
+      if (IS_MATRIX) await check(problem);
+      await check({ ...problem, mask: floatMask(random, [70, 100]), window: { left: 20, right: 3 } });
+    },
+  );
 
   test('gradients of the output alone, of the log-sum-exp alone, and one that repeats a number', async () => {
     // dims that nothing divides, whose kernels are those of a gradient that repeats a number
@@ -403,7 +408,7 @@ describe('flashAttention', () => {
   });
 });
 
-describe.each([8, 9])('with %i storage buffers a kernel', (maxStorageBuffersPerShaderStage) => {
+describe.runIf(isBroad).each([8, 9])('with %i storage buffers a kernel', (maxStorageBuffersPerShaderStage) => {
   let device: Device;
   let traits: Device['traits'];
 

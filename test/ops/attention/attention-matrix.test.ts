@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { attentionLaunch, attentionVariants } from '../../../src/kernels/attention.ts';
 import type { AttentionMatrixVariant } from '../../../src/kernels/matrix.ts';
-import { testDevice } from '../../device.ts';
+import { testDevice, triesEveryKernel } from '../../device.ts';
 import { areEmulated, compilesFast, useMatrices } from '../../emulation/emulate-matrices.ts';
 import { attentionProblem } from '../../kernels/problems.ts';
 import { describeInMatrix } from '../../matrix/narrow.ts';
@@ -19,7 +19,7 @@ const SLOW = 'this driver unrolls the emulation of many matrices, and compiles i
 const flash = (problem: Problem, options?: { isFar?: boolean }) =>
   expectAttention('flashAttention', problem, 'float16', options);
 
-describe('attention, pinned to matrix-32x32', () => {
+describe.runIf(await triesEveryKernel())('attention, pinned to matrix-32x32', () => {
   useMatrices();
   pinKernel('flashAttention', 'matrix-32x32', 'float16');
 

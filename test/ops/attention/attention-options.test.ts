@@ -1,7 +1,7 @@
 /** The options that the attention ops share, each and in pairs, against the float64 reference. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Device } from '../../../src/index.ts';
-import { testDevice } from '../../device.ts';
+import { testDevice, triesEveryKernel } from '../../device.ts';
 import { narrow } from '../../matrix/narrow.ts';
 import { Random } from '../../random.ts';
 import { expectClose } from '../../reference/compare.ts';
@@ -36,6 +36,8 @@ function slopes(heads: number, batch?: number): HostArray {
 }
 const sinks = (random: Random, heads: number): HostArray => ({ shape: [heads], data: random.normals([heads], 2) });
 
+const isBroad = await triesEveryKernel();
+
 let device: Device;
 let liveBefore: number;
 beforeAll(async () => {
@@ -46,7 +48,7 @@ afterAll(() => expect(device.memory().live).toBe(liveBefore));
 
 // No option knows of storage, so only the matrix has them in float16, all together and in pairs.
 describe.each(narrow<Float>(['float32'], DTYPES))('%s', (dtype) => {
-  describe('together', () => describeCombinations(dtype));
+  describe.runIf(isBroad)('together', () => describeCombinations(dtype));
   if (dtype === 'float16') return;
   describe('softcap', () => describeSoftcap(dtype));
   describe('alibiSlopes', () => describeAlibi(dtype));

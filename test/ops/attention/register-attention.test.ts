@@ -1,7 +1,7 @@
 /** FlashAttention in registers, the default of GPUs, which no CPU driver would choose. */
 import { describe, expect, test } from 'vitest';
 import type { Device } from '../../../src/index.ts';
-import { testDevice } from '../../device.ts';
+import { testDevice, triesEveryKernel } from '../../device.ts';
 import { describeInMatrix, IS_MATRIX, narrow } from '../../matrix/narrow.ts';
 import { Random } from '../../random.ts';
 import { anyMask } from './any-modifiers.ts';
@@ -26,6 +26,7 @@ const CACHE_NAMES = ['64x64-4x8', '32x64-4x8', '32x32-4x4'].map((tile) => `cache
 const FAST_NAMES = ['register-32x32-4x4', 'cache-32x32-4x4'];
 // a CPU driver with wide subgroups takes a minute and more to compile what the tests of one tile need, so it has the largest besides
 const { traits } = await testDevice();
+const isBroad = await triesEveryKernel();
 const compilesFast = !traits.isSoftware || traits.subgroupSize < 8;
 const ALL_NAMES = compilesFast ? [...NAMES, ...CACHE_NAMES] : [...FAST_NAMES, 'register-64x64-8x8'];
 
@@ -133,7 +134,7 @@ describe.each(narrow(FAST_NAMES, ALL_NAMES))('%s', (name) => {
     for (let i = 0; i < 3; i++) expect(await runAttention('flashAttention', problem, 'float32')).toEqual(first);
   });
 
-  describe('in kernels of their own', () => {
+  describe.runIf(isBroad)('in kernels of their own', () => {
     if (!IS_MATRIX) skipOnWideSubgroups();
 
     test('a mask modifier and modified scores, with dropout', async () => {
