@@ -94,7 +94,7 @@ function cpuTime() {
 
 const { values } = parseArgs({ options: { adapter: { type: 'string' }, unprepared: { type: 'boolean' } } });
 const device = await createDevice({ adapter: values.adapter });
-console.log(`${device.info.device || device.info.description} (${device.info.driver})`);
+console.log(`${device.name}`);
 
 const weights = new Model(device);
 const state = Object.fromEntries(

@@ -29,7 +29,7 @@ const run = () => noGrad(() => device.scope(block));
 await device.profile(run); // compiles
 const profile = await device.profile(run, { roof });
 const time = profile.gpuTime === undefined ? 'no timestamps' : `${profile.gpuTime.toFixed(1)} ms`;
-console.log(`${time} on ${device.info.device || device.info.description}`);
+console.log(`${time} on ${device.name}`);
 console.table(
   profile.kernels.map(({ op, kernel, calls, gpuTime, timeShare, gbs, gflops, roofShare }) => ({
     op,

@@ -14,10 +14,7 @@ async function start(): Promise<void> {
     showMissing((error as Error).message);
     return;
   }
-  const { info } = device;
-  const name = info.device || info.description || [info.vendor, info.architecture].filter(Boolean).join(' ');
-  element('device').textContent =
-    `${name || 'A GPU without a name'}${info.isSoftware ? ' (a driver that runs on the CPU)' : ''}`;
+  element('device').textContent = `${device.name}${device.info.isSoftware ? ' (a driver that runs on the CPU)' : ''}`;
   void device.gpu.lost.then(({ reason, message }) => {
     if (reason !== 'destroyed') element('device').textContent = `The GPU was lost: ${message} Reload the page.`;
   });

@@ -38,7 +38,7 @@ const { characters } = text;
 const { model, task, checked, dispose } = charLm(device, text, options);
 const weights = model.parameters().reduce((sum, { size }) => sum + size, 0);
 console.log(
-  `Device: ${device.info.device || device.info.description}\n` +
+  `Device: ${device.name}\n` +
     `Text: ${text.training.length} characters to train on, ${text.validation.length} to validate on, ${characters.length} different\n` +
     `Model: ${options.layers} layers of ${options.width}, ${options.heads} heads, ${weights} weights`,
 );

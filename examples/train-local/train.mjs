@@ -35,7 +35,7 @@ const device = await createDevice({ adapter: given.adapter });
 const { model, task } = echo(device, options);
 const { length, batch } = options;
 console.log(
-  `Device: ${device.info.device || device.info.description}\n` +
+  `Device: ${device.name}\n` +
     `Model: ${options.layers} layers of ${options.width}, ${options.heads} heads, window ${options.window}; ` +
     `${batch} streams of ${length} tokens a step`,
 );

@@ -638,9 +638,8 @@ export class Device {
     this.refuseRehearsal('device.profile');
     checkProfileOptions(options);
     const { value, profiled } = await this.runtime.profile(() => refuseDeferred('device.profile', work()));
-    const { device, description } = this.info;
     const { profileOf } = await import('./summarise-profile.ts');
-    return profileOf(value, profiled, device || description, options);
+    return profileOf(value, profiled, this.name, options);
   }
 
   /**
@@ -696,7 +695,7 @@ export class Device {
     return this.close();
   }
 
-  /** @internal The GPU's name, or a software driver's, for prints of tensors. */
+  /** The GPU's name, or a software driver's; where a browser tells neither, its maker's. What is known besides is in `info`. */
   get name(): string {
     const { device, description, vendor, architecture, driver, isSoftware } = this.info;
     if (isSoftware && driver !== 'given') return driver;
