@@ -175,7 +175,7 @@ describe('flashAttention', () => {
     const operands = randomOperands(random, { heads: 4, kvHeads: 2, queries: 33, keys: 35 });
     const alibiSlopes = { shape: [4], data: Float32Array.of(0.5, 0.25, 0, 0.1) };
     await check({ ...operands, softcap: 0.8, alibiSlopes, isCausal: true });
-    await check({ ...operands, softcap: 2, mask: floatMask(random, [4, 33, 35]), scale: 3 });
+    if (isBroad) await check({ ...operands, softcap: 2, mask: floatMask(random, [4, 33, 35]), scale: 3 });
   });
 
   /** A score modifier with its derivative and captures, for two heads. */
@@ -208,7 +208,7 @@ describe('flashAttention', () => {
     await check({ ...operands, ...functions, isCausal: 'bottom-right', modifiers });
   });
 
-  test('the ready-made softcap has its derivative', async () => {
+  test.runIf(isBroad)('the ready-made softcap has its derivative', async () => {
     // in the op whose kernels compile the fastest: the text is the same in all
     const operands = randomOperands(random, { queries: 9, keys: 35 });
     const gradients = gradientsFor(operands);
