@@ -96,6 +96,10 @@ export type { KeyValueOptions } from './caches/storage.ts';
 export type { RotaryTables } from './caches/rotary.ts';
 
 export { Module } from './modules/module.ts';
+export type { BufferOptions, LoadStateDictOptions, LoadStateDictResult } from './modules/module.ts';
+export { ModuleList } from './modules/module-list.ts';
+export { Sequential } from './modules/sequential.ts';
+export type { Layer } from './modules/sequential.ts';
 export type { StateDict } from './modules/load-state.ts';
 export { MultiHeadAttention } from './modules/multi-head-attention.ts';
 export type { MultiHeadAttentionOptions } from './modules/multi-head-attention.ts';

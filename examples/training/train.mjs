@@ -52,7 +52,7 @@ export function rateAt(step, { steps, warmup, rate }) {
  * @returns {Promise<State & { seconds: number }>}
  */
 export async function train({ device, model, task, stream, signal }, options) {
-  const optimiser = new AdamW(model.stateDict(), { lr: options.rate, betas: BETAS, weightDecay: WEIGHT_DECAY });
+  const optimiser = new AdamW(model.namedParameters(), { lr: options.rate, betas: BETAS, weightDecay: WEIGHT_DECAY });
   await mkdir(options.out, { recursive: true });
   const file = join(options.out, 'checkpoint.safetensors');
   const state = options.resume

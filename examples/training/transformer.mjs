@@ -7,6 +7,7 @@ import {
   Linear,
   LocalAttention,
   Module,
+  ModuleList,
   multiply,
   noGrad,
   SelfAttention,
@@ -23,23 +24,15 @@ class Block extends Module {
   constructor(device, { width, heads, windowSize, dropout = 0, seed }) {
     super('Block');
     const attention = { embedDim: width, numHeads: heads, dropoutP: dropout, seed };
-    this.norm1 = this.registerModule('norm1', new LayerNorm(device, { normalizedShape: width }));
-    this.attention = this.registerModule(
-      'attention',
+    this.norm1 = new LayerNorm(device, { normalizedShape: width });
+    this.attention =
       windowSize === undefined
         ? new SelfAttention(device, attention)
-        : new LocalAttention(device, { ...attention, windowSize }),
-    );
-    this.norm2 = this.registerModule('norm2', new LayerNorm(device, { normalizedShape: width }));
-    this.widen = this.registerModule(
-      'widen',
-      new Linear(device, { inFeatures: width, outFeatures: 4 * width, seed: seed + 2 }),
-    );
-    this.narrow = this.registerModule(
-      'narrow',
-      new Linear(device, { inFeatures: 4 * width, outFeatures: width, seed: seed + 3 }),
-    );
-    this.dropout = this.registerModule('dropout', new Dropout({ p: dropout }));
+        : new LocalAttention(device, { ...attention, windowSize });
+    this.norm2 = new LayerNorm(device, { normalizedShape: width });
+    this.widen = new Linear(device, { inFeatures: width, outFeatures: 4 * width, seed: seed + 2 });
+    this.narrow = new Linear(device, { inFeatures: 4 * width, outFeatures: width, seed: seed + 3 });
+    this.dropout = new Dropout({ p: dropout });
   }
 
   forward(x) {
@@ -70,7 +63,7 @@ export class Transformer extends Module {
     const { vocabulary, length, positions = length, width, layers, dropout = 0 } = config;
     this.device = device;
     this.config = config;
-    const table = (name, rows, tableSeed) => {
+    const table = (rows, tableSeed) => {
       const module = new Embedding(device, { numEmbeddings: rows, embeddingDim: width, seed: tableSeed });
       noGrad(() =>
         device.scope(() => {
@@ -78,19 +71,16 @@ export class Transformer extends Module {
           module.loadStateDict({ weight: multiply(weight, device.tensor([EMBEDDING_DEVIATION], [1])) });
         }),
       );
-      return this.registerModule(name, module);
+      return module;
     };
-    this.tokens = table('tokens', vocabulary, seed);
-    this.positions = table('positions', positions, seed + 1);
-    this.dropout = this.registerModule('dropout', new Dropout({ p: dropout }));
-    this.blocks = Array.from({ length: layers }, (_, i) =>
-      this.registerModule(`blocks.${i}`, new Block(device, { ...config, seed: seed + 10 * (i + 1) })),
+    this.tokens = table(vocabulary, seed);
+    this.positions = table(positions, seed + 1);
+    this.dropout = new Dropout({ p: dropout });
+    this.blocks = new ModuleList(
+      Array.from({ length: layers }, (_, i) => new Block(device, { ...config, seed: seed + 10 * (i + 1) })),
     );
-    this.norm = this.registerModule('norm', new LayerNorm(device, { normalizedShape: width }));
-    this.head = this.registerModule(
-      'head',
-      new Linear(device, { inFeatures: width, outFeatures: vocabulary, seed: seed + 2 }),
-    );
+    this.norm = new LayerNorm(device, { normalizedShape: width });
+    this.head = new Linear(device, { inFeatures: width, outFeatures: vocabulary, seed: seed + 2 });
     this.rows = device.tensor(
       Int32Array.from({ length }, (_, i) => i % positions),
       [length],

@@ -23,7 +23,7 @@ export async function trainLive(
   { emit, signal }: Line<TrainEvent>,
 ): Promise<void> {
   using model = new Network(device, { ...SIZES, vocabSize: tokenizer.vocabSize }, Math.floor(Math.random() * 2 ** 20));
-  using optimiser = new AdamW(model.stateDict(), { lr: RATE, betas: [0.9, 0.99], weightDecay: 0.1 });
+  using optimiser = new AdamW(model.namedParameters(), { lr: RATE, betas: [0.9, 0.99], weightDecay: 0.1 });
   for (let step = 1; step <= steps && !signal.aborted; step++) {
     optimiser.lr = RATE * Math.min(1, step / WARMUP);
     const loss = device.scope(() => {

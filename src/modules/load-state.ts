@@ -19,11 +19,16 @@ export interface StateEntry {
   readonly group?: string;
 }
 
-/** @throws LoadError that lists the first names that are missing, unexpected or do not fit */
-export function checkState(call: string, dict: StateDict, entries: ReadonlyMap<string, StateEntry>): void {
+/** @throws ArgumentError unless it is a record */
+export function checkRecord(call: string, dict: StateDict): void {
   if (dict === null || typeof dict !== 'object' || dict instanceof Tensor) {
     throw new ArgumentError(`${call}: the state must be a record of tensors, got ${describe(dict)}`);
   }
+}
+
+/** @throws LoadError that lists the first names that are missing, unexpected or do not fit */
+export function checkState(call: string, dict: StateDict, entries: ReadonlyMap<string, StateEntry>): void {
+  checkRecord(call, dict);
   const begun = new Set(Object.keys(dict).map((name) => entries.get(name)?.group));
   const problems = listProblems<unknown, StateEntry>(dict, entries, (given, entry) => {
     if (given !== undefined) return misfit(given, entry);

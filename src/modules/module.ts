@@ -1,11 +1,36 @@
 import { ArgumentError } from '../gpu/errors.ts';
-import { checkFloat, describe } from '../ops/internal/check.ts';
-import { checkState, copyState, type StateDict, type StateEntry } from './load-state.ts';
+import { checkBoolean, checkFloat, checkTensor, describe } from '../ops/internal/check.ts';
+import { checkOptions } from '../tensor/options.ts';
+import { formatShape } from '../tensor/shape.ts';
+import type { DType } from '../tensor/dtype.ts';
+import { checkRecord, checkState, copyState, type StateDict, type StateEntry } from './load-state.ts';
 import { listFacts } from '../tensor/print.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 
+const FLOATS: readonly DType[] = ['float32', 'float16'];
+
+/** Names that `loadStateDict` did not find, and names that it did not know. */
+export interface LoadStateDictResult {
+  /** Names of the module that the dict lacks, also by every other name of the same tensor. */
+  readonly missingKeys: readonly string[];
+  /** Names of the dict that the module lacks. */
+  readonly unexpectedKeys: readonly string[];
+}
+
+export interface LoadStateDictOptions {
+  /** Whether a missing or an unexpected name is an error; default true. */
+  strict?: boolean;
+}
+
+export interface BufferOptions {
+  /** Whether the buffer is in the state dict; default true. */
+  persistent?: boolean;
+}
+
 /**
- * The base of every module, in the spirit of torch.nn.Module. It holds tensors and inner modules by name.
+ * The base of every module, in the spirit of torch.nn.Module. It holds tensors and inner modules by name. A module that is
+ * an attribute is an inner module, under the attribute's name. Attributes that are private (`#norm`), and modules in an
+ * array, need `registerModule` or a `ModuleList`.
  *
  *     class Block extends Module {
  *       readonly norm: LayerNorm;
@@ -13,8 +38,8 @@ import type { Tensor } from '../tensor/tensor.ts';
  *
  *       constructor(device: Device, embedDim: number) {
  *         super('Block');
- *         this.norm = this.registerModule('norm', new LayerNorm(device, { normalizedShape: embedDim }));
- *         this.attention = this.registerModule('attention', new SelfAttention(device, { embedDim, numHeads: 4 }));
+ *         this.norm = new LayerNorm(device, { normalizedShape: embedDim });
+ *         this.attention = new SelfAttention(device, { embedDim, numHeads: 4 });
  *       }
  *     }
  */
@@ -22,6 +47,8 @@ export abstract class Module {
   /** The class's name, for errors. */
   protected readonly name: string;
   readonly #parameters = new Map<string, Tensor>();
+  readonly #buffers = new Map<string, { readonly tensor: Tensor; readonly persistent: boolean }>();
+  /** Those of `registerModule`; attributes are found when they are wanted. */
   readonly #modules = new Map<string, Module>();
   #training = true;
   #disposed = false;
@@ -37,8 +64,7 @@ export abstract class Module {
 
   /** Switches this module and all inner modules to training mode, or with false out of it. */
   train(mode = true): this {
-    this.#training = mode;
-    for (const module of this.#modules.values()) module.train(mode);
+    for (const module of Object.values(this.namedModules())) module.#training = mode;
     return this;
   }
 
@@ -56,36 +82,119 @@ export abstract class Module {
     return this;
   }
 
-  /** The tensors of this and all inner modules, in the order of the state dict, each once. Do not dispose them. */
+  /** The parameters of this and all inner modules, in the order of the state dict, each once. Do not dispose them. */
   parameters(): Tensor[] {
-    return [...new Set(this.#named().values())];
+    return Object.values(this.namedParameters());
+  }
+
+  /** The parameters by name. One with several names (weight tying) has the first. The names are those of the state dict. */
+  namedParameters(): Record<string, Tensor> {
+    return this.#firstNames((module) => module.#parameters);
+  }
+
+  /** The buffers of this and all inner modules, each once: tensors of the module that are not trained. */
+  buffers(): Tensor[] {
+    return Object.values(this.namedBuffers());
+  }
+
+  /** The buffers by name, also those that are not in the state dict. */
+  namedBuffers(): Record<string, Tensor> {
+    return this.#firstNames((module) => Array.from(module.#buffers, ([name, { tensor }]) => [name, tensor] as const));
+  }
+
+  /** This module under the name `''`, and all inner ones by name (`blocks.0.attn`), each once. */
+  namedModules(): Record<string, Module> {
+    const named = new Map<Module, string>();
+    for (const [name, module] of this.#walk()) if (!named.has(module)) named.set(module, name);
+    return Object.fromEntries(Array.from(named, ([module, name]) => [name, module]));
+  }
+
+  /** The number of elements of all parameters, each tensor counted once. */
+  get numParameters(): number {
+    return this.parameters().reduce((sum, { size }) => sum + size, 0);
   }
 
   /**
-   * The same tensors by name. The names of inner modules are prefixes: `blocks.0.attn.in_proj_weight`. These are the
-   * tensors themselves. Do not dispose them.
+   * A parameter of this or an inner module, by its name in the state dict, as torch's get_parameter.
+   *
+   * @throws ArgumentError if there is none
+   */
+  getParameter(name: string): Tensor {
+    for (const [path, tensor] of this.#tensors((module) => module.#parameters)) if (path === name) return tensor;
+    throw new ArgumentError(`${this.name}.getParameter: name must be a parameter's, got ${describe(name)}`);
+  }
+
+  /**
+   * Makes a parameter of this or an inner module one and the same with another tensor, so that both are trained as one
+   * (weight tying). The parameter's own tensor is disposed. Do it before an optimiser is made.
+   *
+   *     model.tieParameter('head.weight', model.getParameter('tokens.weight'));
+   *
+   * The state dict has the tensor under each name. Disposing any module that holds the tensor frees it.
+   *
+   * @throws ArgumentError if there is no such parameter, or the tensor has another shape, dtype or device
+   */
+  tieParameter(name: string, tensor: Tensor): void {
+    const call = `${this.name}.tieParameter`;
+    const own = this.getParameter(name);
+    checkFloat(call, 'tensor', tensor);
+    const [got, wanted] = [tensor, own].map(({ shape, dtype }) => `${formatShape(shape)} ${dtype}`);
+    if (got !== wanted) throw new ArgumentError(`${call}: tensor must be ${wanted}, got ${got}`);
+    if (tensor.device !== own.device) {
+      throw new ArgumentError(`${call}: tensor must be on the module's device, got a tensor of another device`);
+    }
+    checkOwn(call, 'tensor', tensor);
+    if (tensor === own) return;
+    for (const [, module] of this.#walk()) {
+      for (const [key, held] of module.#parameters) if (held === own) module.#parameters.set(key, tensor);
+    }
+    adopt(tensor, true);
+    own.dispose();
+  }
+
+  /**
+   * Parameters and persistent buffers by name. The names of inner modules are prefixes: `blocks.0.attn.in_proj_weight`. A
+   * tied parameter is there under each of its names. These are the tensors themselves. Do not dispose them.
    */
   stateDict(): Record<string, Tensor> {
-    return Object.fromEntries(this.#named());
+    return Object.fromEntries(this.#tensors((module) => module.#state()));
   }
 
   /**
-   * Copies a state dict into the module's tensors, in place and converted to their dtypes. An optimiser of these tensors
-   * stays valid. The caller still owns the given tensors.
+   * Copies a state dict into the module's tensors, in place and converted to their float dtypes. An optimiser of these tensors
+   * stays valid. The caller still owns the given tensors. A tied parameter may be there under any of its names; of several
+   * the last is taken.
    *
-   * @throws LoadError that lists the first keys that are missing or unexpected or have a wrong shape; the module is then as before
+   * @returns the names that were missing and unexpected, none of them unless `strict` is false
+   * @throws LoadError that lists the first keys that are missing, unexpected (both only if `strict`) or have a wrong shape; the
+   *   module is then as before
    */
-  loadStateDict(dict: StateDict): void {
+  loadStateDict(dict: StateDict, options: LoadStateDictOptions = {}): LoadStateDictResult {
     const call = `${this.name}.loadStateDict`;
-    const named = this.#named();
+    checkOptions(call, options, ['strict']);
+    const { strict = true } = options;
+    checkBoolean(call, 'strict', strict);
+    checkRecord(call, dict);
+    const named = new Map(Object.entries(this.stateDict()));
+    const given = new Set([...named].filter(([name]) => Object.hasOwn(dict, name)).map(([, tensor]) => tensor));
+    const missingKeys = [...named].filter(([, tensor]) => !given.has(tensor)).map(([name]) => name);
+    const unexpectedKeys = Object.keys(dict).filter((name) => !named.has(name));
     const entries = new Map<string, StateEntry>();
-    for (const [name, parameter] of named) {
-      if (parameter.disposed) throw new ArgumentError(`${call}: the module must not be disposed`);
-      const { device, shape } = parameter;
-      entries.set(name, { device, shape, dtypes: ['float32', 'float16'] });
+    for (const [name, tensor] of named) {
+      if (tensor.disposed) throw new ArgumentError(`${call}: the module must not be disposed`);
+      const { device, shape, dtype } = tensor;
+      if (!Object.hasOwn(dict, name) && (!strict || given.has(tensor))) continue;
+      entries.set(name, { device, shape, dtypes: FLOATS.includes(dtype) ? FLOATS : [dtype] });
     }
-    checkState(call, dict, entries);
-    copyState(call, dict, named);
+    const known = strict ? dict : Object.fromEntries(Object.entries(dict).filter(([name]) => named.has(name)));
+    checkState(call, known, entries);
+    const copies = new Map(Array.from(entries.keys(), (name) => [named.get(name)!, name]));
+    copyState(
+      call,
+      dict,
+      Array.from(copies, ([tensor, name]) => [name, tensor] as const),
+    );
+    return { missingKeys, unexpectedKeys };
   }
 
   /** Drops the gradients of all parameters. */
@@ -95,9 +204,11 @@ export abstract class Module {
 
   /** Frees the tensors of this and all inner modules. Calling it again does nothing. */
   dispose(): void {
+    if (this.#disposed) return;
     this.#disposed = true;
     for (const parameter of this.#parameters.values()) parameter.dispose();
-    for (const module of this.#modules.values()) module.dispose();
+    for (const { tensor } of this.#buffers.values()) tensor.dispose();
+    for (const module of this.#children().values()) module.dispose();
   }
 
   [Symbol.dispose](): void {
@@ -133,19 +244,35 @@ export abstract class Module {
    * Adds a parameter, which from now on requires a gradient. The module owns the tensor, whatever scope it was made in.
    *
    * @param tensor float32 or float16; neither a view nor the result of a recorded call
+   * @returns the tensor
    * @throws ArgumentError for a name that is taken, or a tensor that does not fit
    */
-  protected register(name: string, tensor: Tensor): void {
+  protected register<T extends Tensor>(name: string, tensor: T): T {
     this.#checkName(name);
     checkFloat(this.name, `'${name}'`, tensor);
-    if (!tensor.isContiguous || tensor.offset !== 0 || tensor.origin?.isLeaf === false) {
-      throw new ArgumentError(
-        `${this.name}: '${name}' must be a tensor of its own, got a view or the result of a recorded call`,
-      );
-    }
-    tensor.requiresGrad = true;
-    tensor.device.keep(tensor);
+    checkOwn(this.name, `'${name}'`, tensor);
     this.#parameters.set(name, tensor);
+    return adopt(tensor, true);
+  }
+
+  /**
+   * Adds a tensor that is not trained, as torch's register_buffer: running statistics, tables, masks. It is saved and loaded
+   * with the parameters unless `persistent` is false. The module owns it, whatever scope it was made in.
+   *
+   * @param tensor of any dtype; neither a view nor the result of a recorded call
+   * @returns the tensor
+   * @throws ArgumentError for a name that is taken, or a tensor that does not fit
+   */
+  protected registerBuffer<T extends Tensor>(name: string, tensor: T, options: BufferOptions = {}): T {
+    const call = `${this.name}.registerBuffer`;
+    checkOptions(call, options, ['persistent']);
+    const { persistent = true } = options;
+    checkBoolean(call, 'persistent', persistent);
+    this.#checkName(name);
+    checkTensor(this.name, `'${name}'`, tensor);
+    checkOwn(this.name, `'${name}'`, tensor);
+    this.#buffers.set(name, { tensor, persistent });
+    return adopt(tensor, false);
   }
 
   /** Adds parameters by their names. */
@@ -154,7 +281,8 @@ export abstract class Module {
   }
 
   /**
-   * Adds an inner module, which this one owns from now on: both are trained, saved, switched and disposed together.
+   * Adds an inner module under a name, which this one owns from now on: both are trained, saved, switched and disposed
+   * together. A module that is an attribute as well has only this name.
    *
    * @param name prefix of its tensors' names in the state dict: `attn`, or `blocks.0` for one of a list
    * @returns the inner module
@@ -174,12 +302,44 @@ export abstract class Module {
     return this.#parameters.get(name);
   }
 
-  #named(): Map<string, Tensor> {
-    const named = new Map(this.#parameters);
-    for (const [prefix, module] of this.#modules) {
-      for (const [name, tensor] of module.#named()) named.set(`${prefix}.${name}`, tensor);
+  /** Inner modules by name: those that were registered, and those that are attributes. */
+  #children(): Map<string, Module> {
+    const children = new Map(this.#modules);
+    const registered = new Set(this.#modules.values());
+    for (const [name, value] of Object.entries(this) as [string, unknown][]) {
+      if (value instanceof Module && !registered.has(value)) children.set(name, value);
     }
-    return named;
+    return children;
+  }
+
+  /**
+   * This module and all inner ones, under each of their names. One that holds itself is not entered again.
+   *
+   * @param around the modules that this one is inside of
+   */
+  *#walk(prefix = '', around: ReadonlySet<Module> = new Set()): Generator<[name: string, module: Module]> {
+    if (around.has(this)) return;
+    yield [prefix, this];
+    const within = new Set(around).add(this);
+    for (const [name, module] of this.#children()) yield* module.#walk(prefix ? `${prefix}.${name}` : name, within);
+  }
+
+  /** Tensors of this and all inner modules, under each of their names. */
+  *#tensors(of: (module: Module) => Named): Generator<[name: string, tensor: Tensor]> {
+    for (const [prefix, module] of this.#walk()) {
+      for (const [name, tensor] of of(module)) yield [prefix ? `${prefix}.${name}` : name, tensor];
+    }
+  }
+
+  #firstNames(of: (module: Module) => Named): Record<string, Tensor> {
+    const names = new Map<Tensor, string>();
+    for (const [name, tensor] of this.#tensors(of)) if (!names.has(tensor)) names.set(tensor, name);
+    return Object.fromEntries(Array.from(names, ([tensor, name]) => [name, tensor]));
+  }
+
+  *#state(): Generator<[name: string, tensor: Tensor]> {
+    yield* this.#parameters;
+    for (const [name, { tensor, persistent }] of this.#buffers) if (persistent) yield [name, tensor];
   }
 
   /** @param around the modules that this one is inside of, which one that was registered in a circle would lead back to */
@@ -192,17 +352,36 @@ export abstract class Module {
       facts = `extraRepr() threw ${String(error)}`; // a print must not throw
     }
     if (this.#disposed) facts = facts ? `${facts}, disposed` : 'disposed';
-    if (this.#modules.size === 0) return `${this.name}(${facts})`;
+    const children = this.#children();
+    if (children.size === 0) return `${this.name}(${facts})`;
     const within = new Set(around).add(this);
-    const inner = [...this.#modules].map(([name, module]) => ({ name, text: module.#print(within) }));
+    const inner = [...children].map(([name, module]) => ({ name, text: module.#print(within) }));
     const lines = [...(facts ? [facts] : []), ...joinAlike(inner)];
     return `${this.name}(\n  ${lines.join('\n').replaceAll('\n', '\n  ')}\n)`;
   }
 
   #checkName(name: string): void {
-    if (typeof name === 'string' && name !== '' && !this.#parameters.has(name) && !this.#modules.has(name)) return;
+    const taken = [this.#parameters, this.#buffers, this.#modules].some((names) => names.has(name));
+    if (typeof name === 'string' && name !== '' && !taken) return;
     throw new ArgumentError(`${this.name}: a parameter or module must have a name of its own, got ${describe(name)}`);
   }
+}
+
+type Named = Iterable<readonly [name: string, tensor: Tensor]>;
+
+/** @throws ArgumentError for a view or the result of a recorded call */
+function checkOwn(call: string, argument: string, tensor: Tensor): void {
+  if (tensor.isContiguous && tensor.offset === 0 && tensor.origin?.isLeaf !== false) return;
+  throw new ArgumentError(
+    `${call}: ${argument} must be a tensor of its own, got a view or the result of a recorded call`,
+  );
+}
+
+/** Takes the tensor from the scope that it was made in. */
+function adopt<T extends Tensor>(tensor: T, isTrained: boolean): T {
+  tensor.requiresGrad = isTrained;
+  tensor.device.keep(tensor);
+  return tensor;
 }
 
 /** The entries of inner modules. Those whose names count on from one to the next and that print alike share one. */

@@ -52,7 +52,7 @@ async function train(steps: number, from?: Uint8Array): Promise<{ losses: number
     return Object.fromEntries(own.map(([key, tensor]) => [key.slice(name.length + 1), tensor]));
   };
   if (from) model.loadStateDict(part('model'));
-  using optimiser = new AdamW(model.stateDict(), { lr: 0.01 });
+  using optimiser = new AdamW(model.namedParameters(), { lr: 0.01 });
   if (from) optimiser.loadStateDict(part('optimiser'));
   for (const tensor of Object.values(loaded)) tensor.dispose();
   const losses: number[] = [];

@@ -15,7 +15,7 @@ test('a linear layer is trained in float16, with everything that this needs', as
   const dtype = 'float16';
   using teacher = new Linear(device, { inFeatures: 4, outFeatures: 3, seed: 1 });
   using student = new Linear(device, { inFeatures: 4, outFeatures: 3, seed: 2, dtype });
-  using optimiser = new AdamW(student.stateDict(), { lr: 0.05, weightDecay: 0 });
+  using optimiser = new AdamW(student.namedParameters(), { lr: 0.05, weightDecay: 0 });
   using scaler = new GradScaler(device, { growthInterval: 4 }); // grows until gradients overflow
   using x = device.randn([32, 4], { seed: 3, dtype });
   using minusWanted = device.scope(() => {

@@ -117,7 +117,7 @@ describe('after it, the first real call makes no pipeline', () => {
       const run = async (prepares: boolean): Promise<number[][]> => {
         device.seed = 0;
         const model = make(device);
-        const optimiser = new AdamW(model.stateDict(), { lr: 0.01 });
+        const optimiser = new AdamW(model.namedParameters(), { lr: 0.01 });
         const scaler = new GradScaler(device, { initScale: 128 });
         const x = input(device);
         const made = blocking(device);
