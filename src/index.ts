@@ -126,11 +126,23 @@ export type { ScaledDotProductAttentionModuleOptions } from './modules/scaled-do
 export type { AttentionDropoutForwardOptions, AttentionDropoutOptions } from './modules/attention-dropout.ts';
 export { FlashAttention } from './modules/flash-attention.ts';
 export type { FlashAttentionModuleOptions } from './modules/flash-attention.ts';
+export { ProjectedContext } from './modules/projected-attention.ts';
 export type {
+  AttentionCache,
   AttentionForwardOptions,
   AttentionModuleResult,
+  CachedForwardOptions,
   ProjectionOptions,
 } from './modules/projected-attention.ts';
+export { TransformerEncoder, TransformerEncoderLayer } from './modules/transformer-encoder.ts';
+export type { TransformerEncoderForwardOptions } from './modules/transformer-encoder.ts';
+export { TransformerDecoder, TransformerDecoderCache, TransformerDecoderLayer } from './modules/transformer-decoder.ts';
+export type {
+  TransformerDecoderCacheOptions,
+  TransformerDecoderForwardOptions,
+  TransformerDecoderLayerCache,
+} from './modules/transformer-decoder.ts';
+export type { TransformerLayerOptions, TransformerStackOptions } from './modules/transformer-layer.ts';
 
 export { SGD } from './optimisers/sgd.ts';
 export type { SgdOptions } from './optimisers/sgd.ts';

@@ -105,6 +105,12 @@ export class KeyValueCache {
     return this.#position;
   }
 
+  /** Number of keys held of each sequence once `count` more are appended. */
+  lengthAfter(count: number): number {
+    const position = this.#position + count;
+    return this.#slides ? Math.min(position, this.#capacity) : position;
+  }
+
   /** Number of keys that fit, for each sequence. */
   get capacity(): number {
     return this.#capacity;

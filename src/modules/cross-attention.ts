@@ -7,6 +7,7 @@ import {
   FORWARD_OPTIONS,
   PROJECTION_OPTIONS,
   ProjectedAttention,
+  ProjectedContext,
   type AttentionForwardOptions,
   type AttentionModuleResult,
   type ProjectionOptions,
@@ -37,17 +38,45 @@ export class CrossAttention extends ProjectedAttention {
 
   /**
    * @param x [B, Nq, embedDim], the queries
-   * @param context [B, Nk, kvDim], the keys and values
+   * @param context [B, Nk, kvDim], the keys and values; or what `projectContext` made of it, for many calls
    */
-  forward(x: Tensor, context: Tensor, options: AttentionForwardOptions = {}): AttentionModuleResult {
+  forward(x: Tensor, context: Tensor | ProjectedContext, options: AttentionForwardOptions = {}): AttentionModuleResult {
     this.checkInput('x', x, this.embedDim);
-    this.checkInput('context', context, this.kDim);
-    if (context.shape[0] !== x.shape[0]) {
+    const isProjected = context instanceof ProjectedContext;
+    if (isProjected) this.#checkProjected(context);
+    else this.checkInput('context', context, this.kDim);
+    const [batch, length] = isProjected ? [context.k.shape[0], context.k.shape[2]] : context.shape;
+    if (batch !== x.shape[0]) {
       throw new ArgumentError(
-        `${this.name}: context must have x's batch ${x.shape[0]}, got ${formatShape(context.shape)}`,
+        `${this.name}: context must have x's batch ${x.shape[0]}, got ${formatShape(isProjected ? context.k.shape : context.shape)}`,
       );
     }
-    this.checkForward(x, context, options, FORWARD_OPTIONS);
-    return this.device.scope(() => this.attend(this.project(x, context, context), options));
+    this.checkForward(x, { shape: [batch, length] }, options, FORWARD_OPTIONS);
+    return this.device.scope(() => {
+      const heads = isProjected
+        ? { q: this.projectQuery(x), k: context.k, v: context.v }
+        : this.project(x, context, context);
+      return this.attend(heads, options);
+    });
+  }
+
+  /**
+   * Projects a context once, for calls of `forward` that share it: the steps of a decoder. Dispose the result after the last.
+   *
+   * @param context [B, Nk, kvDim]
+   */
+  projectContext(context: Tensor): ProjectedContext {
+    this.checkInput('context', context, this.kDim);
+    return this.device.scope(() => this.projectKeyValue(context));
+  }
+
+  #checkProjected({ k }: ProjectedContext): void {
+    const [, heads, , headDim] = k.shape;
+    const ofHead = this.embedDim / this.numHeads;
+    if (!k.disposed && k.device === this.device && heads === this.numHeads && headDim === ofHead) return;
+    throw new ArgumentError(
+      `${this.name}: context must be of this module's projectContext, got ` +
+        (k.disposed ? 'one that is disposed' : `${heads} heads of ${headDim} columns`),
+    );
   }
 }

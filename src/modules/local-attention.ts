@@ -6,7 +6,12 @@ import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
 import { droppedBy, type AttentionDropoutForwardOptions } from './attention-dropout.ts';
-import { PROJECTION_OPTIONS, ProjectedAttention, type ProjectionOptions } from './projected-attention.ts';
+import {
+  type CachedForwardOptions,
+  PROJECTION_OPTIONS,
+  ProjectedAttention,
+  type ProjectionOptions,
+} from './projected-attention.ts';
 
 export interface LocalAttentionModuleOptions extends ProjectionOptions {
   /** w: position i attends to |i − j| ≤ ⌊w/2⌋. */
@@ -33,15 +38,24 @@ export class LocalAttention extends ProjectedAttention {
     return { ...super.extraRepr(), windowSize: this.windowSize };
   }
 
-  /** @param x [B, N, embedDim] */
-  forward(x: Tensor, options: VisibilityOptions & AttentionDropoutForwardOptions = {}): { output: FloatTensor } {
+  /** @param x [B, N, embedDim]; with a cache, the tokens that follow those that it holds */
+  forward(
+    x: Tensor,
+    options: VisibilityOptions & AttentionDropoutForwardOptions & CachedForwardOptions = {},
+  ): { output: FloatTensor } {
     this.checkInput('x', x, this.embedDim);
-    this.checkForward(x, x, options, ['mask', 'keyMask', 'isCausal', 'dropoutSeed']);
-    const half = Math.min(Math.floor(this.windowSize / 2), x.shape[1]); // no key is further away
+    this.checkForward(x, x, options, ['mask', 'keyMask', 'isCausal', 'dropoutSeed', 'cache']);
+    const { dropoutSeed, cache, ...visibility } = options;
+    const length = x.shape[1];
+    // no key is further away
+    const half = Math.min(Math.floor(this.windowSize / 2), cache ? cache.lengthAfter(length) : length);
+    const window = { left: half, right: half };
     return this.device.scope(() => {
       const { q, k, v } = this.project(x, x, x);
-      const { dropoutSeed, ...visibility } = options;
-      const window = { left: half, right: half };
+      if (cache) {
+        const seen = { ...visibility, window: { ...window, align: 'bottom-right' as const } };
+        return { output: this.attendCached(cache, { q, k, v }, seen) };
+      }
       const { output } = localAttention(q, k, v, { ...visibility, ...droppedBy(this, dropoutSeed), window });
       return { output: this.combine(output) };
     });

@@ -11,6 +11,7 @@ import {
   ProjectedAttention,
   type AttentionForwardOptions,
   type AttentionModuleResult,
+  type CachedForwardOptions,
   type ProjectionOptions,
 } from './projected-attention.ts';
 
@@ -53,7 +54,12 @@ export class MultiHeadAttention extends ProjectedAttention {
    * @param key [B, Nk, kDim]
    * @param value [B, Nk, vDim]
    */
-  forward(query: Tensor, key: Tensor, value: Tensor, options: AttentionForwardOptions = {}): AttentionModuleResult {
+  forward(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    options: AttentionForwardOptions & CachedForwardOptions = {},
+  ): AttentionModuleResult {
     this.checkInput('query', query, this.embedDim);
     this.checkInput('key', key, this.kDim);
     this.checkInput('value', value, this.vDim);
@@ -61,7 +67,10 @@ export class MultiHeadAttention extends ProjectedAttention {
     if (value.shape[0] !== key.shape[0] || value.shape[1] !== key.shape[1]) {
       this.#mismatch('value', `key's batch and length ${formatShape(key.shape.slice(0, 2))}`, value);
     }
-    this.checkForward(query, key, options, FORWARD_OPTIONS);
+    this.checkForward(query, key, options, [...FORWARD_OPTIONS, 'cache']);
+    if (this.#appendsKeys && options.cache) {
+      throw new ArgumentError(`${this.name}: cache must not come with addBiasKv or addZeroAttn, got both`);
+    }
     if (this.#appendsKeys && options.isCausal) {
       throw new ArgumentError(
         `${this.name}: isCausal must be false with addBiasKv or addZeroAttn, whose keys have no position, got ` +

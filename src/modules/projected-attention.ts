@@ -5,7 +5,7 @@ import { flashAttention } from '../ops/attention/fused-attention.ts';
 import { matmul } from '../ops/matmul.ts';
 import { scaledDotProductAttention } from '../ops/attention/scaled-dot-product-attention.ts';
 import { mean } from '../ops/sum.ts';
-import { checkOptionValues, type VisibilityOptions } from '../ops/attention/internal/options.ts';
+import { checkOptionValues, type VisibilityOptions, type Window } from '../ops/attention/internal/options.ts';
 import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
@@ -37,12 +37,62 @@ interface FullOptions extends ProjectionOptions {
   addBiasKv?: boolean;
 }
 
+/**
+ * What attention modules ask of a cache: a `KeyValueCache`, or for sequences of a paged one
+ * `{ lengthAfter: (n) => cache.length(id) + n, append: (k, v) => cache.append([id], k, v), attend: (q, options) =>
+ * cache.attend([id], q, options) }`.
+ */
+export interface AttentionCache {
+  /** Number of keys held once `count` more are appended. */
+  lengthAfter(count: number): number;
+  /** Appends k and v [B, H, N, E/H]. */
+  append(k: Tensor, v: Tensor): void;
+  /** Attention of q [B, H, Nq, E/H] to the keys held, causal (`'bottom-right'`) unless `isCausal` says otherwise. */
+  attend(q: Tensor, options: VisibilityOptions & { window?: Window }): { readonly output: FloatTensor };
+}
+
+/**
+ * Keys and values of a context, projected once for many calls of the `forward` that attends to it. Dispose it after the last.
+ */
+export class ProjectedContext {
+  /** Keys [B, H, Nk, E/H]. */
+  readonly k: Tensor;
+  /** Values [B, H, Nk, E/H]. */
+  readonly v: Tensor;
+
+  constructor(k: Tensor, v: Tensor) {
+    this.k = k;
+    this.v = v;
+  }
+
+  /** Frees both. Calling it again does nothing. */
+  dispose(): void {
+    this.k.dispose();
+    this.v.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
 /** `mask` is [Nq, Nk], or broadcasts to [B, H, Nq, Nk] with four axes. */
 export interface AttentionForwardOptions extends VisibilityOptions, AttentionDropoutForwardOptions {
   /** Also return the weights. Attention is then materialised rather than fused. Default false. */
   needWeights?: boolean;
   /** With `needWeights`, return the mean of the weights over the heads. Default false (PyTorch: true). */
   averageWeights?: boolean;
+}
+
+/** `forward` of self-attention. Masks are over the keys held, with a cache. */
+export interface CachedForwardOptions {
+  /**
+   * Holds the keys and values of earlier calls. Those of this call are appended, and its queries attend to all that are
+   * held. They have the last positions: attention is causal by those unless `isCausal` is false. The cache has numHeads key
+   * heads of E/H columns. Needs evaluation mode if the module has dropout, and no weights are returned. There is no gradient
+   * through a cache.
+   */
+  cache?: AttentionCache;
 }
 
 export const FORWARD_OPTIONS = ['mask', 'keyMask', 'isCausal', 'needWeights', 'averageWeights', 'dropoutSeed'];
@@ -135,9 +185,14 @@ export abstract class ProjectedAttention extends Module {
    * Checks the options of `forward` before anything is recorded. Masks of modules are [Nq, Nk] or have four axes: three
    * could mean batches or heads.
    */
-  protected checkForward(query: Tensor, key: Tensor, options: AttentionForwardOptions, known: readonly string[]): void {
+  protected checkForward(
+    query: Tensor,
+    key: Pick<Tensor, 'shape'>,
+    options: AttentionForwardOptions & CachedForwardOptions,
+    known: readonly string[],
+  ): void {
     checkOptions(`${this.name}.forward`, options, known);
-    const { mask, needWeights, averageWeights, dropoutSeed } = options;
+    const { mask, needWeights, averageWeights, dropoutSeed, cache } = options;
     checkBoolean(this.name, 'needWeights', needWeights);
     checkBoolean(this.name, 'averageWeights', averageWeights);
     checkSeed(this.name, 'dropoutSeed', dropoutSeed);
@@ -149,6 +204,7 @@ export abstract class ProjectedAttention extends Module {
         );
       }
     }
+    if (cache !== undefined) this.#checkCache(cache, needWeights);
     const [batch, queryLength] = query.shape;
     const { keyMask, isCausal } = options;
     checkOptionValues(
@@ -159,7 +215,7 @@ export abstract class ProjectedAttention extends Module {
         batch,
         heads: this.numHeads,
         queryLength,
-        keyLength: key.shape[1],
+        keyLength: cache ? cache.lengthAfter(key.shape[1]) : key.shape[1],
         headDim: this.embedDim / this.numHeads,
         isHeadless: false,
       },
@@ -168,19 +224,7 @@ export abstract class ProjectedAttention extends Module {
 
   /** Projects, with one product for neighbouring inputs that are the same tensor, and splits the heads. */
   protected project(query: Tensor, key: Tensor, value: Tensor, addZeroAttn = false): Heads {
-    const inputs = [query, key, value];
-    const packed = this.parameter('in_proj_weight') !== undefined;
-    const projected: Tensor[] = [];
-    while (projected.length < 3) {
-      const first = projected.length;
-      let end = first + 1;
-      while (packed && end < 3 && inputs[end] === inputs[first]) end++;
-      const joint = this.#linear(inputs[first], first, end);
-      for (let part = first; part < end; part++) {
-        projected.push(joint.slice(2, (part - first) * this.embedDim, (part - first + 1) * this.embedDim));
-      }
-    }
-    const [q, k, v] = projected;
+    const [q, k, v] = this.#projectParts([query, key, value], 0);
     return {
       q: this.#split(q),
       k: this.#split(this.#append(k, this.parameter('bias_k'), addZeroAttn)),
@@ -188,15 +232,66 @@ export abstract class ProjectedAttention extends Module {
     };
   }
 
+  /** The heads of the queries alone. */
+  protected projectQuery(query: Tensor): Tensor {
+    return this.#split(this.#projectParts([query], 0)[0]);
+  }
+
+  /** The heads of the keys and values of a context. */
+  protected projectKeyValue(context: Tensor): ProjectedContext {
+    const [k, v] = this.#projectParts([context, context], 1);
+    return new ProjectedContext(this.#split(k), this.#split(v));
+  }
+
+  /** The projections [B, N, E] of inputs from number `from` of q, k, v on. */
+  #projectParts(inputs: readonly Tensor[], from: number): Tensor[] {
+    const packed = this.parameter('in_proj_weight') !== undefined;
+    const projected: Tensor[] = [];
+    while (projected.length < inputs.length) {
+      const first = projected.length;
+      let end = first + 1;
+      while (packed && end < inputs.length && inputs[end] === inputs[first]) end++;
+      const joint = this.#linear(inputs[first], from + first, from + end);
+      for (let part = 0; part < end - first; part++) {
+        projected.push(joint.slice(2, part * this.embedDim, (part + 1) * this.embedDim));
+      }
+    }
+    return projected;
+  }
+
   /** Attention on projected heads, fused unless the weights are wanted, and the output projection. */
-  protected attend({ q, k, v }: Heads, options: AttentionForwardOptions): AttentionModuleResult {
-    const { needWeights = false, averageWeights = false, dropoutSeed, ...visibility } = options;
+  protected attend({ q, k, v }: Heads, options: AttentionForwardOptions & CachedForwardOptions): AttentionModuleResult {
+    const { needWeights = false, averageWeights = false, dropoutSeed, cache, ...visibility } = options;
+    if (cache) return { output: this.attendCached(cache, { q, k, v }, visibility) };
     const attention = { ...visibility, ...droppedBy(this, dropoutSeed) };
     if (!needWeights) {
       return { output: this.combine(flashAttention(q, k, v, attention).output) };
     }
     const { output, weights } = scaledDotProductAttention(q, k, v, { ...attention, returnWeights: true });
     return { output: this.combine(output), weights: averageWeights ? mean(weights!, { axes: 1 }) : weights };
+  }
+
+  /** Appends the keys and values, attends to all that the cache then holds, and projects. */
+  protected attendCached(
+    cache: AttentionCache,
+    { q, k, v }: Heads,
+    { isCausal = true, ...options }: VisibilityOptions & { window?: Window },
+  ): FloatTensor {
+    cache.append(k, v);
+    return this.combine(cache.attend(q, { ...options, isCausal: isCausal && 'bottom-right' }).output);
+  }
+
+  #checkCache(cache: AttentionCache, needWeights: boolean | undefined): void {
+    const methods: readonly (keyof AttentionCache)[] = ['append', 'attend', 'lengthAfter'];
+    if (methods.some((method) => typeof cache?.[method] !== 'function')) {
+      throw new ArgumentError(`${this.name}: cache must be a KeyValueCache, got ${describe(cache)}`);
+    }
+    if (needWeights) throw new ArgumentError(`${this.name}: needWeights must be false with a cache, got true`);
+    if (this.training && this.dropoutP > 0) {
+      throw new ArgumentError(
+        `${this.name}: cache must come in evaluation mode with dropoutP ${this.dropoutP}, got training mode`,
+      );
+    }
   }
 
   /** Merges the heads [B, H, N, E/H] and applies the output projection: [B, N, E]. */

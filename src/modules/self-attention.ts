@@ -7,6 +7,7 @@ import {
   ProjectedAttention,
   type AttentionForwardOptions,
   type AttentionModuleResult,
+  type CachedForwardOptions,
   type ProjectionOptions,
 } from './projected-attention.ts';
 
@@ -19,10 +20,10 @@ export class SelfAttention extends ProjectedAttention {
     super(name, device, options);
   }
 
-  /** @param x [B, N, embedDim] */
-  forward(x: Tensor, options: AttentionForwardOptions = {}): AttentionModuleResult {
+  /** @param x [B, N, embedDim]; with a cache, the tokens that follow those that it holds */
+  forward(x: Tensor, options: AttentionForwardOptions & CachedForwardOptions = {}): AttentionModuleResult {
     this.checkInput('x', x, this.embedDim);
-    this.checkForward(x, x, options, FORWARD_OPTIONS);
+    this.checkForward(x, x, options, [...FORWARD_OPTIONS, 'cache']);
     return this.device.scope(() => this.attend(this.project(x, x, x), options));
   }
 }

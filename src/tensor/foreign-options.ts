@@ -11,6 +11,8 @@ const FOREIGN: readonly (readonly [theirs: string, ours: string, difference: str
   // torch: scaled_dot_product_attention, nn.MultiheadAttention, nn.Transformer
   ['attn_mask src_mask tgt_mask memory_mask', 'mask', ''],
   ['key_padding_mask src_key_padding_mask tgt_key_padding_mask memory_key_padding_mask', 'keyMask', ''],
+  ['tgt_key_padding_mask', 'tgtKeyMask', ''],
+  ['memory_key_padding_mask', 'memoryKeyMask', ''],
   ['is_causal', 'isCausal', 'which is aligned top-left and needs no mask beside it'],
   ['dropout_p dropout', 'dropoutP', 'which ops apply at every call, and modules in train() mode'],
   ['enable_gqa', '', 'key and value may have fewer heads than query without an option'],
@@ -65,10 +67,18 @@ const FOREIGN: readonly (readonly [theirs: string, ours: string, difference: str
   ['attn_bias attention_bias', 'mask', ''],
 ];
 
+const MASK =
+  'where true = may attend (maskFromTorch converts a mask of torch.nn.MultiheadAttention, where true = blocked)';
+const KEY_MASK = 'where true = may attend (keyMaskFromTorch converts a key_padding_mask, where true = padding)';
+
 /** What bool masks mean, which every error says that speaks of a mask. */
 const POLARITY: Readonly<Record<string, string>> = {
-  mask: 'where true = may attend (maskFromTorch converts a mask of torch.nn.MultiheadAttention, where true = blocked)',
-  keyMask: 'where true = may attend (keyMaskFromTorch converts a key_padding_mask, where true = padding)',
+  mask: MASK,
+  tgtMask: MASK,
+  memoryMask: MASK,
+  keyMask: KEY_MASK,
+  tgtKeyMask: KEY_MASK,
+  memoryKeyMask: KEY_MASK,
 };
 
 function plain(name: string): string {

@@ -15,6 +15,12 @@ const ARGUMENTS: Readonly<Record<string, string>> = {
     'embed_dim num_heads dropout bias add_bias_kv add_zero_attn kdim vdim batch_first device dtype',
   'torch.nn.MultiheadAttention.forward':
     'query key value key_padding_mask need_weights attn_mask average_attn_weights is_causal',
+  'torch.nn.TransformerEncoderLayer':
+    'd_model nhead dim_feedforward dropout activation layer_norm_eps norm_first bias batch_first device dtype',
+  'torch.nn.TransformerEncoder': 'encoder_layer num_layers norm enable_nested_tensor mask_check',
+  'torch.nn.TransformerEncoderLayer.forward': 'src src_mask src_key_padding_mask is_causal',
+  'torch.nn.TransformerDecoderLayer.forward':
+    'tgt memory tgt_mask memory_mask tgt_key_padding_mask memory_key_padding_mask tgt_is_causal memory_is_causal',
   'flash_attn.flash_attn_func':
     'q k v dropout_p softmax_scale causal window_size softcap alibi_slopes deterministic return_attn_probs',
   'flash_attn.flash_attn_varlen_func':
