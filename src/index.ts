@@ -5,7 +5,7 @@ export type { DispatchTime, KernelProfile, Profile, ProfileOptions, ProfileRoof 
 export type { TunableOp, TunedCandidate, TunedChoice, TuneOptions, TuneProgress, TuneResult } from './tensor/tuning.ts';
 export { Tensor } from './tensor/tensor.ts';
 export type { FloatTensor } from './tensor/tensor.ts';
-export type { DType, FloatDType, TensorData } from './tensor/dtype.ts';
+export type { CacheDType, DType, FloatDType, TensorData } from './tensor/dtype.ts';
 export type { Shape } from './tensor/shape.ts';
 export type { MemoryUse } from './gpu/buffers.ts';
 export type { CompileEvent } from './gpu/pipelines.ts';

@@ -1,4 +1,4 @@
-// parts: attention-gradient/exact, attention-gradient/key, attention-gradient/pair, attention-gradient/value-output, attention/chunk, attention/inputs, attention/modifiers, attention/score, element, launch, special, store
+// parts: attention-gradient/exact, attention-gradient/key, attention-gradient/pair, attention-gradient/value-output, attention/chunk, attention/inputs, attention/keys, attention/modifiers, attention/score, attention/values, element, launch, special, store
 //
 // The gradients of k and v for GPUs: dK = scale · dS'ᵀ Q and dV = (P ∘ M)ᵀ dO, as in attention-gradient/pair, in O(length) memory,
 // with large tiles in registers.

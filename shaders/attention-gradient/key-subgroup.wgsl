@@ -1,4 +1,4 @@
-// parts: attention-gradient/key, attention-gradient/pair, attention-gradient/subgroup, attention-gradient/value-output, attention/inputs, attention/score, drivers, launch, special, store
+// parts: attention-gradient/key, attention-gradient/pair, attention-gradient/subgroup, attention-gradient/value-output, attention/inputs, attention/keys, attention/score, attention/values, drivers, launch, special, store
 //
 // The gradients of k and v without workgroup memory or barriers, for drivers where those are slow (CPUs):
 // dK = scale · dS'ᵀ Q and dV = (P ∘ M)ᵀ dO, as in attention-gradient/pair, in O(length) memory.

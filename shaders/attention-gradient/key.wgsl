@@ -1,4 +1,4 @@
-// parts: attention-gradient/key, attention-gradient/pair, attention-gradient/tile, attention-gradient/value-output, attention/inputs, attention/score, launch, special, store
+// parts: attention-gradient/key, attention-gradient/pair, attention-gradient/tile, attention-gradient/value-output, attention/inputs, attention/keys, attention/score, attention/values, launch, special, store
 //
 // The gradients of k and v: dK = scale · dS'ᵀ Q and dV = (P ∘ M)ᵀ dO, as in attention-gradient/pair, in O(length) memory.
 //

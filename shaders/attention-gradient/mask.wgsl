@@ -1,4 +1,4 @@
-// parts: attention-gradient/pair, attention-gradient/tile, attention/inputs, attention/score, launch, operand, store
+// parts: attention-gradient/pair, attention-gradient/tile, attention/inputs, attention/keys, attention/score, attention/values, launch, operand, store
 //
 // The gradient of a float mask: dS of attention-gradient/pair, summed over the axes along which the mask is broadcast.
 //

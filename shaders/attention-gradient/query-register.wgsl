@@ -1,4 +1,4 @@
-// parts: attention-gradient/exact, attention-gradient/pair, attention-gradient/query, attention/chunk, attention/inputs, attention/modifiers, attention/score, attention/work, element, launch, special, store
+// parts: attention-gradient/exact, attention-gradient/pair, attention-gradient/query, attention/chunk, attention/inputs, attention/keys, attention/modifiers, attention/score, attention/values, attention/work, element, launch, special, store
 //
 // The gradient of q for GPUs: dQ = scale · dS' K, with dS' as in attention-gradient/pair, in O(length) memory, with large tiles in
 // registers.

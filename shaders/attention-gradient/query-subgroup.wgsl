@@ -1,4 +1,4 @@
-// parts: attention-gradient/pair, attention-gradient/query, attention-gradient/subgroup, attention/inputs, attention/score, attention/work, drivers, launch, special, store
+// parts: attention-gradient/pair, attention-gradient/query, attention-gradient/subgroup, attention/inputs, attention/keys, attention/score, attention/values, attention/work, drivers, launch, special, store
 //
 // The gradient of q without workgroup memory or barriers, for drivers where those are slow (CPUs):
 // dQ = scale · dS' K, with dS' as in attention-gradient/pair, in O(length) memory.

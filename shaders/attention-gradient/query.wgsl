@@ -1,4 +1,4 @@
-// parts: attention-gradient/pair, attention-gradient/query, attention-gradient/tile, attention/inputs, attention/score, attention/work, launch, special, store
+// parts: attention-gradient/pair, attention-gradient/query, attention-gradient/tile, attention/inputs, attention/keys, attention/score, attention/values, attention/work, launch, special, store
 //
 // The gradient of q: dQ = scale · dS' K, with dS' as in attention-gradient/pair, in O(length) memory.
 //

@@ -1,4 +1,4 @@
-// parts: attention/chunk, attention/forward, attention/inputs, attention/modifiers, attention/score, attention/special, attention/work, element, launch, special, store
+// parts: attention/chunk, attention/forward, attention/inputs, attention/keys, attention/modifiers, attention/score, attention/special, attention/values, attention/work, element, launch, special, store
 //
 // FlashAttention forward for GPUs: O = softmax(scale · Q Kᵀ + mask) V in O(length) memory, with large tiles in registers.
 //

@@ -1,4 +1,4 @@
-// parts: attention/forward, attention/inputs, attention/score, attention/work, drivers, launch, special, store
+// parts: attention/forward, attention/inputs, attention/keys, attention/score, attention/values, attention/work, drivers, launch, special, store
 //
 // Fused attention of few query rows against many keys (decoding): O = softmax(scale · Q Kᵀ + mask) V in O(length) memory.
 //

@@ -1,4 +1,4 @@
-// parts: attention/forward, attention/inputs, attention/score, attention/special, attention/work, drivers, launch, special, store
+// parts: attention/forward, attention/inputs, attention/keys, attention/score, attention/special, attention/values, attention/work, drivers, launch, special, store
 //
 // Fused attention without workgroup memory or barriers, for drivers where those are slow (CPUs):
 // O = softmax(scale · Q Kᵀ + mask) V with an online softmax, in O(length) memory, over the keys of the rows' band only.

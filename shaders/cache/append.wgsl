@@ -1,4 +1,4 @@
-// parts: element, launch, operand, rotary
+// parts: codes, element, launch, operand, rotary, special
 //
 // Writes new keys and values into a cache's storage, in place. It converts them to the cache's dtype, and rotates the keys
 // (rotary position embedding, see the part rotary):
@@ -16,10 +16,17 @@
 //                 row for each batch entry: the position of row 0, how many of the N rows are real, and the pages from
 //                 that of row 0 on.
 //
-// One invocation writes one 32-bit word (one f32 or two f16), a workgroup 64 of them, the keys first. Bound by bandwidth.
+// One invocation writes one unit, a workgroup 64 of them, the keys first. A unit is one 32-bit word (one f32 or two f16), or one
+// group of codes with its scale (see the part codes). A group is rounded to the nearest codes, halves to even:
+//
+//     scale = max |x| / L      code = round(x · (L / max |x|))      L = 127 of 8 bits, 7 of 4 bits
+//
+// If max |x| < 2⁻¹⁰⁰, all codes and the scale are 0. If a number of the group is not finite, the scale is NaN, and so is
+// everything that is read from the group. Bound by bandwidth.
 
 const IN_F16: bool = false;      // k and v
-const CACHE_F16: bool = false;
+const K_BITS: u32 = 32u;         // storage of keys: 32 (f32), 16 (f16), or codes of 8 or 4 bits
+const V_BITS: u32 = 32u;         // and of values
 const PAGED: bool = false;
 
 // k or v, and the storage that its rows go to.
@@ -27,6 +34,7 @@ struct RowParams {
   operand: Operand,         // [B, Hkv, N, D]
   dim: u32,                 // D
   row_words: u32,           // words of a row of storage
+  row_units: u32,           // units of a row
 }
 
 // Read unless PAGED.
@@ -46,8 +54,8 @@ struct PageParams {
 }
 
 struct Params {
-  words: u32,               // words of the rows written
-  key_words: u32,           // of those the words of keys
+  units: u32,               // units of the rows written
+  key_units: u32,           // of those the units of keys
   kv_heads: u32,
   rows: u32,                // rows written of each batch entry and head
   @align(16) ring: RingParams,
@@ -122,7 +130,40 @@ fn stored(rows: RowParams, is_key: bool, to: Place, column: u32) -> f32 {
   return load_value(origin + column * rows.operand.strides.w);
 }
 
+fn store_word(is_key: bool, word: u32, bits: u32) {
+  if is_key { keys[word] = bits; } else { values[word] = bits; }
+}
+
+// Writes the group of codes that begins at a column.
+fn store_group(rows: RowParams, is_key: bool, to: Place, first: u32, bits: u32) {
+  let end = select(min(first + CODE_GROUP, rows.dim), rows.dim, bits == 8u);
+  var largest = 0.0;
+  var is_finite = true;
+  for (var column = first; column < end; column++) {
+    let x = stored(rows, is_key, to, column);
+    largest = max(largest, abs(x));
+    is_finite = is_finite && !is_special(x);
+  }
+  let limit = select(7.0, 127.0, bits == 8u);
+  let is_zero = largest < SMALLEST;
+  let inverse = select(limit / largest, 0.0, is_zero || !is_finite);
+  let scale = select(largest / limit, 0.0, is_zero);
+  let target_row = to.target_row * rows.row_words;
+  store_word(is_key, target_row + scale_word(first, bits), select(NAN_BITS, bitcast<u32>(scale), is_finite));
+  let codes = 32u / bits;  // in a word
+  for (var column = first; column < end; column += codes) {
+    var word = 0u;
+    for (var i = 0u; i < codes; i++) {
+      var code = 0;
+      if is_finite { code = i32(round(stored(rows, is_key, to, column + i) * inverse)); }
+      word |= (bitcast<u32>(code) & ((1u << bits) - 1u)) << (bits * i);
+    }
+    store_word(is_key, target_row + code_word(column, bits), word);
+  }
+}
+
 const WORKGROUP: u32 = 64u;
+const SMALLEST: f32 = 0x1p-100f;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -130,23 +171,28 @@ fn main(
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  var word = linear_group(group, groups) * WORKGROUP + lane;
-  if word >= params.words { return; }
-  let is_key = word < params.key_words;
+  var unit = linear_group(group, groups) * WORKGROUP + lane;
+  if unit >= params.units { return; }
+  let is_key = unit < params.key_units;
   var rows = params.k;
+  var bits = K_BITS;
   if !is_key {
     rows = params.v;
-    word -= params.key_words;
+    bits = V_BITS;
+    unit -= params.key_units;
   }
-  let to = place(word / rows.row_words);
+  let to = place(unit / rows.row_units);
   if !to.is_real { return; }
-  let column = word % rows.row_words;
-  var bits = 0u;
-  if CACHE_F16 {
-    bits = encode_pair(vec2<f32>(stored(rows, is_key, to, 2u * column), stored(rows, is_key, to, 2u * column + 1u)));
-  } else {
-    bits = bitcast<u32>(stored(rows, is_key, to, column));
+  let at = unit % rows.row_units;
+  if (K_BITS < 16u || V_BITS < 16u) && bits < 16u {
+    store_group(rows, is_key, to, at * CODE_GROUP, bits);
+    return;
   }
-  let target_word = to.target_row * rows.row_words + column;
-  if is_key { keys[target_word] = bits; } else { values[target_word] = bits; }
+  var word = 0u;
+  if bits == 16u {
+    word = encode_pair(vec2<f32>(stored(rows, is_key, to, 2u * at), stored(rows, is_key, to, 2u * at + 1u)));
+  } else {
+    word = bitcast<u32>(stored(rows, is_key, to, at));
+  }
+  store_word(is_key, to.target_row * rows.row_words + at, word);
 }

@@ -1,5 +1,6 @@
 import { ArgumentError } from '../gpu/errors.ts';
 import type { KeyPlaces } from '../kernels/attention.ts';
+import { keyStorage, type RowFormat } from '../kernels/codes.ts';
 import { attendStored } from '../ops/attention/fused-attention.ts';
 import type { AttentionResult } from '../ops/attention/internal/call.ts';
 import { ATTENTION_OPTIONS, type AttentionOptions } from '../ops/attention/internal/options.ts';
@@ -17,10 +18,12 @@ export const CACHED_ATTENTION_OPTIONS = ATTENTION_OPTIONS.filter(
 
 /** What a cache holds. */
 export interface KeyValueStore {
-  /** [B, Hkv, capacity, D]; in pages [numPages, Hkv, pageSize, D]. */
+  /** [B, Hkv, capacity, D]; in pages [numPages, Hkv, pageSize, D]. Rows of codes are uint32 words, in place of D. */
   readonly k: Tensor;
   /** The same with Dv. */
   readonly v: Tensor;
+  readonly keyRows: RowFormat;
+  readonly valueRows: RowFormat;
   readonly batch: number;
   /** Keys of each batch entry. */
   readonly lengths: readonly number[];
@@ -33,8 +36,8 @@ export interface AttendOptions extends CachedAttentionOptions {
 }
 
 /**
- * Attention of q [B, H, Nq, D] to what a cache holds. float32 queries may read a float16 cache. The result has the query's
- * dtype. `isCausal` is 'bottom-right' by default. Masks are over the keys that the longest batch entry holds.
+ * Attention of q [B, H, Nq, D] to what a cache holds. Queries may be float32 or float16, whatever the cache stores. The result has
+ * the query's dtype. `isCausal` is 'bottom-right' by default. Masks are over the keys that the longest batch entry holds.
  * `queryOffset` is the position of the first query among the keys held, and decides by which positions the queries are
  * rotated. By default the queries are at the last `lengths` keys, and `lengths` is Nq by default.
  *
@@ -47,10 +50,10 @@ export function attend(
   { rotary, lengths, ...options }: AttendOptions & { readonly lengths?: readonly number[] },
   evicted = 0,
 ): AttentionResult {
-  const { k, v, batch, places } = store;
+  const { k, v, keyRows, valueRows, batch, places } = store;
   checkFloat(op, 'query', q);
   checkSameDevice(op, 'the cache', k, 'query', q);
-  const headDim = k.shape[3];
+  const headDim = keyRows.dim;
   if (q.rank !== 4 || q.shape[0] !== batch || q.shape[3] !== headDim) {
     throw new ArgumentError(
       `${op}: query must have shape [${batch}, heads, length, ${headDim}], got ${formatShape(q.shape)}`,
@@ -70,8 +73,9 @@ export function attend(
     ...(store.lengths.some((length) => length !== keyLength) && { keyLengths: store.lengths }),
   };
   const { queryOffset = last } = all;
-  const rotate = rotary === undefined ? undefined : rotationOf(op, q, k, rotary, queryOffset, evicted);
-  return attendStored(op, { q, k, v }, { keyLength, places, rotate }, all);
+  const rotate = rotary === undefined ? undefined : rotationOf(op, q, store, rotary, queryOffset, evicted);
+  const storage = keyStorage(keyRows.dtype, valueRows.dtype);
+  return attendStored(op, { q, k, v }, { keyLength, places, valueDim: valueRows.dim, storage, rotate }, all);
 }
 
 /** @returns how many of the rows are real in each batch entry, the first ones: all `most` unless `lengths` says so */

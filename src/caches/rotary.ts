@@ -1,5 +1,6 @@
 /** Rotary tables that are given to a cache: checks that they fit its keys, and rotates its queries. */
 import { ArgumentError } from '../gpu/errors.ts';
+import type { RowFormat } from '../kernels/codes.ts';
 import type { AttentionOptions } from '../ops/attention/internal/options.ts';
 import { checkBoolean, checkSameDevice, checkTensor, describe } from '../ops/internal/check.ts';
 import { rotate } from '../ops/internal/rotate.ts';
@@ -17,8 +18,14 @@ export interface RotaryTables {
   readonly interleaved?: boolean;
 }
 
-/** @throws ArgumentError unless keys [.., D] can be rotated by the tables */
-export function checkRotary(op: string, keys: Tensor, rotary: RotaryTables): void {
+/** Where a cache keeps its keys, and how. */
+interface StoredKeys {
+  readonly k: Tensor;
+  readonly keyRows: RowFormat;
+}
+
+/** @throws ArgumentError unless a cache's keys can be rotated by the tables */
+export function checkRotary(op: string, { k, keyRows }: StoredKeys, rotary: RotaryTables): void {
   if (rotary === null || typeof rotary !== 'object') {
     throw new ArgumentError(`${op}: rotary must be a RotaryEmbedding or tables { cos, sin }, got ${describe(rotary)}`);
   }
@@ -28,7 +35,7 @@ export function checkRotary(op: string, keys: Tensor, rotary: RotaryTables): voi
     ['rotary.sin', sin],
   ] as const) {
     checkTensor(op, name, table);
-    checkSameDevice(op, 'the cache', keys, name, table);
+    checkSameDevice(op, 'the cache', k, name, table);
     if (table.dtype !== 'float32' || table.rank !== 2) {
       throw new ArgumentError(`${op}: ${name} must be float32 of two axes, got ${describe(table)}`);
     }
@@ -37,7 +44,7 @@ export function checkRotary(op: string, keys: Tensor, rotary: RotaryTables): voi
   if (formatShape(sin.shape) !== formatShape(cos.shape)) {
     throw new ArgumentError(`${op}: rotary.sin must have cos's shape ${formatShape(cos.shape)}, got ${describe(sin)}`);
   }
-  const headDim = keys.shape.at(-1)!;
+  const headDim = keyRows.dim;
   if (2 * cos.shape[1] > headDim) {
     throw new ArgumentError(
       `${op}: rotary.cos must have at most ${Math.floor(headDim / 2)} columns, half the headDim, got ${cos.shape[1]}`,
@@ -62,7 +69,7 @@ export function checkPositions(op: string, rotary: RotaryTables | undefined, end
 export function rotationOf(
   op: string,
   q: FloatTensor,
-  keys: Tensor,
+  keys: StoredKeys,
   rotary: RotaryTables,
   queryOffset: QueryOffset,
   evicted: number,

@@ -1,17 +1,18 @@
 /** The storage of keys and values that both caches have: what it holds, how rows are written to it, and how it grows. */
 import { ArgumentError } from '../gpu/errors.ts';
-import { planAppend, type AppendPlaces } from '../kernels/cache.ts';
+import { planAppend, type AppendPlaces, type AppendProblem } from '../kernels/cache.ts';
+import { isCoded, rowWords, type RowFormat } from '../kernels/codes.ts';
 import { operandOf } from '../kernels/launch.ts';
 import { checkChoice, checkCount, checkFloat, checkSameDevice } from '../ops/internal/check.ts';
 import type { Device } from '../tensor/device.ts';
-import type { FloatDType } from '../tensor/dtype.ts';
+import { CACHE_DTYPES, type CacheDType, type FloatDType } from '../tensor/dtype.ts';
 import { formatShape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { KeyValueStore } from './attend.ts';
 import { checkRotary, type RotaryTables } from './rotary.ts';
 
-/** Keys [blocks, Hkv, slots, D] and values [blocks, Hkv, slots, Dv] of one dtype, row-major. A block is a batch entry or a page. */
-export type CacheStorage = Pick<KeyValueStore, 'k' | 'v'>;
+/** Keys [blocks, Hkv, slots, D] and values [blocks, Hkv, slots, Dv], row-major. A block is a batch entry or a page. */
+export type CacheStorage = Pick<KeyValueStore, 'k' | 'v' | 'keyRows' | 'valueRows'>;
 
 /** The sizes of the keys and values that a cache holds. */
 export interface KeyValueOptions {
@@ -21,18 +22,24 @@ export interface KeyValueOptions {
   headDim: number;
   /** Elements of a value, Dv; default headDim. */
   valueDim?: number;
-  /** Dtype of the stored keys and values, to which an append converts. Default float32. */
-  dtype?: FloatDType;
+  /**
+   * Dtype of the stored keys and values, to which an append converts; default float32. `'int8'` keeps a key or a value of one head
+   * as integers from −127 to 127 with one float32 scale, `'int4'` each 32 of its elements as integers from −7 to 7 with one.
+   */
+  dtype?: CacheDType;
+  /** Dtype of the stored values, if not `dtype`. */
+  valueDType?: CacheDType;
 }
 
-export const ROW_OPTIONS = ['numKvHeads', 'headDim', 'valueDim', 'dtype'] as const;
+export const ROW_OPTIONS = ['numKvHeads', 'headDim', 'valueDim', 'dtype', 'valueDType'] as const;
 
 /** @throws ArgumentError for sizes or a dtype that do not fit */
-export function checkRows(op: string, { numKvHeads, headDim, valueDim, dtype }: KeyValueOptions): void {
+export function checkRows(op: string, { numKvHeads, headDim, valueDim, dtype, valueDType }: KeyValueOptions): void {
   checkCount(op, 'numKvHeads', numKvHeads);
   checkCount(op, 'headDim', headDim);
   if (valueDim !== undefined) checkCount(op, 'valueDim', valueDim);
-  if (dtype !== undefined) checkChoice(op, 'dtype', dtype, ['float32', 'float16']);
+  if (dtype !== undefined) checkChoice(op, 'dtype', dtype, CACHE_DTYPES);
+  if (valueDType !== undefined) checkChoice(op, 'valueDType', valueDType, CACHE_DTYPES);
 }
 
 /** @throws ArgumentError if the storage is disposed */
@@ -49,21 +56,26 @@ export function allocate(
   slots: number,
   rows: KeyValueOptions,
 ): CacheStorage {
-  const { numKvHeads, headDim, valueDim = headDim, dtype = 'float32' } = rows;
-  const storage = device.scope(() => ({
-    k: device.empty([blocks, numKvHeads, slots, headDim], dtype, op),
-    v: device.empty([blocks, numKvHeads, slots, valueDim], dtype, op),
-  }));
-  device.keep(storage.k);
-  device.keep(storage.v);
-  return storage;
+  const { numKvHeads, headDim, valueDim = headDim, dtype = 'float32', valueDType = dtype } = rows;
+  const keyRows: RowFormat = { dim: headDim, dtype };
+  const valueRows: RowFormat = { dim: valueDim, dtype: valueDType };
+  const allocateRows = (format: RowFormat) =>
+    isCoded(format.dtype)
+      ? device.empty([blocks, numKvHeads, slots, rowWords(format)], 'uint32', op)
+      : device.empty([blocks, numKvHeads, slots, format.dim], format.dtype, op);
+  const { k, v } = device.scope(() => ({ k: allocateRows(keyRows), v: allocateRows(valueRows) }));
+  device.keep(k);
+  device.keep(v);
+  return { k, v, keyRows, valueRows };
 }
 
 /** What a print of a cache says of its storage. */
-export function storageFacts({ k, v }: CacheStorage): Readonly<Record<string, unknown>> {
-  const [, numKvHeads, , headDim] = k.shape;
-  const valueDim = v.shape[3] === headDim ? undefined : v.shape[3];
-  return { numKvHeads, headDim, valueDim, dtype: k.dtype };
+export function storageFacts({ k, keyRows, valueRows }: CacheStorage): Readonly<Record<string, unknown>> {
+  const [, numKvHeads] = k.shape;
+  const { dim: headDim, dtype } = keyRows;
+  const valueDim = valueRows.dim === headDim ? undefined : valueRows.dim;
+  const valueDType = valueRows.dtype === dtype ? undefined : valueRows.dtype;
+  return { numKvHeads, headDim, valueDim, dtype, valueDType };
 }
 
 export function disposeStorage({ k, v }: CacheStorage): void {
@@ -87,13 +99,13 @@ export function checkAppend(
   storage: CacheStorage,
   rotary: RotaryTables | undefined,
 ): number {
-  for (const [name, tensor, stored] of [
-    ['key', k, storage.k],
-    ['value', v, storage.v],
+  for (const [name, tensor, stored, dim] of [
+    ['key', k, storage.k, storage.keyRows.dim],
+    ['value', v, storage.v, storage.valueRows.dim],
   ] as const) {
     checkFloat(op, name, tensor);
     checkSameDevice(op, 'the cache', stored, name, tensor);
-    const [, heads, , dim] = stored.shape;
+    const [, heads] = stored.shape;
     const fits = tensor.rank === 4 && [batch, heads, dim].every((length, i) => tensor.shape[[0, 1, 3][i]] === length);
     if (!fits) {
       throw new ArgumentError(
@@ -108,7 +120,7 @@ export function checkAppend(
   if (v.shape[2] !== k.shape[2]) {
     throw new ArgumentError(`${op}: value length must equal key's ${k.shape[2]}, got ${v.shape[2]}`);
   }
-  if (rotary !== undefined) checkRotary(op, storage.k, rotary);
+  if (rotary !== undefined) checkRotary(op, storage, rotary);
   return k.shape[2];
 }
 
@@ -117,24 +129,31 @@ export function append(
   op: string,
   k: Tensor,
   v: Tensor,
+  storage: CacheStorage,
+  places: AppendPlaces,
+  rotary?: RotaryTables,
+): void {
+  const { keyRows: keys, valueRows: values } = storage;
+  const [inDType, length] = [k.dtype as FloatDType, k.shape[2]];
+  write(op, { k, v }, storage, { inDType, length, keys, values, k: operandOf(k), v: operandOf(v) }, places, rotary);
+}
+
+function write(
+  op: string,
+  { k, v }: Pick<CacheStorage, 'k' | 'v'>,
   { k: keys, v: values }: CacheStorage,
+  rows: Pick<AppendProblem, 'inDType' | 'length' | 'keys' | 'values' | 'k' | 'v'>,
   places: AppendPlaces,
   rotary?: RotaryTables,
 ): void {
   const { device } = keys;
-  const [, kvHeads, slots, keyDim] = keys.shape;
+  const [, kvHeads, slots] = keys.shape;
   const plan = planAppend(
     {
       op,
+      ...rows,
       batch: k.shape[0],
       kvHeads,
-      length: k.shape[2],
-      keyDim,
-      valueDim: values.shape[3],
-      inDType: k.dtype as FloatDType,
-      cacheDType: keys.dtype as FloatDType,
-      k: operandOf(k),
-      v: operandOf(v),
       slots,
       places,
       rotary: rotary && {
@@ -149,7 +168,8 @@ export function append(
   device.scope(() => {
     const table = plan.table && device.words(plan.table, op);
     if (plan.copy) device.dispatch(op, plan.copy, { table, keys, values });
-    device.dispatch(op, plan.append, { k, v, cos_table: rotary?.cos, sin_table: rotary?.sin, table, keys, values });
+    const tables = { cos_table: rotary?.cos, sin_table: rotary?.sin };
+    device.dispatch(op, plan.append, { k, v, ...tables, table, keys, values });
   });
   keys.changed();
   values.changed();
@@ -160,12 +180,16 @@ export function append(
  * before still reads the old one, because only later work can reuse its memory.
  */
 export function moveRows(op: string, from: CacheStorage, to: CacheStorage, length: number): void {
-  const { device } = from.k;
+  // whatever the dtype, rows are moved as words, with which nothing is computed
+  const [keys, values] = [from.keyRows, from.valueRows].map((format): RowFormat => ({
+    dim: rowWords(format),
+    dtype: 'float32',
+  }));
+  const [, heads, slots] = from.k.shape;
+  const operand = ({ dim }: RowFormat) => ({ strides: [heads * slots * dim, slots * dim, dim, 1], offset: 0 });
+  const rows = { inDType: 'float32', length, keys, values, k: operand(keys), v: operand(values) } as const;
   try {
-    device.scope(() => {
-      const [k, v] = [from.k, from.v].map((tensor) => tensor.slice(2, 0, length));
-      append(op, k, v, to, { kind: 'ring', position: 0, kept: 0 });
-    });
+    write(op, from, to, rows, { kind: 'ring', position: 0, kept: 0 });
   } catch (error) {
     disposeStorage(to);
     throw error;

@@ -35,6 +35,16 @@ export interface OptionFields {
   readonly maskBlock?: number;
 }
 
+/** How kernels read keys and values that do not both have the same float dtype (src/kernels/codes.ts). */
+export interface KeyStorage {
+  /** Whether keys, and values, are codes with scales. Their operands then count 32-bit words. */
+  readonly hasKeyCodes: boolean;
+  readonly hasValueCodes: boolean;
+  readonly constants: Constants;
+  /** A kernel's shader that reads them. */
+  readonly readerOf: (shader: Shader) => Shader;
+}
+
 /** What the fused attention kernels read, forward and backward; strides are those of batch, head, row, column. */
 export interface AttentionInputs {
   /** The op's name, for errors. */
@@ -43,8 +53,9 @@ export interface AttentionInputs {
   readonly kernelsOf: AttentionOp;
   /** Dtype of q and the output. */
   readonly dtype: FloatDType;
-  /** Dtype of k and v. */
+  /** Dtype of k and v; what they are read as, if `storage` is given. */
   readonly kvDtype: FloatDType;
+  readonly storage?: KeyStorage;
   /** Batch entries; the sequences of a packed batch. */
   readonly batch: number;
   readonly heads: number;
@@ -317,8 +328,9 @@ function streamVariant(
 }
 
 /** For kernels on CPU drivers, which run both sides of a branch: whether q, k and v can be read by quads without one. */
-export function alignment({ headDim, valueDim, q, k, v }: AttentionInputs): Constants {
-  const isAligned = headDim % 4 === 0 && valueDim % 4 === 0 && [q, k, v].every((operand) => readsQuads(operand, 3));
+export function alignment({ headDim, valueDim, q, k, v, storage }: AttentionInputs): Constants {
+  const operands = [q, ...(storage?.hasKeyCodes ? [] : [k]), ...(storage?.hasValueCodes ? [] : [v])];
+  const isAligned = headDim % 4 === 0 && valueDim % 4 === 0 && operands.every((operand) => readsQuads(operand, 3));
   return isAligned ? { ALIGNED: true } : {};
 }
 
@@ -345,6 +357,7 @@ function kernelOf(problem: AttentionProblem, variant: AttentionVariant): { shade
       const { KV_RING: isRing, KV_PAGED: isPaged } = options.constants;
       const vectors = !isRing &&
         !isPaged &&
+        !problem.storage &&
         isWhole(problem.k, headDim) &&
         isWhole(problem.v, valueDim) && { VECTORS: true };
       return {
@@ -448,10 +461,10 @@ export interface AttentionSize extends Pick<AttentionInputs, 'dtype' | 'headDim'
 
 /** The size of the first pass, whose kernel the others take too. */
 function sizeOf(problem: AttentionProblem): AttentionSize {
-  const { kernelsOf, dtype, kvDtype, headDim, heads, kvHeads, queryLength, options } = problem;
+  const { kernelsOf, dtype, kvDtype, storage, headDim, heads, kvHeads, queryLength, options } = problem;
   const valueDim = columnsOfPass(problem.valueDim);
   const { maskBlock } = options;
-  const isPlain = kvDtype === dtype && options.isPlain;
+  const isPlain = kvDtype === dtype && options.isPlain && storage === undefined;
   const rows = maskBlock === undefined ? (queryLength * heads) / kvHeads : queryLength;
   return { kernelsOf, dtype, kvDtype, headDim, valueDim, rows, isPlain, maskBlock };
 }
@@ -635,7 +648,7 @@ export function attentionLaunch(
   firstColumn = 0,
 ): Launch {
   const problem = passOf(whole, firstColumn);
-  const { op, output, batch, heads, queryRows, dtype, kvDtype, options } = problem;
+  const { op, output, batch, heads, queryRows, dtype, kvDtype, storage, options } = problem;
   const { valueDim } = whole;
   const { folds, headTiles, rows } = foldHeads(problem, variant);
   const { shader, constants } = kernelOf(problem, variant);
@@ -644,11 +657,12 @@ export function attentionLaunch(
   // splits are row-major: [splits, batch, heads, rows, value dim]
   const partStrides = [heads * queryRows * valueDim, queryRows * valueDim, valueDim, 1];
   return {
-    shader,
+    shader: storage?.readerOf(shader) ?? shader,
     constants: {
       ...constants,
       ...options.constants,
       ...(kvDtype === 'float16' && { KV_F16: true }),
+      ...storage?.constants,
       ...(dtype === 'float16' && splits === 1 && { OUT_F16: true }),
       ...(folds && { FOLDS_GROUP: true }),
     },
@@ -715,12 +729,11 @@ function columnsOfPass(valueDim: number): number {
 
 /** The problem with the columns of v of one pass. */
 function passOf(problem: AttentionProblem, firstColumn: number): AttentionProblem {
-  const { v, valueDim } = problem;
-  return {
-    ...problem,
-    valueDim: Math.min(valueDim - firstColumn, columnsOfPass(valueDim)),
-    v: { ...v, offset: v.offset + firstColumn * v.strides[3] },
-  };
+  const { v, valueDim, storage } = problem;
+  // a row of codes begins with a scale, so its reader counts columns from there
+  const offset = storage?.hasValueCodes ? v.offset : v.offset + firstColumn * v.strides[3];
+  const columns = Math.min(valueDim - firstColumn, columnsOfPass(valueDim));
+  return { ...problem, valueDim: columns, v: { ...v, offset } };
 }
 
 // ---- merging parts, and block masks

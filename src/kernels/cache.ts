@@ -2,8 +2,9 @@
 import appendShader from '../../shaders/cache/append.wgsl';
 import copyShader from '../../shaders/cache/copy-pages.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
-import { BYTES, type FloatDType } from '../tensor/dtype.ts';
-import { largestOf, rowPitch } from '../tensor/shape.ts';
+import type { FloatDType } from '../tensor/dtype.ts';
+import { largestOf } from '../tensor/shape.ts';
+import { BITS, isCoded, rowGroups, rowWords, type RowFormat } from './codes.ts';
 import { foldWorkgroups, operandFields, type Limits, type Operand } from './launch.ts';
 
 /** Where the rows of an append go. */
@@ -40,10 +41,10 @@ export interface AppendProblem {
   readonly kvHeads: number;
   /** New rows of each batch entry and head: N. */
   readonly length: number;
-  readonly keyDim: number;
-  readonly valueDim: number;
   readonly inDType: FloatDType;
-  readonly cacheDType: FloatDType;
+  /** Rows of the storage. */
+  readonly keys: RowFormat;
+  readonly values: RowFormat;
   readonly k: Operand;
   readonly v: Operand;
   /** Rows of a block of the storage: the capacity, or the page size. */
@@ -110,37 +111,37 @@ function planRows(
   where: { readonly ring: typeof NO_RING; readonly page: typeof NO_PAGES },
   limits: Limits,
 ): Launch {
-  const { op, batch, kvHeads, keyDim, valueDim, inDType, cacheDType, places } = problem;
+  const { op, batch, kvHeads, keys, values, inDType, places } = problem;
   const { dim, interleaved, cos, sin } = problem.rotary ?? NO_ROTARY;
-  const [keyRow, valueRow] = [rowWords(keyDim, cacheDType), rowWords(valueDim, cacheDType)];
   const count = batch * kvHeads * rows;
-  const words = count * (keyRow + valueRow);
+  const units = count * (rowUnits(keys) + rowUnits(values));
   return {
     shader: appendShader,
     constants: {
       IN_F16: inDType === 'float16',
-      CACHE_F16: cacheDType === 'float16',
+      K_BITS: BITS[keys.dtype],
+      V_BITS: BITS[values.dtype],
       PAGED: places.kind === 'paged',
     },
     params: {
-      words,
-      key_words: count * keyRow,
+      units,
+      key_units: count * rowUnits(keys),
       kv_heads: kvHeads,
       rows,
       ...where,
-      k: { operand: operandFields(problem.k), dim: keyDim, row_words: keyRow },
-      v: { operand: operandFields(problem.v), dim: valueDim, row_words: valueRow },
+      k: rowFields(problem.k, keys),
+      v: rowFields(problem.v, values),
       rotary: { dim, is_interleaved: interleaved ? 1 : 0, cos: operandFields(cos), sin: operandFields(sin) },
     },
-    workgroups: foldWorkgroups(op, Math.ceil(words / APPEND_WORKGROUP), limits),
+    workgroups: foldWorkgroups(op, Math.ceil(units / APPEND_WORKGROUP), limits),
   };
 }
 
 /** Copies pages inside the storage. */
 function planCopy(problem: AppendProblem, copies: number, limits: Limits): Launch {
-  const { op, kvHeads, slots, keyDim, valueDim, cacheDType } = problem;
-  const [keys, values] = [keyDim, valueDim].map((dim) => {
-    const words = rowWords(dim, cacheDType);
+  const { op, kvHeads, slots } = problem;
+  const [keys, values] = [problem.keys, problem.values].map((format) => {
+    const words = rowWords(format);
     return { words: kvHeads * slots * words, row_words: words };
   });
   const words = copies * (keys.words + values.words);
@@ -156,7 +157,13 @@ function tableRow({ position, count, pages }: PagedRows, pitch: number): number[
   return [position, count, ...pages, ...Array.from({ length: pitch - 2 - pages.length }, () => 0)];
 }
 
-/** 32-bit words of a row of storage. */
-function rowWords(dim: number, dtype: FloatDType): number {
-  return (rowPitch(dim, dtype) * BYTES[dtype]) / 4;
+/** What one invocation writes is a unit: a word, or a group of codes. */
+function rowUnits(format: RowFormat): number {
+  return isCoded(format.dtype) ? rowGroups(format) : rowWords(format);
+}
+
+/** Twin of the uniform struct `RowParams`. */
+function rowFields(operand: Operand, format: RowFormat) {
+  const { dim } = format;
+  return { operand: operandFields(operand), dim, row_words: rowWords(format), row_units: rowUnits(format) };
 }

@@ -2,7 +2,7 @@ import { ArgumentError } from '../gpu/errors.ts';
 import type { Signal } from '../gpu/global-types.ts';
 import { checkFinite, describe } from '../ops/internal/check.ts';
 import { sample } from '../ops/sample.ts';
-import type { FloatDType } from '../tensor/dtype.ts';
+import type { CacheDType } from '../tensor/dtype.ts';
 import { checkOptions, checkWait } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { checkCacheOptions, type ModelCache, type ModelCacheOptions } from './model-cache.ts';
@@ -18,7 +18,7 @@ export interface GenerateOptions {
   /** Tokens that end the text, such as a checkpoint's `endTokens`; default none. */
   endTokens?: readonly number[];
   /** Dtype of the cached keys and values; default the model's dtype. */
-  cacheDType?: FloatDType;
+  cacheDType?: CacheDType;
   /** How the cache stores keys and values; default `'contiguous'`. */
   cacheKind?: ModelCacheOptions['kind'];
   /** Ends the text: the next token rejects with the signal's reason, and everything is freed. */

@@ -5,7 +5,7 @@ import { ArgumentError } from '../gpu/errors.ts';
 import type { AttentionResult } from '../ops/attention/internal/call.ts';
 import { describe } from '../ops/internal/check.ts';
 import type { Device } from '../tensor/device.ts';
-import type { FloatDType } from '../tensor/dtype.ts';
+import { CACHE_DTYPES, type CacheDType, type FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { formatFacts } from '../tensor/print.ts';
 import { formatShape } from '../tensor/shape.ts';
@@ -17,7 +17,7 @@ export interface ModelCacheOptions {
   /** Number of positions that fit; default all that the model has. */
   capacity?: number;
   /** Dtype of the stored keys and values; default the model's. */
-  dtype?: FloatDType;
+  dtype?: CacheDType;
   /** How keys and values are stored; default `'contiguous'`. */
   kind?: 'contiguous' | 'paged';
   /** Number of keys in a page, a power of two; default 32. */
@@ -53,8 +53,10 @@ export function checkCacheOptions(
   if (kind !== undefined && kind !== 'contiguous' && kind !== 'paged') {
     throw new ArgumentError(`${call}: ${names.kind} must be 'contiguous' or 'paged', got ${describe(kind)}`);
   }
-  if (dtype !== undefined && dtype !== 'float32' && dtype !== 'float16') {
-    throw new ArgumentError(`${call}: ${names.dtype} must be float32 or float16, got ${describe(dtype)}`);
+  if (dtype !== undefined && !CACHE_DTYPES.includes(dtype)) {
+    throw new ArgumentError(
+      `${call}: ${names.dtype} must be one of ${CACHE_DTYPES.join(', ')}, got ${describe(dtype)}`,
+    );
   }
 }
 

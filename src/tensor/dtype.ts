@@ -4,6 +4,11 @@ export const DTYPES: readonly DType[] = ['float32', 'float16', 'bool', 'int32', 
 
 export type FloatDType = 'float32' | 'float16';
 
+/** What caches keep keys and values as: floats, or integers of 8 or 4 bits with scales. */
+export type CacheDType = FloatDType | 'int8' | 'int4';
+
+export const CACHE_DTYPES: readonly CacheDType[] = ['float32', 'float16', 'int8', 'int4'];
+
 interface DataTypes {
   float32: Float32Array;
   float16: Float32Array;

@@ -254,7 +254,7 @@ describe('bad input', () => {
     ['heads', { numKvHeads: '2' }, "numKvHeads must be an integer of 1 or more, got '2'"],
     ['headDim', { headDim: undefined }, 'headDim must be an integer of 1 or more, got undefined'],
     ['valueDim', { valueDim: -1 }, 'valueDim must be an integer of 1 or more, got -1'],
-    ['dtype', { dtype: 'bool' }, "dtype must be 'float32' or 'float16', got 'bool'"],
+    ['dtype', { dtype: 'bool' }, "dtype must be 'float32' or 'float16' or 'int8' or 'int4', got 'bool'"],
     ['eviction', { eviction: 'lru' }, "eviction must be 'none' or 'sliding', got 'lru'"],
     ['growth', { growth: 2 }, "growth must be 'error' or 'double', got 2"],
     ['sinks alone', { sinks: 2 }, "sinks must come with eviction 'sliding', got 2 without"],

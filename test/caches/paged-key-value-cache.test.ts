@@ -30,7 +30,10 @@ afterAll(() => expect(device.memory().live).toBe(liveBefore));
 const SIZES = { kvHeads: 3, dim: 7, valueDim: 5 };
 const random = new Random(12);
 
-function runOf(options: Partial<PagedKeyValueCacheOptions> = {}, tables?: RotaryTables): PagedRun {
+function runOf(
+  options: Partial<PagedKeyValueCacheOptions> & { readonly dtype?: Float } = {},
+  tables?: RotaryTables,
+): PagedRun {
   return (run = new PagedRun(device, random, SIZES, options, tables));
 }
 
@@ -225,10 +228,10 @@ describe('bad input', () => {
     ['page size', { pageSize: 0 }, 'pageSize must be an integer of 1 or more, got 0'],
     ['page size', { pageSize: 12 }, 'pageSize must be a power of two, got 12'],
     ['growth', { growth: 'triple' }, "growth must be 'error' or 'double', got 'triple'"],
-    ['dtype', { dtype: 'int32' }, "dtype must be 'float32' or 'float16', got 'int32'"],
+    ['dtype', { dtype: 'int32' }, "dtype must be 'float32' or 'float16' or 'int8' or 'int4', got 'int32'"],
     ['a typo', { numpages: 3 } as object, "unknown option 'numpages'; did you mean 'numPages'?"],
   ])('%s is refused', (_name, options, message) => {
-    expect(() => runOf(options as Partial<PagedKeyValueCacheOptions>)).toThrow(`PagedKeyValueCache: ${message}`);
+    expect(() => runOf(options as object)).toThrow(`PagedKeyValueCache: ${message}`);
   });
 
   test('what does not fit is refused, and the cache is as it was', async () => {

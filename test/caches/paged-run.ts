@@ -23,7 +23,7 @@ export class PagedRun {
     device: Device,
     random: Random,
     sizes: Omit<Sizes, 'batch'>,
-    options: Partial<PagedKeyValueCacheOptions>,
+    options: Partial<PagedKeyValueCacheOptions> & { readonly dtype?: Float },
     tables?: HostTables,
   ) {
     const { kvHeads: numKvHeads, dim: headDim, valueDim } = sizes;

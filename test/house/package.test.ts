@@ -120,6 +120,7 @@ test('the public surface is what it was', () => {
       "BlockMask",
       "BlockMaskOptions",
       "BufferOptions",
+      "CacheDType",
       "CachedAttentionOptions",
       "CachedForwardOptions",
       "Captures",

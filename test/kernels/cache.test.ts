@@ -1,20 +1,23 @@
 import { describe, expect, test } from 'vitest';
 import { planAppend, type AppendPlaces, type AppendProblem, type PageCopy } from '../../src/kernels/cache.ts';
+import type { RowFormat } from '../../src/kernels/codes.ts';
+import type { CacheDType } from '../../src/tensor/dtype.ts';
 import { DEFAULTS, dense, frozen } from './problems.ts';
 
+const rows = (dim: number, dtype: CacheDType = 'float32'): RowFormat => ({ dim, dtype });
+
 function problem(given: Partial<AppendProblem> = {}): AppendProblem {
-  const { batch = 2, kvHeads = 3, length = 4, keyDim = 5, valueDim = 7 } = given;
+  const { batch = 2, kvHeads = 3, length = 4, keys = rows(5), values = rows(7) } = given;
   return {
     op: 'test',
     batch,
     kvHeads,
     length,
-    keyDim,
-    valueDim,
     inDType: 'float32',
-    cacheDType: 'float32',
-    k: dense(batch, kvHeads, length, keyDim),
-    v: dense(batch, kvHeads, length, valueDim),
+    keys,
+    values,
+    k: dense(batch, kvHeads, length, keys.dim),
+    v: dense(batch, kvHeads, length, values.dim),
     slots: 10,
     places: { kind: 'ring', position: 0, kept: 0 },
     ...given,
@@ -48,16 +51,25 @@ describe('planAppend', () => {
   test.each([
     ['float32', 5, 7],
     ['float16', 3, 4],
-  ] as const)('of %s storage: %d words of a key and %d of a value, one invocation each', (cacheDType, key, value) => {
-    expect(planAppend(problem({ cacheDType }), DEFAULTS).append).toMatchObject({
-      constants: { IN_F16: false, CACHE_F16: cacheDType === 'float16', PAGED: false },
+  ] as const)('of %s storage: %d words of a key and %d of a value, one invocation each', (dtype, key, value) => {
+    expect(planAppend(problem({ keys: rows(5, dtype), values: rows(7, dtype) }), DEFAULTS).append).toMatchObject({
+      constants: { IN_F16: false, K_BITS: dtype === 'float16' ? 16 : 32, PAGED: false },
       params: {
-        key_words: 24 * key,
-        words: 24 * (key + value),
-        k: { operand: { offset: 0 }, dim: 5, row_words: key },
-        v: { operand: { offset: 0 }, dim: 7, row_words: value },
+        key_units: 24 * key,
+        units: 24 * (key + value),
+        k: { operand: { offset: 0 }, dim: 5, row_words: key, row_units: key },
+        v: { operand: { offset: 0 }, dim: 7, row_words: value, row_units: value },
       },
       workgroups: [Math.ceil((24 * (key + value)) / 64), 1, 1],
+    });
+  });
+
+  test('of codes: one invocation for each group, with its scale', () => {
+    const plan = planAppend(problem({ keys: rows(70, 'int8'), values: rows(70, 'int4') }), DEFAULTS).append;
+    expect(plan).toMatchObject({
+      constants: { K_BITS: 8, V_BITS: 4 },
+      params: { key_units: 24, units: 24 * 4, k: { row_words: 19, row_units: 1 }, v: { row_words: 12, row_units: 3 } },
+      workgroups: [2, 1, 1],
     });
   });
 
@@ -120,8 +132,10 @@ describe('planAppend', () => {
   test.each([
     ['float32', 5, 7],
     ['float16', 3, 4],
-  ] as const)('copies %s pages: one invocation a word of all of them', (cacheDType, key, value) => {
-    expect(planAppend(problem({ cacheDType, places: paged(COPIES), slots: 16 }), DEFAULTS).copy).toMatchObject({
+    ['int8', 3, 3],
+  ] as const)('copies %s pages: one invocation a word of all of them', (dtype, key, value) => {
+    const formats = { keys: rows(5, dtype), values: rows(7, dtype) };
+    expect(planAppend(problem({ ...formats, places: paged(COPIES), slots: 16 }), DEFAULTS).copy).toMatchObject({
       params: {
         words: 2 * 48 * (key + value),
         page_size: 16,

@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from 'vitest';
-import { ArgumentError, createDevice, LoadError, OutOfMemoryError } from '../../src/index.ts';
+import { ArgumentError, createDevice, LoadError, OutOfMemoryError, type FloatDType } from '../../src/index.ts';
 import {
   generate,
   Llama,
@@ -32,7 +32,7 @@ import {
 
 const device = await testDevice();
 const isBroad = await triesEveryKernel();
-const BETWEEN: readonly LlamaCacheOptions[] = [
+const BETWEEN: readonly (LlamaCacheOptions & { readonly dtype?: FloatDType })[] = [
   { kind: 'contiguous', dtype: 'float16' },
   { kind: 'paged', dtype: 'float32' },
 ];
@@ -351,7 +351,7 @@ describe('generate', () => {
     [[], {}, 'prompt must have 1 to 32 tokens, got 0'],
     [null, {}, 'prompt must have 1 to 32 tokens, got null'],
     [[1], { endTokens: 3 as unknown as number[] }, 'endTokens must be a list of tokens, got 3'],
-    [[1], { cacheDType: 'int8' as 'float16' }, "cacheDType must be float32 or float16, got 'int8'"],
+    [[1], { cacheDType: 'bool' as 'float16' }, "cacheDType must be one of float32, float16, int8, int4, got 'bool'"],
     [[1], { cacheKind: 'ring' as 'paged' }, "cacheKind must be 'contiguous' or 'paged', got 'ring'"],
     [Array<number>(33).fill(1), {}, 'prompt must have 1 to 32 tokens, got 33'],
     [[1, 50], {}, 'prompt must hold tokens from 0 to 49, got 50'],
@@ -405,7 +405,7 @@ describeStories('the model', ({ model: file, tokenizer: tokenizerFile }) => {
     expectClose(logits, greedy.logits[LENGTH - 21], tolerances.float32.logits, 'logits');
   });
 
-  test.each<LlamaCacheOptions>([
+  test.each<LlamaCacheOptions & { readonly dtype?: FloatDType }>([
     { kind: 'contiguous', dtype: 'float32' },
     ...(isBroad ? BETWEEN : []),
     { kind: 'paged', dtype: 'float16' },

@@ -1,4 +1,4 @@
-// parts: attention-gradient/pair, attention/inputs, attention/score
+// parts: attention-gradient/pair, attention/inputs, attention/keys, attention/score, attention/values
 //
 // The contribution of one query and one key from nothing but the inputs. The register kernels compute a gradient that is not finite
 // again with it, leaving out what a weight of 0 meets. The code is slow and small, because such values usually come from an error.

@@ -1,7 +1,7 @@
 // parts: attention/score, element, operand
 //
-// The inputs of every fused attention kernel, forward and backward: bindings, and reading q, k and v. Needs IS_F16 and `params`
-// (inputs: InputParams, blocks: BlockParams) from the shader that uses it.
+// The inputs of every fused attention kernel, forward and backward: bindings, and reading q. The parts attention/keys and
+// attention/values read k and v. Needs IS_F16 and `params` (inputs: InputParams, blocks: BlockParams) from the shader that uses it.
 
 const KV_F16: bool = false;         // storage of k and v, which a cache may keep in f16 under an f32 q
 const HAS_BLOCK_MASK: bool = false;
@@ -58,44 +58,6 @@ fn q_quad(row: u32, column: u32) -> vec4<f32> {
   var quad = vec4<f32>(0.0);
   for (var i = column; i < min(column + 4u, params.inputs.head_dim); i++) {
     quad[i - column] = q_element(row + i * params.inputs.q.strides.w);
-  }
-  return quad;
-}
-
-fn k_element(element: u32) -> f32 {
-  return decode_element(k[vector_of(element, KV_F16)][component_of(element, KV_F16)], element, KV_F16);
-}
-
-fn k_quad(row: u32, column: u32) -> vec4<f32> {
-  if ALIGNED {
-    let quad = decode_quad(k[vector_of(row + column, KV_F16)], row + column, KV_F16);
-    return select(quad, vec4<f32>(0.0), column >= params.inputs.head_dim);
-  }
-  if params.inputs.k.vectors != 0u && column + 4u <= params.inputs.head_dim {
-    return decode_quad(k[vector_of(row + column, KV_F16)], row + column, KV_F16);
-  }
-  var quad = vec4<f32>(0.0);
-  for (var i = column; i < min(column + 4u, params.inputs.head_dim); i++) {
-    quad[i - column] = k_element(row + i * params.inputs.k.strides.w);
-  }
-  return quad;
-}
-
-fn v_element(element: u32) -> f32 {
-  return decode_element(v[vector_of(element, KV_F16)][component_of(element, KV_F16)], element, KV_F16);
-}
-
-fn v_quad(row: u32, column: u32) -> vec4<f32> {
-  if ALIGNED {
-    let quad = decode_quad(v[vector_of(row + column, KV_F16)], row + column, KV_F16);
-    return select(quad, vec4<f32>(0.0), column >= params.inputs.value_dim);
-  }
-  if params.inputs.v.vectors != 0u && column + 4u <= params.inputs.value_dim {
-    return decode_quad(v[vector_of(row + column, KV_F16)], row + column, KV_F16);
-  }
-  var quad = vec4<f32>(0.0);
-  for (var i = column; i < min(column + 4u, params.inputs.value_dim); i++) {
-    quad[i - column] = v_element(row + i * params.inputs.v.strides.w);
   }
   return quad;
 }

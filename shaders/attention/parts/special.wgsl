@@ -1,4 +1,4 @@
-// parts: attention/forward, attention/inputs, attention/score, attention/work, special, store
+// parts: attention/forward, attention/inputs, attention/keys, attention/score, attention/values, attention/work, special, store
 // The contents of a masked key never leak. Kernels that multiply by weights of 0 leave NaN and infinities of v out, and add them
 // at the end if their weight is not 0; or they notice a result that is not finite, and compute it again. The code is slow and
 // small, because such values usually come from an error.

@@ -1,4 +1,4 @@
-// parts: attention/forward, attention/inputs, attention/score, attention/work, special, store
+// parts: attention/forward, attention/inputs, attention/keys, attention/score, attention/values, attention/work, special, store
 // The steps of fused attention in a workgroup: BLOCK_Q query rows against BLOCK_K keys at a time, with an online softmax
 // (Milakov & Gimelshein 2018; Dao, FlashAttention-2, 2023). The shader that uses it goes through the keys. For a tile of keys
 //

@@ -95,8 +95,8 @@ export function localAttention(q: Tensor, k: Tensor, v: Tensor, options: LocalAt
 }
 
 /**
- * Attention of q [B, H, Nq, D] to the keys and values of a cache, read in place. float32 queries may read float16 keys. The
- * result has the query's dtype. It takes the kernels that are chosen for `flashAttention`, and has no gradient.
+ * Attention of q [B, H, Nq, D] to the keys and values of a cache, read in place. Queries may be float32 or float16,
+ * whatever is stored. The result has the query's dtype. It takes the kernels that are chosen for `flashAttention`, and has no gradient.
  */
 export function attendStored(
   op: string,

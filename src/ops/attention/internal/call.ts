@@ -1,7 +1,7 @@
 /** Checks the tensors and options of the attention ops. After this, all tensors have four axes. */
 import { noGrad } from '../../../autograd/tape.ts';
 import { ArgumentError } from '../../../gpu/errors.ts';
-import { planKeyPlaces, type AttentionInputs, type KeyPlaces } from '../../../kernels/attention.ts';
+import { planKeyPlaces, type AttentionInputs, type KeyPlaces, type KeyStorage } from '../../../kernels/attention.ts';
 import { operandOf } from '../../../kernels/launch.ts';
 import type { FloatDType } from '../../../tensor/dtype.ts';
 import { checkOptions } from '../../../tensor/options.ts';
@@ -54,6 +54,10 @@ export interface StoredKeys {
   /** Keys of the longest batch entry. */
   readonly keyLength: number;
   readonly places: KeyPlaces;
+  /** Elements of a value. */
+  readonly valueDim: number;
+  /** Given unless keys and values have the same float dtype. */
+  readonly storage?: KeyStorage;
   /** The query, rotated; called when all checks have passed. */
   readonly rotate?: () => Tensor;
 }
@@ -83,9 +87,9 @@ export function callAttention<R extends Readonly<Record<string, Tensor | undefin
   checkOptions(op, options, [...ATTENTION_OPTIONS, ...(own.names ?? [])]);
   const { q: query, k: key, v: value } = tensors;
   checkFloat(op, 'query', query);
-  checkFloat(op, 'key', key);
-  checkFloat(op, 'value', value);
   if (!own.stored) {
+    checkFloat(op, 'key', key);
+    checkFloat(op, 'value', value);
     checkAlike(op, 'query', { query, key, value });
     checkShapes(op, query, key, value);
   }
@@ -107,6 +111,7 @@ function attentionCall(
 ): AttentionCall {
   const [storedBatch, heads, queryRows, headDim] = query.shape;
   const kvHeads = k.shape[1];
+  const valueDim = stored?.valueDim ?? v.shape[3];
   if (heads % kvHeads !== 0) throw new ArgumentError(`${op}: key heads must divide query's ${heads}, got ${kvHeads}`);
   if (queryRows > MAX_LENGTH) {
     throw new ArgumentError(`${op}: query length must be at most ${MAX_LENGTH}, got ${queryRows}`);
@@ -137,7 +142,8 @@ function attentionCall(
     inputs: {
       op,
       dtype: q.dtype as FloatDType,
-      kvDtype: k.dtype as FloatDType,
+      kvDtype: stored?.storage ? 'float32' : (k.dtype as FloatDType),
+      storage: stored?.storage,
       batch: sizes.batch,
       heads,
       kvHeads,
@@ -145,7 +151,7 @@ function attentionCall(
       keyLength: sizes.keyLength,
       queryRows,
       headDim,
-      valueDim: v.shape[3],
+      valueDim,
       q: operandOf(q),
       k: operandOf(k),
       v: operandOf(v),
@@ -154,7 +160,7 @@ function attentionCall(
     bindings: { ...merge(effects.map(({ bindings }) => bindings)), ...(table && { table }) },
     differentiable: { q, k, v, ...merge(effects.map(({ inputs }) => inputs)) },
     refusal: effects.find(({ refusal }) => refusal)?.refusal,
-    outputShape: [storedBatch, heads, queryRows, v.shape[3]],
+    outputShape: [storedBatch, heads, queryRows, valueDim],
   };
 }
 
