@@ -34,7 +34,7 @@ export { layerNorm, rmsNorm } from './ops/normalise.ts';
 export type { LayerNormOptions, RmsNormOptions } from './ops/normalise.ts';
 export { dropout } from './ops/dropout.ts';
 export type { DropoutOptions } from './ops/dropout.ts';
-export { add, gelu, multiply, relu, silu, swiglu } from './ops/elementwise.ts';
+export { add, gelu, multiply, relu, silu, swiglu, tanh } from './ops/elementwise.ts';
 export type { GeluOptions } from './ops/elementwise.ts';
 export { rotaryEmbedding } from './ops/rotary-embedding.ts';
 export type { RotaryEmbeddingOptions, RotaryPositions } from './ops/rotary-embedding.ts';

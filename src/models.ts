@@ -8,6 +8,7 @@ export type {
   ModelOptions as LlamaOptions,
 } from './models/model.ts';
 export type {
+  ForwardOptions,
   ModelCache,
   ModelCache as LlamaCache,
   ModelCacheOptions,
@@ -20,3 +21,14 @@ export { readHuggingFaceTokenizer } from './models/hugging-face-tokenizer.ts';
 export type { TextStream, Tokenizer } from './models/tokenizer.ts';
 export { generate } from './models/generate.ts';
 export type { GenerateOptions, GenerateResult } from './models/generate.ts';
+export { loadModel } from './models/load-model.ts';
+export type { LoadedModel, LoadModelOptions, ModelFiles, ModelKind } from './models/load-model.ts';
+export type {
+  EncodeOptions,
+  ImageEncoder,
+  ImageEncoderConfig,
+  TextEncoder,
+  TextEncoderConfig,
+} from './models/encoder.ts';
+export { EncodedText } from './models/encoder-decoder.ts';
+export type { EncoderDecoder, EncoderDecoderConfig } from './models/encoder-decoder.ts';

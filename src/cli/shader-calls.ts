@@ -164,6 +164,7 @@ export const CALLS: Readonly<Record<string, Call>> = {
   gelu: unary((x) => library.gelu(x)),
   silu: unary(library.silu),
   relu: unary(library.relu),
+  tanh: unary(library.tanh),
   sum: unary((x) => library.sum(x, { axes: -1 })),
   mean: unary((x) => library.mean(x, { axes: -1 })),
   cast: unary((x) => library.cast(x, x.dtype === 'float16' ? 'float32' : 'float16')),

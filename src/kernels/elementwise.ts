@@ -10,6 +10,7 @@ import multiply from '../../shaders/elementwise/parts/multiply.wgsl';
 import relu from '../../shaders/elementwise/parts/relu.wgsl';
 import silu from '../../shaders/elementwise/parts/silu.wgsl';
 import swiglu from '../../shaders/elementwise/parts/swiglu.wgsl';
+import tanh from '../../shaders/elementwise/parts/tanh.wgsl';
 import randomShader from '../../shaders/elementwise/random.wgsl';
 import rotaryShader from '../../shaders/elementwise/rotary-embedding.wgsl';
 import type { Launch } from '../gpu/runtime.ts';
@@ -44,6 +45,7 @@ export const ELEMENTWISE = {
   geluTanh: { part: geluTanh, gradients: { x: 'x' } },
   silu: { part: silu, gradients: { x: 'x' } },
   relu: { part: relu, gradients: { x: 'x' } },
+  tanh: { part: tanh, gradients: { x: 'x' } },
   add: { part: add, gradients: { x: 'g', y: 'g' } },
   multiply: { part: multiply, gradients: { x: 'y', y: 'x' } },
   swiglu: { part: swiglu, gradients: { x: 'xy', y: 'x' } },

@@ -3,14 +3,38 @@ import { ArgumentError, LoadError, shorten } from '../gpu/errors.ts';
 import type { FileBytes } from '../io/bytes.ts';
 import { parseSafetensors } from '../io/safetensors.ts';
 import { describe } from '../ops/internal/check.ts';
-import { parseFields } from './fields.ts';
+import { BART } from './bart.ts';
+import { BERT } from './bert.ts';
+import { parseFields, type Fields } from './fields.ts';
 import { readTokens } from './hugging-face-config.ts';
+import type { DecoderConfig } from './decoder.ts';
+import { GEMMA2, GEMMA3 } from './gemma.ts';
+import { GPT2 } from './gpt2.ts';
 import { LLAMA, type LlamaCheckpoint } from './llama.ts';
-import type { Architecture, Checkpoint, HostWeight, LanguageModelConfig } from './model.ts';
+import { MISTRAL } from './mistral.ts';
+import { MODERN_BERT } from './modern-bert.ts';
+import { OLMO2 } from './olmo2.ts';
+import { PHI3 } from './phi3.ts';
+import { QWEN2, QWEN3 } from './qwen.ts';
+import { SMOLLM3 } from './smollm3.ts';
+import { T5 } from './t5.ts';
+import { VIT } from './vit.ts';
+import type { Architecture, Checkpoint, HostWeight, LanguageModelConfig, ModelConfig } from './model.ts';
 import { checkWeights } from './weights.ts';
 
 /** The architectures that can be read, by the names that config.json has for them. */
-const ARCHITECTURES: Readonly<Record<string, Architecture>> = { LlamaForCausalLM: LLAMA };
+const DECODERS = {
+  LlamaForCausalLM: LLAMA,
+  MistralForCausalLM: MISTRAL,
+  Qwen2ForCausalLM: QWEN2,
+  Qwen3ForCausalLM: QWEN3,
+  Gemma2ForCausalLM: GEMMA2,
+  Gemma3ForCausalLM: GEMMA3,
+  Phi3ForCausalLM: PHI3,
+  Olmo2ForCausalLM: OLMO2,
+  SmolLM3ForCausalLM: SMOLLM3,
+  GPT2LMHeadModel: GPT2 as unknown as Architecture<DecoderConfig>, // its config has what callers read
+} satisfies Record<string, Architecture<DecoderConfig>>;
 
 /**
  * Reads a model of any known architecture, as `readHuggingFaceLlama` does for Llama.
@@ -22,7 +46,7 @@ export function readHuggingFaceModel(
   config: string,
   files: readonly FileBytes[],
 ): { architecture: Architecture; checkpoint: Checkpoint } {
-  return readAs(call, ARCHITECTURES, config, files);
+  return readAs(call, DECODERS, config, files);
 }
 
 /**
@@ -38,6 +62,55 @@ export function readHuggingFaceLlama(config: string, files: readonly FileBytes[]
   return readAs('readHuggingFaceLlama', { LlamaForCausalLM: LLAMA }, config, files).checkpoint;
 }
 
+/** All architectures by kind. */
+const KINDS = {
+  decoder: DECODERS,
+  encoder: { BertModel: BERT, ModernBertModel: MODERN_BERT },
+  'image-encoder': { ViTModel: VIT },
+  'encoder-decoder': { T5ForConditionalGeneration: T5, BartForConditionalGeneration: BART },
+} satisfies Record<string, Readonly<Record<string, unknown>>>;
+
+type AnyArchitecture = Architecture<ModelConfig, unknown>;
+
+/**
+ * Reads the config of a model of any kind, and when it is asked for, the checkpoint.
+ *
+ * @param files reads the files that hold the weights
+ */
+export function readAny(
+  call: string,
+  config: string,
+  files: () => Promise<readonly FileBytes[]>,
+): {
+  readonly architecture: AnyArchitecture;
+  readonly kind: keyof typeof KINDS;
+  readonly checkpoint: () => Promise<Checkpoint<ModelConfig>>;
+} {
+  const fields = parseFields(call, 'config.json', config);
+  const all = Object.entries(KINDS).flatMap(([kind, architectures]) =>
+    Object.entries(architectures).map(([name, architecture]) => ({
+      kind: kind as keyof typeof KINDS,
+      name,
+      architecture: architecture as unknown as AnyArchitecture,
+    })),
+  );
+  const found = chosen(fields, all);
+  const sizes = found.architecture.readConfig(fields);
+  const checkpoint = async () => ({
+    config: sizes,
+    weights: readWeights(call, found.architecture, sizes, await files()),
+    ...readTokens(fields),
+  });
+  return { ...found, checkpoint };
+}
+
+/** The first of the known architectures that config.json names; the first of all where it names none. */
+function chosen<Known extends { readonly name: string }>(fields: Fields, known: readonly Known[]): Known {
+  const given = fields.value('architectures') ?? [known[0].name];
+  const found = known.find(({ name }) => Array.isArray(given) && given.includes(name));
+  return found ?? fields.fail('architectures', `hold ${known.map(({ name }) => name).join(' or ')}`);
+}
+
 function readAs<Config extends LanguageModelConfig>(
   call: string,
   known: Readonly<Record<string, Architecture<Config>>>,
@@ -45,12 +118,22 @@ function readAs<Config extends LanguageModelConfig>(
   files: readonly FileBytes[],
 ): { architecture: Architecture<Config>; checkpoint: Checkpoint<Config> } {
   const fields = parseFields(call, 'config.json', config);
-  const names = Object.keys(known);
-  const given = fields.value('architectures') ?? names.slice(0, 1);
-  const name = names.find((one) => Array.isArray(given) && given.includes(one));
-  if (name === undefined) return fields.fail('architectures', `hold ${names.join(' or ')}`);
-  const architecture = known[name];
+  const { architecture } = chosen(
+    fields,
+    Object.entries(known).map(([name, each]) => ({ name, architecture: each })),
+  );
   const sizes = architecture.readConfig(fields);
+  const weights = readWeights(call, architecture, sizes, files);
+  return { architecture, checkpoint: { config: sizes, weights, ...readTokens(fields) } };
+}
+
+/** The weights of all files, checked against the model's sizes. */
+function readWeights<Config extends ModelConfig>(
+  call: string,
+  architecture: Architecture<Config, unknown>,
+  config: Config,
+  files: readonly FileBytes[],
+): Record<string, HostWeight> {
   if (!Array.isArray(files)) {
     throw new ArgumentError(`${call}: files must be a list of Uint8Arrays or ArrayBuffers, got ${describe(files)}`);
   }
@@ -62,6 +145,6 @@ function readAs<Config extends LanguageModelConfig>(
       weights[weight] = entry;
     }
   }
-  checkWeights(call, architecture, { config: sizes, weights });
-  return { architecture, checkpoint: { config: sizes, weights, ...readTokens(fields) } };
+  checkWeights(call, architecture, { config, weights });
+  return weights;
 }

@@ -3,7 +3,7 @@ import { KeyValueCache, type AppendOptions } from '../caches/key-value-cache.ts'
 import { PagedKeyValueCache, type PagedKeyValueCacheOptions } from '../caches/paged-key-value-cache.ts';
 import { ArgumentError } from '../gpu/errors.ts';
 import type { AttentionResult } from '../ops/attention/internal/call.ts';
-import { describe } from '../ops/internal/check.ts';
+import { checkChoice, describe } from '../ops/internal/check.ts';
 import type { Device } from '../tensor/device.ts';
 import { CACHE_DTYPES, type CacheDType, type FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
@@ -58,6 +58,20 @@ export function checkCacheOptions(
       `${call}: ${names.dtype} must be one of ${CACHE_DTYPES.join(', ')}, got ${describe(dtype)}`,
     );
   }
+}
+
+/** Options of `LanguageModel.forward`. */
+export interface ForwardOptions {
+  /** Which positions of the ids get logits: the `'last'` (the default), or `'all'`. */
+  logits?: 'last' | 'all';
+}
+
+/** @returns whether all positions get logits */
+export function checkForwardOptions(call: string, options: ForwardOptions): boolean {
+  checkOptions(call, options, ['logits']);
+  const { logits = 'last' } = options;
+  checkChoice(call, 'logits', logits, ['last', 'all']);
+  return logits === 'all';
 }
 
 /** @throws ArgumentError unless ids [B, N] may be appended to a cache, and the cache is of a model with `numLayers` layers */

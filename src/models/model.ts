@@ -8,15 +8,19 @@ import { checkOptions } from '../tensor/options.ts';
 import type { Shape } from '../tensor/shape.ts';
 import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
 import type { Fields } from './fields.ts';
-import type { ModelCache, ModelCacheOptions } from './model-cache.ts';
+import type { ForwardOptions, ModelCache, ModelCacheOptions } from './model-cache.ts';
 
-/** The sizes that every architecture has; names as in modules. */
-export interface LanguageModelConfig {
+/** The sizes that every network has; names as in modules. */
+export interface ModelConfig {
   /** Width of the residual stream, E. */
   readonly embedDim: number;
   readonly numLayers: number;
   /** H; need not divide embedDim. */
   readonly numHeads: number;
+}
+
+/** The sizes that every language model has. */
+export interface LanguageModelConfig extends ModelConfig {
   /** Hkv; divides H. */
   readonly numKvHeads: number;
   readonly vocabSize: number;
@@ -39,9 +43,9 @@ export interface LanguageModel {
    *
    * @param ids [B, N]; int32 or uint32
    * @param cache made by this model's `createCache`
-   * @returns logits [B, vocabSize] after the last token
+   * @returns logits [B, vocabSize] after the last token; with `logits: 'all'` [B, N, vocabSize] after each
    */
-  forward(ids: Tensor, cache: ModelCache): FloatTensor;
+  forward(ids: Tensor, cache: ModelCache, options?: ForwardOptions): FloatTensor;
   dispose(): void;
   [Symbol.dispose](): void;
 }
@@ -68,7 +72,7 @@ export interface Checkpoint<Config = LanguageModelConfig> {
 }
 
 /** How to read and make models of one architecture. */
-export interface Architecture<Config extends LanguageModelConfig = LanguageModelConfig> {
+export interface Architecture<Config extends ModelConfig = LanguageModelConfig, Model = LanguageModel> {
   /** The name that users know: 'Llama'. */
   readonly name: string;
   /** Reads Hugging Face's config.json. */
@@ -77,13 +81,13 @@ export interface Architecture<Config extends LanguageModelConfig = LanguageModel
   weightShapes(config: Config): ReadonlyMap<string, Shape>;
   /** Whether files may hold a weight of this name although the model has no use for it. */
   isSpare(name: string, config: Config): boolean;
-  create(device: Device, checkpoint: Checkpoint<Config>, options?: ModelOptions): LanguageModel;
+  create(device: Device, checkpoint: Checkpoint<Config>, options?: ModelOptions): Model;
 }
 
 /** @throws ArgumentError for options that do not fit the model */
 export function checkModelOptions(
   name: string,
-  config: LanguageModelConfig,
+  config: Pick<LanguageModelConfig, 'maxLength'>,
   options: ModelOptions,
 ): Required<ModelOptions> {
   checkOptions(name, options, ['dtype', 'maxLength']);

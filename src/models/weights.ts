@@ -7,15 +7,15 @@ import type { FloatDType } from '../tensor/dtype.ts';
 import { decodeFloat16 } from '../tensor/float16.ts';
 import { formatShape, type Shape } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import type { Architecture, Checkpoint, HostWeight, LanguageModelConfig } from './model.ts';
+import type { Architecture, Checkpoint, HostWeight, ModelConfig } from './model.ts';
 
 /** A limit, because the names of all layers' weights are listed before any of them is looked for. */
 export const MAX_LAYERS = 4096;
 
 /** @throws LoadError, naming the call, that lists the first of the missing, unexpected and misshapen weights */
-export function checkWeights<Config extends LanguageModelConfig>(
+export function checkWeights<Config extends ModelConfig>(
   call: string,
-  architecture: Architecture<Config>,
+  architecture: Architecture<Config, unknown>,
   { config, weights }: Pick<Checkpoint<Config>, 'config' | 'weights'>,
 ): void {
   const shapes = architecture.weightShapes(config);
@@ -57,9 +57,27 @@ export function joinedShape(weights: readonly HostWeight[]): Shape {
   return [rows, ...weights[0].shape.slice(1)];
 }
 
+/** What becomes of a weight on its way to the device: 1 is added (Gemma's norms), or rows become columns (GPT-2's maps). */
+export type WeightChange = 'plus-one' | 'transpose';
+
 /** Makes one tensor from weights with equally long rows, one below the other. */
-export function uploadWeights(device: Device, weights: readonly HostWeight[], dtype: FloatDType): Tensor {
+export function uploadWeights(
+  device: Device,
+  weights: readonly HostWeight[],
+  dtype: FloatDType,
+  change?: WeightChange,
+): Tensor {
   const shape = joinedShape(weights);
+  if (change === 'plus-one') {
+    const data = concatenate(Float32Array, weights.map(floatsOf)).map((value) => value + 1);
+    return device.tensor(data, shape, { dtype });
+  }
+  if (change === 'transpose') {
+    const data = concatenate(Float32Array, weights.map(floatsOf));
+    const [rows, columns] = shape;
+    const turned = data.map((_, at) => data[(at % rows) * columns + Math.floor(at / rows)]);
+    return device.tensor(turned, [columns, rows], { dtype });
+  }
   const areHalves = dtype === 'float16' && weights.every((weight) => weight.dtype === 'F16');
   const data = areHalves
     ? concatenate(Uint16Array, weights.map(halvesOf))

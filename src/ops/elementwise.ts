@@ -63,6 +63,17 @@ export function relu(x: Tensor): FloatTensor {
 }
 
 /**
+ * The hyperbolic tangent, as torch.tanh.
+ *
+ * @param x any shape; float32 or float16; any strides
+ * @returns a tensor of x's shape and dtype, row-major
+ * @throws ArgumentError for a dtype that is not a float
+ */
+export function tanh(x: Tensor): FloatTensor {
+  return unary('tanh', x);
+}
+
+/**
  * x + y, broadcast by NumPy's rules.
  *
  * @param x any shape; float32 or float16; any strides

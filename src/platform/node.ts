@@ -10,6 +10,7 @@ import { openEmbedded, openLavapipe, openSoftware } from './software.ts';
 
 export type { AdapterChoice, AdapterRequest, FoundAdapter } from './adapter.ts';
 export { compilerName, readCached, writeCached } from './cache-node.ts';
+export { readFolder } from './files-node.ts';
 
 const VARIABLE = 'WEBGPU_ATTENTION_ADAPTER';
 

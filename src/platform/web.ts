@@ -5,6 +5,7 @@ import type { AdapterRequest, FoundAdapter } from './adapter.ts';
 
 export type { AdapterChoice, AdapterRequest, FoundAdapter } from './adapter.ts';
 export { compilerName, readCached, writeCached } from './cache-web.ts';
+export { readFolder } from './files-web.ts';
 
 /**
  * Asks the browser, or Deno, for its high-performance adapter. `experimental` does nothing, because the browser's flags set

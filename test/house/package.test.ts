@@ -100,6 +100,7 @@ test('the public surface is what it was', () => {
       "softmax",
       "sum",
       "swiglu",
+      "tanh",
     ]
   `);
   expect(types).toMatchInlineSnapshot(`
@@ -220,8 +221,10 @@ test('the surface of the models is what it was', () => {
   expect(Object.keys(models).sort()).toEqual(values);
   expect(values).toMatchInlineSnapshot(`
     [
+      "EncodedText",
       "Llama",
       "generate",
+      "loadModel",
       "readHuggingFaceLlama",
       "readHuggingFaceTokenizer",
       "readLlama2c",
@@ -230,9 +233,15 @@ test('the surface of the models is what it was', () => {
   `);
   expect(types).toMatchInlineSnapshot(`
     [
+      "EncodeOptions",
+      "EncoderDecoder",
+      "EncoderDecoderConfig",
+      "ForwardOptions",
       "GenerateOptions",
       "GenerateResult",
       "HostWeight",
+      "ImageEncoder",
+      "ImageEncoderConfig",
       "LanguageModel",
       "LanguageModelConfig",
       "LlamaCache",
@@ -240,9 +249,15 @@ test('the surface of the models is what it was', () => {
       "LlamaCheckpoint",
       "LlamaConfig",
       "LlamaOptions",
+      "LoadModelOptions",
+      "LoadedModel",
       "ModelCache",
       "ModelCacheOptions",
+      "ModelFiles",
+      "ModelKind",
       "ModelOptions",
+      "TextEncoder",
+      "TextEncoderConfig",
       "TextStream",
       "Tokenizer",
     ]

@@ -25,7 +25,17 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   // What changes the parameters of modules, which they know as tensors.
   optimisers: ['modules', 'ops', 'autograd', 'kernels', 'tensor', 'src/gpu/errors.ts'],
   // Whole networks of modules, and what reads them from files; they touch the GPU no more than those.
-  models: ['modules', 'caches', 'ops', 'autograd', 'io', 'tensor', 'src/gpu/errors.ts', 'src/gpu/global-types.ts'],
+  models: [
+    '#platform',
+    'modules',
+    'caches',
+    'ops',
+    'autograd',
+    'io',
+    'tensor',
+    'src/gpu/errors.ts',
+    'src/gpu/global-types.ts',
+  ],
   // Text, tables and pictures of what the rooms above it show.
   display: ['tensor', 'src/gpu/errors.ts'],
   cli: [

@@ -195,7 +195,7 @@ describe("Hugging Face's files", () => {
       'more layers than weights',
       { num_hidden_layers: 3 },
       "weights must fit the model's sizes: 'model.layers.2.input_layernorm.weight' is missing; " +
-        "'model.layers.2.self_attn.q_proj.weight' is missing",
+        "'model.layers.2.post_attention_layernorm.weight' is missing",
     ],
     ['fewer layers', { num_hidden_layers: 1 }, "'model.layers.1.input_layernorm.weight' is unexpected"],
     ['another width', { hidden_size: 32 }, "'model.embed_tokens.weight' must have shape [50, 32], got [50, 24]"],

@@ -109,9 +109,9 @@ describe('readHuggingFaceModel', () => {
   });
 
   test('names the call and what it knows', () => {
-    const config = tinyConfig(TINY, { architectures: ['GPT2LMHeadModel'] });
+    const config = tinyConfig(TINY, { architectures: ['MambaForCausalLM'] });
     expect(() => readHuggingFaceModel('generate', config, [file])).toThrow(
-      'generate: architectures in config.json must hold LlamaForCausalLM, got ["GPT2LMHeadModel"]',
+      'generate: architectures in config.json must hold LlamaForCausalLM or MistralForCausalLM or',
     );
   });
 });

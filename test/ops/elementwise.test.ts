@@ -1,6 +1,6 @@
 import { f16round } from '@petamoriken/float16';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { add, clone, type Device, gelu, multiply, relu, silu, swiglu, type Tensor } from '../../src/index.ts';
+import { add, clone, type Device, gelu, multiply, relu, silu, swiglu, tanh, type Tensor } from '../../src/index.ts';
 import { ELEMENTWISE } from '../../src/kernels/elementwise.ts';
 import { testDevice } from '../device.ts';
 import { Random } from '../random.ts';
@@ -29,6 +29,7 @@ const OPS: Readonly<Record<keyof typeof functions, Row>> = {
   geluTanh: { op: (x) => gelu(x, { approximate: 'tanh' }), slopes: [0, 1, NaN] },
   silu: { op: silu, slopes: [0, 1, NaN] },
   relu: { op: relu, slopes: [0, 1, 1] }, // as PyTorch's
+  tanh: { op: tanh, slopes: [0, 0, NaN] },
   add: { op: add, isExact: true },
   multiply: { op: multiply, isExact: true },
   swiglu: { op: swiglu },

@@ -32,6 +32,7 @@ export const functions = {
     x === -Infinity ? 0 : x * sigmoid(2 * Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)),
   silu: (x: number): number => (x === -Infinity ? 0 : x * sigmoid(x)),
   relu: (x: number): number => (x < 0 ? 0 : x),
+  tanh: (x: number): number => Math.tanh(x),
   add: (x: number, y: number): number => x + y,
   multiply: (x: number, y: number): number => x * y,
   swiglu: (x: number, y: number): number => functions.silu(x) * y,
