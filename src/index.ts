@@ -155,7 +155,8 @@ export type { ClipGradNormOptions } from './optimisers/clip-grad-norm.ts';
 export { GradScaler } from './optimisers/grad-scaler.ts';
 export type { GradScalerOptions } from './optimisers/grad-scaler.ts';
 
-export { loadSafetensors, saveSafetensors } from './io/safetensors.ts';
+export { loadSafetensors, readSafetensorsHeader, saveSafetensors } from './io/safetensors.ts';
+export type { LoadSafetensorsOptions } from './io/safetensors.ts';
 
 export { attentionHeatmap, drawAttentionHeatmap } from './display/attention-heatmap.ts';
 export type { AttentionHeatmapOptions, HeatmapCanvasContext, HeatmapWeights } from './display/attention-heatmap.ts';

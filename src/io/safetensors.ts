@@ -2,16 +2,19 @@ import { ArgumentError, LoadError, quote } from '../gpu/errors.ts';
 import type { Device } from '../tensor/device.ts';
 import { BYTES, type DType, type TensorData } from '../tensor/dtype.ts';
 import { encodeFloat16 } from '../tensor/float16.ts';
+import { checkOptions } from '../tensor/options.ts';
+import { MAX_RANK, type Shape } from '../tensor/shape.ts';
 import { Tensor } from '../tensor/tensor.ts';
 import { bytesOf, describe, type FileBytes } from './bytes.ts';
 import { MAX_DEPTH, parseJson } from './json.ts';
 
-/** The dtypes that this library reads (and but for BF16 writes), by the format's names. */
-export type SafetensorsDType = 'F32' | 'F16' | 'BF16' | 'BOOL' | 'I32' | 'U32';
+/** The dtypes that this library reads, by the format's names. It writes F32, F16, BOOL, I32 and U32. */
+export type SafetensorsDType = keyof typeof FILE_BYTES;
 
 /** One tensor of a file: `data` is a view of the file's bytes (little endian, row-major, not necessarily aligned). */
 export interface SafetensorsEntry {
-  dtype: SafetensorsDType;
+  /** One of `SafetensorsDType`, or another that the file has. */
+  dtype: string;
   shape: number[];
   data: Uint8Array;
 }
@@ -21,16 +24,38 @@ export interface SafetensorsFile {
   tensors: Record<string, SafetensorsEntry>;
 }
 
+/** Bytes of one element in the file. */
+const FILE_BYTES = {
+  F32: 4,
+  F16: 2,
+  BF16: 2,
+  F64: 8,
+  BOOL: 1,
+  I32: 4,
+  U32: 4,
+  I64: 8,
+  U64: 8,
+  I16: 2,
+  U16: 2,
+  I8: 1,
+  U8: 1,
+} as const;
+/** What tensors of a file become: the nearest dtype that holds all their values, or refuses those that it does not hold. */
 const TENSOR_DTYPE: Readonly<Record<SafetensorsDType, DType>> = {
   F32: 'float32',
   F16: 'float16',
   BF16: 'float32',
+  F64: 'float32',
   BOOL: 'bool',
   I32: 'int32',
   U32: 'uint32',
+  I64: 'int32',
+  U64: 'uint32',
+  I16: 'int32',
+  U16: 'uint32',
+  I8: 'int32',
+  U8: 'uint32',
 };
-/** Bytes of one element in the file. */
-const FILE_BYTES: Readonly<Record<SafetensorsDType, number>> = { F32: 4, F16: 2, BF16: 2, BOOL: 1, I32: 4, U32: 4 };
 const FILE_DTYPE: Readonly<Record<DType, SafetensorsDType>> = {
   float32: 'F32',
   float16: 'F16',
@@ -45,25 +70,75 @@ const HEADER_ALIGNMENT = 8;
 const MAX_HEADER_BYTES = 100_000_000;
 const METADATA_KEY = '__metadata__';
 
+export interface LoadSafetensorsOptions {
+  /** Which tensors to make: their names, or a function of a name. Default all. */
+  only?: readonly string[] | ((name: string) => boolean);
+  /**
+   * Is called with the name of a tensor that cannot be made, and with the reason; the others are made. Without it the first is
+   * an error.
+   */
+  onUnsupported?: (name: string, reason: string) => void;
+}
+
 /**
  * Makes a tensor on `device` of every tensor in a `.safetensors` file.
  *
  * @param bytes the whole file, which may be changed or dropped once the call has returned its promise
- * @returns the tensors by name, in an object without prototype; the caller owns them. F32 and BF16
- *   become `'float32'`, F16 `'float16'`, BOOL `'bool'`, I32 `'int32'`, U32 `'uint32'`; shapes are the file's.
- * @throws LoadError if the file is truncated, inconsistent, or holds a dtype or shape that tensors cannot have; whatever
- *   fails, no tensor is left behind
- * @throws ArgumentError if `bytes` is neither a Uint8Array nor an ArrayBuffer
+ * @returns the tensors by name, in an object without prototype; the caller owns them. F32, BF16 and F64 become `'float32'` (F64
+ *   is rounded), F16 `'float16'`, BOOL `'bool'`, I8, I16, I32 and I64 `'int32'`, U8, U16, U32 and U64 `'uint32'`. Shapes are the
+ *   file's; that of a single number without axes is [1].
+ * @throws LoadError if the file is truncated, inconsistent, or holds a dtype, a shape or an integer that tensors cannot have;
+ *   whatever fails, no tensor is left behind
+ * @throws ArgumentError if `bytes` is neither a Uint8Array nor an ArrayBuffer, or an option does not fit
  */
-export async function loadSafetensors(device: Device, bytes: FileBytes): Promise<Record<string, Tensor>> {
-  return makeTensors(device, parseSafetensors(bytes));
+export async function loadSafetensors(
+  device: Device,
+  bytes: FileBytes,
+  options: LoadSafetensorsOptions = {},
+): Promise<Record<string, Tensor>> {
+  const call = 'loadSafetensors';
+  checkOptions(call, options, ['only', 'onUnsupported']);
+  const { only, onUnsupported } = options;
+  if (onUnsupported !== undefined && typeof onUnsupported !== 'function') {
+    throw new ArgumentError(`${call}: onUnsupported must be a function, got ${describe(onUnsupported)}`);
+  }
+  const file = parseSafetensors(bytes);
+  if (only === undefined) return makeTensors(device, file, onUnsupported);
+  if (typeof only !== 'function') {
+    const isList: boolean = Array.isArray(only);
+    if (!isList) throw new ArgumentError(`${call}: only must be a list of names or a function, got ${describe(only)}`);
+    const missing = only.find((name) => !Object.hasOwn(file.tensors, name));
+    if (missing !== undefined) fail(`file must hold the tensor ${quote(String(missing))} of only, got none`);
+  }
+  const isWanted = typeof only === 'function' ? only : (name: string) => only.includes(name);
+  const tensors = Object.fromEntries(Object.entries(file.tensors).filter(([name]) => isWanted(name)));
+  return makeTensors(device, { ...file, tensors }, onUnsupported);
+}
+
+/** What a `.safetensors` file says of itself: its metadata, and each tensor's dtype by the format's name and its shape. */
+export function readSafetensorsHeader(bytes: FileBytes): {
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly tensors: Readonly<Record<string, { readonly dtype: string; readonly shape: Shape }>>;
+} {
+  const { metadata, tensors } = parseSafetensors(bytes);
+  const described: Record<string, { dtype: string; shape: Shape }> = Object.create(null);
+  for (const [name, { dtype, shape }] of Object.entries(tensors)) described[name] = { dtype, shape };
+  return { metadata, tensors: described };
 }
 
 /** The tensors of a parsed file, by name. If one cannot be made, none is left behind. */
-export function makeTensors(device: Device, { tensors }: SafetensorsFile): Record<string, Tensor> {
+export function makeTensors(
+  device: Device,
+  { tensors }: SafetensorsFile,
+  onUnsupported?: LoadSafetensorsOptions['onUnsupported'],
+): Record<string, Tensor> {
   const made: Record<string, Tensor> = Object.create(null);
   try {
-    for (const [name, entry] of Object.entries(tensors)) made[name] = makeTensor(device, name, entry);
+    for (const [name, entry] of Object.entries(tensors)) {
+      const problem = onUnsupported && problemOf(entry);
+      if (problem) onUnsupported(name, problem);
+      else made[name] = makeTensor(device, name, entry);
+    }
   } catch (error) {
     for (const tensor of Object.values(made)) tensor.dispose();
     throw error;
@@ -155,7 +230,7 @@ export function parseSafetensors(file: FileBytes): SafetensorsFile {
 
 interface Range {
   name: string;
-  dtype: SafetensorsDType;
+  dtype: string;
   shape: number[];
   begin: number;
   end: number;
@@ -206,9 +281,7 @@ function checkedRange(name: string, value: unknown, payloadBytes: number): Range
   const tensor = `tensor ${quote(name)}`;
   if (!isObject(value)) fail(`${tensor} must be described by an object, got ${describe(value)}`);
   const { dtype, shape, data_offsets: offsets } = value;
-  if (!isDType(dtype)) {
-    fail(`${tensor} must have dtype F32, F16, BF16, BOOL, I32 or U32, got ${describe(dtype)}`);
-  }
+  if (typeof dtype !== 'string') fail(`${tensor} must have a dtype, got ${describe(dtype)}`);
   if (!Array.isArray(shape) || !shape.every(isCount)) {
     fail(`${tensor} must have a shape of non-negative integers, got ${describe(shape)}`);
   }
@@ -219,7 +292,8 @@ function checkedRange(name: string, value: unknown, payloadBytes: number): Range
   if (begin > end || end > payloadBytes) {
     fail(`${tensor} must lie within the payload of ${payloadBytes} bytes, got data_offsets ${begin} to ${end}`);
   }
-  const bytes = shape.reduce((product, size) => product * size, FILE_BYTES[dtype]);
+  // how large elements of another dtype are is not known
+  const bytes = isDType(dtype) ? shape.reduce((product, size) => product * size, FILE_BYTES[dtype]) : end - begin;
   if (bytes !== end - begin) {
     fail(`${tensor} must have ${bytes} bytes for ${dtype} and shape ${describe(shape)}, got ${end - begin}`);
   }
@@ -263,9 +337,31 @@ function findDuplicateKey(json: string): string | undefined {
   return undefined;
 }
 
-function makeTensor(device: Device, name: string, { dtype, shape, data }: SafetensorsEntry): Tensor {
+/** Why no tensor can be made of an entry, if so. */
+function problemOf({ dtype, shape, data }: SafetensorsEntry): string | undefined {
+  if (!isDType(dtype)) return `must have dtype ${Object.keys(FILE_BYTES).join(', ')}, got ${describe(dtype)}`;
+  if (shape.includes(0)) return `must have elements, got shape ${describe(shape)}`;
+  if (shape.length > MAX_RANK) return `must have at most ${MAX_RANK} axes, got shape ${describe(shape)}`;
+  if (dtype !== 'I64' && dtype !== 'U64') return undefined;
+  const [least, most] = dtype === 'I64' ? [-(2n ** 31n), 2n ** 31n - 1n] : [0n, 2n ** 32n - 1n];
+  const beyond = wideIntegers(dtype, data).find((value) => value < least || value > most);
+  return beyond === undefined ? undefined : `must hold integers of 32 bits, got ${beyond}`;
+}
+
+function wideIntegers(dtype: 'I64' | 'U64', data: Uint8Array): BigInt64Array | BigUint64Array {
+  const { buffer, byteOffset } = data.byteOffset % 8 === 0 ? data : data.slice();
+  return dtype === 'I64'
+    ? new BigInt64Array(buffer, byteOffset, data.length / 8)
+    : new BigUint64Array(buffer, byteOffset, data.length / 8);
+}
+
+function makeTensor(device: Device, name: string, entry: SafetensorsEntry): Tensor {
+  const problem = problemOf(entry);
+  if (problem) fail(`tensor ${quote(name)} ${problem}`);
+  const { shape, data } = entry;
+  const dtype = entry.dtype as SafetensorsDType;
   try {
-    return device.tensor(elementsOf(dtype, data), shape, { dtype: TENSOR_DTYPE[dtype] });
+    return device.tensor(elementsOf(dtype, data), shape.length === 0 ? [1] : shape, { dtype: TENSOR_DTYPE[dtype] });
   } catch (cause) {
     if (cause instanceof ArgumentError) fail(`tensor ${quote(name)} must fit the device, got ${cause.message}`, cause);
     throw cause;
@@ -273,7 +369,8 @@ function makeTensor(device: Device, name: string, { dtype, shape, data }: Safete
 }
 
 /** Bytes as `device.tensor` takes them: float16 as its bits, bfloat16, which are the upper half of a float32, as float32. */
-export function elementsOf(dtype: SafetensorsDType, data: Uint8Array): TensorData | Uint16Array {
+export function elementsOf(dtype: string, data: Uint8Array): TensorData | Uint16Array {
+  if (!isDType(dtype)) throw new TypeError(`unknown dtype ${dtype}`);
   // Any byte but 0 is true, as in NumPy; the device expects 0 and 1.
   if (dtype === 'BOOL') return data.map((byte) => (byte === 0 ? 0 : 1));
   const bytes = FILE_BYTES[dtype];
@@ -286,10 +383,24 @@ export function elementsOf(dtype: SafetensorsDType, data: Uint8Array): TensorDat
       return new Uint16Array(buffer, byteOffset, length);
     case 'BF16':
       return decodeBFloat16(new Uint16Array(buffer, byteOffset, length));
+    case 'F64':
+      return Float32Array.from(new Float64Array(buffer, byteOffset, length));
     case 'I32':
       return new Int32Array(buffer, byteOffset, length);
     case 'U32':
       return new Uint32Array(buffer, byteOffset, length);
+    case 'I64':
+      return Int32Array.from(wideIntegers(dtype, data), Number);
+    case 'U64':
+      return Uint32Array.from(wideIntegers(dtype, data), Number);
+    case 'I16':
+      return Int32Array.from(new Int16Array(buffer, byteOffset, length));
+    case 'U16':
+      return Uint32Array.from(new Uint16Array(buffer, byteOffset, length));
+    case 'I8':
+      return Int32Array.from(new Int8Array(buffer, byteOffset, length));
+    case 'U8':
+      return Uint32Array.from(data);
   }
 }
 
