@@ -4,6 +4,7 @@
  *
  * - constants of a module, which a launch specialises (src/gpu/shader.ts);
  * - functions below a line `// replaceable`, and all words of the text that replaces them (src/kernels/modifiers.ts);
+ * - functions of WGSL, also where a variable has the name of one;
  * - names that could be swizzles, the entry point, and whatever the shaders do not declare.
  *
  * The layouts that go with the text keep the names that launches use. (Names of a function's own that begin anew in each
@@ -24,7 +25,12 @@ export function minifier(files: readonly string[], kept: Iterable<string>): (tex
   const stripped = files.map(strip);
   const reserved = new Set([...kept, 'main', 'default']);
   const declared = new Set<string>();
+  const callable = new Set<string>();
   for (const text of stripped) {
+    for (const [, name] of text.matchAll(/\b(?:fn|struct|alias)\s+(\w+)/g)) callable.add(name);
+  }
+  for (const text of stripped) {
+    for (const [, name] of text.matchAll(/\b(\w+)\(/g)) if (!callable.has(name)) reserved.add(name);
     for (const [, name] of text.matchAll(/^const (\w+): /gm)) reserved.add(name);
     for (const [, name] of text.matchAll(/^\/\/ replaceable\nfn (\w+)/gm)) reserved.add(name);
     for (const [, name] of text.matchAll(/\b(?:fn|let|var(?:<[^>]*>)?|struct|alias|const)\s+(\w+)/g))

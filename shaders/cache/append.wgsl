@@ -21,12 +21,15 @@
 //
 //     scale = max |x| / L      code = round(x · (L / max |x|))      L = 127 of 8 bits, 7 of 4 bits
 //
+// With HADAMARD each group of a key is first multiplied by an orthonormal Hadamard matrix (QuaRot, Ashkboos et al. 2024), which
+// spreads outliers over the group; if its length n is no power of two, it falls into blocks of the largest one that divides n.
 // If max |x| < 2⁻¹⁰⁰, all codes and the scale are 0. If a number of the group is not finite, the scale is NaN, and so is
 // everything that is read from the group. Bound by bandwidth.
 
 const IN_F16: bool = false;      // k and v
 const K_BITS: u32 = 32u;         // storage of keys: 32 (f32), 16 (f16), or codes of 8 or 4 bits
 const V_BITS: u32 = 32u;         // and of values
+const HADAMARD: bool = false;    // of keys of 4 bits
 const PAGED: bool = false;
 
 // k or v, and the storage that its rows go to.
@@ -134,13 +137,40 @@ fn store_word(is_key: bool, word: u32, bits: u32) {
   if is_key { keys[word] = bits; } else { values[word] = bits; }
 }
 
+// A column of a row before it is rounded; `transformed` is it if groups are transformed, and 0 in the row's padding.
+fn coded_number(rows: RowParams, is_key: bool, to: Place, column: u32, transformed: f32) -> f32 {
+  if HADAMARD && is_key { return transformed; }
+  return stored(rows, is_key, to, column);
+}
+
+// Multiplies the first `count` numbers by Hadamard matrices, in place (the fast Walsh-Hadamard transform).
+fn transform(x: ptr<function, array<f32, CODE_GROUP>>, count: u32) {
+  let block = count & (~count + 1u);
+  for (var half = 1u; half < block; half *= 2u) {
+    for (var pair = 0u; pair < count / 2u; pair++) {
+      let one = pair / half * 2u * half + pair % half;
+      let a = (*x)[one];
+      let b = (*x)[one + half];
+      (*x)[one] = a + b;
+      (*x)[one + half] = a - b;
+    }
+  }
+  let normaliser = 1.0 / sqrt(f32(block));
+  for (var i = 0u; i < count; i++) { (*x)[i] *= normaliser; }
+}
+
 // Writes the group of codes that begins at a column.
 fn store_group(rows: RowParams, is_key: bool, to: Place, first: u32, bits: u32) {
   let end = select(min(first + CODE_GROUP, rows.dim), rows.dim, bits == 8u);
+  var held: array<f32, CODE_GROUP> = array<f32, CODE_GROUP>();  // a transformed group
+  if HADAMARD && is_key {
+    for (var i = 0u; i < end - first; i++) { held[i] = stored(rows, is_key, to, first + i); }
+    transform(&held, end - first);
+  }
   var largest = 0.0;
   var is_finite = true;
   for (var column = first; column < end; column++) {
-    let x = stored(rows, is_key, to, column);
+    let x = coded_number(rows, is_key, to, column, held[column % CODE_GROUP]);
     largest = max(largest, abs(x));
     is_finite = is_finite && !is_special(x);
   }
@@ -155,7 +185,8 @@ fn store_group(rows: RowParams, is_key: bool, to: Place, first: u32, bits: u32) 
     var word = 0u;
     for (var i = 0u; i < codes; i++) {
       var code = 0;
-      if is_finite { code = i32(round(stored(rows, is_key, to, column + i) * inverse)); }
+      let x = coded_number(rows, is_key, to, column + i, held[(column + i) % CODE_GROUP]);
+      if is_finite { code = i32(round(x * inverse)); }
       word |= (bitcast<u32>(code) & ((1u << bits) - 1u)) << (bits * i);
     }
     store_word(is_key, target_row + code_word(column, bits), word);

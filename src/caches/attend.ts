@@ -4,6 +4,9 @@ import { keyStorage, type RowFormat } from '../kernels/codes.ts';
 import { attendStored } from '../ops/attention/fused-attention.ts';
 import type { AttentionResult } from '../ops/attention/internal/call.ts';
 import { ATTENTION_OPTIONS, type AttentionOptions } from '../ops/attention/internal/options.ts';
+import { axesLike } from '../ops/internal/heads.ts';
+import { product } from '../ops/internal/product.ts';
+import { recordProduct } from '../ops/internal/matmul-gradient.ts';
 import { checkFloat, checkSameDevice, describe } from '../ops/internal/check.ts';
 import { formatShape, largestOf } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
@@ -24,6 +27,8 @@ export interface KeyValueStore {
   readonly v: Tensor;
   readonly keyRows: RowFormat;
   readonly valueRows: RowFormat;
+  /** Symmetric [D, D], by which the stored keys were multiplied. */
+  readonly hadamard?: Tensor;
   readonly batch: number;
   /** Keys of each batch entry. */
   readonly lengths: readonly number[];
@@ -73,9 +78,18 @@ export function attend(
     ...(store.lengths.some((length) => length !== keyLength) && { keyLengths: store.lengths }),
   };
   const { queryOffset = last } = all;
-  const rotate = rotary === undefined ? undefined : rotationOf(op, q, store, rotary, queryOffset, evicted);
+  const turn = rotary === undefined ? undefined : rotationOf(op, q, store, rotary, queryOffset, evicted);
+  const { hadamard } = store;
+  const rotate = hadamard ? () => transformed(op, turn?.() ?? q, hadamard) : turn;
   const storage = keyStorage(keyRows.dtype, valueRows.dtype);
   return attendStored(op, { q, k, v }, { keyLength, places, valueDim: valueRows.dim, storage, rotate }, all);
+}
+
+/** Queries times the matrix by which keys were multiplied. A scope of the caller's frees them. */
+function transformed(op: string, q: Tensor, hadamard: Tensor): Tensor {
+  const output = product(op, q, hadamard, { outAxes: axesLike(q) });
+  recordProduct(op, { a: q, b: hadamard }, output, { a: false, b: false });
+  return output;
 }
 
 /** @returns how many of the rows are real in each batch entry, the first ones: all `most` unless `lengths` says so */

@@ -1,9 +1,9 @@
 /** The storage of keys and values that both caches have: what it holds, how rows are written to it, and how it grows. */
 import { ArgumentError } from '../gpu/errors.ts';
 import { planAppend, type AppendPlaces, type AppendProblem } from '../kernels/cache.ts';
-import { isCoded, rowWords, type RowFormat } from '../kernels/codes.ts';
+import { hadamardMatrix, isCoded, rowWords, type RowFormat } from '../kernels/codes.ts';
 import { operandOf } from '../kernels/launch.ts';
-import { checkChoice, checkCount, checkFloat, checkSameDevice } from '../ops/internal/check.ts';
+import { checkBoolean, checkChoice, checkCount, checkFloat, checkSameDevice, describe } from '../ops/internal/check.ts';
 import type { Device } from '../tensor/device.ts';
 import { CACHE_DTYPES, type CacheDType, type FloatDType } from '../tensor/dtype.ts';
 import { formatShape } from '../tensor/shape.ts';
@@ -12,7 +12,7 @@ import type { KeyValueStore } from './attend.ts';
 import { checkRotary, type RotaryTables } from './rotary.ts';
 
 /** Keys [blocks, Hkv, slots, D] and values [blocks, Hkv, slots, Dv], row-major. A block is a batch entry or a page. */
-export type CacheStorage = Pick<KeyValueStore, 'k' | 'v' | 'keyRows' | 'valueRows'>;
+export type CacheStorage = Pick<KeyValueStore, 'k' | 'v' | 'keyRows' | 'valueRows' | 'hadamard'>;
 
 /** The sizes of the keys and values that a cache holds. */
 export interface KeyValueOptions {
@@ -29,17 +29,27 @@ export interface KeyValueOptions {
   dtype?: CacheDType;
   /** Dtype of the stored values, if not `dtype`. */
   valueDType?: CacheDType;
+  /**
+   * With `dtype: 'int4'`: whether keys and queries are multiplied by an orthonormal Hadamard matrix, 32 elements at a time, which
+   * changes no score but spreads a key's outliers before they are rounded (QuaRot, Ashkboos et al. 2024). Default false.
+   */
+  hadamard?: boolean;
 }
 
-export const ROW_OPTIONS = ['numKvHeads', 'headDim', 'valueDim', 'dtype', 'valueDType'] as const;
+export const ROW_OPTIONS = ['numKvHeads', 'headDim', 'valueDim', 'dtype', 'valueDType', 'hadamard'] as const;
 
 /** @throws ArgumentError for sizes or a dtype that do not fit */
-export function checkRows(op: string, { numKvHeads, headDim, valueDim, dtype, valueDType }: KeyValueOptions): void {
+export function checkRows(op: string, rows: KeyValueOptions): void {
+  const { numKvHeads, headDim, valueDim, dtype, valueDType, hadamard } = rows;
   checkCount(op, 'numKvHeads', numKvHeads);
   checkCount(op, 'headDim', headDim);
   if (valueDim !== undefined) checkCount(op, 'valueDim', valueDim);
   if (dtype !== undefined) checkChoice(op, 'dtype', dtype, CACHE_DTYPES);
   if (valueDType !== undefined) checkChoice(op, 'valueDType', valueDType, CACHE_DTYPES);
+  checkBoolean(op, 'hadamard', hadamard);
+  if (hadamard && dtype !== 'int4') {
+    throw new ArgumentError(`${op}: hadamard must come with dtype 'int4', got ${describe(dtype)}`);
+  }
 }
 
 /** @throws ArgumentError if the storage is disposed */
@@ -63,24 +73,28 @@ export function allocate(
     isCoded(format.dtype)
       ? device.empty([blocks, numKvHeads, slots, rowWords(format)], 'uint32', op)
       : device.empty([blocks, numKvHeads, slots, format.dim], format.dtype, op);
-  const { k, v } = device.scope(() => ({ k: allocateRows(keyRows), v: allocateRows(valueRows) }));
-  device.keep(k);
-  device.keep(v);
-  return { k, v, keyRows, valueRows };
+  const tensors = device.scope(() => ({
+    k: allocateRows(keyRows),
+    v: allocateRows(valueRows),
+    hadamard: rows.hadamard ? device.tensor(hadamardMatrix(headDim), [headDim, headDim]) : undefined,
+  }));
+  for (const tensor of Object.values(tensors)) if (tensor) device.keep(tensor);
+  return { ...tensors, keyRows, valueRows };
 }
 
 /** What a print of a cache says of its storage. */
-export function storageFacts({ k, keyRows, valueRows }: CacheStorage): Readonly<Record<string, unknown>> {
+export function storageFacts({ k, keyRows, valueRows, hadamard }: CacheStorage): Readonly<Record<string, unknown>> {
   const [, numKvHeads] = k.shape;
   const { dim: headDim, dtype } = keyRows;
   const valueDim = valueRows.dim === headDim ? undefined : valueRows.dim;
   const valueDType = valueRows.dtype === dtype ? undefined : valueRows.dtype;
-  return { numKvHeads, headDim, valueDim, dtype, valueDType };
+  return { numKvHeads, headDim, valueDim, dtype, valueDType, hadamard: hadamard && true };
 }
 
-export function disposeStorage({ k, v }: CacheStorage): void {
+export function disposeStorage({ k, v, hadamard }: CacheStorage): void {
   k.dispose();
   v.dispose();
+  hadamard?.dispose();
 }
 
 /**
@@ -133,16 +147,23 @@ export function append(
   places: AppendPlaces,
   rotary?: RotaryTables,
 ): void {
-  const { keyRows: keys, valueRows: values } = storage;
-  const [inDType, length] = [k.dtype as FloatDType, k.shape[2]];
-  write(op, { k, v }, storage, { inDType, length, keys, values, k: operandOf(k), v: operandOf(v) }, places, rotary);
+  const rows = {
+    inDType: k.dtype as FloatDType,
+    length: k.shape[2],
+    keys: storage.keyRows,
+    values: storage.valueRows,
+    hadamard: storage.hadamard !== undefined,
+    k: operandOf(k),
+    v: operandOf(v),
+  };
+  write(op, { k, v }, storage, rows, places, rotary);
 }
 
 function write(
   op: string,
   { k, v }: Pick<CacheStorage, 'k' | 'v'>,
   { k: keys, v: values }: CacheStorage,
-  rows: Pick<AppendProblem, 'inDType' | 'length' | 'keys' | 'values' | 'k' | 'v'>,
+  rows: Pick<AppendProblem, 'inDType' | 'length' | 'keys' | 'values' | 'hadamard' | 'k' | 'v'>,
   places: AppendPlaces,
   rotary?: RotaryTables,
 ): void {

@@ -45,6 +45,8 @@ export interface AppendProblem {
   /** Rows of the storage. */
   readonly keys: RowFormat;
   readonly values: RowFormat;
+  /** Whether keys of 4 bits are multiplied by Hadamard matrices first. */
+  readonly hadamard?: boolean;
   readonly k: Operand;
   readonly v: Operand;
   /** Rows of a block of the storage: the capacity, or the page size. */
@@ -121,6 +123,7 @@ function planRows(
       IN_F16: inDType === 'float16',
       K_BITS: BITS[keys.dtype],
       V_BITS: BITS[values.dtype],
+      ...(problem.hadamard && { HADAMARD: true }),
       PAGED: places.kind === 'paged',
     },
     params: {

@@ -33,6 +33,32 @@ export function rowGroups({ dim, dtype }: RowFormat): number {
   return dtype === 'int4' ? Math.ceil(dim / CODE_GROUP) : 1;
 }
 
+/**
+ * The Hadamard matrices by which an append multiplies the groups of a key of 4-bit codes, in one symmetric matrix [D, D]: each is
+ * of the largest power of two that divides its group.
+ */
+export function hadamardMatrix(dim: number): Float32Array {
+  const matrix = new Float32Array(dim * dim);
+  for (let row = 0; row < dim; row++) {
+    const first = row - (row % CODE_GROUP);
+    const count = Math.min(CODE_GROUP, dim - first);
+    const block = count & -count;
+    const begin = row - ((row - first) % block);
+    for (let i = 0; i < block; i++) {
+      const isOdd = ones((row - begin) & i) % 2 === 1;
+      matrix[row * dim + begin + i] = (isOdd ? -1 : 1) / Math.sqrt(block);
+    }
+  }
+  return matrix;
+}
+
+/** Bits of a number that are 1. */
+function ones(bits: number): number {
+  let count = 0;
+  for (let rest = bits; rest > 0; rest >>= 1) count += rest & 1;
+  return count;
+}
+
 /** How attention's kernels read keys and values that are not both float32, or both float16. */
 export function keyStorage(key: CacheDType, value: CacheDType): KeyStorage | undefined {
   if (key === value && !isCoded(key)) return undefined;

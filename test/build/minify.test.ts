@@ -45,6 +45,14 @@ describe('the shaders as they are shipped', () => {
   });
 });
 
+test('a function of WGSL stays, also where a variable has its name', () => {
+  const source = 'fn helper(count: f32) -> f32 { let round = 2.0; return count * round; }';
+  const user = 'fn other() -> f32 { return round(helper(0.5)); }';
+  const minify = minifier([source, user], []);
+  expect(minify(source)).toContain('let round = 2.0;');
+  expect(minify(user)).toMatch(/return round\(\w\(0\.5\)\);/);
+});
+
 test('attributes, members that could be swizzles, and kept words stay', () => {
   const source = `enable f16;
 // a comment

@@ -5,6 +5,7 @@ import {
   type CacheDType,
   type Device,
   KeyValueCache,
+  type KeyValueCacheOptions,
   PagedKeyValueCache,
   type Tensor,
 } from '../../src/index.ts';
@@ -14,7 +15,7 @@ import { kernelsOf, pinKernel, skipTilesOnWideSubgroups } from '../ops/attention
 import { type Float, stored, upload } from '../ops/upload.ts';
 import { Random } from '../random.ts';
 import { attention } from '../reference/attention.ts';
-import { type CodedDType, decode, groupsOf } from '../reference/codes.ts';
+import { type CodedDType, decode, groupsOf, hadamard } from '../reference/codes.ts';
 import { expectClose } from '../reference/compare.ts';
 import type { HostArray } from '../reference/host-array.ts';
 import { rotaryEmbedding } from '../reference/rotary-embedding.ts';
@@ -36,13 +37,23 @@ interface Format {
   readonly valueDim: number;
   readonly dtype: CacheDType;
   readonly valueDType: CacheDType;
+  readonly hadamard?: boolean;
 }
 
-function optionsOf({ dim, valueDim, dtype, valueDType }: Format) {
-  return { numKvHeads: KV_HEADS, headDim: dim, valueDim, dtype, valueDType };
+function optionsOf({ dim, valueDim, dtype, valueDType, hadamard }: Format) {
+  return { numKvHeads: KV_HEADS, headDim: dim, valueDim, dtype, valueDType, hadamard };
 }
 
-/** What a cache's storage holds, as numbers. */
+/** What a cache's storage holds, as the numbers that attention takes it for. */
+async function contentsOf(cache: { readonly keys: Tensor; readonly values: Tensor }, format: Format) {
+  const [k, v] = await Promise.all([
+    numbersOf(cache.keys, format.dim, format.dtype),
+    numbersOf(cache.values, format.valueDim, format.valueDType),
+  ]);
+  // the matrix is its own inverse
+  return { k: format.hadamard ? hadamard(k) : k, v };
+}
+
 async function numbersOf(tensor: Tensor, dim: number, dtype: CacheDType): Promise<HostArray> {
   const data = await tensor.data();
   if (data instanceof Uint32Array) return decode(data, tensor.shape, dim, dtype as CodedDType);
@@ -88,25 +99,23 @@ const wide = { dim: 64, valueDim: 64 };
 const ragged = { dim: 80, valueDim: 300 };
 
 const FORMATS: readonly Format[] = narrow<Format>(
-  [{ dim: 36, valueDim: 5, dtype: 'int4', valueDType: 'int8' }],
-  [small, wide, ragged].flatMap((dims) =>
-    (
-      [
-        ['int8', 'int8'],
-        ['int4', 'int4'],
-        ['int8', 'int4'],
-        ['int4', 'int8'],
-        ['float32', 'int8'],
-        ['float16', 'int8'],
-        ['int8', 'float16'],
-        ['float32', 'float16'],
-      ] as const
-    ).map(([dtype, valueDType]) => ({ ...dims, dtype, valueDType })),
-  ),
+  [{ dim: 36, valueDim: 5, dtype: 'int4', valueDType: 'int8', hadamard: true }],
+  [
+    { ...wide, dtype: 'int8', valueDType: 'int8' },
+    { ...ragged, dtype: 'int4', valueDType: 'int8' },
+    { ...ragged, dtype: 'int8', valueDType: 'int4' },
+    { ...small, dtype: 'int4', valueDType: 'int4' },
+    { ...wide, dtype: 'int4', valueDType: 'int4', hadamard: true },
+    { dim: 36, valueDim: 5, dtype: 'int4', valueDType: 'int8', hadamard: true },
+    { ...small, dtype: 'float32', valueDType: 'int8' },
+    { ...small, dtype: 'float16', valueDType: 'int8' },
+    { ...small, dtype: 'int8', valueDType: 'float16' },
+    { ...small, dtype: 'float32', valueDType: 'float16' },
+  ],
 );
 
-describe.each(FORMATS)('keys of $dtype and $dim, values of $valueDType and $valueDim', (format) => {
-  const { dim, valueDim, dtype, valueDType } = format;
+describe.each(FORMATS)('keys of $dtype and $dim, values of $valueDType and $valueDim, hadamard $hadamard', (format) => {
+  const { dim, valueDim } = format;
   const sizes = { batch: BATCH, kvHeads: KV_HEADS, dim, valueDim };
 
   test('attention is that of the numbers that are stored', async () => {
@@ -127,10 +136,7 @@ describe.each(FORMATS)('keys of $dtype and $dim, values of $valueDType and $valu
       const places = Array.from({ length: BATCH }, (_, b) =>
         Array.from({ length: cache.length }, (_unused, slot) => [b, slot] as const),
       );
-      const [k, v] = await Promise.all([
-        numbersOf(cache.keys, dim, dtype),
-        numbersOf(cache.values, valueDim, valueDType),
-      ]);
+      const { k, v } = await contentsOf(cache, format);
       expectAttention(got, q, gather(k, places), gather(v, places), queryDType);
     }
   });
@@ -157,10 +163,7 @@ describe.each(FORMATS)('keys of $dtype and $dim, values of $valueDType and $valu
     );
     const rotated = rotaryEmbedding(q, host.cos, host.sin, { position: () => 8, interleaved: false });
     const places = Array.from({ length: BATCH }, (_, b) => [0, 4, 5, 1, 2, 3].map((slot) => [b, slot] as const));
-    const [k, v] = await Promise.all([
-      numbersOf(cache.keys, dim, dtype),
-      numbersOf(cache.values, valueDim, valueDType),
-    ]);
+    const { k, v } = await contentsOf(cache, format);
     expectAttention(got, rotated, gather(k, places), gather(v, places), 'float32');
   });
 
@@ -188,38 +191,44 @@ describe.each(FORMATS)('keys of $dtype and $dim, values of $valueDType and $valu
       Array.from({ length: 9 }, (_, key) => [cache.pages(id)[Math.floor(key / 4)], key % 4] as const),
     );
     expect(new Set(places.flat().map(([page]) => page)).size).toBe(5); // one is shared
-    const [k, v] = await Promise.all([
-      numbersOf(cache.keys, dim, dtype),
-      numbersOf(cache.values, valueDim, valueDType),
-    ]);
+    const { k, v } = await contentsOf(cache, format);
     expectAttention(got, q, gather(k, places), gather(v, places), 'float32');
   });
 });
 
 describe.each([
-  ['int8', 127],
-  ['int4', 7],
-] as const)('%s', (dtype, limit) => {
+  ['int8', 127, false],
+  ['int4', 7, false],
+  ['int4', 7, true],
+] as const)('%s', (dtype, limit, isTransformed) => {
   /** Appends rows, and compares each number of the storage with the rule. */
   async function expectRounded(rows: readonly (readonly number[])[]): Promise<void> {
     const shape = [1, 1, rows.length, rows[0].length];
     const [dim] = shape.slice(3);
-    using cache = new KeyValueCache(device, { batch: 1, numKvHeads: 1, headDim: dim, capacity: rows.length, dtype });
+    using cache = new KeyValueCache(device, {
+      batch: 1,
+      numKvHeads: 1,
+      headDim: dim,
+      capacity: rows.length,
+      dtype,
+      hadamard: isTransformed,
+    });
     const given = { shape, data: Float32Array.from(rows.flat()) };
     appending(device, { k: given, v: given }, 'float32', (k, v) => cache.append(k, v));
     for (const tensor of [cache.keys, cache.values]) {
+      const { data } = isTransformed && tensor === cache.keys ? hadamard(given) : given;
       const words = (await tensor.data()) as Uint32Array;
       expect(tensor.shape).toEqual([1, 1, rows.length, words.length / rows.length]);
       for (let row = 0; row < rows.length; row++) {
         for (const group of groupsOf(words, (row * words.length) / rows.length, dim, dtype)) {
-          expectGroup(group, given.data.subarray(row * dim + group.first));
+          expectGroup(group, Array.from(data.slice(row * dim + group.first)));
         }
       }
     }
   }
 
-  function expectGroup({ scale, codes, rest }: ReturnType<typeof groupsOf>[number], data: Float32Array): void {
-    const x = [...data.subarray(0, codes.length)];
+  function expectGroup({ scale, codes, rest }: ReturnType<typeof groupsOf>[number], data: number[]): void {
+    const x = data.slice(0, codes.length);
     expect(rest).toBe(0);
     if (!x.every(Number.isFinite)) {
       expect(scale).toBeNaN();
@@ -248,7 +257,7 @@ describe.each([
     await expectRounded([...rows, ramp, ramp.map(() => 0), ramp.map((x) => x * 2 ** -120), ramp.map(() => 3)]);
   });
 
-  test('a number that is not finite makes its group NaN, and no other', async () => {
+  test.runIf(!isTransformed)('a number that is not finite makes its group NaN, and no other', async () => {
     const row = (at: number, value: number) => Array.from({ length: 70 }, (_, i) => (i === at ? value : i - 30));
     await expectRounded([row(0, 1), row(3, NaN), row(40, Infinity), row(69, -Infinity), row(1, 2)]);
   });
@@ -273,11 +282,36 @@ describeInMatrix('every kernel', () => {
       const got = await numbers(
         device.scope(() => cache.attend(upload(device, q, 'float32'), { returnLogSumExp: true })),
       );
-      const [k, v] = await Promise.all([
-        numbersOf(cache.keys, dim, dtype),
-        numbersOf(cache.values, valueDim, valueDType),
-      ]);
+      const { k, v } = await contentsOf(cache, format);
       expectAttention(got, q, k, v, 'float32');
     });
   });
+});
+
+test('queries that are multiplied have no gradient either, and say why', () => {
+  using cache = new KeyValueCache(device, {
+    batch: 1,
+    numKvHeads: 1,
+    headDim: 8,
+    capacity: 4,
+    dtype: 'int4',
+    hadamard: true,
+  });
+  device.scope(() => {
+    const rows = device.zeros([1, 1, 2, 8]);
+    cache.append(rows, rows);
+    const q = device.zeros([1, 1, 1, 8]);
+    q.requiresGrad = true;
+    const { output } = cache.attend(q);
+    expect(() => output.backward(device.zeros(output.shape))).toThrow('keys and values must be tensors of the call');
+  });
+});
+
+test.each([
+  [{ hadamard: true, dtype: 'int8' }, "hadamard must come with dtype 'int4', got 'int8'"],
+  [{ hadamard: 1, dtype: 'int4' }, 'hadamard must be true or false, got 1'],
+  [{ valueDType: 'int2' }, "valueDType must be 'float32' or 'float16' or 'int8' or 'int4', got 'int2'"],
+])('%j is refused', (options, message) => {
+  const given = { batch: 1, numKvHeads: 1, headDim: 8, capacity: 4, ...options } as KeyValueCacheOptions;
+  expect(() => new KeyValueCache(device, given)).toThrow(`KeyValueCache: ${message}`);
 });

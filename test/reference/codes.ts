@@ -1,5 +1,5 @@
 /** Rows that a cache keeps as codes with scales, as numbers in float64. The layout is that of docs/reference/caches.md. */
-import type { Float64HostArray } from './host-array.ts';
+import type { Float64HostArray, HostArray } from './host-array.ts';
 
 export type CodedDType = 'int8' | 'int4';
 
@@ -42,4 +42,23 @@ export function decode(words: Uint32Array, shape: readonly number[], dim: number
     }
   }
   return { shape: [...shape.slice(0, -1), dim], data };
+}
+
+/** Rows [.., dim] times an orthonormal Hadamard matrix, in groups of 32 and blocks of powers of two (Sylvester's order). */
+export function hadamard({ shape, data }: HostArray): Float64HostArray {
+  const dim = shape.at(-1)!;
+  const result = new Float64Array(data.length);
+  for (let at = 0; at < data.length; at++) {
+    const column = at % dim;
+    const first = column - (column % 32);
+    let block = 32;
+    while (Math.min(32, dim - first) % block !== 0) block /= 2;
+    const begin = column - ((column - first) % block);
+    for (let i = 0; i < block; i++) {
+      const common = ((column - begin) & i).toString(2).replaceAll('0', '').length;
+      result[at] += (common % 2 === 0 ? 1 : -1) * data[at - column + begin + i];
+    }
+    result[at] /= Math.sqrt(block);
+  }
+  return { shape, data: result };
 }
