@@ -14,6 +14,7 @@ import {
   assertAlive,
   checkAppend,
   checkRows,
+  checkTruncation,
   disposeStorage,
   moveRows,
   ROW_OPTIONS,
@@ -64,6 +65,7 @@ export class KeyValueCache {
   readonly #sinks: number;
   readonly #grows: boolean;
   #capacity: number;
+  #length = 0;
   #position = 0;
   #storage: CacheStorage;
 
@@ -97,10 +99,10 @@ export class KeyValueCache {
 
   /** Number of keys held of each sequence. */
   get length(): number {
-    return Math.min(this.#position, this.#capacity);
+    return this.#length;
   }
 
-  /** Number of keys ever appended to each sequence, which is the absolute position of the next. */
+  /** Absolute position of the next key: the number of keys appended to each sequence, without those that `truncate` dropped. */
   get position(): number {
     return this.#position;
   }
@@ -154,6 +156,7 @@ export class KeyValueCache {
     // without eviction, the whole block is a ring in which no key wraps around
     append(op, k, v, this.#storage, { kind: 'ring', position: this.#position, kept: this.#sinks }, rotary);
     this.#position = end;
+    this.#length = Math.min(this.#length + length, this.#capacity);
   }
 
   /**
@@ -175,11 +178,29 @@ export class KeyValueCache {
     return attend(op, q, store, options, this.#position - length);
   }
 
+  /**
+   * Drops the last keys of each sequence, so that `length` are left, and goes back as many positions. Keys that a sliding cache
+   * has evicted do not come back.
+   *
+   * @param length at most the number of keys held; at least `sinks` once keys were evicted
+   * @throws ArgumentError for another length
+   */
+  truncate(length: number): void {
+    const op = 'KeyValueCache.truncate';
+    assertAlive(op, this.#storage);
+    const least = this.#position > this.#length ? this.#sinks : 0;
+    checkTruncation(op, length, least, this.#length);
+    this.#save();
+    this.#position -= this.#length - length;
+    this.#length = length;
+  }
+
   /** Forgets all keys, and keeps the storage. */
   reset(): void {
     assertAlive('KeyValueCache.reset', this.#storage);
     this.#save();
     this.#position = 0;
+    this.#length = 0;
   }
 
   /** Frees the storage; work that was recorded before still reads it. Calling it again does nothing. */
@@ -208,8 +229,9 @@ export class KeyValueCache {
 
   #save(): void {
     this.device.beforeChange(this, () => {
-      const [position, storage, capacity] = [this.#position, this.#storage, this.#capacity];
+      const [length, position, storage, capacity] = [this.#length, this.#position, this.#storage, this.#capacity];
       return () => {
+        this.#length = length;
         this.#position = position;
         this.#storage = storage;
         this.#capacity = capacity;
@@ -220,8 +242,7 @@ export class KeyValueCache {
   #places(): KeyPlaces {
     if (!this.#slides) return { kind: 'contiguous' };
     const length = this.#capacity - this.#sinks;
-    const isFull = this.#position >= this.#capacity;
-    return { kind: 'ring', kept: this.#sinks, start: isFull ? (this.#position - this.#sinks) % length : 0, length };
+    return { kind: 'ring', kept: this.#sinks, start: (this.#position - this.#length) % length, length };
   }
 
   #makeRoom(op: string, length: number, end: number): void {

@@ -15,6 +15,7 @@ import {
   assertAlive,
   checkAppend,
   checkRows,
+  checkTruncation,
   disposeStorage,
   moveRows,
   ROW_OPTIONS,
@@ -143,6 +144,24 @@ export class PagedKeyValueCache {
     this.#save();
     for (const page of pages.toReversed()) this.#pool.release(page);
     this.#sequences.delete(id);
+  }
+
+  /**
+   * Drops the last keys of a sequence, so that `length` are left, and frees the pages that no other sequence holds. A later
+   * append to a page that another sequence holds too copies it first, as after `fork`.
+   *
+   * @param length at most the number of keys of the sequence
+   * @throws ArgumentError unless `id` is the id of a sequence that has that many keys
+   */
+  truncate(id: number, length: number): void {
+    const op = 'PagedKeyValueCache.truncate';
+    assertAlive(op, this.#storage);
+    const sequence = this.#sequence(op, 'id', id);
+    checkTruncation(op, length, 0, sequence.length);
+    this.#save();
+    const dropped = sequence.pages.splice(Math.ceil(length / this.pageSize));
+    for (const page of dropped.reverse()) this.#pool.release(page);
+    sequence.length = length;
   }
 
   /** Number of keys of a sequence. */

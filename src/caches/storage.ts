@@ -52,6 +52,15 @@ export function checkRows(op: string, rows: KeyValueOptions): void {
   }
 }
 
+/** @throws ArgumentError unless a sequence that holds `held` keys may be cut to `length` of them */
+export function checkTruncation(op: string, length: number, least: number, held: number): void {
+  if (!Number.isInteger(length) || length < least || length > held) {
+    throw new ArgumentError(
+      `${op}: length must be an integer from ${least} to the ${held} keys held, got ${describe(length)}`,
+    );
+  }
+}
+
 /** @throws ArgumentError if the storage is disposed */
 export function assertAlive(op: string, { k }: CacheStorage): void {
   if (k.disposed) throw new ArgumentError(`${op}: the cache must not be disposed`);

@@ -1,5 +1,6 @@
 import type { AttendOptions } from '../caches/attend.ts';
 import { KeyValueCache, type AppendOptions } from '../caches/key-value-cache.ts';
+import { checkTruncation } from '../caches/storage.ts';
 import { PagedKeyValueCache, type PagedKeyValueCacheOptions } from '../caches/paged-key-value-cache.ts';
 import { ArgumentError } from '../gpu/errors.ts';
 import type { AttentionResult } from '../ops/attention/internal/call.ts';
@@ -31,6 +32,8 @@ export interface LayerCache {
   append(k: Tensor, v: Tensor, options?: AppendOptions): void;
   /** Attention of q [B, H, N, D], the queries of the last N keys. */
   attend(q: Tensor, options?: AttendOptions): AttentionResult;
+  /** Drops the last keys of each sequence, so that `length` are left. */
+  truncate(length: number): void;
   reset(): void;
   dispose(): void;
 }
@@ -158,6 +161,18 @@ export class ModelCache {
     this.#length += count;
   }
 
+  /**
+   * Drops the last positions of each sequence, so that `length` are left.
+   *
+   * @throws ArgumentError unless `length` is an integer from 0 to the number of positions taken
+   */
+  truncate(length: number): void {
+    checkTruncation('ModelCache.truncate', length, 0, this.#length);
+    this.#save();
+    for (const layer of this.layers) layer.truncate(length);
+    this.#length = length;
+  }
+
   /** Forgets all positions, and keeps the storage. */
   reset(): void {
     this.#save();
@@ -204,6 +219,9 @@ function pagedLayer(device: Device, batch: number, options: PagedKeyValueCacheOp
   return {
     append: (k, v, how) => cache.append(ids, k, v, how),
     attend: (q, how) => cache.attend(ids, q, how),
+    truncate: (length) => {
+      for (const id of ids) cache.truncate(id, length);
+    },
     reset: () => {
       const before = ids;
       device.beforeChange(begin, () => () => (ids = before));

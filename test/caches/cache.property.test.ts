@@ -63,6 +63,7 @@ const lives = fc.record({
     fc.oneof(
       { weight: 6, arbitrary: fc.record({ length: fc.integer({ min: 1, max: 20 }), inDType: dtype, layout }) },
       { weight: 1, arbitrary: fc.constant('reset' as const) },
+      { weight: 2, arbitrary: fc.record({ dropped: fc.integer({ min: 0, max: 12 }) }) },
     ),
     { minLength: 1, maxLength: 8 },
   ),
@@ -85,12 +86,20 @@ test('KeyValueCache agrees with its model', async () => {
     });
     clear(device, cache.keys, cache.values);
     let model = new SlotModel(c.capacity, sinks);
+    let held = 0;
     await withTables(tables, async (rotary) => {
       for (const step of c.steps) {
         if (step === 'reset') {
           cache.reset();
           clear(device, cache.keys, cache.values);
           model = new SlotModel(c.capacity, sinks);
+          held = 0;
+          continue;
+        }
+        if ('dropped' in step) {
+          const least = cache.position > held ? sinks : 0;
+          held = Math.max(least, held - step.dropped);
+          cache.truncate(held);
           continue;
         }
         const { length, inDType } = step;
@@ -104,10 +113,11 @@ test('KeyValueCache agrees with its model', async () => {
         }
         append();
         for (let n = 0; n < length; n++) model.append(tokenOf(given.k, given.v, n, position + n, tables));
+        held = Math.min(held + length, c.capacity);
       }
     });
     const slots = Array.from({ length: c.capacity }, (_, slot) => model.slots[slot]);
-    expect(cache.length).toBe(model.slots.length);
+    expect(cache.length).toBe(held);
     await expectStorage(cache, slots, c, { dtype: c.dtype, isRotated: tables !== undefined });
   });
   await fc.assert(property, { numRuns: 80, seed: SEED });
@@ -125,6 +135,7 @@ const pagedLives = fc.record({
       { weight: 2, arbitrary: fc.constant({ kind: 'add' as const }) },
       { weight: 2, arbitrary: fc.record({ kind: fc.constant('fork' as const), of: pick }) },
       { weight: 1, arbitrary: fc.record({ kind: fc.constant('free' as const), of: pick }) },
+      { weight: 2, arbitrary: fc.record({ kind: fc.constant('truncate' as const), of: pick, length: pick }) },
       {
         weight: 6,
         arbitrary: fc.record({
@@ -157,7 +168,10 @@ test('PagedKeyValueCache agrees with its model', async () => {
         else if (ids.length === 0) continue;
         else if (step.kind === 'fork') run.fork(choose(step.of));
         else if (step.kind === 'free') run.free(choose(step.of));
-        else {
+        else if (step.kind === 'truncate') {
+          const id = choose(step.of);
+          run.truncate(id, step.length % (run.model.get(id)!.length + 1));
+        } else {
           const chosen = [...new Set(step.of.map(choose))];
           const lengths = step.lengths.slice(0, chosen.length);
           if (Math.max(...lengths) + step.padding === 0) continue;

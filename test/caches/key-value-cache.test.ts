@@ -1,11 +1,22 @@
 import { f16round } from '@petamoriken/float16';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import { clone, KeyValueCache, type Device, type KeyValueCacheOptions } from '../../src/index.ts';
+import {
+  clone,
+  concat,
+  flashAttention,
+  KeyValueCache,
+  type Device,
+  type KeyValueCacheOptions,
+  type Tensor,
+} from '../../src/index.ts';
 import { testDevice } from '../device.ts';
+import { IS_MATRIX } from '../matrix/narrow.ts';
 import { withWorkgroupLimit } from '../ops/attention/workgroup-limit.ts';
 import type { Float } from '../ops/upload.ts';
 import { Random } from '../random.ts';
 import { SlotModel, tokenOf, type RotaryTables } from '../reference/cache.ts';
+import { expectClose } from '../reference/compare.ts';
+import { tolerances } from '../reference/tolerances.ts';
 import {
   appending,
   clear,
@@ -188,6 +199,66 @@ describe('growth', () => {
       expect(() => cache.append(huge, huge)).toThrow(/must fit the device's limit/);
     });
     expect([cache.length, cache.capacity]).toEqual([0, capacity]);
+  });
+});
+
+describe('truncate', () => {
+  test.each<[string, Partial<KeyValueCacheOptions>, number[], number]>([
+    ['a fixed cache', {}, [5, 4], 3],
+    ['to nothing', {}, [10], 0],
+    ['to all', {}, [4], 4],
+    ['a ring that is not full', { eviction: 'sliding', sinks: 2 }, [9], 1],
+    ['a ring that has evicted', { eviction: 'sliding', sinks: 2 }, [10, 6, 3], 7],
+    ['a ring down to its sinks', { eviction: 'sliding', sinks: 2 }, [15], 2],
+    ['a ring without sinks', { eviction: 'sliding' }, [10, 13], 4],
+  ])('%s: what follows takes the place of what was dropped', async (_name, options, lengths, length) => {
+    const model = new SlotModel(10, options.sinks ?? 0);
+    cache = cacheOf(options);
+    await fill(cache, model, lengths);
+    const { length: held, position } = cache;
+    cache.truncate(length);
+    expect([cache.length, cache.position]).toEqual([length, position - held + length]);
+    await fill(cache, model, [1]);
+    expect(cache.length).toBe(length + 1);
+    if (options.eviction) await fill(cache, model, [4, 9]);
+    else await fill(cache, model, [10 - cache.length]);
+    expect(cache.length).toBe(10);
+  });
+
+  test.runIf(IS_MATRIX)('attention sees the keys that are left, oldest first', async () => {
+    cache = cacheOf({ capacity: 10, eviction: 'sliding', sinks: 2 });
+    const [k, v] = [device.randn([2, 3, 13, 7], { seed: 1 }), device.randn([2, 3, 13, 5], { seed: 2 })];
+    const q = device.randn([2, 3, 2, 7], { seed: 3 });
+    const found = device.scope(() => {
+      cache.append(k, v); // holds positions 0, 1, 5, …, 12
+      cache.truncate(6); // 0, 1, 5, …, 8
+      cache.append(k.slice(2, 0, 2), v.slice(2, 0, 2));
+      return cache.attend(q).output;
+    });
+    const wanted = device.scope(() => {
+      const left = (rows: Tensor) =>
+        concat(concat(rows.slice(2, 0, 2), rows.slice(2, 5, 9), 2), rows.slice(2, 0, 2), 2);
+      return flashAttention(q, left(k), left(v), { isCausal: 'bottom-right' }).output;
+    });
+    expectClose(await found.data(), await wanted.data(), tolerances.float32.attention, 'output');
+    for (const tensor of [k, v, q, found, wanted]) tensor.dispose();
+  });
+
+  test('what cannot be kept is refused', async () => {
+    cache = cacheOf({ eviction: 'sliding', sinks: 2 });
+    await fill(cache, new SlotModel(10, 2), [6]);
+    for (const length of [7, -1, 2.5, '3']) {
+      expect(() => cache.truncate(length as number)).toThrow(
+        'KeyValueCache.truncate: length must be an integer from 0 to the 6 keys held, got',
+      );
+    }
+    expect([cache.length, cache.position]).toEqual([6, 6]);
+    cache.reset();
+    clear(device, cache.keys, cache.values);
+    await fill(cache, new SlotModel(10, 2), [13]);
+    expect(() => cache.truncate(1)).toThrow('length must be an integer from 2 to the 10 keys held, got 1');
+    cache.dispose();
+    expect(() => cache.truncate(2)).toThrow('KeyValueCache.truncate: the cache must not be disposed');
   });
 });
 

@@ -121,6 +121,44 @@ describe('fork', () => {
   });
 });
 
+describe('truncate', () => {
+  test('returns pages, and appends go on from there', async () => {
+    const { cache } = runOf({ numPages: 6 });
+    const a = run.add();
+    run.append([a], [15]);
+    run.truncate(a, 6);
+    expect(cache.freePages).toBe(4);
+    await run.expectSame();
+    run.append([a], [3]);
+    await run.expectSame();
+    run.truncate(a, 8);
+    run.truncate(a, 8);
+    expect(cache.freePages).toBe(4);
+    run.append([a], [1]);
+    run.truncate(a, 0);
+    expect(cache.freePages).toBe(6);
+    run.append([a], [2]);
+    await run.expectSame();
+  });
+
+  test('a fork keeps what the other drops, and a shared page is copied before it is written', async () => {
+    const { cache } = runOf({ numPages: 8 });
+    const a = run.add();
+    run.append([a], [10]);
+    const b = run.fork(a);
+    run.truncate(b, 6);
+    expect(cache.freePages).toBe(8 - 3);
+    run.append([b], [1]);
+    expect(cache.pages(b)[0]).toBe(cache.pages(a)[0]);
+    expect(cache.pages(b)[1]).not.toBe(cache.pages(a)[1]);
+    await run.expectSame();
+    run.truncate(a, 7);
+    const c = run.fork(a);
+    run.append([a, c], [1, 2]);
+    await run.expectSame();
+  });
+});
+
 test('a freed page is reused, and work recorded before still reads its old contents', async () => {
   const { cache } = runOf({ numPages: 1 });
   const a = run.add();
@@ -266,6 +304,12 @@ describe('bad input', () => {
       expect(() => cache.free(id as number)).toThrow(`PagedKeyValueCache.free: ${message}`);
       expect(() => cache.length(id as number)).toThrow(`PagedKeyValueCache.length: ${message}`);
       expect(() => cache.pages(id as number)).toThrow(`PagedKeyValueCache.pages: ${message}`);
+      expect(() => cache.truncate(id as number, 0)).toThrow(`PagedKeyValueCache.truncate: ${message}`);
+    }
+    for (const length of [4, -1, 0.5]) {
+      expect(() => cache.truncate(a, length)).toThrow(
+        `PagedKeyValueCache.truncate: length must be an integer from 0 to the 3 keys held, got ${length}`,
+      );
     }
     await run.expectSame();
   });

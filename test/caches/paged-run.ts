@@ -55,6 +55,11 @@ export class PagedRun {
     return forked;
   }
 
+  truncate(id: number, length: number): void {
+    this.cache.truncate(id, length);
+    this.model.get(id)!.length = length;
+  }
+
   free(id: number): void {
     this.cache.free(id);
     this.model.delete(id);

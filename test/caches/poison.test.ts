@@ -57,12 +57,16 @@ describe.each(narrow([OWN], [OWN, ...kernels]))('%s', (kernel) => {
       const rows = (length: number) => [made(2, KV_HEADS, length, DIM), made(2, KV_HEADS, length, VALUE_DIM)];
       const queries = (length: number) => made(2, HEADS, length, DIM);
 
+      const spoil = (word: number, { shape, values }: ReturnType<typeof made>) =>
+        device.tensor(word === 0 ? values : values.map(() => NaN), shape, { dtype: inDType });
+
       test.each([
         ['fixed', {}],
         ['growing', { growth: 'double' }],
         ['sliding', { eviction: 'sliding', sinks: 2 }],
       ] as const)('a %s cache', async (_name, options) => {
         const steps = [rows(5), rows(9), rows(3)];
+        const gone = rows(2);
         const q = [queries(1), queries(9)];
         const live = async (word: number) => {
           const results: Record<string, ArrayLike<number>> = {};
@@ -78,6 +82,11 @@ describe.each(narrow([OWN], [OWN, ...kernels]))('%s', (kernel) => {
           fill(cache, word);
           for (const [at, step] of steps.entries()) {
             device.scope(() => cache.append(upload(step[0]), upload(step[1])));
+            const { length } = cache;
+            if (length + 2 <= cache.capacity) {
+              device.scope(() => cache.append(spoil(word, gone[0]), spoil(word, gone[1])));
+              cache.truncate(length);
+            }
             for (const given of q.filter(({ shape }) => shape[2] <= cache.length)) {
               const found = await read(device.scope(() => cache.attend(upload(given), { returnLogSumExp: true })));
               for (const [name, values] of Object.entries(found)) results[`${name} ${at} ${given.shape[2]}`] = values;
@@ -89,7 +98,7 @@ describe.each(narrow([OWN], [OWN, ...kernels]))('%s', (kernel) => {
         await expectCleanBuffers(device, () => live(0));
       });
 
-      test('a paged cache: unused rows, and pages that were freed', async () => {
+      test('a paged cache: unused rows, rows that were dropped, and pages that were freed', async () => {
         const [first, second, spoilt] = [rows(6), rows(3), rows(7)];
         const q = queries(2);
         const live = async (word: number) => {
@@ -104,16 +113,16 @@ describe.each(narrow([OWN], [OWN, ...kernels]))('%s', (kernel) => {
           fill(cache, word);
           // two sequences leave pages full of what the others must not read
           const gone = [cache.add(), cache.add()];
-          device.scope(() => {
-            const [k, v] = spoilt.map(({ shape, values }) => {
-              return device.tensor(word === 0 ? values : values.map(() => NaN), shape, { dtype: inDType });
-            });
-            cache.append(gone, k, v);
-          });
+          device.scope(() => cache.append(gone, spoil(word, spoilt[0]), spoil(word, spoilt[1])));
           for (const id of gone) cache.free(id);
           const ids = [cache.add(), cache.add()];
           device.scope(() => {
             cache.append(ids, upload(first[0]), upload(first[1]), { lengths: [6, 2] });
+            // keys that are dropped again, in a page that a fork keeps
+            cache.append(ids, spoil(word, spoilt[0]), spoil(word, spoilt[1]));
+            cache.fork(ids[1]);
+            cache.truncate(ids[0], 6);
+            cache.truncate(ids[1], 2);
             cache.append(ids, upload(second[0]), upload(second[1]), { lengths: [3, 1] });
           });
           return await read(device.scope(() => cache.attend(ids, upload(q), { returnLogSumExp: true })));

@@ -159,6 +159,33 @@ describe('a random model against the float64 reference', () => {
     expectClose(logits, other, tolerances.float32.logits, 'half-split');
   });
 
+  test('logits after every token, and again after a truncation', async () => {
+    const all = referenceLogits(tinyReference(TINY, weights), TOKENS).map((logits) => Array.from(logits));
+    using model = new Llama(device, checkpoint);
+    for (const kind of ['contiguous', 'paged'] as const) {
+      using cache = model.createCache({ kind, pageSize: 4 });
+      const forward = async (tokens: readonly number[]) => {
+        using ids = device.tensor(Int32Array.from(tokens), [1, tokens.length]);
+        using logits = model.forward(ids, cache, { logits: 'all' });
+        expect(logits.shape).toEqual([1, tokens.length, TINY.vocab]);
+        return Array.from(await logits.data());
+      };
+      const first = await forward([...TOKENS.slice(0, 3), 9, 9, 9]);
+      expectClose(first.slice(0, 3 * TINY.vocab), all.slice(0, 3).flat(), tolerances.float32.logits, kind);
+      cache.truncate(3);
+      expect(cache.length).toBe(3);
+      expectClose(await forward(TOKENS.slice(3)), all.slice(3).flat(), tolerances.float32.logits, `${kind}, again`);
+      expect(() => cache.truncate(10)).toThrow(
+        'ModelCache.truncate: length must be an integer from 0 to the 9 keys held, got 10',
+      );
+    }
+    using cache = model.createCache();
+    using ids = device.tensor(Int32Array.of(1), [1, 1]);
+    expect(() => model.forward(ids, cache, { logits: 'first' as 'all' })).toThrow(
+      "Llama.forward: logits must be 'last' or 'all', got 'first'",
+    );
+  });
+
   test('two sequences in one batch, and again after a reset', async () => {
     const rows = [TOKENS.slice(0, 4), TOKENS.slice(5, 9)];
     const reference = tinyReference(TINY, weights);

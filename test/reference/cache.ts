@@ -53,7 +53,10 @@ export function arrange(
   return { keys: fill(dim, ({ key }) => key), values: fill(valueDim, ({ value }) => value) };
 }
 
-/** A fixed number of slots; in the end a new token takes the slot of the oldest one that is not among the first `sinks`. */
+/**
+ * A fixed number of slots; in the end a new token takes the slot of the oldest one that is not among the first `sinks`. After a
+ * truncation a new token takes the slot of the one that had its position.
+ */
 export class SlotModel {
   readonly slots: Token[] = [];
   readonly sinks: number;
@@ -65,6 +68,11 @@ export class SlotModel {
   }
 
   append(token: Token): void {
+    const dropped = this.slots.findIndex(({ position }) => position === token.position);
+    if (dropped >= 0) {
+      this.slots[dropped] = token;
+      return;
+    }
     if (this.slots.length < this.capacity) {
       this.slots.push(token);
       return;
