@@ -34,7 +34,28 @@ export { layerNorm, rmsNorm } from './ops/normalise.ts';
 export type { LayerNormOptions, RmsNormOptions } from './ops/normalise.ts';
 export { dropout } from './ops/dropout.ts';
 export type { DropoutOptions } from './ops/dropout.ts';
-export { add, gelu, multiply, relu, silu, swiglu, tanh } from './ops/elementwise.ts';
+export {
+  abs,
+  add,
+  divide,
+  exp,
+  gelu,
+  log,
+  maximum,
+  minimum,
+  multiply,
+  power,
+  relu,
+  sigmoid,
+  silu,
+  sqrt,
+  subtract,
+  swiglu,
+  tanh,
+} from './ops/elementwise.ts';
+export type { TensorOrNumber } from './ops/internal/elementwise.ts';
+export { bceWithLogits, mseLoss } from './ops/loss.ts';
+export type { LossOptions } from './ops/loss.ts';
 export type { GeluOptions } from './ops/elementwise.ts';
 export { rotaryEmbedding } from './ops/rotary-embedding.ts';
 export type { RotaryEmbeddingOptions, RotaryPositions } from './ops/rotary-embedding.ts';

@@ -1,6 +1,7 @@
 // Finds NaN and infinities, and keeps those of masked keys out of sums. It tests bits, because WGSL lets a compiler assume that
 // there are no such values.
 
+const INFINITY_BITS: u32 = 0x7f800000u;
 const MINUS_INFINITY_BITS: u32 = 0xff800000u;
 const NAN_BITS: u32 = 0x7fc00000u;
 const LARGEST: f32 = 0x1.fffffep+127f;

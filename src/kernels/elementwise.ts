@@ -3,12 +3,23 @@ import accumulateShader from '../../shaders/elementwise/accumulate.wgsl';
 import copyShader from '../../shaders/elementwise/copy.wgsl';
 import dropoutShader from '../../shaders/elementwise/dropout.wgsl';
 import gradientShader from '../../shaders/elementwise/gradient.wgsl';
+import abs from '../../shaders/elementwise/parts/abs.wgsl';
 import add from '../../shaders/elementwise/parts/add.wgsl';
+import bceWithLogits from '../../shaders/elementwise/parts/bce-with-logits.wgsl';
+import divide from '../../shaders/elementwise/parts/divide.wgsl';
+import exp from '../../shaders/elementwise/parts/exp.wgsl';
 import geluTanh from '../../shaders/elementwise/parts/gelu-tanh.wgsl';
 import gelu from '../../shaders/elementwise/parts/gelu.wgsl';
+import log from '../../shaders/elementwise/parts/log.wgsl';
+import maximum from '../../shaders/elementwise/parts/maximum.wgsl';
+import minimum from '../../shaders/elementwise/parts/minimum.wgsl';
 import multiply from '../../shaders/elementwise/parts/multiply.wgsl';
+import power from '../../shaders/elementwise/parts/power.wgsl';
 import relu from '../../shaders/elementwise/parts/relu.wgsl';
+import sigmoid from '../../shaders/elementwise/parts/sigmoid.wgsl';
 import silu from '../../shaders/elementwise/parts/silu.wgsl';
+import sqrt from '../../shaders/elementwise/parts/sqrt.wgsl';
+import subtract from '../../shaders/elementwise/parts/subtract.wgsl';
 import swiglu from '../../shaders/elementwise/parts/swiglu.wgsl';
 import tanh from '../../shaders/elementwise/parts/tanh.wgsl';
 import randomShader from '../../shaders/elementwise/random.wgsl';
@@ -49,6 +60,17 @@ export const ELEMENTWISE = {
   add: { part: add, gradients: { x: 'g', y: 'g' } },
   multiply: { part: multiply, gradients: { x: 'y', y: 'x' } },
   swiglu: { part: swiglu, gradients: { x: 'xy', y: 'x' } },
+  subtract: { part: subtract, gradients: { x: 'g', y: '' } },
+  divide: { part: divide, gradients: { x: 'y', y: 'xy' } },
+  power: { part: power, gradients: { x: 'xy', y: 'xy' } },
+  maximum: { part: maximum, gradients: { x: 'xy', y: 'xy' } },
+  minimum: { part: minimum, gradients: { x: 'xy', y: 'xy' } },
+  bceWithLogits: { part: bceWithLogits, gradients: { x: 'xy', y: 'x' } },
+  exp: { part: exp, gradients: { x: 'x' } },
+  log: { part: log, gradients: { x: 'x' } },
+  sqrt: { part: sqrt, gradients: { x: 'x' } },
+  sigmoid: { part: sigmoid, gradients: { x: 'x' } },
+  abs: { part: abs, gradients: { x: 'x' } },
 } satisfies Record<string, ElementwiseRow>;
 
 export type ElementwiseOp = keyof typeof ELEMENTWISE;

@@ -5,7 +5,7 @@ import { ELEMENTWISE } from '../../src/kernels/elementwise.ts';
 import { testDevice } from '../device.ts';
 import { Random } from '../random.ts';
 import { expectClose } from '../reference/compare.ts';
-import { elementwise, functions } from '../reference/elementwise.ts';
+import { arithmetic, elementwise, functions } from '../reference/elementwise.ts';
 import { numericalGradients } from '../reference/finite-differences.ts';
 import type { HostArray } from '../reference/host-array.ts';
 import { tolerances } from '../reference/tolerances.ts';
@@ -23,7 +23,7 @@ interface Row {
   readonly slopes?: readonly [left: number, right: number, ofNaN: number];
 }
 
-/** A new op needs a row here. */
+/** A new op needs a row here, or in `arithmetic.test.ts`. */
 const OPS: Readonly<Record<keyof typeof functions, Row>> = {
   gelu: { op: (x) => gelu(x), slopes: [0, 1, NaN] },
   geluTanh: { op: (x) => gelu(x, { approximate: 'tanh' }), slopes: [0, 1, NaN] },
@@ -51,7 +51,7 @@ const random = new Random(41);
 const normals = (...shape: number[]): HostArray => ({ shape, data: random.normals(shape) });
 
 test('every elementwise op has a reference and a row', () => {
-  expect(NAMES.toSorted()).toEqual(Object.keys(ELEMENTWISE).toSorted());
+  expect([...NAMES, ...Object.keys(arithmetic)].toSorted()).toEqual(Object.keys(ELEMENTWISE).toSorted());
 });
 
 async function read(call: () => Tensor, shape: readonly number[], dtype: Float): Promise<Float32Array> {
@@ -378,7 +378,7 @@ describe('gradients of elementwise ops', () => {
 
   test('save only what a wanted gradient reads', () => {
     using x = device.zeros([256, 256], { requiresGrad: true });
-    const saved = (op: typeof multiply, y: Tensor): number => {
+    const saved = (op: typeof swiglu, y: Tensor): number => {
       const { live } = device.memory();
       return device.scope(() => {
         const copy = multiply(y, y); // nobody else holds its storage
@@ -391,7 +391,7 @@ describe('gradients of elementwise ops', () => {
     expect(saved(add, y)).toBe(0);
     expect(saved(multiply, y)).toBe(1);
     // a factor that requires a gradient is not read for its own
-    const multiplySum: typeof multiply = (a, b) => {
+    const multiplySum: typeof swiglu = (a, b) => {
       const total = add(a, b);
       const output = multiply(total, b);
       total.dispose();

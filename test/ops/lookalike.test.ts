@@ -76,6 +76,58 @@ const OPS: Readonly<Record<string, Row>> = {
     () => ({ x: float(3), y: float(3) }),
     ({ x, y }) => surface.multiply(x, y),
   ),
+  subtract: row(
+    () => ({ x: float(3), y: float(3) }),
+    ({ x, y }) => surface.subtract(x, y),
+  ),
+  divide: row(
+    () => ({ x: float(3), y: float(3) }),
+    ({ x, y }) => surface.divide(x, y),
+  ),
+  power: row(
+    () => ({ x: float(3), y: float(3) }),
+    ({ x, y }) => surface.power(x, y),
+  ),
+  maximum: row(
+    () => ({ x: float(3), y: float(3) }),
+    ({ x, y }) => surface.maximum(x, y),
+  ),
+  minimum: row(
+    () => ({ x: float(3), y: float(3) }),
+    ({ x, y }) => surface.minimum(x, y),
+  ),
+  exp: row(
+    () => ({ x: float(3) }),
+    ({ x }) => surface.exp(x),
+  ),
+  log: row(
+    () => ({ x: float(3) }),
+    ({ x }) => surface.log(x),
+  ),
+  sqrt: row(
+    () => ({ x: float(3) }),
+    ({ x }) => surface.sqrt(x),
+  ),
+  tanh: row(
+    () => ({ x: float(3) }),
+    ({ x }) => surface.tanh(x),
+  ),
+  sigmoid: row(
+    () => ({ x: float(3) }),
+    ({ x }) => surface.sigmoid(x),
+  ),
+  abs: row(
+    () => ({ x: float(3) }),
+    ({ x }) => surface.abs(x),
+  ),
+  mseLoss: row(
+    () => ({ x: float(3), target: float(3) }),
+    ({ x, target }) => surface.mseLoss(x, target),
+  ),
+  bceWithLogits: row(
+    () => ({ logits: float(3), target: float(3) }),
+    ({ logits, target }) => surface.bceWithLogits(logits, target),
+  ),
   swiglu: row(
     () => ({ gate: float(3), up: float(3) }),
     ({ gate, up }) => surface.swiglu(gate, up),

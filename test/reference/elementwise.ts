@@ -38,6 +38,21 @@ export const functions = {
   swiglu: (x: number, y: number): number => functions.silu(x) * y,
 };
 
+/** The functions of `test/ops/arithmetic.test.ts`, each within its domain. */
+export const arithmetic = {
+  subtract: (x: number, y: number): number => x - y,
+  divide: (x: number, y: number): number => x / y,
+  power: (x: number, y: number): number => x ** y,
+  maximum: (x: number, y: number): number => Math.max(x, y),
+  minimum: (x: number, y: number): number => Math.min(x, y),
+  bceWithLogits: (x: number, y: number): number => y * Math.log1p(Math.exp(-x)) + (1 - y) * Math.log1p(Math.exp(x)),
+  exp: Math.exp,
+  log: Math.log,
+  sqrt: Math.sqrt,
+  sigmoid,
+  abs: Math.abs,
+};
+
 /** `apply` of every element, or of every pair of elements of two arrays that broadcast together. */
 export function elementwise(
   apply: (x: number, y: number) => number,

@@ -30,6 +30,8 @@ export const tolerances = {
     rotatedKey: { atol: 1e-6, rtol: 1e-6 },
     /** exp may be off by 3 + 2|x| ulp in WGSL, and here x reaches −88, where the exponential is subnormal and may be 0. */
     activation: { atol: 1e-36, rtol: 3e-5 },
+    /** A quotient, an exponential of up to ±9 or a logarithm, or what cancels in a sum of numbers of magnitude about 1. */
+    arithmetic: { atol: 1e-6, rtol: 1e-5 },
     /** A sum of up to 4096 squares in lanes of some hundred each, a root and a quotient. */
     normalised: { atol: 2e-6, rtol: 1e-5 },
     /** The same, with three sums; differences of two digits' cancellation, or sums over up to 90 rows. */
@@ -66,6 +68,8 @@ export const tolerances = {
     softmax: { atol: 1e-4, rtol: 1e-3 },
     /** The same, rounded once on storing. */
     rotatedKey: { atol: 1e-6, rtol: 6e-4 },
+    /** One rounding on storing the result. */
+    arithmetic: { atol: 1e-6, rtol: 6e-4 },
     /** One rounding on storing the result; the smallest results are subnormal. */
     activation: { atol: 1e-7, rtol: 6e-4 },
     normalised: { atol: 1e-5, rtol: 6e-4 },

@@ -1,4 +1,4 @@
-// parts: elementwise/sigmoid, elementwise/unary
+// parts: elementwise/sigmoid-function, elementwise/unary
 // gelu by its tanh, ½ x (1 + tanh u) = x σ(2u), u = √(2/π) (x + 0.044715 x³). NaN stays NaN; infinities give the limits.
 
 fn value(x: vec4<f32>, y: vec4<f32>) -> vec4<f32> {

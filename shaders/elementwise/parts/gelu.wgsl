@@ -1,4 +1,4 @@
-// parts: elementwise/sigmoid, elementwise/unary
+// parts: elementwise/sigmoid-function, elementwise/unary
 //
 // x Φ(x): Hendrycks & Gimpel, "Gaussian error linear units", 2016. NaN stays NaN; infinities give the limits.
 

@@ -1,4 +1,4 @@
-// parts: elementwise/sigmoid
+// parts: elementwise/sigmoid-function
 // silu, x σ(x), which silu and swiglu share. NaN stays NaN; infinities give the limits.
 
 fn silu(value: vec4<f32>) -> vec4<f32> {

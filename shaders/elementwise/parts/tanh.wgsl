@@ -1,4 +1,4 @@
-// parts: elementwise/sigmoid, elementwise/unary
+// parts: elementwise/sigmoid-function, elementwise/unary
 // tanh x = (1 - e) / (1 + e) sign x, e = exp(-2 |x|); near 0 the terms of its series up to x⁹, where 1 - e would cancel.
 
 fn decay(x: vec4<f32>) -> vec4<f32> {
