@@ -225,6 +225,7 @@ const OTHERS = [
   'loadSafetensors',
   'maskMod',
   'noGrad',
+  'readSafetensorsHeader',
   'saveSafetensors',
   'scoreMod',
   'slidingWindow',
