@@ -1,7 +1,6 @@
-/** A shader from a text of a test, with the declarations that the build reads from a file's. */
-import { declare } from '../build/wgsl-plugin.ts';
 import type { Shader } from '../src/gpu/shader.ts';
 
+/** A shader from a text of a test. */
 export function shaderOf(name: string, text: string, parts: readonly Shader[] = []): Shader {
-  return declare({ name, text, parts });
+  return { name, text, parts };
 }

@@ -1,14 +1,6 @@
 import { ShaderError } from './errors.ts';
-import {
-  explainInserted,
-  insertFunctions,
-  layoutOf,
-  specialise,
-  type Constants,
-  type Insertion,
-  type Shader,
-  type ShaderLayout,
-} from './shader.ts';
+import { layoutOf, type ShaderLayout } from './layout.ts';
+import { explainInserted, insertFunctions, specialise, type Constants, type Insertion, type Shader } from './shader.ts';
 import { SHADER_STAGE_COMPUTE } from './usage.ts';
 
 export interface Pipeline {

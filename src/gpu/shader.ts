@@ -4,14 +4,6 @@
  * is no other text processing.
  */
 
-import type { UniformLayout } from './uniform.ts';
-
-export interface StorageBinding {
-  readonly name: string;
-  readonly binding: number;
-  readonly access: 'read-only-storage' | 'storage';
-}
-
 /** A WGSL file: what importing it gives (build/wgsl-plugin.ts). */
 export interface Shader {
   /** Its path below `shaders/`, without the extension. */
@@ -19,10 +11,6 @@ export interface Shader {
   readonly text: string;
   /** The files that its first line names, `// parts: attention/score, store`. A part names parts of its own. */
   readonly parts: readonly Shader[];
-  /** The storage buffers that this file declares, all in group 0. Absent: none. */
-  readonly storage?: readonly StorageBinding[];
-  /** The struct of the uniform that this file declares. */
-  readonly uniform?: UniformLayout;
 }
 
 /** A text that replaces a marked function of a shader. */
@@ -71,21 +59,6 @@ export function partsOf(shader: Shader): Shader[] {
   return [...parts.values()];
 }
 
-/** What a kernel binds: the storage buffers that a shader and its parts declare, and its uniform. */
-export interface ShaderLayout {
-  readonly storage: readonly StorageBinding[];
-  readonly uniform?: UniformLayout;
-}
-
-/** No constant changes it. */
-export function layoutOf(shader: Shader): ShaderLayout {
-  const files = [shader, ...partsOf(shader)];
-  return {
-    storage: files.flatMap(({ storage = [] }) => storage),
-    uniform: files.find(({ uniform }) => uniform)?.uniform,
-  };
-}
-
 /** The same shader with the part named `name` replaced by another with the same declarations. */
 export function replacePart(shader: Shader, name: string, part: Shader): Shader {
   const parts = shader.parts.map((own) => (own.name === name ? part : replacePart(own, name, part)));
@@ -100,7 +73,7 @@ export function replacePart(shader: Shader, name: string, part: Shader): Shader 
 export function specialise(shader: Shader, constants: Constants): string {
   let source = joinParts(shader);
   for (const [name, value] of Object.entries(constants)) {
-    const declaration = new RegExp(`^const ${name}: (u32|i32|f32|bool) = [^;]+;`, 'gm');
+    const declaration = new RegExp(`^const ${name}: ?(u32|i32|f32|bool) ?= ?[^;]+;`, 'gm');
     const matches = [...source.matchAll(declaration)];
     if (matches.length !== 1) {
       throw new Error(`shader ${shader.name}: expected one declaration of const ${name}, found ${matches.length}`);

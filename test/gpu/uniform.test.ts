@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { reflect } from '../../build/reflect.ts';
+import { reflect } from '../wgsl-reflect.ts';
 import { packUniform, type UniformValues } from '../../src/gpu/uniform.ts';
 
 describe('packUniform', () => {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { joinParts, layoutOf, specialise, type Constants, type Shader } from '../../src/gpu/shader.ts';
+import { layoutOf } from '../../src/gpu/layout.ts';
+import { joinParts, specialise, type Constants, type Shader } from '../../src/gpu/shader.ts';
 import { attentionLaunch, attentionVariants, chooseAttention } from '../../src/kernels/attention.ts';
 import { NO_CHOICES } from '../../src/kernels/choice.ts';
 import { chooseMatmul, matmulLaunch, matmulVariants } from '../../src/kernels/matmul.ts';

@@ -1,6 +1,6 @@
 /** The generator of shaders/parts/random.wgsl against the vectors that its authors published, on the GPU. */
 import { expect, test } from 'vitest';
-import random from '../../shaders/parts/random.wgsl';
+import random from '../../shaders/parts/random.wgsl?raw'; // with its names, whatever is shipped
 import { testDevice } from '../device.ts';
 import { Random } from '../random.ts';
 import { shaderOf } from '../shader-of.ts';
@@ -26,7 +26,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   }
 }
 `,
-  [random],
+  [shaderOf('parts/random', random)],
 );
 
 /** Random123's kat_vectors for philox4x32-10: counter, key, result. */

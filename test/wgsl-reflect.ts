@@ -1,7 +1,4 @@
-/**
- * Reads WGSL declarations with wgsl_reflect: bindings, uniform layout and workgroup size as plain data. Only the build and the
- * tests do so; what is shipped has the data (wgsl-plugin.ts).
- */
+/** Reads WGSL declarations with wgsl_reflect: the twin of src/gpu/layout.ts, and the workgroup size too. */
 import {
   ResourceType,
   WgslReflect,
@@ -12,7 +9,7 @@ import {
   type TypeInfo,
   type VariableInfo,
 } from 'wgsl_reflect/wgsl_reflect.module.js';
-import type { StorageBinding } from '../src/gpu/shader.ts';
+import type { StorageBinding } from '../src/gpu/layout.ts';
 import type { ScalarType, UniformField, UniformFields, UniformLayout } from '../src/gpu/uniform.ts';
 
 export interface Reflection {
