@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig, type UserConfig } from 'tsdown';
-import { wgslPlugin } from './build/wgsl-plugin.ts';
+import { shadersFirst, wgslPlugin } from './build/wgsl-plugin.ts';
 
 const WEB = fileURLToPath(new URL('src/platform/web.ts', import.meta.url));
 
@@ -32,6 +32,7 @@ export default defineConfig([
     // for `using`: whoever compiles against us may have chosen an older `lib`
     banner: { dts: '/// <reference lib="esnext.disposable" />' },
     clean: true,
+    plugins: [...shared.plugins, shadersFirst('index.js')],
   },
   {
     ...shared,
