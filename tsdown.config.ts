@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig, type UserConfig } from 'tsdown';
-import { shadersFirst, wgslPlugin } from './build/wgsl-plugin.ts';
+import { shadersBefore, shadersFirst, wgslPlugin } from './build/wgsl-plugin.ts';
 
 const WEB = fileURLToPath(new URL('src/platform/web.ts', import.meta.url));
 
@@ -40,6 +40,7 @@ export default defineConfig([
     plugins: [
       ...shared.plugins,
       { name: 'platform', resolveId: (id: string) => (id === '#platform' ? WEB : undefined) },
+      shadersBefore(fileURLToPath(new URL('src/browser.ts', import.meta.url))),
     ],
     outputOptions: { codeSplitting: false },
     minify: true,

@@ -63,14 +63,29 @@ export function shadersFirst(entry: string) {
   };
 }
 
+/** The same for a bundle of one file, whose source is `path`. */
+export function shadersBefore(path: string) {
+  return {
+    name: 'shaders-before',
+    transform(code: string, id: string): string | undefined {
+      if (id.replaceAll('\\', '/') !== path.replaceAll('\\', '/')) return undefined;
+      return [...pathsIn('shaders', '.wgsl').map((file) => `import '${file}';`), code].join('\n');
+    },
+  };
+}
+
 function minifyAll(): (text: string) => string {
   const read = (folder: string, extension: string) =>
-    readdirSync(PACKAGE + folder, { recursive: true, encoding: 'utf8' })
-      .filter((path) => path.endsWith(extension))
-      .sort()
-      .map((path) => readFileSync(`${PACKAGE}${folder}/${path}`, 'utf8'));
+    pathsIn(folder, extension).map((path) => readFileSync(path, 'utf8'));
   const words = read('src', '.ts').flatMap((text) => text.match(/\b[A-Z]\w*/g) ?? []);
   return minifier(read('shaders', '.wgsl'), new Set(words));
+}
+
+function pathsIn(folder: string, extension: string): string[] {
+  return readdirSync(PACKAGE + folder, { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith(extension))
+    .sort()
+    .map((path) => `${PACKAGE}${folder}/${path}`.replaceAll('\\', '/'));
 }
 
 /** Where a part lies below `shaders/`. */

@@ -20,18 +20,17 @@ import { offersMatrices } from './tuning/offers-matrices.ts';
  */
 export async function createDevice(options: DeviceOptions = {}): Promise<Device> {
   const device = await openDevice(options, {
-    tuner: async (opened, tuneOptions) =>
-      (await import('./tuning/tune.ts')).tune(opened, tuneOptions, options.remembersTuning ?? true),
+    tuner: async (opened, tuneOptions) => (await onDemand()).tune(opened, tuneOptions, options.remembersTuning ?? true),
     tape: makeTape({ accumulate, sumTo, clone, reshape }),
     planRandom,
   });
   const { kernels, remembersTuning: remembers = true } = options;
   try {
     if (offersMatrices(device.gpu, device.traits)) {
-      const { probeMatrices } = await import('./tuning/probe-matrices.ts');
+      const { probeMatrices } = await onDemand();
       device.traits = { ...device.traits, subgroupMatrix: await probeMatrices(device) };
     }
-    const pinned = kernels && (await import('./tuning/pinned.ts')).checkPinned(kernels, device.traits);
+    const pinned = kernels && (await onDemand()).checkPinned(kernels, device.traits);
     const tuned = remembers ? await recall(ownerOf(device.info, device.traits)) : new Map();
     device.kernels = { pinned: pinned ?? new Map(), tuned };
     return device;
@@ -40,3 +39,5 @@ export async function createDevice(options: DeviceOptions = {}): Promise<Device>
     throw error;
   }
 }
+
+const onDemand = () => import('./tuning/on-demand.ts');
