@@ -2,8 +2,8 @@ import { ArgumentError } from '../gpu/errors.ts';
 import { planAdam } from '../kernels/optimiser.ts';
 import { describe } from '../ops/internal/check.ts';
 import { checkOptions } from '../tensor/options.ts';
-import { Optimiser } from './optimiser.ts';
-import { checkAmount, type OptimiserParameters } from './parameters.ts';
+import { Optimiser, type OptimiserGroup, type Rule } from './optimiser.ts';
+import { checkAmount, groupsOf, type OptimiserParameters, type ParameterGroup } from './parameters.ts';
 
 export interface AdamOptions {
   /** The learning rate; default 1e-3. */
@@ -22,19 +22,15 @@ export interface AdamOptions {
  */
 export class Adam extends Optimiser {
   /**
-   * @param parameters float32 or float16, of one device; by name if the state is to be saved under names
+   * @param parameters float32 or float16, of one device; by name if the state is to be saved under names; or groups
+   *   `{ params, …options }` with options of their own
    * @throws ArgumentError for parameters or options that do not fit
    */
-  constructor(parameters: OptimiserParameters, options: AdamOptions = {}) {
-    const { weightDecay: l2, ...rest } = checkAdam('Adam', options, 0);
-    super('Adam', parameters, rest.lr, {
-      betas: rest.betas,
-      memories: MEMORIES,
-      update: (problem, tensors, [means, squares], device) => {
-        const launch = planAdam({ ...problem, ...rest, l2, decay: 1 }, device.traits);
-        device.dispatch(problem.op, launch, { ...tensors, means, squares });
-      },
-    });
+  constructor(parameters: OptimiserParameters | readonly ParameterGroup<AdamOptions>[], options: AdamOptions = {}) {
+    super(
+      'Adam',
+      adamGroups('Adam', parameters, options, 0, ({ weightDecay }) => ({ l2: weightDecay, decay: 1 })),
+    );
   }
 }
 
@@ -44,23 +40,45 @@ export class Adam extends Optimiser {
  */
 export class AdamW extends Optimiser {
   /**
-   * @param parameters float32 or float16, of one device; by name if the state is to be saved under names
+   * @param parameters float32 or float16, of one device; by name if the state is to be saved under names; or groups
+   *   `{ params, …options }` with options of their own
    * @throws ArgumentError for parameters or options that do not fit
    */
-  constructor(parameters: OptimiserParameters, options: AdamOptions = {}) {
-    const { weightDecay, ...rest } = checkAdam('AdamW', options, 0.01);
-    super('AdamW', parameters, rest.lr, {
-      betas: rest.betas,
-      memories: MEMORIES,
-      update: (problem, tensors, [means, squares], device) => {
-        const launch = planAdam({ ...problem, ...rest, l2: 0, decay: 1 - this.lr * weightDecay }, device.traits);
-        device.dispatch(problem.op, launch, { ...tensors, means, squares });
-      },
-    });
+  constructor(parameters: OptimiserParameters | readonly ParameterGroup<AdamOptions>[], options: AdamOptions = {}) {
+    super(
+      'AdamW',
+      adamGroups('AdamW', parameters, options, 0.01, ({ weightDecay, lr }) => ({ l2: 0, decay: 1 - lr * weightDecay })),
+    );
   }
 }
 
 const MEMORIES = ['exp_avg', 'exp_avg_sq'];
+
+/** @param decayOf how a group's weights decay at a learning rate */
+function adamGroups(
+  name: string,
+  parameters: OptimiserParameters | readonly ParameterGroup<AdamOptions>[],
+  options: AdamOptions,
+  defaultDecay: number,
+  decayOf: (group: { readonly weightDecay: number; readonly lr: number }) => {
+    readonly l2: number;
+    readonly decay: number;
+  },
+): OptimiserGroup[] {
+  checkAdam(name, options, defaultDecay); // also where every group has its own
+  return groupsOf<AdamOptions>(name, parameters).map(({ named, options: own }) => {
+    const { weightDecay, ...rest } = checkAdam(name, { ...options, ...own }, defaultDecay);
+    const rule: Rule = {
+      betas: rest.betas,
+      memories: MEMORIES,
+      update: (problem, tensors, [means, squares], device, lr) => {
+        const launch = planAdam({ ...problem, ...rest, ...decayOf({ weightDecay, lr }) }, device.traits);
+        device.dispatch(problem.op, launch, { ...tensors, means, squares });
+      },
+    };
+    return { named, lr: rest.lr, rule };
+  });
+}
 
 function checkAdam(name: string, options: AdamOptions, defaultDecay: number) {
   checkOptions(name, options, ['lr', 'betas', 'eps', 'weightDecay']);

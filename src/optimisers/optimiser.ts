@@ -8,7 +8,7 @@ import type { Device } from '../tensor/device.ts';
 import { rowPitch, storageSize } from '../tensor/shape.ts';
 import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
 import { flatGradient } from './gradients.ts';
-import { checkAmount, checkParameters, type OptimiserParameters } from './parameters.ts';
+import { checkAmount } from './parameters.ts';
 
 /** What distinguishes an optimiser. */
 export interface Rule {
@@ -19,6 +19,7 @@ export interface Rule {
   /**
    * Records the update of one parameter.
    *
+   * @param lr the group's learning rate
    * @param tensors the kernel's `gradient`, `settings`, `weights` and `halves`
    * @param memories in the order of their names
    */
@@ -27,7 +28,21 @@ export interface Rule {
     tensors: Readonly<Record<string, Tensor | undefined>>,
     memories: readonly Tensor[],
     device: Device,
+    lr: number,
   ): void;
+}
+
+/** Parameters that are updated alike. */
+export interface OptimiserGroup {
+  readonly named: ReadonlyMap<string, Tensor>;
+  readonly lr: number;
+  readonly rule: Rule;
+}
+
+/** A group of an optimiser's parameters. */
+export interface LearningRate {
+  /** The group's learning rate; assign another between steps. */
+  lr: number;
 }
 
 /** What the GPU found out about the gradients of a step; `GradScaler` makes it. */
@@ -47,10 +62,18 @@ interface Stored {
 
 type State = Readonly<Record<string, Stored>>;
 
+interface Group {
+  readonly rule: Rule;
+  lr: number;
+  /** The numbers of its parameters that had a gradient in the last step. */
+  present?: { readonly indices: readonly number[]; readonly words: Tensor };
+}
+
 interface Slot {
   readonly name: string;
   readonly parameter: FloatTensor;
   readonly index: number;
+  readonly group: Group;
   /** The moments, and for float16 the parameter itself in float32. Present after the first gradient. */
   state?: State;
   /** A view of its step. */
@@ -73,36 +96,49 @@ export abstract class Optimiser {
   protected readonly name: string;
   readonly #device: Device;
   readonly #slots: readonly Slot[];
-  readonly #rule: Rule;
-  #lr!: number;
+  readonly #groups: readonly Group[];
   /** float32 [parameters]: how many steps each has made. Counted on the GPU, because only the GPU knows of skipped steps. */
   #steps: Tensor;
   /** float32 [parameters, 4]: what the kernel reads about a step. */
   readonly #settings: Tensor;
-  /** The numbers of the parameters that had a gradient in the last step. */
-  #present: { readonly indices: readonly number[]; readonly words: Tensor } | undefined;
   #disposed = false;
 
-  constructor(name: string, parameters: OptimiserParameters, lr: number, rule: Rule) {
+  constructor(name: string, groups: readonly OptimiserGroup[]) {
     this.name = name;
-    const named = [...checkParameters(name, parameters)];
-    this.#slots = named.map(([key, parameter], index) => ({ name: key, parameter: parameter as FloatTensor, index }));
-    this.#device = named[0][1].device;
-    this.#rule = rule;
-    this.lr = lr;
-    this.#steps = this.#keep(() => this.#device.zeros([named.length]));
-    this.#settings = this.#keep(() => this.#device.zeros([named.length, SETTINGS]));
+    for (const { lr } of groups) checkAmount(name, 'lr', lr);
+    this.#groups = groups.map(({ rule, lr }) => ({ rule, lr }));
+    this.#slots = groups
+      .flatMap(({ named }, i) => Array.from(named, ([key, parameter]) => ({ key, parameter, group: this.#groups[i] })))
+      .map(({ key, parameter, group }, index) => ({ name: key, parameter: parameter as FloatTensor, index, group }));
+    this.#device = this.#slots[0].parameter.device;
+    this.#steps = this.#keep(() => this.#device.zeros([this.#slots.length]));
+    this.#settings = this.#keep(() => this.#device.zeros([this.#slots.length, SETTINGS]));
   }
 
-  /** The learning rate; assign another between steps. */
+  /** The learning rate, of several groups that of the first. Assign another between steps; it is then that of all groups. */
   get lr(): number {
-    return this.#lr;
+    return this.#groups[0].lr;
   }
 
   set lr(lr: number) {
-    checkAmount(this.name, 'lr', lr);
-    this.#save();
-    this.#lr = lr;
+    for (const group of this.groups) group.lr = lr;
+  }
+
+  /** The groups of parameters, in the order in which they were given, with a learning rate each. */
+  get groups(): readonly LearningRate[] {
+    const assign = (group: Group, lr: number): void => {
+      checkAmount(this.name, 'lr', lr);
+      this.#save();
+      group.lr = lr;
+    };
+    return this.#groups.map((group) => ({
+      get lr() {
+        return group.lr;
+      },
+      set lr(lr) {
+        assign(group, lr);
+      },
+    }));
   }
 
   /** Updates every parameter that has a gradient. */
@@ -176,7 +212,7 @@ export abstract class Optimiser {
     for (const slot of this.#slots) this.#forget(slot);
     this.#steps.dispose();
     this.#settings.dispose();
-    this.#present?.words.dispose();
+    for (const { present } of this.#groups) present?.words.dispose();
   }
 
   [Symbol.dispose](): void {
@@ -200,7 +236,10 @@ export abstract class Optimiser {
       this.#device.scope(() => {
         for (const slot of slots) if (!slot.state) this.#begin(slot);
         const gradients = slots.map(({ parameter }) => flatGradient(op, parameter));
-        this.#enqueueStep(op, slots, check);
+        for (const group of this.#groups) {
+          const own = slots.filter((slot) => slot.group === group);
+          if (own.length > 0) this.#enqueueStep(op, group, own, check);
+        }
         slots.forEach((slot, i) => this.#update(op, slot, gradients[i]));
       }),
     );
@@ -208,23 +247,24 @@ export abstract class Optimiser {
 
   #save(): void {
     this.#device.beforeChange(this, () => {
-      const [steps, present, lr, disposed] = [this.#steps, this.#present, this.#lr, this.#disposed];
+      const [steps, disposed] = [this.#steps, this.#disposed];
+      const groups = this.#groups.map(({ lr, present }) => ({ lr, present }));
       const states = this.#slots.map(({ state, step }) => ({ state, step }));
       return () => {
         this.#steps = steps;
-        this.#present = present;
-        this.#lr = lr;
         this.#disposed = disposed;
+        for (const [i, group] of this.#groups.entries()) Object.assign(group, groups[i]);
         for (const [i, slot] of this.#slots.entries()) Object.assign(slot, states[i]);
       };
     });
   }
 
-  #enqueueStep(op: string, slots: readonly Slot[], check: GradientCheck | undefined): void {
-    const { betas } = this.#rule;
-    const problem = { op, count: slots.length, lr: this.lr, betas, foundAt: check?.at, isScaled: !!check?.scale };
+  #enqueueStep(op: string, group: Group, slots: readonly Slot[], check: GradientCheck | undefined): void {
+    const { lr, rule } = group;
+    const { betas } = rule;
+    const problem = { op, count: slots.length, lr, betas, foundAt: check?.at, isScaled: !!check?.scale };
     this.#device.dispatch(op, planOptimiserStep(problem, this.#device.traits), {
-      present: this.#wordsOf(op, slots),
+      present: this.#wordsOf(op, group, slots),
       found: check?.found,
       scale: check?.scale,
       steps: this.#steps,
@@ -235,10 +275,11 @@ export abstract class Optimiser {
 
   #update(op: string, slot: Slot, gradient: Tensor): void {
     const { parameter, index } = slot;
+    const { rule, lr } = slot.group;
     const { dtype, shape } = parameter;
     const state = slot.state!;
     const isHalf = dtype === 'float16';
-    this.#rule.update(
+    rule.update(
       { op, dtype, size: storageSize(shape, dtype), parameter: index },
       {
         gradient,
@@ -246,8 +287,9 @@ export abstract class Optimiser {
         weights: isHalf ? state[MASTER].whole : parameter,
         halves: isHalf ? parameter : undefined,
       },
-      this.#rule.memories.map((key) => state[key].whole),
+      rule.memories.map((key) => state[key].whole),
       this.#device,
+      lr,
     );
     parameter.changed();
     for (const { whole } of Object.values(state)) whole.changed();
@@ -282,7 +324,7 @@ export abstract class Optimiser {
     }
     slot.state = state;
     const { index } = slot;
-    if (this.#rule.memories.length > 0) slot.step = this.#keep(() => this.#steps.slice(0, index, index + 1));
+    if (slot.group.rule.memories.length > 0) slot.step = this.#keep(() => this.#steps.slice(0, index, index + 1));
   }
 
   #forget(slot: Slot): void {
@@ -308,8 +350,8 @@ export abstract class Optimiser {
   }
 
   /** The names of what is stored for a parameter. */
-  #keysOf({ parameter }: Slot): string[] {
-    const { memories } = this.#rule;
+  #keysOf({ parameter, group }: Slot): string[] {
+    const { memories } = group.rule;
     return [...(memories.length > 0 ? [STEP] : []), ...memories, ...(parameter.dtype === 'float16' ? [MASTER] : [])];
   }
 
@@ -327,15 +369,15 @@ export abstract class Optimiser {
   }
 
   /** Cached as long as the same parameters have gradients. */
-  #wordsOf(op: string, slots: readonly Slot[]): Tensor {
+  #wordsOf(op: string, group: Group, slots: readonly Slot[]): Tensor {
     const indices = slots.map(({ index }) => index);
-    const known = this.#present;
+    const known = group.present;
     if (known && known.indices.length === indices.length && known.indices.every((index, i) => index === indices[i])) {
       return known.words;
     }
     known?.words.dispose();
     const words = this.#keep(() => this.#device.words(indices, op));
-    this.#present = { indices, words };
+    group.present = { indices, words };
     return words;
   }
 

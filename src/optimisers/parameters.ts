@@ -6,6 +6,51 @@ import { Tensor } from '../tensor/tensor.ts';
 /** As `module.parameters()` or, with names, `module.stateDict()` returns them. */
 export type OptimiserParameters = readonly Tensor[] | Readonly<Record<string, Tensor>>;
 
+/** Parameters with options of their own; what an option leaves out is the optimiser's. */
+export type ParameterGroup<Options> = { readonly params: OptimiserParameters } & Readonly<Options>;
+
+/**
+ * The groups that an optimiser is given: one of all parameters, or several. Names tell parameters apart in all groups together:
+ * those of a list are numbered on from group to group.
+ *
+ * @throws ArgumentError for a group without parameters, and a parameter or a name in two groups
+ */
+export function groupsOf<Options>(
+  call: string,
+  given: OptimiserParameters | readonly ParameterGroup<Options>[],
+): { readonly named: ReadonlyMap<string, Tensor>; readonly options: Partial<Options> }[] {
+  if (!isGrouped(given)) return [{ named: checkParameters(call, given), options: {} }];
+  const seen = new Set<unknown>();
+  const names = new Set<string>();
+  let first: Tensor | undefined;
+  return given.map(({ params, ...options }) => {
+    const own = checkParameters(call, params);
+    const named = new Map<string, Tensor>();
+    for (const [key, tensor] of own) {
+      const name = Array.isArray(params) ? String(names.size) : key;
+      first ??= tensor;
+      if (tensor.device !== first.device) {
+        throw new ArgumentError(
+          `${call}: parameter '${name}' must be on the others' device, got a tensor of another device`,
+        );
+      }
+      if (seen.has(tensor)) throw new ArgumentError(`${call}: parameter '${name}' must be in one group, got it in two`);
+      if (names.has(name)) throw new ArgumentError(`${call}: the name '${name}' must be in one group, got it in two`);
+      seen.add(tensor);
+      names.add(name);
+      named.set(name, tensor);
+    }
+    return { named, options: options as Partial<Options> };
+  });
+}
+
+function isGrouped<Options>(
+  given: OptimiserParameters | readonly ParameterGroup<Options>[],
+): given is readonly ParameterGroup<Options>[] {
+  const isGroup = (item: unknown): boolean => typeof item === 'object' && item !== null && 'params' in item;
+  return Array.isArray(given) && given.length > 0 && given.every(isGroup);
+}
+
 /**
  * Parameters by name, or by number for a list. A parameter with two names appears under the first.
  *
