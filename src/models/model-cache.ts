@@ -19,13 +19,17 @@ export interface ModelCacheOptions {
   capacity?: number;
   /** Dtype of the stored keys and values; default the model's. */
   dtype?: CacheDType;
+  /** Dtype of the stored values, if not `dtype`. */
+  valueDType?: CacheDType;
+  /** With `dtype: 'int4'`, whether keys and queries are multiplied by a Hadamard matrix, as in `KeyValueCache`; default false. */
+  hadamard?: boolean;
   /** How keys and values are stored; default `'contiguous'`. */
   kind?: 'contiguous' | 'paged';
   /** Number of keys in a page, a power of two; default 32. */
   pageSize?: number;
 }
 
-const OPTIONS = ['batch', 'capacity', 'dtype', 'kind', 'pageSize'];
+const OPTIONS = ['batch', 'capacity', 'dtype', 'valueDType', 'hadamard', 'kind', 'pageSize'];
 
 /** Keys and values of one layer, of all sequences. A `KeyValueCache` is one. */
 export interface LayerCache {
@@ -115,6 +119,7 @@ export class ModelCache {
     checkOptions(call, options, OPTIONS);
     const { numLayers, numKvHeads, headDim, maxLength } = sizes;
     const { batch = 1, capacity = maxLength, dtype = sizes.dtype, kind = 'contiguous', pageSize = 32 } = options;
+    const { valueDType, hadamard } = options;
     checkCacheOptions(call, { dtype: 'dtype', kind: 'kind' }, options);
     for (const [name, value] of Object.entries({ batch, pageSize })) {
       if (!Number.isSafeInteger(value) || value < 1) {
@@ -130,7 +135,7 @@ export class ModelCache {
     this.batch = batch;
     this.capacity = capacity;
     const layers: LayerCache[] = [];
-    const rows = { numKvHeads, headDim, dtype };
+    const rows = { numKvHeads, headDim, dtype, valueDType, hadamard };
     try {
       for (let layer = 0; layer < numLayers; layer++) {
         layers.push(
