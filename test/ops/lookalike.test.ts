@@ -219,9 +219,11 @@ const OPS: Readonly<Record<string, Row>> = {
 const OTHERS = [
   'attentionHeatmap', // below
   'causalMask',
+  'cosineAnnealing',
   'createBlockMask',
   'createDevice',
   'drawAttentionHeatmap', // below
+  'linearWarmup',
   'loadSafetensors',
   'maskMod',
   'noGrad',
@@ -230,6 +232,7 @@ const OTHERS = [
   'scoreMod',
   'slidingWindow',
   'softcap',
+  'stepDecay',
 ];
 
 test('the table has every public function that takes tensors', () => {
