@@ -20,7 +20,7 @@ export { readLlama2cTokenizer } from './models/llama2c-tokenizer.ts';
 export { readHuggingFaceTokenizer } from './models/hugging-face-tokenizer.ts';
 export type { TextStream, Tokenizer } from './models/tokenizer.ts';
 export { generate } from './models/generate.ts';
-export type { GenerateOptions, GenerateResult } from './models/generate.ts';
+export type { GenerateOptions, GenerateResult, Speculation } from './models/generate.ts';
 export { loadModel } from './models/load-model.ts';
 export type { LoadedModel, LoadModelOptions, ModelFiles, ModelKind } from './models/load-model.ts';
 export type {

@@ -279,6 +279,7 @@ test('the surface of the models is what it was', () => {
       "ModelFiles",
       "ModelKind",
       "ModelOptions",
+      "Speculation",
       "TextEncoder",
       "TextEncoderConfig",
       "TextStream",

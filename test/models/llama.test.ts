@@ -159,7 +159,7 @@ describe('a random model against the float64 reference', () => {
     expectClose(logits, other, tolerances.float32.logits, 'half-split');
   });
 
-  test('logits after every token, and again after a truncation', async () => {
+  test.runIf(IS_MATRIX)('logits after every token, and again after a truncation', async () => {
     const all = referenceLogits(tinyReference(TINY, weights), TOKENS).map((logits) => Array.from(logits));
     using model = new Llama(device, checkpoint);
     for (const kind of ['contiguous', 'paged'] as const) {
@@ -344,6 +344,64 @@ describe('generate', () => {
     expect(full.result.decodeTime).toBe(0);
   });
 
+  test("drafts change no token, whether they are the text's own or another model's", async () => {
+    using other = new Llama(
+      device,
+      readHuggingFaceLlama(tinyConfig(TINY), [safetensorsFile(tinyWeights(TINY, 7), 'F32')]),
+    );
+    const prompt = [1, 7, 33, 2, 7, 33];
+    for (const options of [
+      { ...greedy, maxTokens: 20 },
+      { seed: 3, maxTokens: 20 },
+    ] satisfies GenerateOptions[]) {
+      const plain = await collect(model, prompt, options);
+      expect(plain.result.speculation).toBeUndefined();
+      for (const draft of ['prompt', model, other] as const) {
+        const { live } = device.memory();
+        const { tokens, result } = await collect(model, prompt, { ...options, draft, draftTokens: 3 });
+        expect(tokens).toEqual(plain.tokens);
+        expect(result).toMatchObject({ promptTokens: 6, tokens: 20, reason: 'length' });
+        const { steps, drafted, accepted } = result.speculation!;
+        expect(steps + accepted).toBe(19); // all but the first, which comes with the prompt
+        // the model agrees with itself: steps of four tokens
+        if (draft === model) expect([steps, drafted, accepted]).toEqual([5, 14, 14]);
+        else expect(accepted).toBeLessThanOrEqual(drafted);
+        expect(device.memory().live).toBe(live);
+      }
+    }
+  });
+
+  test('drafts end with the text', async () => {
+    const wanted = referenceGreedy(reference, [1, 7, 33], 12).tokens;
+    const { tokens, result } = await collect(model, [1, 7, 33], { ...greedy, draft: model, endTokens: [wanted[3]] });
+    expect(tokens).toEqual(wanted.slice(0, wanted.indexOf(wanted[3])));
+    expect(result).toMatchObject({ tokens: tokens.length, reason: 'end' });
+    // where either model's positions end
+    using short = new Llama(device, checkpoint, { maxLength: 8 });
+    const few = await collect(model, [1, 7, 33], { ...greedy, draft: short });
+    expect(few.tokens).toEqual(wanted);
+    expect((await collect(short, [1, 7, 33, 2], { ...greedy, draft: 'prompt' })).tokens).toEqual(
+      referenceGreedy(reference, [1, 7, 33, 2], 5).tokens,
+    );
+    // a text that is left early leaves nothing
+    const { live } = device.memory();
+    for await (const _ of generate(model, [1], { draft: model, seed: 1 })) break;
+    expect(device.memory().live).toBe(live);
+  });
+
+  test('refuses drafts that do not fit', () => {
+    const wide = { ...model.config, vocabSize: 9 };
+    for (const [options, message] of [
+      [{ draft: 'text' }, "draft must be a LanguageModel or 'prompt', got 'text'"],
+      [{ draft: { device, config: wide } }, "draft must have the model's 50 tokens, got 9"],
+      [{ draft: { device: {}, config: wide } }, "draft must be on the model's device, got another one"],
+      [{ draftTokens: 3 }, 'draftTokens must come with draft, got 3 without'],
+      [{ draft: 'prompt', draftTokens: 0 }, 'draftTokens must be an integer of at least 1, got 0'],
+    ] as const) {
+      expect(() => generate(model, [1], options as unknown as GenerateOptions)).toThrow(`generate: ${message}`);
+    }
+  });
+
   test('draws the same text for the same seed, and others for others', async () => {
     const draw = async (seed: number): Promise<string> => (await collect(model, [1], { seed })).tokens.join();
     const texts = [await draw(1), await draw(1), await draw(2), await draw(3)];
@@ -415,6 +473,15 @@ describeStories('the model', ({ model: file, tokenizer: tokenizerFile }) => {
       );
     },
   );
+
+  test('writes it with drafts from the text too, in fewer steps', async () => {
+    const options = { temperature: 0, maxTokens: LENGTH, draft: 'prompt' } as const;
+    const { tokens, result } = await collect(model, [1], options);
+    expect(tokens).toEqual(greedy.tokens);
+    const { steps, accepted } = result.speculation!;
+    expect(steps + accepted).toBe(LENGTH - 1);
+    expect(accepted).toBeGreaterThan(20);
+  });
 
   /** Feeds the reference's text, six tokens at a time, so that no further kernels are needed, and at last one by one. */
   async function compare(fed: Llama, cache: LlamaCache, bound: Tolerance): Promise<void> {
