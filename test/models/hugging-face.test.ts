@@ -184,7 +184,9 @@ async function expectGolden({ kind, files, read }: GoldenModel, dtype: Float): P
 }
 
 describe.each(DTYPES)('%s', (dtype) => {
-  test.each(committed)('$name', (model) => expectGolden(model, dtype));
+  // on SwiftShader those that need few kernels that other tests do not compile
+  const few = committed.filter(({ name }) => ['llama', 'qwen3', 'bert', 't5'].includes(name));
+  test.each(isBroad ? committed : few)('$name', (model) => expectGolden(model, dtype));
 
   if (folder) {
     test.each(isBroad ? shared : [])('$name of the conformance folder', (model) => expectGolden(model, dtype));
