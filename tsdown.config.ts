@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig, type UserConfig } from 'tsdown';
+import { oneCore } from './build/one-core.ts';
 import { shadersBefore, shadersFirst, wgslPlugin } from './build/wgsl-plugin.ts';
 
 const WEB = fileURLToPath(new URL('src/platform/web.ts', import.meta.url));
@@ -32,7 +33,7 @@ export default defineConfig([
     // for `using`: whoever compiles against us may have chosen an older `lib`
     banner: { dts: '/// <reference lib="esnext.disposable" />' },
     clean: true,
-    plugins: [...shared.plugins, shadersFirst('index.js')],
+    plugins: [...shared.plugins, shadersFirst('index.js'), oneCore('src/create-device.js')],
   },
   {
     ...shared,
