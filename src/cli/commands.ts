@@ -141,11 +141,11 @@ async function dispatch(argv: string[], packageRoot: URL): Promise<void> {
     .example(
       (name) => `  $ ${name} generate --model stories15M.bin --tokenizer tokenizer.bin --prompt 'Once upon a time'`,
     )
-    .action(async (options: Record<GenerateWord, Given> & { paged?: boolean } & DeviceWords) => {
+    .action(async (options: Record<GenerateWord, Given> & { paged?: boolean; lookup?: boolean } & DeviceWords) => {
       const words = Object.fromEntries(GENERATE_WORDS.map((name) => [name, single(name, options[name])]));
       const { prepareGenerate } = await import('./generate.ts');
       const run = await prepareGenerate(
-        { ...words, prompt: words['prompt']?.slice(TEXT_MARK.length), paged: options.paged },
+        { ...words, prompt: words['prompt']?.slice(TEXT_MARK.length), paged: options.paged, lookup: options.lookup },
         { write: (text) => void process.stdout.write(text), note: console.error, progress: progressLine() },
       );
       await withDevice(options, run);
@@ -216,6 +216,7 @@ const GENERATE_OPTIONS = [
   ['--dtype <type>', 'dtype of the weights: float32 or float16; by default float32'],
   ['--cache-dtype <type>', 'dtype of keys and values: float32 or float16; by default that of the weights'],
   ['--paged', 'Keep keys and values in pages'],
+  ['--lookup', 'Draft tokens by looking the end of the text up in the text; the text stays the same'],
 ] as const;
 
 const GENERATE_WORDS = [

@@ -17,6 +17,7 @@ export interface GenerateWords {
   readonly dtype?: string;
   readonly cacheDtype?: string;
   readonly paged?: boolean;
+  readonly lookup?: boolean;
 }
 
 /** Maximum number of prompt tokens that kernels are compiled with. A longer prompt takes the same kernels. */
@@ -41,7 +42,7 @@ export async function prepareGenerate(
   words: GenerateWords,
   { write, note, progress }: GenerateTerminal,
 ): Promise<(device: Device) => Promise<void>> {
-  const { model: path, prompt, paged } = words;
+  const { model: path, prompt, paged, lookup } = words;
   if (path === undefined) throw new ArgumentError('generate: --model must name a file or folder, got nothing');
   const maxTokens = countOf('tokens', words.tokens, 1) ?? 256;
   const temperature = temperatureOf(words.temperature);
@@ -70,7 +71,7 @@ export async function prepareGenerate(
     note(`Kernels compiled in ${((performance.now() - begin) / 1000).toFixed(2)} s`);
     const text = tokenizer.stream();
     for (const token of tokens) write(text.push(token));
-    const steps = generate(model, tokens, { ...options, maxTokens });
+    const steps = generate(model, tokens, { ...options, maxTokens, ...(lookup && { draft: 'prompt' as const }) });
     let step = await steps.next();
     for (; !step.done; step = await steps.next()) write(text.push(step.value));
     write(`${text.end()}\n`);
@@ -121,11 +122,17 @@ function describeModel({ architecture, checkpoint }: LoadedModel): string {
   );
 }
 
-function describeResult({ promptTokens, tokens, reason, prefillTime, decodeTime }: GenerateResult): string[] {
+function describeResult(result: GenerateResult): string[] {
+  const { promptTokens, tokens, reason, speculation, prefillTime, decodeTime } = result;
   const lines = [`Prefill: ${speed(promptTokens, prefillTime)}`];
   // the first token comes with the prefill; the end token takes a step but is not counted
   const steps = reason === 'end' ? tokens : tokens - 1;
   if (steps > 0) lines.push(`Decode: ${speed(steps, decodeTime)}`);
+  if (speculation && speculation.steps > 0) {
+    const { steps: checks, drafted, accepted } = speculation;
+    const each = ((checks + accepted) / checks).toFixed(2);
+    lines.push(`Drafts: ${accepted} of ${drafted} accepted, ${each} tokens a step`);
+  }
   lines.push(reason === 'end' ? 'The text ended by itself.' : 'The text was cut off by its length.');
   return lines;
 }

@@ -105,6 +105,15 @@ describe('generate', () => {
     expect(notes).toHaveLength(6);
   });
 
+  test('drafts from the text change nothing of it', async () => {
+    const options = { ...llama2c(), tokens: '12', temperature: '0' };
+    const plain = await run(options);
+    const { text, notes } = await run({ ...options, lookup: true });
+    expect(text).toBe(plain.text);
+    expect(notes.join()).toMatch(/Drafts: \d+ of \d+ accepted, \d\.\d\d tokens a step/);
+    expect(plain.notes.join()).not.toContain('Drafts');
+  });
+
   test('passes on how it is to be computed', async () => {
     const { text, notes } = await run({ ...llama2c(), tokens: '3', cacheDtype: 'float16', paged: true });
     expect(text).toBe(likeliest([1], 3).text);
