@@ -54,6 +54,29 @@ function fewQueries(dim, dtype) {
   };
 }
 
+/** The same against a cache of codes: a byte for each number, and a scale for each row of one head. */
+function fewCodedQueries(dim) {
+  const q = [1, 4 * HEADS, 1, dim];
+  const kv = [1, HEADS, KEYS, dim];
+  return {
+    name: `few queries D ${dim} int8`,
+    dtype: 'float32',
+    shapes: [q, kv, kv],
+    kernels: { flashAttention: 'register-16x128-4x8' }, // which a GPU takes
+    run({ KeyValueCache }, query, key, value) {
+      const sizes = { batch: 1, numKvHeads: HEADS, capacity: KEYS, headDim: dim };
+      const cache = new KeyValueCache(query.device, { ...sizes, dtype: 'int8' });
+      cache.append(key, value);
+      cache.attend(query);
+    },
+    shaders: {
+      'attention/register': { bytes: 2 * HEADS * KEYS * (dim + 4) },
+      'cache/append': {},
+      'attention/merge': {},
+    },
+  };
+}
+
 function local(dim, dtype) {
   const shape = [1, HEADS, LENGTH, dim];
   return {
@@ -201,6 +224,7 @@ export const PROBLEMS = [
   fewQueries(64, 'float32'),
   fewQueries(64, 'float16'),
   fewQueries(128, 'float32'),
+  fewCodedQueries(64),
   gradient(64, 'float32'),
   gradient(64, 'float16'),
   gradient(128, 'float32'),
