@@ -87,10 +87,14 @@ function expectAttention(
   k: HostArray,
   v: HostArray,
   dtype: Float,
+  isTransformed = false,
 ): void {
   const wanted = attention(q, k, v, { isCausal: 'bottom-right' });
   expectClose(got.output, wanted.output.data, tolerances[dtype].attention, 'output');
-  expectClose(got.logSumExp, wanted.logSumExp.data, tolerances[dtype].logSumExp, 'log-sum-exp');
+  // queries that were multiplied are rounded to float16 once more
+  const isRounded = isTransformed && dtype === 'float16';
+  const tolerance = isRounded ? tolerances.float16.attention : tolerances[dtype].logSumExp;
+  expectClose(got.logSumExp, wanted.logSumExp.data, tolerance, 'log-sum-exp');
 }
 
 const small = { dim: 7, valueDim: 5 };
@@ -137,7 +141,7 @@ describe.each(FORMATS)('keys of $dtype and $dim, values of $valueDType and $valu
         Array.from({ length: cache.length }, (_unused, slot) => [b, slot] as const),
       );
       const { k, v } = await contentsOf(cache, format);
-      expectAttention(got, q, gather(k, places), gather(v, places), queryDType);
+      expectAttention(got, q, gather(k, places), gather(v, places), queryDType, format.hadamard);
     }
   });
 
