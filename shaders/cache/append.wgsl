@@ -31,6 +31,7 @@ const K_BITS: u32 = 32u;         // storage of keys: 32 (f32), 16 (f16), or code
 const V_BITS: u32 = 32u;         // and of values
 const HADAMARD: bool = false;    // of keys of 4 bits
 const PAGED: bool = false;
+const RAW: bool = false;         // k and v are words that are copied, whatever they mean: no arithmetic may touch them
 
 // k or v, and the storage that its rows go to.
 struct RowParams {
@@ -220,7 +221,10 @@ fn main(
     return;
   }
   var word = 0u;
-  if bits == 16u {
+  if RAW {
+    let element = row_of_operand(rows.operand, to.origin) + at * rows.operand.strides.w;
+    if is_key { word = k[element]; } else { word = v[element]; }
+  } else if bits == 16u {
     word = encode_pair(vec2<f32>(stored(rows, is_key, to, 2u * at), stored(rows, is_key, to, 2u * at + 1u)));
   } else {
     word = bitcast<u32>(stored(rows, is_key, to, at));

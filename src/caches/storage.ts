@@ -172,7 +172,7 @@ function write(
   op: string,
   { k, v }: Pick<CacheStorage, 'k' | 'v'>,
   { k: keys, v: values }: CacheStorage,
-  rows: Pick<AppendProblem, 'inDType' | 'length' | 'keys' | 'values' | 'hadamard' | 'k' | 'v'>,
+  rows: Pick<AppendProblem, 'inDType' | 'length' | 'keys' | 'values' | 'hadamard' | 'isRaw' | 'k' | 'v'>,
   places: AppendPlaces,
   rotary?: RotaryTables,
 ): void {
@@ -210,14 +210,15 @@ function write(
  * before still reads the old one, because only later work can reuse its memory.
  */
 export function moveRows(op: string, from: CacheStorage, to: CacheStorage, length: number): void {
-  // whatever the dtype, rows are moved as words, with which nothing is computed
+  // whatever the dtype, rows are moved as words; through numbers, codes that look like NaN or are subnormal might change
   const [keys, values] = [from.keyRows, from.valueRows].map((format): RowFormat => ({
     dim: rowWords(format),
     dtype: 'float32',
   }));
   const [, heads, slots] = from.k.shape;
   const operand = ({ dim }: RowFormat) => ({ strides: [heads * slots * dim, slots * dim, dim, 1], offset: 0 });
-  const rows = { inDType: 'float32', length, keys, values, k: operand(keys), v: operand(values) } as const;
+  const moved = { isRaw: true, inDType: 'float32', length, keys, values } as const;
+  const rows = { ...moved, k: operand(keys), v: operand(values) };
   try {
     write(op, from, to, rows, { kind: 'ring', position: 0, kept: 0 });
   } catch (error) {

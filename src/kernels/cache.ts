@@ -45,6 +45,8 @@ export interface AppendProblem {
   /** Rows of the storage. */
   readonly keys: RowFormat;
   readonly values: RowFormat;
+  /** Whether rows are words that are copied, whatever they mean; their dtype is then float32. */
+  readonly isRaw?: boolean;
   /** Whether keys of 4 bits are multiplied by Hadamard matrices first. */
   readonly hadamard?: boolean;
   readonly k: Operand;
@@ -124,6 +126,7 @@ function planRows(
       K_BITS: BITS[keys.dtype],
       V_BITS: BITS[values.dtype],
       ...(problem.hadamard && { HADAMARD: true }),
+      ...(problem.isRaw && { RAW: true }),
       PAGED: places.kind === 'paged',
     },
     params: {

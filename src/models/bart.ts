@@ -104,7 +104,7 @@ function weightShapes(config: BartConfig): Map<string, Shape> {
 export class Bart extends Network<BartConfig> implements EncoderDecoder {
   readonly maxLength: number;
   readonly startToken: number;
-  readonly #embeddingScale?: Tensor;
+  #embeddingScale?: Tensor;
 
   /**
    * @throws LoadError for weights that do not fit the config
@@ -121,10 +121,11 @@ export class Bart extends Network<BartConfig> implements EncoderDecoder {
     super(name, device, BART, checkpoint, dtype, { joins: { qkv_proj: ['q_proj', 'k_proj', 'v_proj'] } });
     this.maxLength = maxLength;
     this.startToken = config.startToken;
-    if (config.embeddingScale !== 1) {
+    this.complete(() => {
+      if (config.embeddingScale === 1) return;
       const scale = device.tensor([config.embeddingScale], [1], { dtype });
       this.#embeddingScale = this.registerBuffer('embeddingScale', scale, { persistent: false });
-    }
+    });
   }
 
   encode(ids: Tensor, options: EncodeOptions = {}): EncodedText {

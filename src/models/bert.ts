@@ -1,10 +1,11 @@
 import { noGrad } from '../autograd/tape.ts';
+import { ArgumentError } from '../gpu/errors.ts';
 import { flashAttention } from '../ops/attention/fused-attention.ts';
 import { add, gelu } from '../ops/elementwise.ts';
 import { embedding } from '../ops/embedding.ts';
 import type { Device } from '../tensor/device.ts';
 import { checkOptions } from '../tensor/options.ts';
-import type { Shape } from '../tensor/shape.ts';
+import { formatShape, type Shape } from '../tensor/shape.ts';
 import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
 import { checkIds, keyMaskOf, type EncodeOptions, type TextEncoder, type TextEncoderConfig } from './encoder.ts';
 import type { Fields } from './fields.ts';
@@ -22,7 +23,9 @@ export const BERT: Architecture<BertConfig, TextEncoder> = {
   name: 'BERT',
   readConfig,
   weightShapes,
-  isSpare: (name) => name.startsWith('pooler.') || name === 'embeddings.position_ids',
+  // the pooler, heads of other classes, and numbers that old files hold
+  isSpare: (name) => !/^(embeddings|encoder)\./.test(name) || name === 'embeddings.position_ids',
+  stem: 'bert.',
   create: (device, checkpoint, options) => new Bert(device, checkpoint, options),
 };
 
@@ -87,7 +90,14 @@ export class Bert extends Network<BertConfig> implements TextEncoder {
     checkOptions(call, options, ['attentionMask', 'tokenTypes']);
     checkIds(call, 'ids', ids, this.maxLength);
     const { tokenTypes } = options;
-    if (tokenTypes !== undefined) checkIds(call, 'tokenTypes', tokenTypes, this.maxLength);
+    if (tokenTypes !== undefined) {
+      checkIds(call, 'tokenTypes', tokenTypes, this.maxLength);
+      if (formatShape(tokenTypes.shape) !== formatShape(ids.shape)) {
+        throw new ArgumentError(
+          `${call}: tokenTypes must have ids' shape ${formatShape(ids.shape)}, got ${formatShape(tokenTypes.shape)}`,
+        );
+      }
+    }
     return noGrad(() => this.device.scope(() => this.#run(ids, tokenTypes, keyMaskOf(call, options, ids))));
   }
 

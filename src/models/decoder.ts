@@ -168,8 +168,8 @@ export class Decoder extends Network<DecoderConfig> implements LanguageModel {
   readonly maxLength: number;
   /** One for each rotation that layers have, by its text. */
   readonly #rotaries = new Map<string, RotaryEmbedding>();
-  readonly #embeddingScale?: Tensor;
-  readonly #logitSoftcap?: readonly [inverse: Tensor, softcap: Tensor];
+  #embeddingScale?: Tensor;
+  #logitSoftcap?: readonly [inverse: Tensor, softcap: Tensor];
 
   /**
    * @throws LoadError for weights that do not fit the config
@@ -191,12 +191,14 @@ export class Decoder extends Network<DecoderConfig> implements LanguageModel {
     this.maxLength = maxLength;
     const number = (key: string, value: number): Tensor =>
       this.registerBuffer(key, device.tensor([value], [1], { dtype }), { persistent: false });
-    const { embeddingScale, logitSoftcap } = config;
-    if (embeddingScale !== undefined) this.#embeddingScale = number('embeddingScale', embeddingScale);
-    if (logitSoftcap !== undefined) {
-      this.#logitSoftcap = [number('inverseSoftcap', 1 / logitSoftcap), number('logitSoftcap', logitSoftcap)];
-    }
-    for (let layer = 0; layer < config.numLayers; layer++) this.#rotaryOf(layer); // made now, to fail now
+    this.complete(() => {
+      const { embeddingScale, logitSoftcap } = config;
+      if (embeddingScale !== undefined) this.#embeddingScale = number('embeddingScale', embeddingScale);
+      if (logitSoftcap !== undefined) {
+        this.#logitSoftcap = [number('inverseSoftcap', 1 / logitSoftcap), number('logitSoftcap', logitSoftcap)];
+      }
+      for (let layer = 0; layer < config.numLayers; layer++) this.#rotaryOf(layer); // made now, to fail now
+    });
   }
 
   protected override extraRepr(): Readonly<Record<string, unknown>> {

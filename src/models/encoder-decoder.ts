@@ -38,7 +38,7 @@ export interface EncoderDecoder {
    *     using source = model.encode(ids, { attentionMask });
    *     for await (const token of generate(source, [model.startToken])) …
    *
-   * @param ids [B, N]; int32 or uint32
+   * @param ids [B, N]; int32 or uint32; one text for `generate`
    * @returns a language model that writes the other text; dispose it after the last use
    * @throws ArgumentError for ids or options that do not fit
    */

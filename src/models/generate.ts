@@ -26,8 +26,8 @@ export interface GenerateOptions {
   cacheKind?: ModelCacheOptions['kind'];
   /**
    * Drafts tokens, which the model then checks all at once (speculative decoding, Leviathan et al. 2023): a smaller model of the
-   * same tokens on the same device, or `'prompt'`, which looks for the end of the text in the text itself. Whatever the temperature,
-   * a draft is kept where it is the token that the model draws there, so the text is the one of the same seed without drafts, but
+   * same tokens on the same device, or `'prompt'`, which searches the text for an earlier occurrence of its end. Whatever the temperature,
+   * a draft is kept where it is the token that the model draws there, so the text equals that of the same seed without drafts, except
    * where rounding decides between two tokens.
    */
   draft?: LanguageModel | 'prompt';

@@ -34,6 +34,7 @@ export const GPT2: Architecture<Gpt2Config> = {
   name: 'GPT-2',
   readConfig,
   weightShapes,
+  stem: 'transformer.',
   // masks that old files hold, and the classifier, which is the embedding
   isSpare: (name) => name === 'lm_head.weight' || /\.attn\.(bias|masked_bias)$/.test(name),
   create: (device, checkpoint, options) => new Gpt2(device, checkpoint, options),

@@ -33,8 +33,10 @@ const DECODERS = {
   Phi3ForCausalLM: PHI3,
   Olmo2ForCausalLM: OLMO2,
   SmolLM3ForCausalLM: SMOLLM3,
-  GPT2LMHeadModel: GPT2 as unknown as Architecture<DecoderConfig>, // its config has what callers read
 } satisfies Record<string, Architecture<DecoderConfig>>;
+
+/** What `generate` writes with, of any config. */
+const LANGUAGE_MODELS = { ...DECODERS, GPT2LMHeadModel: GPT2 } as unknown as Readonly<Record<string, Architecture>>;
 
 /**
  * Reads a model of any known architecture, as `readHuggingFaceLlama` does for Llama.
@@ -46,7 +48,7 @@ export function readHuggingFaceModel(
   config: string,
   files: readonly FileBytes[],
 ): { architecture: Architecture; checkpoint: Checkpoint } {
-  return readAs(call, DECODERS, config, files);
+  return readAs(call, LANGUAGE_MODELS, config, files);
 }
 
 /**
@@ -64,9 +66,18 @@ export function readHuggingFaceLlama(config: string, files: readonly FileBytes[]
 
 /** All architectures by kind. */
 const KINDS = {
-  decoder: DECODERS,
-  encoder: { BertModel: BERT, ModernBertModel: MODERN_BERT },
-  'image-encoder': { ViTModel: VIT },
+  decoder: LANGUAGE_MODELS,
+  encoder: {
+    BertModel: BERT,
+    BertForMaskedLM: BERT,
+    BertForPreTraining: BERT,
+    BertForSequenceClassification: BERT,
+    BertForTokenClassification: BERT,
+    ModernBertModel: MODERN_BERT,
+    ModernBertForMaskedLM: MODERN_BERT,
+    ModernBertForSequenceClassification: MODERN_BERT,
+  },
+  'image-encoder': { ViTModel: VIT, ViTForImageClassification: VIT },
   'encoder-decoder': { T5ForConditionalGeneration: T5, BartForConditionalGeneration: BART },
 } satisfies Record<string, Readonly<Record<string, unknown>>>;
 
@@ -145,6 +156,24 @@ function readWeights<Config extends ModelConfig>(
       weights[weight] = entry;
     }
   }
-  checkWeights(call, architecture, { config, weights });
-  return weights;
+  const named = withStem(architecture, config, weights);
+  checkWeights(call, architecture, { config, weights: named });
+  return named;
+}
+
+/** The weights by the names that the network has for them: files of other classes have its stem before them, or lack it. */
+function withStem<Config extends ModelConfig>(
+  architecture: Architecture<Config, unknown>,
+  config: Config,
+  weights: Readonly<Record<string, HostWeight>>,
+): Record<string, HostWeight> {
+  const { stem } = architecture;
+  if (stem === undefined) return { ...weights };
+  const known = architecture.weightShapes(config);
+  const named: Record<string, HostWeight> = Object.create(null);
+  for (const [name, entry] of Object.entries(weights)) {
+    const other = name.startsWith(stem) ? name.slice(stem.length) : stem + name;
+    named[!known.has(name) && known.has(other) && !(other in weights) ? other : name] = entry;
+  }
+  return named;
 }

@@ -4,7 +4,6 @@ import { ArgumentError, LoadError, listFirst } from '../gpu/errors.ts';
 import { bytesOf, type FileBytes } from '../io/bytes.ts';
 import { checkChoice, describe } from '../ops/internal/check.ts';
 import type { Device } from '../tensor/device.ts';
-import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
 import type { ImageEncoder, TextEncoder } from './encoder.ts';
 import type { EncoderDecoder } from './encoder-decoder.ts';
@@ -37,7 +36,6 @@ export type LoadedModel = Tokens &
 export type ModelKind = LoadedModel['kind'];
 
 export interface LoadModelOptions<Kind extends ModelKind = ModelKind> extends ModelOptions {
-  dtype?: FloatDType;
   /** The kind that is wanted: another is an error, and the result has its type. */
   kind?: Kind;
 }

@@ -79,6 +79,8 @@ export interface Architecture<Config extends ModelConfig = LanguageModelConfig, 
   readConfig(fields: Fields): Config;
   /** Every weight of a model with its shape, by Hugging Face's names. */
   weightShapes(config: Config): ReadonlyMap<string, Shape>;
+  /** What some files have before the names of the network's weights and others do not: `bert.` beside a head. */
+  readonly stem?: string;
   /** Whether files may hold a weight of this name although the model has no use for it. */
   isSpare(name: string, config: Config): boolean;
   create(device: Device, checkpoint: Checkpoint<Config>, options?: ModelOptions): Model;

@@ -32,7 +32,9 @@ export const MODERN_BERT: Architecture<ModernBertConfig, TextEncoder> = {
   name: 'ModernBERT',
   readConfig,
   weightShapes,
-  isSpare: () => false,
+  // heads of other classes
+  isSpare: (name) => !/^(embeddings|layers|final_norm)\./.test(name),
+  stem: 'model.',
   create: (device, checkpoint, options) => new ModernBert(device, checkpoint, options),
 };
 
@@ -85,7 +87,8 @@ function weightShapes(config: ModernBertConfig): Map<string, Shape> {
  */
 export class ModernBert extends Network<ModernBertConfig> implements TextEncoder {
   readonly maxLength: number;
-  readonly #rotary: { readonly global: RotaryEmbedding; readonly local: RotaryEmbedding };
+  /** The rotation of global layers, and that of local ones. */
+  readonly #rotaries: RotaryEmbedding[] = [];
 
   /**
    * @throws LoadError for weights that do not fit the config
@@ -101,9 +104,12 @@ export class ModernBert extends Network<ModernBertConfig> implements TextEncoder
     const { dtype, maxLength } = checkModelOptions(name, config, options);
     super(name, device, MODERN_BERT, checkpoint, dtype);
     this.maxLength = maxLength;
-    const rotary = ({ base, scaling }: Rope): RotaryEmbedding =>
-      new RotaryEmbedding(device, { dim: config.embedDim / config.numHeads, base, scaling, maxLength });
-    this.#rotary = { global: rotary(config.globalRope), local: rotary(config.localRope) };
+    this.complete(() => {
+      const dim = config.embedDim / config.numHeads;
+      for (const { base, scaling } of [config.globalRope, config.localRope]) {
+        this.#rotaries.push(new RotaryEmbedding(device, { dim, base, scaling, maxLength }));
+      }
+    });
   }
 
   forward(ids: Tensor, options: EncodeOptions = {}): FloatTensor {
@@ -114,8 +120,7 @@ export class ModernBert extends Network<ModernBertConfig> implements TextEncoder
   }
 
   override dispose(): void {
-    this.#rotary.global.dispose();
-    this.#rotary.local.dispose();
+    for (const rotary of this.#rotaries) rotary.dispose();
     super.dispose();
   }
 
@@ -134,7 +139,7 @@ export class ModernBert extends Network<ModernBertConfig> implements TextEncoder
   #layer(x: Tensor, layer: number, keyMask: Tensor | undefined): FloatTensor {
     const { embedDim, hiddenDim, numHeads, normEps, isLocal, neighbours } = this.config;
     const name = `layers.${layer}`;
-    const rotary = isLocal[layer] ? this.#rotary.local : this.#rotary.global;
+    const rotary = this.#rotaries[isLocal[layer] ? 1 : 0];
     const window = isLocal[layer] ? { left: neighbours, right: neighbours } : undefined;
     const normed = layer === 0 ? x : this.layerNorm(x, `${name}.attn_norm`, normEps);
     const joint = this.linear(normed, `${name}.attn.Wqkv`);

@@ -54,10 +54,20 @@ export abstract class Network<Config extends ModelConfig> extends Module {
       for (const { target, parts, change } of joined)
         this.register(target, uploadWeights(device, parts, dtype, change));
     } catch (error) {
-      this.dispose(); // tensors made before memory ran out have no other owner
+      super.dispose(); // tensors made before memory ran out have no other owner; what a subclass has is not there yet
       throw error;
     }
     this.requiresGrad(false);
+  }
+
+  /** Makes what else a network has. If that fails, the weights are freed too. */
+  protected complete(make: () => void): void {
+    try {
+      make();
+    } catch (error) {
+      this.dispose();
+      throw error;
+    }
   }
 
   /** A weight by its name without `.weight`. */

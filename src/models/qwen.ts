@@ -6,9 +6,9 @@ function readQwen(fields: Fields, type: string): DecoderConfig {
   fields.refuseUnless('model_type', [type]);
   fields.refuseUnless('hidden_act', ['silu', 'swish']);
   const config = readGatedDecoder(fields);
-  const isWindowed = fields.flag('use_sliding_window');
-  const firstWindowed = fields.size('max_window_layers', config.numLayers);
-  return { ...config, ...(isWindowed && readWindows(fields, config.numLayers, (layer) => layer >= firstWindowed)) };
+  if (!fields.flag('use_sliding_window')) return config;
+  const first = fields.value('max_window_layers') === 0 ? 0 : fields.size('max_window_layers', config.numLayers);
+  return { ...config, ...readWindows(fields, config.numLayers, (layer) => layer >= first) };
 }
 
 /** Qwen 2 and 2.5 (Yang et al. 2024, arXiv:2407.10671): a Llama with biases on queries, keys and values. */

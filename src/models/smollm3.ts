@@ -13,9 +13,12 @@ export const SMOLLM3 = decoderArchitecture('SmolLM3', (fields) => {
     fields.fail('no_rope_layers', `hold 0 or 1 for each of ${numLayers} layers`);
   }
   const rotates = (layer: number) => (given.length > 0 ? given[layer] === 1 : (layer + 1) % interval !== 0);
-  const windows = fields.flag('use_sliding_window') ? readWindows(fields, numLayers, () => true).layers : undefined;
+  const windows = fields.flag('use_sliding_window')
+    ? readWindows(fields, numLayers, (layer) => !rotates(layer)).layers
+    : undefined;
   return {
     ...config,
+    tiesClassifier: fields.flag('tie_word_embeddings', true),
     attentionBias: fields.flag('attention_bias'),
     feedForwardBias: fields.flag('mlp_bias'),
     layers: Array.from({ length: numLayers }, (_, layer) => ({

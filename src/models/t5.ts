@@ -149,7 +149,7 @@ export function positionBucket(
 export class T5Model extends Network<T5Config> implements EncoderDecoder {
   readonly maxLength: number;
   readonly startToken: number;
-  readonly #outputScale: Tensor;
+  #outputScale!: Tensor;
 
   /**
    * @throws LoadError for weights that do not fit the config
@@ -166,8 +166,10 @@ export class T5Model extends Network<T5Config> implements EncoderDecoder {
     super(name, device, T5, checkpoint, dtype, { joins: { qkv: ['q', 'k', 'v'], wi: ['wi_0', 'wi_1'] } });
     this.maxLength = maxLength;
     this.startToken = config.startToken;
-    const scale = device.tensor([config.outputScale], [1], { dtype });
-    this.#outputScale = this.registerBuffer('outputScale', scale, { persistent: false });
+    this.complete(() => {
+      const scale = device.tensor([config.outputScale], [1], { dtype });
+      this.#outputScale = this.registerBuffer('outputScale', scale, { persistent: false });
+    });
   }
 
   encode(ids: Tensor, options: EncodeOptions = {}): EncodedText {
@@ -270,9 +272,15 @@ export class T5Model extends Network<T5Config> implements EncoderDecoder {
 
   /** The biases [1, H, Nq, Nk] of queries at `position` and on. */
   #bias(stack: 'encoder' | 'decoder', position: number, queries: number, keys: number): Tensor {
-    const rows = Uint32Array.from({ length: queries * keys }, (_, at) =>
-      positionBucket((at % keys) - Math.floor(at / keys) - position, stack === 'encoder', this.config),
+    // one bucket for each distance, from the last query's first key on
+    const least = 1 - queries - position;
+    const buckets = Uint32Array.from({ length: queries + keys - 1 }, (_, at) =>
+      positionBucket(least + at, stack === 'encoder', this.config),
     );
+    const rows = new Uint32Array(queries * keys);
+    for (let query = 0; query < queries; query++) {
+      rows.set(buckets.subarray(queries - 1 - query, queries - 1 - query + keys), query * keys);
+    }
     const table = this.weight(`${stack}.block.0.layer.0.SelfAttention.relative_attention_bias`);
     return this.device.scope(() => {
       const biases = embedding(this.device.tensor(rows, [queries, keys]), table); // [Nq, Nk, H]

@@ -6,6 +6,7 @@ import { add, gelu } from '../ops/elementwise.ts';
 import { checkFloat, checkSameDevice } from '../ops/internal/check.ts';
 import { linear } from '../ops/linear.ts';
 import type { Device } from '../tensor/device.ts';
+import { checkOptions } from '../tensor/options.ts';
 import { formatShape, type Shape } from '../tensor/shape.ts';
 import type { FloatTensor, Tensor } from '../tensor/tensor.ts';
 import type { ImageEncoder, ImageEncoderConfig } from './encoder.ts';
@@ -24,7 +25,9 @@ export const VIT: Architecture<VitConfig, ImageEncoder> = {
   name: 'ViT',
   readConfig,
   weightShapes,
-  isSpare: (name) => name.startsWith('pooler.'),
+  // the pooler, and heads of other classes
+  isSpare: (name) => !/^(embeddings|encoder|layernorm)\./.test(name),
+  stem: 'vit.',
   create: (device, checkpoint, options) => new Vit(device, checkpoint, options),
 };
 
@@ -82,6 +85,7 @@ export class Vit extends Network<VitConfig> implements ImageEncoder {
   ) {
     const name = 'ViT';
     const { dtype } = checkModelOptions(name, { maxLength: 1 + patchesOf(checkpoint.config) }, options);
+    checkOptions(name, options, ['dtype']);
     super(name, device, VIT, checkpoint, dtype, { joins: { qkv: ['query', 'key', 'value'] } });
   }
 

@@ -70,13 +70,9 @@ export class CrossAttention extends ProjectedAttention {
     return this.device.scope(() => this.projectKeyValue(context));
   }
 
-  #checkProjected({ k }: ProjectedContext): void {
-    const [, heads, , headDim] = k.shape;
-    const ofHead = this.embedDim / this.numHeads;
-    if (!k.disposed && k.device === this.device && heads === this.numHeads && headDim === ofHead) return;
-    throw new ArgumentError(
-      `${this.name}: context must be of this module's projectContext, got ` +
-        (k.disposed ? 'one that is disposed' : `${heads} heads of ${headDim} columns`),
-    );
+  #checkProjected({ k, owner }: ProjectedContext): void {
+    if (!k.disposed && owner === this) return;
+    const got = k.disposed ? 'one that is disposed' : "another module's";
+    throw new ArgumentError(`${this.name}: context must be of this module's projectContext, got ${got}`);
   }
 }

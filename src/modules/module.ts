@@ -11,7 +11,7 @@ const FLOATS: readonly DType[] = ['float32', 'float16'];
 
 /** Names that `loadStateDict` did not find, and names that it did not know. */
 export interface LoadStateDictResult {
-  /** Names of the module that the dict lacks, also by every other name of the same tensor. */
+  /** Names of tensors that the dict holds under none of their names. */
   readonly missingKeys: readonly string[];
   /** Names of the dict that the module lacks. */
   readonly unexpectedKeys: readonly string[];
@@ -126,7 +126,8 @@ export abstract class Module {
 
   /**
    * Makes a parameter of this or an inner module one and the same with another tensor, so that both are trained as one
-   * (weight tying). The parameter's own tensor is disposed. Do it before an optimiser is made.
+   * (weight tying). The parameter's own tensor is disposed, and whether the other requires a gradient stays as it is. Do it
+   * before an optimiser is made.
    *
    *     model.tieParameter('head.weight', model.getParameter('tokens.weight'));
    *
@@ -148,7 +149,7 @@ export abstract class Module {
     for (const [, module] of this.#walk()) {
       for (const [key, held] of module.#parameters) if (held === own) module.#parameters.set(key, tensor);
     }
-    adopt(tensor, true);
+    tensor.device.keep(tensor);
     own.dispose();
   }
 
@@ -307,7 +308,9 @@ export abstract class Module {
     const children = new Map(this.#modules);
     const registered = new Set(this.#modules.values());
     for (const [name, value] of Object.entries(this) as [string, unknown][]) {
-      if (value instanceof Module && !registered.has(value)) children.set(name, value);
+      if (!(value instanceof Module) || registered.has(value)) continue;
+      if (children.has(name)) throw takenName(this.name, name);
+      children.set(name, value);
     }
     return children;
   }
@@ -363,11 +366,15 @@ export abstract class Module {
   #checkName(name: string): void {
     const taken = [this.#parameters, this.#buffers, this.#modules].some((names) => names.has(name));
     if (typeof name === 'string' && name !== '' && !taken) return;
-    throw new ArgumentError(`${this.name}: a parameter or module must have a name of its own, got ${describe(name)}`);
+    throw takenName(this.name, name);
   }
 }
 
 type Named = Iterable<readonly [name: string, tensor: Tensor]>;
+
+function takenName(module: string, name: unknown): ArgumentError {
+  return new ArgumentError(`${module}: a parameter or module must have a name of its own, got ${describe(name)}`);
+}
 
 /** @throws ArgumentError for a view or the result of a recorded call */
 function checkOwn(call: string, argument: string, tensor: Tensor): void {

@@ -5,7 +5,12 @@ import { flashAttention } from '../ops/attention/fused-attention.ts';
 import { matmul } from '../ops/matmul.ts';
 import { scaledDotProductAttention } from '../ops/attention/scaled-dot-product-attention.ts';
 import { mean } from '../ops/sum.ts';
-import { checkOptionValues, type VisibilityOptions, type Window } from '../ops/attention/internal/options.ts';
+import {
+  checkOptionValues,
+  type Causal,
+  type VisibilityOptions,
+  type Window,
+} from '../ops/attention/internal/options.ts';
 import type { Device } from '../tensor/device.ts';
 import type { FloatDType } from '../tensor/dtype.ts';
 import { checkOptions } from '../tensor/options.ts';
@@ -59,8 +64,12 @@ export class ProjectedContext {
   readonly k: Tensor;
   /** Values [B, H, Nk, E/H]. */
   readonly v: Tensor;
+  /** @internal The module that projected it. */
+  readonly owner: object;
 
-  constructor(k: Tensor, v: Tensor) {
+  /** @internal */
+  constructor(owner: object, k: Tensor, v: Tensor) {
+    this.owner = owner;
     this.k = k;
     this.v = v;
   }
@@ -204,9 +213,9 @@ export abstract class ProjectedAttention extends Module {
         );
       }
     }
-    if (cache !== undefined) this.#checkCache(cache, needWeights);
-    const [batch, queryLength] = query.shape;
     const { keyMask, isCausal } = options;
+    if (cache !== undefined) this.#checkCache(cache, needWeights, isCausal);
+    const [batch, queryLength] = query.shape;
     checkOptionValues(
       { mask, keyMask, isCausal },
       {
@@ -240,7 +249,7 @@ export abstract class ProjectedAttention extends Module {
   /** The heads of the keys and values of a context. */
   protected projectKeyValue(context: Tensor): ProjectedContext {
     const [k, v] = this.#projectParts([context, context], 1);
-    return new ProjectedContext(this.#split(k), this.#split(v));
+    return new ProjectedContext(this, this.#split(k), this.#split(v));
   }
 
   /** The projections [B, N, E] of inputs from number `from` of q, k, v on. */
@@ -281,12 +290,17 @@ export abstract class ProjectedAttention extends Module {
     return this.combine(cache.attend(q, { ...options, isCausal: isCausal && 'bottom-right' }).output);
   }
 
-  #checkCache(cache: AttentionCache, needWeights: boolean | undefined): void {
+  #checkCache(cache: AttentionCache, needWeights: boolean | undefined, isCausal: Causal | undefined): void {
     const methods: readonly (keyof AttentionCache)[] = ['append', 'attend', 'lengthAfter'];
     if (methods.some((method) => typeof cache?.[method] !== 'function')) {
       throw new ArgumentError(`${this.name}: cache must be a KeyValueCache, got ${describe(cache)}`);
     }
     if (needWeights) throw new ArgumentError(`${this.name}: needWeights must be false with a cache, got true`);
+    if (isCausal === 'top-left') {
+      throw new ArgumentError(
+        `${this.name}: isCausal must be true, false or 'bottom-right' with a cache, got 'top-left'`,
+      );
+    }
     if (this.training && this.dropoutP > 0) {
       throw new ArgumentError(
         `${this.name}: cache must come in evaluation mode with dropoutP ${this.dropoutP}, got training mode`,

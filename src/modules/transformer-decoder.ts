@@ -9,10 +9,11 @@ import type { Tensor } from '../tensor/tensor.ts';
 import { CrossAttention } from './cross-attention.ts';
 import { LayerNorm } from './layer-norm.ts';
 import { Module } from './module.ts';
-import { ModuleList } from './module-list.ts';
+import type { ModuleList } from './module-list.ts';
 import type { AttentionCache, ProjectedContext } from './projected-attention.ts';
 import { SelfAttention } from './self-attention.ts';
 import {
+  makeLayers,
   stackOptions,
   TransformerLayer,
   type TransformerLayerOptions,
@@ -76,7 +77,7 @@ export class TransformerDecoderLayer extends TransformerLayer {
     checkOptions(`${this.name}.forward`, options, FORWARD_OPTIONS);
     const { tgtMask, tgtKeyMask, tgtIsCausal, memoryMask, memoryKeyMask, memoryIsCausal } = options;
     this.checkInput('tgt', tgt);
-    const cache = 'targets' in memory ? memory : undefined;
+    const cache = isCache(memory) ? memory : undefined;
     if (!cache) this.checkInput('memory', memory as Tensor);
     const context = cache?.memory ?? (memory as Tensor);
     const own = { mask: tgtMask, keyMask: tgtKeyMask, isCausal: tgtIsCausal, cache: cache?.targets };
@@ -98,6 +99,10 @@ export class TransformerDecoderLayer extends TransformerLayer {
     this.checkInput('memory', memory);
     return this.#crossAttention.projectContext(memory);
   }
+}
+
+function isCache(memory: unknown): memory is TransformerDecoderLayerCache {
+  return typeof memory === 'object' && memory !== null && 'targets' in memory && 'memory' in memory;
 }
 
 export interface TransformerDecoderCacheOptions {
@@ -155,7 +160,7 @@ export class TransformerDecoder extends Module {
     const layers = stackOptions(name, device, options);
     const { dModel, nhead, layerNormEps: eps, bias, dtype } = options;
     this.#device = device;
-    this.layers = new ModuleList(layers.map((each) => new TransformerDecoderLayer(device, each)));
+    this.layers = makeLayers(layers, (each) => new TransformerDecoderLayer(device, each));
     if (options.norm) this.norm = new LayerNorm(device, { normalizedShape: dModel, eps, bias, dtype });
     this.#cacheOptions = { numKvHeads: nhead, headDim: dModel / nhead, dtype };
   }
@@ -218,6 +223,8 @@ export class TransformerDecoder extends Module {
         for (const { targets } of made) targets.dispose();
         throw error;
       }
+      // it owns them, whatever scope they were made in
+      for (const { memory: kept } of made) for (const tensor of [kept.k, kept.v]) this.#device.keep(tensor);
       return new TransformerDecoderCache(made);
     });
   }

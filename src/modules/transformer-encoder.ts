@@ -4,9 +4,10 @@ import { checkOptions } from '../tensor/options.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { LayerNorm } from './layer-norm.ts';
 import { Module } from './module.ts';
-import { ModuleList } from './module-list.ts';
+import type { ModuleList } from './module-list.ts';
 import { SelfAttention } from './self-attention.ts';
 import {
+  makeLayers,
   stackOptions,
   TransformerLayer,
   type TransformerLayerOptions,
@@ -66,7 +67,7 @@ export class TransformerEncoder extends Module {
     super(name);
     const layers = stackOptions(name, device, options);
     this.#device = device;
-    this.layers = new ModuleList(layers.map((each) => new TransformerEncoderLayer(device, each)));
+    this.layers = makeLayers(layers, (each) => new TransformerEncoderLayer(device, each));
     if (options.norm) {
       const { dModel, layerNormEps: eps, bias, dtype } = options;
       this.norm = new LayerNorm(device, { normalizedShape: dModel, eps, bias, dtype });

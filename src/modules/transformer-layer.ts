@@ -12,6 +12,7 @@ import { checkDType, checkSizes, seedOf } from './check.ts';
 import { LayerNorm } from './layer-norm.ts';
 import { Linear } from './linear.ts';
 import { Module } from './module.ts';
+import { ModuleList } from './module-list.ts';
 import type { ProjectionOptions } from './projected-attention.ts';
 
 export interface TransformerLayerOptions {
@@ -72,7 +73,8 @@ export abstract class TransformerLayer extends Module {
   readonly normFirst: boolean;
   protected readonly device: Device;
   readonly #options: TransformerLayerOptions;
-  #seed: number;
+  /** The next of its modules' seeds; each takes one of the device's without it. */
+  #seed?: number;
   #linear1!: Linear;
   #linear2!: Linear;
 
@@ -99,7 +101,7 @@ export abstract class TransformerLayer extends Module {
     this.activation = activation;
     this.normFirst = normFirst;
     this.#options = options;
-    this.#seed = seedOf(name, device, options.seed);
+    if (options.seed !== undefined) this.#seed = seedOf(name, device, options.seed);
   }
 
   protected override extraRepr(): Readonly<Record<string, unknown>> {
@@ -111,7 +113,7 @@ export abstract class TransformerLayer extends Module {
   /** Options of an attention module, with a seed of its own. */
   protected attentionOptions(): ProjectionOptions {
     const { bias, dtype } = this.#options;
-    return { embedDim: this.dModel, numHeads: this.nhead, dropoutP: this.dropout, bias, dtype, seed: this.#seed++ };
+    return { embedDim: this.dModel, numHeads: this.nhead, dropoutP: this.dropout, bias, dtype, seed: this.#nextSeed() };
   }
 
   /** Makes `linear1` and `linear2`. */
@@ -119,7 +121,7 @@ export abstract class TransformerLayer extends Module {
     const { dModel, dimFeedforward, device } = this;
     const { bias, dtype } = this.#options;
     const make = (name: string, inFeatures: number, outFeatures: number) =>
-      this.registerModule(name, new Linear(device, { inFeatures, outFeatures, bias, dtype, seed: this.#seed++ }));
+      this.registerModule(name, new Linear(device, { inFeatures, outFeatures, bias, dtype, seed: this.#nextSeed() }));
     this.#linear1 = make('linear1', dModel, dimFeedforward);
     this.#linear2 = make('linear2', dimFeedforward, dModel);
   }
@@ -150,19 +152,39 @@ export abstract class TransformerLayer extends Module {
     return this.#linear2.forward(this.#drop(active));
   }
 
+  #nextSeed(): number | undefined {
+    return this.#seed === undefined ? undefined : this.#seed++;
+  }
+
   #drop(x: Tensor): Tensor {
     return this.training && this.dropout > 0 ? dropout(x, { p: this.dropout }) : x;
   }
 }
 
 /** The options of each layer of a stack, whose weights differ. */
-export function stackOptions(
-  name: string,
-  device: Device,
-  { numLayers, norm, ...options }: TransformerStackOptions,
-): TransformerLayerOptions[] {
+export function stackOptions(name: string, device: Device, given: TransformerStackOptions): TransformerLayerOptions[] {
+  checkOptions(name, given, [...LAYER_OPTIONS, 'numLayers', 'norm']);
+  const { numLayers, norm, ...options } = given;
   checkSizes(name, { numLayers });
   checkBoolean(name, 'norm', norm);
-  const seed = seedOf(name, device, options.seed);
-  return Array.from({ length: numLayers }, (_, i) => ({ ...options, seed: seed + SEEDS * i }));
+  const seed = options.seed === undefined ? undefined : seedOf(name, device, options.seed);
+  return Array.from({ length: numLayers }, (_, i) => ({
+    ...options,
+    ...(seed !== undefined && { seed: seed + SEEDS * i }),
+  }));
+}
+
+/** A list of modules. If one cannot be made, those before it are freed. */
+export function makeLayers<T extends Module>(
+  options: readonly TransformerLayerOptions[],
+  make: (options: TransformerLayerOptions) => T,
+): ModuleList<T> {
+  const made = new ModuleList<T>();
+  try {
+    for (const each of options) made.append(make(each));
+  } catch (error) {
+    made.dispose();
+    throw error;
+  }
+  return made;
 }

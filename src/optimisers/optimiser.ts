@@ -94,7 +94,8 @@ const MASTER = 'master';
 export abstract class Optimiser {
   /** The class's name, for errors. */
   protected readonly name: string;
-  readonly #device: Device;
+  /** @internal The device of the parameters. */
+  readonly device: Device;
   readonly #slots: readonly Slot[];
   readonly #groups: readonly Group[];
   /** float32 [parameters]: how many steps each has made. Counted on the GPU, because only the GPU knows of skipped steps. */
@@ -110,9 +111,9 @@ export abstract class Optimiser {
     this.#slots = groups
       .flatMap(({ named }, i) => Array.from(named, ([key, parameter]) => ({ key, parameter, group: this.#groups[i] })))
       .map(({ key, parameter, group }, index) => ({ name: key, parameter: parameter as FloatTensor, index, group }));
-    this.#device = this.#slots[0].parameter.device;
-    this.#steps = this.#keep(() => this.#device.zeros([this.#slots.length]));
-    this.#settings = this.#keep(() => this.#device.zeros([this.#slots.length, SETTINGS]));
+    this.device = this.#slots[0].parameter.device;
+    this.#steps = this.#keep(() => this.device.zeros([this.#slots.length]));
+    this.#settings = this.#keep(() => this.device.zeros([this.#slots.length, SETTINGS]));
   }
 
   /** The learning rate, of several groups that of the first. Assign another between steps; it is then that of all groups. */
@@ -181,8 +182,8 @@ export abstract class Optimiser {
     this.#save();
     noGrad(() => {
       // make everything new before disposing anything old, because memory may run out
-      const { steps, states } = this.#device.scope(() => {
-        const made = this.#device.zeros([this.#slots.length]);
+      const { steps, states } = this.device.scope(() => {
+        const made = this.device.zeros([this.#slots.length]);
         return {
           steps: made,
           states: this.#slots.map((slot) => {
@@ -194,7 +195,7 @@ export abstract class Optimiser {
           }),
         };
       });
-      this.#device.keep(steps);
+      this.device.keep(steps);
       this.#steps.dispose();
       this.#steps = steps;
       this.#slots.forEach((slot, i) => {
@@ -233,7 +234,7 @@ export abstract class Optimiser {
     if (slots.length === 0) return;
     this.#save();
     noGrad(() =>
-      this.#device.scope(() => {
+      this.device.scope(() => {
         for (const slot of slots) if (!slot.state) this.#begin(slot);
         const gradients = slots.map(({ parameter }) => flatGradient(op, parameter));
         for (const group of this.#groups) {
@@ -246,7 +247,7 @@ export abstract class Optimiser {
   }
 
   #save(): void {
-    this.#device.beforeChange(this, () => {
+    this.device.beforeChange(this, () => {
       const [steps, disposed] = [this.#steps, this.#disposed];
       const groups = this.#groups.map(({ lr, present }) => ({ lr, present }));
       const states = this.#slots.map(({ state, step }) => ({ state, step }));
@@ -263,7 +264,7 @@ export abstract class Optimiser {
     const { lr, rule } = group;
     const { betas } = rule;
     const problem = { op, count: slots.length, lr, betas, foundAt: check?.at, isScaled: !!check?.scale };
-    this.#device.dispatch(op, planOptimiserStep(problem, this.#device.traits), {
+    this.device.dispatch(op, planOptimiserStep(problem, this.device.traits), {
       present: this.#wordsOf(op, group, slots),
       found: check?.found,
       scale: check?.scale,
@@ -288,7 +289,7 @@ export abstract class Optimiser {
         halves: isHalf ? parameter : undefined,
       },
       rule.memories.map((key) => state[key].whole),
-      this.#device,
+      this.device,
       lr,
     );
     parameter.changed();
@@ -305,7 +306,7 @@ export abstract class Optimiser {
   /** Makes the state of a parameter at its first gradient. */
   #begin(slot: Slot): void {
     const { parameter } = slot;
-    const nothing = this.#device.zeros([1]).expand(parameter.shape);
+    const nothing = this.device.zeros([1]).expand(parameter.shape);
     const state = this.#stateOf(slot, this.#keysOf(slot), (key) =>
       key === MASTER ? cast(parameter, 'float32') : nothing,
     );
@@ -319,8 +320,8 @@ export abstract class Optimiser {
 
   #remember(slot: Slot, state: State): void {
     for (const { whole, view } of Object.values(state)) {
-      this.#device.keep(whole);
-      this.#device.keep(view);
+      this.device.keep(whole);
+      this.device.keep(view);
     }
     slot.state = state;
     const { index } = slot;
@@ -345,7 +346,7 @@ export abstract class Optimiser {
       const whole = clone(x);
       return { whole, view: whole.detach() };
     }
-    const whole = concat(x, this.#device.zeros([1]).expand(shape.with(-1, 1)), -1);
+    const whole = concat(x, this.device.zeros([1]).expand(shape.with(-1, 1)), -1);
     return { whole, view: whole.slice(-1, 0, last) };
   }
 
@@ -362,7 +363,7 @@ export abstract class Optimiser {
       const { name: group, parameter } = slot;
       for (const key of this.#keysOf(slot)) {
         const shape = key === STEP ? [1] : parameter.shape;
-        entries.set(`${key}.${group}`, { device: this.#device, shape, dtypes: ['float32'], group });
+        entries.set(`${key}.${group}`, { device: this.device, shape, dtypes: ['float32'], group });
       }
     }
     return entries;
@@ -376,15 +377,15 @@ export abstract class Optimiser {
       return known.words;
     }
     known?.words.dispose();
-    const words = this.#keep(() => this.#device.words(indices, op));
+    const words = this.#keep(() => this.device.words(indices, op));
     group.present = { indices, words };
     return words;
   }
 
   /** A tensor that outlives the scope that it is made in. */
   #keep(make: () => Tensor): Tensor {
-    const tensor = this.#device.scope(make);
-    this.#device.keep(tensor);
+    const tensor = this.device.scope(make);
+    this.device.keep(tensor);
     return tensor;
   }
 

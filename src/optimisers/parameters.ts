@@ -40,7 +40,8 @@ export function groupsOf<Options>(
       names.add(name);
       named.set(name, tensor);
     }
-    return { named, options: options as Partial<Options> };
+    const given = Object.entries(options).filter(([, value]) => value !== undefined);
+    return { named, options: Object.fromEntries(given) as Partial<Options> };
   });
 }
 

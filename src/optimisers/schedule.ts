@@ -1,6 +1,6 @@
 /** Learning rates that change from step to step. */
 import { ArgumentError } from '../gpu/errors.ts';
-import { checkCount, checkFinite, describe } from '../ops/internal/check.ts';
+import { checkCount, describe } from '../ops/internal/check.ts';
 import { checkOptions } from '../tensor/options.ts';
 import { Optimiser } from './optimiser.ts';
 import { checkAmount } from './parameters.ts';
@@ -47,6 +47,10 @@ export class LambdaLR {
     checkCount('LambdaLR', 'lastStep', step, 0);
     const factor = this.#factor(step);
     checkAmount('LambdaLR', `factor of step ${step}`, factor);
+    this.#optimiser.device.beforeChange(this, () => {
+      const before = this.#lastStep;
+      return () => (this.#lastStep = before);
+    });
     for (const [i, group] of this.#optimiser.groups.entries()) group.lr = this.#initial[i] * factor;
     this.#lastStep = step;
   }
@@ -74,7 +78,7 @@ export function cosineAnnealing(options: {
   checkOptions(call, options, ['totalSteps', 'warmupSteps', 'finalFactor']);
   const { totalSteps, warmupSteps = 0, finalFactor = 0 } = options;
   checkCount(call, 'totalSteps', totalSteps);
-  checkFinite(call, 'finalFactor', finalFactor);
+  checkAmount(call, 'finalFactor', finalFactor);
   const warmup = linearWarmup({ warmupSteps });
   if (warmupSteps >= totalSteps) {
     throw new ArgumentError(`${call}: warmupSteps must be below totalSteps ${totalSteps}, got ${warmupSteps}`);

@@ -14,7 +14,7 @@ export function readFolder(folder: string): (name: string) => Promise<Uint8Array
       return await readBytes(join(folder, name));
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      throw error;
+      throw new LoadError(`${join(folder, name)} must be readable, got ${(error as Error).message}`, { cause: error });
     }
   };
 }

@@ -5,7 +5,9 @@ import { LoadError } from '../gpu/errors.ts';
 export function readFolder(folder: string): (name: string) => Promise<Uint8Array | undefined> {
   const base = folder.endsWith('/') ? folder : `${folder}/`;
   return async (name) => {
-    const response = await fetch(base + name);
+    const response = await fetch(base + name).catch((cause: unknown) => {
+      throw new LoadError(`${base}${name} must be readable, got ${String(cause)}`, { cause });
+    });
     if (response.status === 404) return undefined;
     if (!response.ok) throw new LoadError(`${base}${name} must be readable, got status ${response.status}`);
     return new Uint8Array(await response.arrayBuffer());

@@ -3,7 +3,7 @@
  * are written greedily. The committed models are the smallest (test/fixtures/generate-models.py). The conformance folder has
  * sixteen larger ones as transformers save them, which are not part of the project.
  */
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test, vi } from 'vitest';
 import { elementsOf, parseSafetensors, type SafetensorsEntry } from '../../src/io/safetensors.ts';
 import { ArgumentError, LoadError, type Device, type Shape, type Tensor } from '../../src/index.ts';
 import { generate, loadModel, type LanguageModel, type ModelFiles, type ModelKind } from '../../src/models.ts';
@@ -265,6 +265,57 @@ describe('loadModel', () => {
     await expect(loading).rejects.toThrow(message);
   });
 
+  test('frees every weight if one cannot be uploaded, or what follows cannot be made', async () => {
+    const make = device.tensor.bind(device);
+    for (const { files: each } of committed) {
+      const before = device.memory().live;
+      /** Loads a model if so many tensors can be made, and says how many were. */
+      const loadWith = async (room: number): Promise<number> => {
+        let made = 0;
+        const spy = vi.spyOn(device, 'tensor').mockImplementation((...given: Parameters<typeof make>) => {
+          if (made === room) throw new Error('no room');
+          made++;
+          return make(...given);
+        });
+        try {
+          (await loadModel(device, each)).model.dispose();
+        } finally {
+          spy.mockRestore();
+        }
+        return made;
+      };
+      const all = await loadWith(Infinity);
+      for (const room of [2, all - 1]) await expect(loadWith(room)).rejects.toThrow('no room');
+      expect(device.memory().live).toBe(before);
+    }
+  });
+
+  test('knows the names that files of other classes have', async () => {
+    const renamed = (name: string, class_: string, rename: (weight: string) => string, more: string[] = []) => {
+      const { files: given, ...model } = committed.find((each) => each.name === name)!;
+      const source = given as Record<string, Uint8Array>;
+      const { tensors } = parseSafetensors(source['model.safetensors']);
+      const entries = Object.entries(tensors).map(([weight, entry]) => [rename(weight), entry] as const);
+      const heads = more.map((weight) => [weight, entries[0][1]] as const);
+      const config = {
+        ...(JSON.parse(new TextDecoder().decode(source['config.json'])) as object),
+        architectures: [class_],
+      };
+      return {
+        ...model,
+        files: {
+          'config.json': new TextEncoder().encode(JSON.stringify(config)),
+          'model.safetensors': joinEntries(Object.fromEntries([...entries, ...heads])),
+        },
+      };
+    };
+    const bert = renamed('bert', 'BertForMaskedLM', (weight) => `bert.${weight}`, ['cls.predictions.bias']);
+    await expectGolden(bert, 'float32');
+    const gpt2 = renamed('gpt2', 'GPT2LMHeadModel', (weight) => weight.replace('transformer.', ''));
+    using model = (await loadModel(device, gpt2.files)).model;
+    expect(model.config.embedDim).toBe(16);
+  });
+
   test('models refuse what does not fit, in one sentence', async () => {
     const load = (name: string) => loadModel(device, committed.find((each) => each.name === name)!.files);
     const [bert, vit, t5] = await Promise.all([load('bert'), load('vit'), load('t5')]);
@@ -273,6 +324,10 @@ describe('loadModel', () => {
       if (bert.kind !== 'encoder' || vit.kind !== 'image-encoder' || t5.kind !== 'encoder-decoder') throw new Error();
       expect(() => bert.model.forward(ids, { attentionMask: [[1]] })).toThrow(
         'BERT.forward: attentionMask must be 1 rows of 2 numbers that are 0 or 1, or a bool tensor [1, 2], got',
+      );
+      const types = device.tensor(Int32Array.of(0), [1, 1]);
+      expect(() => bert.model.forward(ids, { tokenTypes: types } as object)).toThrow(
+        "BERT.forward: tokenTypes must have ids' shape [1, 2], got [1, 1]",
       );
       expect(() => bert.model.forward(ids.reshape([2]))).toThrow(
         'BERT.forward: ids must be [batch, length] with at most 32 tokens, got [2]',

@@ -86,6 +86,20 @@ describe('attributes', () => {
     old.dispose();
   });
 
+  test('must not have the name of another module', () => {
+    using mine = square();
+    using other = square();
+    class Clash extends Module {
+      readonly norm = mine;
+      constructor() {
+        super('Clash');
+        this.registerModule('norm', other);
+      }
+    }
+    const clash = new Clash();
+    expect(() => clash.parameters()).toThrow("Clash: a parameter or module must have a name of its own, got 'norm'");
+  });
+
   test('are disposed with the module', () => {
     const net = new Net();
     const tensors = [...net.parameters(), ...net.buffers()];
@@ -192,6 +206,13 @@ describe('a tied parameter', () => {
     });
     expect([...(await head.data())]).toEqual([1, 2, 3, 4, 5, 6]);
     expect(() => net.loadStateDict(rest)).toThrow("'tokens.weight' is missing; 'head.weight' is missing");
+  });
+
+  test('stays frozen if it is', () => {
+    using net = new Net();
+    net.tokens.requiresGrad(false);
+    net.tieParameter('head.weight', net.getParameter('tokens.weight'));
+    expect(net.getParameter('head.weight').requiresGrad).toBe(false);
   });
 
   test('must fit', () => {

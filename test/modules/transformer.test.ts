@@ -142,6 +142,13 @@ describe('options', () => {
     expect(await weight(one, 'layers.1.linear1.weight')).not.toEqual(first);
   });
 
+  test('leave the device’s seeds to the modules, so that one after another starts differently', async () => {
+    const before = device.seed;
+    using encoder = new TransformerEncoder(device, { ...SIZES, numLayers: 2 });
+    expect(device.seed - before).toBe(6); // attention and two maps of each layer
+    expect(encoder.layers.length).toBe(2);
+  });
+
   test('drop in training mode only: all that is added, with a probability of 1', async () => {
     using layer = new TransformerEncoderLayer(device, { ...SIZES, dropout: 1, normFirst: true });
     using x = device.randn([1, 3, 8], { seed: 1 });
@@ -199,6 +206,9 @@ describe('options', () => {
         "unknown option 'tgtKeyPaddingMask'; use 'tgtKeyMask', where true = may attend (keyMaskFromTorch converts",
       );
       expect(() => layer.forward(x, x, { tgtMasks: x } as never)).toThrow("did you mean 'tgtMask', where true =");
+      expect(() => layer.forward(x, undefined as never)).toThrow(
+        'TransformerDecoderLayer: memory must be a Tensor, got undefined',
+      );
       expect(() => layer.forward(x, x.reshape([2, 8]))).toThrow(
         'TransformerDecoderLayer: memory must be [batch, length, 8], got [2, 8]',
       );
@@ -315,6 +325,9 @@ describe('a cache', () => {
       expect(call({ cache, needWeights: true })).toThrow(
         'SelfAttention: needWeights must be false with a cache, got true',
       );
+      expect(call({ cache, isCausal: 'top-left' })).toThrow(
+        "SelfAttention: isCausal must be true, false or 'bottom-right' with a cache, got 'top-left'",
+      );
       expect(call({ cache: {} })).toThrow('SelfAttention: cache must be a KeyValueCache, got Object');
       expect(() => appending.forward(x, x, x, { cache })).toThrow('cache must not come with addBiasKv or addZeroAttn');
       expect(cache.length).toBe(0);
@@ -332,9 +345,9 @@ describe('a cache', () => {
     expect(await once.data()).toEqual(await whole.data());
     whole.dispose();
     once.dispose();
-    using other = new CrossAttention(device, { embedDim: 8, numHeads: 4, kvDim: 6 });
+    using other = new CrossAttention(device, { embedDim: 8, numHeads: 2, kvDim: 6 });
     expect(() => other.forward(x, projected)).toThrow(
-      "CrossAttention: context must be of this module's projectContext, got 2 heads of 4 columns",
+      "CrossAttention: context must be of this module's projectContext, got another module's",
     );
     using one = device.zeros([1, 3, 8]);
     expect(() => module.forward(one, projected)).toThrow("context must have x's batch 1, got [2, 2, 5, 4]");

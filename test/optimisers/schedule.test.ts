@@ -67,6 +67,14 @@ describe('groups', () => {
     for (const x of [...apart, ...together]) x.dispose();
   });
 
+  test('take the optimiser’s options where they say undefined', () => {
+    const [a, b] = leaves();
+    using optimiser = new AdamW([{ params: [a], lr: undefined }, { params: [b] }], { lr: 0.25 });
+    expect(optimiser.groups.map(({ lr }) => lr)).toEqual([0.25, 0.25]);
+    a.dispose();
+    b.dispose();
+  });
+
   test('have rates that are assigned apart, or together', () => {
     const [a, b] = leaves();
     using optimiser = new AdamW([{ params: [a] }, { params: [b], lr: 0.5 }], { lr: 0.1 });
@@ -164,11 +172,26 @@ describe('schedules', () => {
       () => cosineAnnealing({ totalSteps: 5, warmupSteps: 5 }),
     ],
     ['cosineAnnealing: totalSteps must be an integer of 1 or more, got 0', () => cosineAnnealing({ totalSteps: 0 })],
+    [
+      'cosineAnnealing: finalFactor must be a finite number of at least 0, got -1',
+      () => cosineAnnealing({ totalSteps: 5, finalFactor: -1 }),
+    ],
     ['stepDecay: gamma must be a finite number of at least 0, got -1', () => stepDecay({ stepSize: 1, gamma: -1 })],
     ['linearWarmup: warmupSteps must be an integer of 0 or more, got 0.5', () => linearWarmup({ warmupSteps: 0.5 })],
   ])('%s', (message, attempt) => {
     expect(attempt).toThrow(ArgumentError);
     expect(attempt).toThrow(message);
+  });
+
+  test('are as before after a step that was only prepared', async () => {
+    const [a, b] = leaves();
+    using optimiser = new SGD([a, b], { lr: 0.1 });
+    const schedule = new LambdaLR(optimiser, (step) => 1 / (1 + step));
+    await device.prepare(() => schedule.step());
+    expect(schedule.lastStep).toBe(0);
+    expect(optimiser.lr).toBe(0.1);
+    a.dispose();
+    b.dispose();
   });
 
   test('refuse a factor that is no rate, and a step that is none', () => {
