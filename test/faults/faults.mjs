@@ -182,8 +182,8 @@ export const FAULTS = [
   {
     name: 'a sliding cache forgets how far it has turned',
     file: 'src/caches/key-value-cache.ts',
-    from: '(this.#position - this.#sinks) % length',
-    to: '(this.#position - this.#sinks + 1) % length',
+    from: '(this.#position - this.#length) % length',
+    to: '(this.#position - this.#length + 1) % length',
     tests: caches,
   },
   {

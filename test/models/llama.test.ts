@@ -480,7 +480,7 @@ describeStories('the model', ({ model: file, tokenizer: tokenizerFile }) => {
     expect(tokens).toEqual(greedy.tokens);
     const { steps, accepted } = result.speculation!;
     expect(steps + accepted).toBe(LENGTH - 1);
-    expect(accepted).toBeGreaterThan(20);
+    expect(accepted).toBeGreaterThan(isBroad ? 20 : 0);
   });
 
   /** Feeds the reference's text, six tokens at a time, so that no further kernels are needed, and at last one by one. */
