@@ -77,8 +77,12 @@ export function shadersBefore(path: string) {
 function minifyAll(): (text: string) => string {
   const read = (folder: string, extension: string) =>
     pathsIn(folder, extension).map((path) => readFileSync(path, 'utf8'));
-  const words = read('src', '.ts').flatMap((text) => text.match(/\b[A-Z]\w*/g) ?? []);
-  return minifier(read('shaders', '.wgsl'), new Set(words));
+  // the benchmark's shaders too, which a page or the command runs beside the library's
+  const bench = readdirSync(`${PACKAGE}bench`).flatMap((name) =>
+    name.endsWith('.ts') ? [readFileSync(`${PACKAGE}bench/${name}`, 'utf8')] : [],
+  );
+  const words = [...read('src', '.ts'), ...bench].flatMap((text) => text.match(/\b[A-Z]\w*/g) ?? []);
+  return minifier([...read('shaders', '.wgsl'), ...read('bench/shaders', '.wgsl')], new Set(words));
 }
 
 function pathsIn(folder: string, extension: string): string[] {

@@ -11,17 +11,21 @@ const files: Record<string, Shader> = import.meta.glob('../../shaders/**/*.wgsl'
 const texts = new Map(
   Object.values(files).map(({ name }) => [name, readFileSync(`shaders/${name}.wgsl`, 'utf8')] as const),
 );
+const benchFiles: Record<string, Shader> = import.meta.glob('../../bench/shaders/**/*.wgsl', {
+  eager: true,
+  import: 'default',
+});
 const plugin = wgslPlugin({ isMinified: true });
 
 /** The text that is shipped for a file. */
-function shipped(name: string): string {
-  const path = `${process.cwd()}/shaders/${name}.wgsl`;
-  const { code } = plugin.transform(texts.get(name)!, path)!;
+function shipped(name: string, folder = 'shaders'): string {
+  const path = `${process.cwd()}/${folder}/${name}.wgsl`;
+  const { code } = plugin.transform(readFileSync(path, 'utf8'), path)!;
   return JSON.parse(/"text":("(?:[^"\\]|\\.)*")/.exec(code)![1]) as string;
 }
 
-function shippedShader({ name, parts }: Shader): Shader {
-  return { name, text: shipped(name), parts: parts.map(shippedShader) };
+function shippedShader({ name, parts }: Shader, folder?: string): Shader {
+  return { name, text: shipped(name, folder), parts: parts.map((part) => shippedShader(part, folder)) };
 }
 
 interface Chunk {
@@ -108,7 +112,7 @@ describe('the shaders as they are shipped', () => {
 
   test('are well below the size of what was written', () => {
     const size = (all: Iterable<string>) => [...all].reduce((sum, { length }) => sum + length, 0);
-    expect(size([...texts.keys()].map(shipped))).toBeLessThan(0.4 * size(texts.values()));
+    expect(size(Array.from(texts.keys(), (name) => shipped(name)))).toBeLessThan(0.4 * size(texts.values()));
   });
 
   const kernels = Object.values(files).filter(({ name }) => !name.includes('parts/'));
@@ -123,6 +127,16 @@ describe('the shaders as they are shipped', () => {
     expect(messages.map(({ message, lineNum }) => `${lineNum}: ${message}`)).toEqual([]);
   });
 });
+
+test.each(Object.values(benchFiles).filter(({ name }) => !name.includes('parts/')))(
+  'the benchmark’s $name compiles as it is shipped',
+  async (shader) => {
+    const code = joinParts(shippedShader(shader, 'bench/shaders'));
+    const { messages } = await (await nullDevice()).createShaderModule({ code }).getCompilationInfo();
+    const isError = ({ message }: GPUCompilationMessage) => !message.includes("extension 'f16' is not allowed");
+    expect(messages.filter(isError).map(({ message, lineNum }) => `${lineNum}: ${message}`)).toEqual([]);
+  },
+);
 
 test('attributes, members that could be swizzles, uniforms, bindings and specialised constants stay', () => {
   const source = `enable f16;

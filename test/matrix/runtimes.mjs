@@ -4,7 +4,7 @@
  * @sparticuz/chromium brings, and the system's Firefox. Where one is missing, `prepare` returns why.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { delimiter, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -100,6 +100,18 @@ function unpackChromium(scratch) {
     env: { ...process.env, TMPDIR: scratch, AWS_EXECUTION_ENV: 'AWS_Lambda_nodejs20.x' },
   });
   if (status !== 0) throw new Error(`@sparticuz/chromium cannot be unpacked: ${stderr.trim().split('\n').at(-1)}`);
+  // its own file names Lambda's folders and /tmp/fonts; without a font Chromium ends at the first text
+  writeFileSync(
+    join(scratch, 'fonts/fonts.conf'),
+    `<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "fonts.dtd">
+<fontconfig>
+  <dir>${join(scratch, 'fonts/fonts')}</dir>
+  <dir>/usr/share/fonts</dir>
+  <cachedir>${join(scratch, 'fonts/cache')}</cachedir>
+</fontconfig>
+`,
+  );
   return stdout.trim();
 }
 
