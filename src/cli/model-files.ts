@@ -1,6 +1,5 @@
 /** Reads language models and tokenizers from disk. */
-import { constants } from 'node:buffer';
-import { open, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { ArgumentError, LoadError } from '../index.ts';
 import { readHuggingFaceTokenizer, readLlama2c, readLlama2cTokenizer } from '../models.ts';
@@ -9,6 +8,7 @@ import { readHuggingFaceModel } from '../models/hugging-face-checkpoint.ts';
 import { LLAMA } from '../models/llama.ts';
 import type { Architecture, Checkpoint } from '../models/model.ts';
 import { parseJson } from '../io/json.ts';
+import { readBytes } from '../platform/files-node.ts';
 
 /** A model on the host, which `architecture.create` brings to a device, and the tokenizer of its texts. */
 export interface LoadedModel {
@@ -16,9 +16,6 @@ export interface LoadedModel {
   readonly checkpoint: Checkpoint;
   readonly tokenizer: Tokenizer;
 }
-
-/** Most bytes that one system call reads. */
-const READ_BYTES = 2 ** 30;
 
 /**
  * Reads a model and its tokenizer: llama2.c's file, or a folder of Hugging Face's, or one .safetensors with its
@@ -84,24 +81,4 @@ async function exists(path: string): Promise<boolean> {
 
 async function readText(path: string): Promise<string> {
   return new TextDecoder().decode(await readBytes(path));
-}
-
-/** Reads a whole file, which may have more than the 2 GiB that `readFile` takes. */
-async function readBytes(path: string): Promise<Uint8Array> {
-  const file = await open(path);
-  try {
-    const { size } = await file.stat();
-    if (size > constants.MAX_LENGTH) {
-      throw new LoadError(`generate: ${path} must have at most ${constants.MAX_LENGTH} bytes, got ${size}`);
-    }
-    const bytes = new Uint8Array(size);
-    for (let at = 0; at < size;) {
-      const { bytesRead } = await file.read(bytes, at, Math.min(READ_BYTES, size - at), at);
-      if (bytesRead === 0) return bytes.subarray(0, at); // the file became shorter meanwhile
-      at += bytesRead;
-    }
-    return bytes;
-  } finally {
-    await file.close();
-  }
 }

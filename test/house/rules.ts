@@ -52,6 +52,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'io',
     '#platform',
     'src/platform/adapter.ts',
+    'src/platform/files-node.ts',
   ].concat(['src/index.ts', 'src/models.ts', 'package.json', 'bench']),
   bench: ['display', 'modules', 'caches', 'ops', 'kernels', 'tensor', 'gpu'].concat(['src/index.ts', 'package.json']),
   // Uses the library as its users do, by its name, and the benchmark's cases.
